@@ -1,0 +1,11 @@
+"""The thin library behind the FrankenSplit workbook.
+
+    photo ──► Encoder g_a ──► y ──► quantise ──► entropy coder ──► Packet        the device
+                                                                     │  the link
+    answer ◄── Tail ◄── h_hat ◄── Decoder g_s ◄── y_hat ◄────────────┘           the server
+
+Start at :mod:`fsplit_lib.codec` (the encoder), :mod:`fsplit_lib.objectives` (the loss) and
+:mod:`fsplit_lib.packet` (the wire). Importing this package imports neither torch nor a notebook tool.
+"""
+
+__version__ = "0.1.0"

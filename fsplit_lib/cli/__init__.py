@@ -1,0 +1,5 @@
+"""The ``fsplit`` command: book, test, lab, train, compress, predict, evaluate."""
+
+from fsplit_lib.cli.app import app, main
+
+__all__ = ["app", "main"]

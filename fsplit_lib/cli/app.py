@@ -1,0 +1,28 @@
+"""Where the command line comes together: sub-commands, and errors as one sentence."""
+
+import sys
+
+import typer
+
+from fsplit_lib.cli import book, photos, train
+from fsplit_lib.errors import FsplitError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="The FrankenSplit workbook: neural feature compression for mobile edge computing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (book.book, book.test, book.lab, train.train, photos.compress, photos.predict, photos.evaluate):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose ends in one sentence and exit code 2."""
+    try:
+        app()
+    except FsplitError as error:
+        typer.secho(f"fsplit: {error}", fg="red", err=True)
+        sys.exit(2)

@@ -1,0 +1,99 @@
+"""``fsplit book``, ``fsplit test`` and ``fsplit lab``: the workbook as a whole."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsplit_lib.data.files import data_root
+
+__all__ = ["book", "lab", "test"]
+
+
+def book(
+    only: Annotated[str | None, typer.Argument(help="Two digits of one chapter; all by default.")] = None,
+    profile: Annotated[str, typer.Option(help="quick, or full for the measured settings.")] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder for executed notebooks and the site.")] = Path("build"),
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 300,
+    solved: Annotated[bool, typer.Option(help="Fill in the solutions and grade them strictly.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="name=value, a parameter of the chapter.")] = None,
+) -> None:
+    """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
+    from fsplit_lib.errors import ParameterError
+    from fsplit_lib.runner.execute import chapters, run_chapter
+    from fsplit_lib.runner.parameters import check_parameters
+    from fsplit_lib.runner.site import write_chapter, write_index
+    from fsplit_lib.training.machine import machine
+
+    root = data_root().parent
+    parameters = {"profile": profile} | dict(_assignment(text) for text in set_ or [])
+    wanted = chapters(only)
+    for notebook in wanted:  # refuse before anything runs
+        check_parameters(notebook, parameters)
+    if timeout < 1:
+        raise ParameterError(f"timeout must be at least 1 second, got {timeout}")
+    solutions = root / "tests" / "solutions" if solved else None
+    runs = []
+    for notebook in wanted:
+        run = run_chapter(notebook, out / "executed", parameters, timeout, solutions, root / "tests" / "golden")
+        write_chapter(run, out / "site")
+        runs.append(run)
+    index = write_index(runs, out / "site", machine())
+    _table(runs)
+    typer.echo(f"\n{index}")
+    if any(run.differences for run in runs):
+        raise typer.Exit(1)
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    import ast
+
+    from fsplit_lib.errors import ParameterError
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ParameterError(f"--set takes name=value, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value  # a bare word is a string
+
+
+def _table(runs: list) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("chapter", "seconds", "status", "headline numbers", title="The book")
+    for run in runs:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in run.numbers.items())
+        status = "ok" if not run.differences else "differs: " + "; ".join(run.differences)
+        table.add_row(run.executed.stem, f"{run.seconds:.0f}", status, numbers)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def test(
+    paths: Annotated[list[str] | None, typer.Argument(help="Files or folders; everything by default.")] = None,
+) -> None:
+    """Run everything: unit, property and doctests, nbval on every chapter, the golden numbers."""
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "pytest", *(paths or [])], cwd=data_root().parent))
+
+
+def lab() -> None:
+    """Open JupyterLab on a copy of the chapters, so that git stays clean while you work."""
+    root = data_root().parent
+    desk = root / "build" / "desk"
+    desk.mkdir(parents=True, exist_ok=True)
+    for chapter in sorted((root / "notebooks").glob("*.ipynb")):
+        copy = desk / chapter.name
+        if copy.exists() and copy.read_bytes() != chapter.read_bytes():
+            continue  # a student's own work is never written over
+        shutil.copyfile(chapter, copy)
+    environment = os.environ | {"FSPLIT_HOME": str(desk / ".fsplit")}
+    started = time.strftime("%H:%M")
+    typer.echo(f"{started} JupyterLab opens {desk}; your work is kept there, delete a copy to get the original again.")
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(desk)], env=environment))

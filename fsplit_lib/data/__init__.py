@@ -1,0 +1,23 @@
+"""Named image sets: photos to look at, Fashion-MNIST to train on, any folder to evaluate on."""
+
+from fsplit_lib.data.fashion import FASHION_CLASSES, fashion_mnist
+from fsplit_lib.data.files import data_root, sha256_of, write_atomically
+from fsplit_lib.data.folders import ImageFolder, caltech101, image_folder
+from fsplit_lib.data.images import center_crop, open_image, to_array
+from fsplit_lib.data.photos import PHOTOS, load_photo
+
+__all__ = [
+    "FASHION_CLASSES",
+    "PHOTOS",
+    "ImageFolder",
+    "caltech101",
+    "center_crop",
+    "data_root",
+    "fashion_mnist",
+    "image_folder",
+    "load_photo",
+    "open_image",
+    "sha256_of",
+    "to_array",
+    "write_atomically",
+]

@@ -1,0 +1,102 @@
+"""Any folder of photos, labelled by sub-folder, by ImageNet file name, or not at all."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from fsplit_lib.data.images import open_image
+from fsplit_lib.errors import DataError
+
+__all__ = ["ImageFolder", "caltech101", "image_folder"]
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+WNID = re.compile(r"^(n\d{8})(?=[_.])")
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Photos of a folder, in sorted order.
+
+    Attributes:
+        name: what tables call this data set.
+        paths: one file a photo.
+        labels: one class index a photo, or None where the folder tells no classes.
+        classes: the class names that ``labels`` index.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return open_image(self.paths[index])
+
+
+def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
+    """Read any folder of photos.
+
+    Files named like ImageNet's (``n01440764_tench.JPEG``) are labelled with ImageNet's class index:
+    the rank of the wnid among the 1,000 sorted ones. Otherwise sub-folders are classes, in sorted
+    order; a flat folder has no labels.
+
+    Raises:
+        DataError: no such folder, or no photo in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    paths = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
+    if not paths:
+        raise DataError(f"there is no photo in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
+    name = name or folder.resolve().name
+    wnids = [WNID.match(path.name) for path in paths]
+    if all(wnids):
+        index = _imagenet_index()
+        unknown = [m.group(1) for m in wnids if m.group(1) not in index]
+        if not unknown:
+            return ImageFolder(name, paths, tuple(index[m.group(1)] for m in wnids), tuple(index))
+    parents = [path.relative_to(folder).parts[0] if path.parent != folder else None for path in paths]
+    if None in parents:
+        return ImageFolder(name, paths)
+    classes = tuple(sorted(set(parents)))
+    return ImageFolder(name, paths, tuple(classes.index(p) for p in parents), classes)
+
+
+def caltech101(root: str | Path) -> ImageFolder:
+    """Caltech-101 (Fei-Fei et al. 2004) as torchvision lays it out, without its background class.
+
+    Args:
+        root: the folder given to ``torchvision.datasets.Caltech101``, its ``caltech101`` sub-folder,
+            or ``101_ObjectCategories`` itself.
+
+    Raises:
+        DataError: the 101 categories are not there.
+    """
+    root = Path(root)
+    places = (root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories", root)
+    found = next((place for place in places if (place / "accordion").is_dir()), None)
+    if found is None:
+        raise DataError(
+            f"no Caltech-101 below {root}: expected {places[0]} with one folder a category; "
+            "torchvision.datasets.Caltech101(root, download=True) fetches it"
+        )
+    whole = image_folder(found, "caltech101")
+    classes = tuple(name for name in whole.classes if name != "BACKGROUND_Google")
+    kept = [
+        (p, whole.classes[y]) for p, y in zip(whole.paths, whole.labels, strict=True) if whole.classes[y] in classes
+    ]
+    return ImageFolder("caltech101", tuple(p for p, _ in kept), tuple(classes.index(c) for _, c in kept), classes)
+
+
+@lru_cache(maxsize=1)
+def _imagenet_index() -> dict[str, int]:
+    from timm.data import ImageNetInfo
+
+    return {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}

@@ -1,0 +1,41 @@
+"""Seven licensed photos that scikit-image and scikit-learn ship: for looking, never for training."""
+
+import os
+
+from PIL import Image
+
+from fsplit_lib.data.images import open_image
+from fsplit_lib.errors import DataError
+
+__all__ = ["PHOTOS", "load_photo"]
+
+PHOTOS = {
+    "astronaut": ("skimage.data", "astronaut.png"),
+    "chelsea": ("skimage.data", "chelsea.png"),
+    "coffee": ("skimage.data", "coffee.png"),
+    "rocket": ("skimage.data", "rocket.jpg"),
+    "motorcycle": ("skimage.data", "motorcycle_left.png"),
+    "china": ("sklearn.datasets", "images/china.jpg"),
+    "flower": ("sklearn.datasets", "images/flower.jpg"),
+}
+
+
+def load_photo(name: str) -> Image.Image:
+    """One of the workbook's photos as RGB.
+
+    Args:
+        name: a key of :data:`PHOTOS`, or the path of your own photo.
+
+    Raises:
+        DataError: neither a known name nor a readable file.
+
+    >>> load_photo("chelsea").size
+    (451, 300)
+    """
+    if name not in PHOTOS:
+        if os.path.exists(name):
+            return open_image(name)
+        raise DataError(f"no photo is called {name!r} and no such file exists; known photos: {', '.join(PHOTOS)}")
+    package, file = PHOTOS[name]
+    module = __import__(package, fromlist=["__file__"])
+    return open_image(os.path.join(os.path.dirname(module.__file__), file))

@@ -1,0 +1,159 @@
+"""Range coding of a latent with integer frequency tables, one a channel.
+
+    symbols (C, N) int32 ──► index in the table, or escape ──► constriction's range coder ──► bytes
+
+A table covers the symbols that training found likely. Its last entry is the *escape*: a symbol beyond
+the table is announced by it and follows at the end of the stream in full, so nothing is ever clipped.
+
+Source: range coding, Martin 1979; the coder is constriction (Bamler 2022, arXiv 2201.01741).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import constriction
+import numpy as np
+
+from fsplit_lib.errors import PacketError
+
+__all__ = ["Tables", "decode_symbols", "encode_symbols", "ideal_bits"]
+
+PRECISION = 16  # frequencies of a table add up to 2**16
+ESCAPE_BITS = 8  # an escaped symbol travels as a zig-zag varint, in bytes
+_Categorical = constriction.stream.model.Categorical
+_BYTE = constriction.stream.model.Uniform(2**ESCAPE_BITS)
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Integer frequency tables: all that both ends must share to the last bit.
+
+    Attributes:
+        frequencies: (C, L) int32; row c holds ``lengths[c]`` positive entries that add up to 2**16,
+            the last of them the escape; zeros behind.
+        lengths: (C,) int32, entries in use, escape included.
+        offsets: (C,) int32, the symbol that entry 0 stands for.
+    """
+
+    frequencies: np.ndarray
+    lengths: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        used = np.arange(self.frequencies.shape[1]) < self.lengths[:, None]
+        sums = np.where(used, self.frequencies, 0).sum(axis=1)
+        if (self.lengths < 2).any() or (self.frequencies[used] <= 0).any() or (sums != 2**PRECISION).any():
+            raise ValueError("each table needs at least 2 positive frequencies that add up to 2**16")
+
+    @property
+    def channels(self) -> int:
+        """C, the number of tables."""
+        return len(self.lengths)
+
+    @cached_property
+    def models(self) -> list:
+        """One constriction model a channel, built once: building costs more than coding with it."""
+        rows = zip(self.frequencies, self.lengths, strict=True)
+        return [_Categorical(row[:n].astype(np.float64) / 2**PRECISION, perfect=False) for row, n in rows]
+
+    def to_bytes(self) -> bytes:
+        """Canonical little-endian bytes, for hashing."""
+        parts = (self.frequencies, self.lengths, self.offsets)
+        return b"".join(np.ascontiguousarray(part, dtype="<i4").tobytes() for part in parts)
+
+
+def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
+    """Symbols to bytes.
+
+    Args:
+        symbols: (C, N) int32, any values.
+        tables: one table a channel.
+
+    Returns:
+        The stream, a whole number of 32-bit words, little endian.
+
+    >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([0], "i4"))
+    >>> decode_symbols(encode_symbols(np.array([[0, 1, 1, 99]], "i4"), t), t, 4)
+    array([[ 0,  1,  1, 99]], dtype=int32)
+    """
+    indices, escaped = _to_indices(symbols, tables)
+    coder = constriction.stream.queue.RangeEncoder()
+    for row, model in zip(indices, tables.models, strict=True):
+        coder.encode(row, model)
+    if escaped.any():
+        coder.encode(_varints(symbols[escaped]), _BYTE)
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def decode_symbols(stream: bytes, tables: Tables, count: int) -> np.ndarray:
+    """Bytes to symbols (C, count) int32: the inverse of :func:`encode_symbols`.
+
+    Raises:
+        PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
+    """
+    if len(stream) % 4:
+        raise PacketError(f"a stream is a whole number of 4-byte words, got {len(stream)} bytes")
+    coder = constriction.stream.queue.RangeDecoder(np.frombuffer(stream, dtype="<u4").astype(np.uint32))
+    try:
+        indices = np.stack([coder.decode(model, count) for model in tables.models])
+        escaped = indices == tables.lengths[:, None] - 1
+        symbols = (indices + tables.offsets[:, None]).astype(np.int32)
+        if escaped.any():
+            symbols[escaped] = _read_varints(coder, int(escaped.sum()))
+    except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
+        raise PacketError("the stream does not decode with these tables") from error
+    if not coder.maybe_exhausted():
+        raise PacketError("the stream holds more data than the latent needs")
+    return symbols
+
+
+def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
+    """−Σ log2 of the tables' own probabilities, escapes in full: the bits no coder can go below.
+
+    Args:
+        symbols: (C, N) int32.
+        tables: one table a channel.
+    """
+    indices, escaped = _to_indices(symbols, tables)
+    chosen = np.take_along_axis(tables.frequencies, indices, axis=1)
+    bits = float((PRECISION - np.log2(chosen)).sum())
+    return bits + ESCAPE_BITS * len(_varints(symbols[escaped]))
+
+
+def _to_indices(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray]:
+    """Table entries (C, N) int32 and the mask of those that had to be escaped."""
+    if symbols.ndim != 2 or symbols.shape[0] != tables.channels:
+        raise ValueError(f"symbols must be ({tables.channels}, N), got {symbols.shape}")
+    escape = tables.lengths[:, None] - 1
+    indices = symbols.astype(np.int64) - tables.offsets[:, None]
+    escaped = (indices < 0) | (indices >= escape)
+    return np.where(escaped, escape, indices).astype(np.int32), escaped
+
+
+def _varints(values: np.ndarray) -> np.ndarray:
+    """Signed integers to zig-zag LEB128 bytes, as int32 for the coder."""
+    out = []
+    for value in values.tolist():
+        rest = value * 2 if value >= 0 else -value * 2 - 1
+        while rest > 127:
+            out.append(rest % 128 + 128)
+            rest //= 128
+        out.append(rest)
+    return np.array(out, dtype=np.int32)
+
+
+def _read_varints(coder: "constriction.stream.queue.RangeDecoder", count: int) -> list[int]:
+    values = []
+    for _ in range(count):
+        rest, shift = 0, 0
+        while (byte := coder.decode(_BYTE)) > 127:
+            rest |= (byte - 128) << shift
+            shift += 7
+            if shift > 28:
+                raise PacketError("an escaped symbol is longer than 32 bits")
+        rest |= byte << shift
+        value = -(rest + 1) // 2 if rest % 2 else rest // 2
+        if not -(2**31) <= value < 2**31:
+            raise PacketError("an escaped symbol is longer than 32 bits")
+        values.append(value)
+    return values

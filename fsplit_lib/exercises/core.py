@@ -1,0 +1,123 @@
+"""How an answer is graded: right, a known misconception with its own hint, wrong, or not given yet.
+
+``...`` (Python's Ellipsis) means "not answered yet" and never stops a notebook. With the environment
+variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions are tested.
+"""
+
+import html
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Exercise", "Trap", "Verdict", "make_check"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a student reads below the exercise."""
+
+    id: str
+    status: Literal["right", "wrong", "unanswered"]
+    message: str
+
+    def _repr_html_(self) -> str:
+        colour, mark = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}[
+            self.status
+        ]
+        text = html.escape(self.message)
+        return (
+            f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em;font-size:16px">'
+            f"<b>{mark} {self.id}, {self.status}.</b> {text}</div>"
+        )
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A typical wrong answer and what to tell whoever falls into it."""
+
+    value: Any
+    message: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    Attributes:
+        id: chapter and number, such as "00.1".
+        hint: for whoever has not answered.
+        grade: returns True, or the message for this wrong answer, or False for a wrong one of no known kind.
+        why: told with a right answer: what it is good for.
+        traps: typical wrong answers, each tested to draw its own message.
+    """
+
+    id: str
+    hint: str
+    grade: Callable[[Any], bool | str]
+    why: str
+    traps: tuple[Trap, ...] = ()
+
+    @classmethod
+    def number(
+        cls, id: str, expected: float, hint: str, why: str, traps: tuple[Trap, ...] = (), relative: float = 0.01
+    ) -> "Exercise":
+        """An exercise whose answer is a number, right within ``relative``."""
+
+        def grade(answer: Any) -> bool | str:
+            if isinstance(answer, bool) or not isinstance(answer, int | float):
+                try:
+                    answer = float(answer)
+                except (TypeError, ValueError):
+                    return f"The answer is a number, not {type(answer).__name__}."
+            if not math.isfinite(answer):
+                return "The answer is a finite number."
+            if math.isclose(answer, expected, rel_tol=relative):
+                return True
+            close = (t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative))
+            return next(close, False)
+
+        return cls(id, hint, grade, why, traps)
+
+    @classmethod
+    def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
+        """An exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
+
+        def grade(answer: Any) -> bool | str:
+            if not isinstance(answer, str) or answer.strip().lower() not in {expected, *options}:
+                return f"Answer with one letter: {', '.join(sorted({expected, *options}))}."
+            return True if answer.strip().lower() == expected else options[answer.strip().lower()]
+
+        return cls(id, hint, grade, why, tuple(Trap(k, v) for k, v in options.items()))
+
+
+def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
+    """The function that notebooks import as ``check``."""
+
+    def check(id: str, answer: Any) -> Verdict:
+        """Grade an answer.
+
+        Args:
+            id: of the exercise, such as "00.1".
+            answer: yours, or ``...`` for a hint.
+
+        Raises:
+            KeyError: there is no such exercise.
+        """
+        if id not in exercises:
+            raise KeyError(f"no exercise {id!r}; there are {', '.join(exercises)}")
+        exercise = exercises[id]
+        if answer is ...:
+            verdict = Verdict(id, "unanswered", f"Hint: {exercise.hint}")
+        else:
+            graded = exercise.grade(answer)
+            if graded is True:
+                verdict = Verdict(id, "right", exercise.why)
+            else:
+                verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
+        if os.environ.get("FSPLIT_CHECK") == "strict" and verdict.status != "right":
+            raise AssertionError(f"exercise {id} is {verdict.status}: {verdict.message}")
+        return verdict
+
+    return check

@@ -1,0 +1,98 @@
+"""The look of the book: one template, one colour, dash and marker per method, alt text on every figure.
+
+Colours are those of Okabe & Ito (2008), told apart by colour-blind readers too; dash and marker say
+the same again, so that colour never speaks alone.
+"""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+__all__ = ["METHODS", "TEMPLATE", "Look", "caption", "finish", "look_of"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method appears in every figure."""
+
+    color: str
+    dash: str = "solid"
+    symbol: str = "circle"
+
+
+METHODS: dict[str, Look] = {
+    "FrankenSplit": Look("#D55E00", "solid", "circle"),
+    "cross-entropy": Look("#CC79A7", "dash", "diamond"),
+    "teacher": Look("#000000", "dot", "x"),
+    "JPEG": Look("#0072B2", "dash", "square"),
+    "WebP": Look("#009E73", "dashdot", "triangle-up"),
+    "AVIF": Look("#56B4E9", "longdash", "triangle-down"),
+    "your guess": Look("#E69F00", "dot", "star"),
+    "rate": Look("#0072B2", "dash", "square"),
+    "distortion": Look("#D55E00", "solid", "circle"),
+}
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif", "size": 16, "color": "#1b1f24"},
+        "title": {"x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 19}},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 80, "r": 30, "t": 70, "b": 65},
+        "colorway": [look.color for look in METHODS.values()],
+        "colorscale": {"sequential": "Cividis", "diverging": "RdBu"},
+        "legend": {"bgcolor": "rgba(255,255,255,0.8)", "font": {"size": 15}},
+        "hoverlabel": {"font": {"size": 15}},
+        "xaxis": {
+            "showgrid": True,
+            "gridcolor": "#e5e8ec",
+            "zeroline": False,
+            "linecolor": "#8b949e",
+            "ticks": "outside",
+            "automargin": True,
+        },
+        "yaxis": {
+            "showgrid": True,
+            "gridcolor": "#e5e8ec",
+            "zeroline": False,
+            "linecolor": "#8b949e",
+            "ticks": "outside",
+            "automargin": True,
+        },
+    }
+)
+pio.templates["fsplit"] = TEMPLATE
+
+
+def look_of(method: str) -> Look:
+    """The look of a method.
+
+    Raises:
+        KeyError: the method has none yet; add it to :data:`METHODS`, so that it keeps it through the book.
+    """
+    if method not in METHODS:
+        raise KeyError(f"no look for {method!r}; add it to METHODS (there are {', '.join(METHODS)})")
+    return METHODS[method]
+
+
+def finish(figure: go.Figure, title: str, alt: str, height: int = 420) -> go.Figure:
+    """Give a figure the book's template, a title and its alt text.
+
+    Args:
+        figure: is changed in place.
+        title: says what is shown; the claim stands in the text.
+        alt: one sentence with numbers, computed from the data, for readers who cannot see the figure.
+        height: in pixels.
+    """
+    figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt})
+    return figure
+
+
+def caption(figure: go.Figure) -> str:
+    """The alt text of a finished figure.
+
+    >>> caption(finish(go.Figure(), "Nothing", "An empty figure."))
+    'An empty figure.'
+    """
+    return figure.layout.meta["alt"]

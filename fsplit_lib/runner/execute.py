@@ -1,0 +1,194 @@
+"""Run chapters through papermill: strict parameters, a time limit, one place for what they leave."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+
+from fsplit_lib.data.files import data_root
+from fsplit_lib.errors import FsplitError
+from fsplit_lib.runner.headline import compare
+from fsplit_lib.runner.parameters import check_parameters, parameters_of
+
+__all__ = ["ChapterError", "ChapterRun", "chapters", "fill_solutions", "run_chapter"]
+
+
+class ChapterError(FsplitError):
+    """A cell of a chapter failed; the message names chapter, cell and error."""
+
+
+@dataclass
+class ChapterRun:
+    """What one execution of a chapter left.
+
+    Attributes:
+        chapter: two digits.
+        title: of the chapter.
+        claim: its first quoted line.
+        executed: the executed notebook.
+        seconds: wall time, kernel start included.
+        numbers: headline numbers.
+        differences: from the golden values; empty where all agree or none are stored.
+    """
+
+    chapter: str
+    title: str
+    claim: str
+    executed: Path
+    seconds: float
+    numbers: dict[str, float] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+
+
+def chapters(only: str | None = None) -> list[Path]:
+    """The notebooks of the book in order, or those whose name begins with ``only``.
+
+    Raises:
+        ChapterError: there is none.
+    """
+    folder = data_root().parent / "notebooks"
+    found = sorted(p for p in folder.glob("[0-9][0-9]_*.ipynb") if only is None or p.name.startswith(only))
+    if not found:
+        raise ChapterError(f"no chapter {only or ''} in {folder}".replace("  ", " "))
+    return found
+
+
+def run_chapter(
+    notebook: Path,
+    out: Path,
+    parameters: dict[str, Any] | None = None,
+    timeout: int = 300,
+    solutions: Path | None = None,
+    golden: Path | None = None,
+    progress: bool = True,
+) -> ChapterRun:
+    """Execute one chapter.
+
+    Args:
+        notebook: of the book.
+        out: folder for the executed notebook, its headline numbers and whatever it writes.
+        parameters: override those of its parameters cell.
+        timeout: seconds that one cell may take.
+        solutions: folder of solutions to fill in, which are then graded strictly; None leaves the
+            exercises as a student finds them.
+        golden: folder of golden numbers; compared only where the parameters are the chapter's own.
+        progress: draw a bar with the chapter's name.
+
+    Raises:
+        ParameterError: an unknown parameter or an illegal value; nothing ran.
+        ChapterError: a cell failed or took too long; the notebook up to there is in ``out``.
+    """
+    given = dict(parameters or {})
+    check_parameters(notebook, given)
+    number = notebook.name[:2]
+    out.mkdir(parents=True, exist_ok=True)
+    source, executed = notebook, out / notebook.name
+    if solutions is not None:
+        source = out / f".{notebook.stem}.solved.ipynb"
+        nbformat.write(fill_solutions(nbformat.read(notebook, as_version=4), solutions / f"{number}.py"), source)
+    surroundings = {
+        "PLOTLY_RENDERER": "plotly_mimetype+notebook",  # without it plots are missing from HTML
+        "FSPLIT_CHECK": "strict" if solutions is not None else "",
+        "FSPLIT_OUT": str(out.resolve()),
+        "FSPLIT_HOME": str((out / "home").resolve()),
+    }
+    begun = time.perf_counter()
+    with _environment(surroundings):
+        try:
+            papermill.execute_notebook(
+                source,
+                executed,
+                parameters=given,
+                kernel_name="python3",
+                cwd=notebook.parent,
+                progress_bar={"desc": notebook.stem} if progress else False,
+                execution_timeout=timeout,
+                store_widget_state=False,  # one FigureWidget would add 5 MB
+            )
+        except Exception as error:  # papermill, nbclient and the kernel each raise their own
+            raise ChapterError(_explain(notebook, executed, error)) from error
+        finally:
+            if source is not notebook:
+                source.unlink(missing_ok=True)
+    title, claim = _title_and_claim(notebook)
+    run = ChapterRun(number, title, claim, executed, time.perf_counter() - begun)
+    handed = out / f"{number}.json"
+    run.numbers = json.loads(handed.read_text()) if handed.is_file() else {}
+    stored = golden / f"{number}.json" if golden else None
+    defaults = {name: p.default for name, p in parameters_of(notebook).items()}
+    if stored and stored.is_file() and all(defaults[k] == v for k, v in given.items()):
+        run.differences = compare(run.numbers, json.loads(stored.read_text()))
+    return run
+
+
+def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat.NotebookNode:
+    """Replace the source of every exercise cell by its solution.
+
+    Args:
+        notebook: is changed and returned; exercise cells carry the id in their metadata.
+        solutions: a Python file with a ``# %% 00.1`` line above each solution.
+
+    Raises:
+        ChapterError: a cell without a solution, or a solution without a cell.
+    """
+    parts = re.split(r"^# %% (\S+)\n", solutions.read_text(), flags=re.MULTILINE)
+    known = dict(zip(parts[1::2], parts[2::2], strict=True))
+    cells = {cell.metadata["exercise"]: cell for cell in notebook.cells if "exercise" in cell.metadata}
+    if cells.keys() != known.keys():
+        raise ChapterError(
+            f"{solutions.name} and the chapter disagree about "
+            f"exercises {', '.join(sorted(cells.keys() ^ known.keys()))}"
+        )
+    for name, cell in cells.items():
+        cell.source = known[name].strip()
+    return notebook
+
+
+def _title_and_claim(notebook: Path) -> tuple[str, str]:
+    lines = [
+        line
+        for c in nbformat.read(notebook, as_version=4).cells
+        if c.cell_type == "markdown"
+        for line in c.source.splitlines()
+    ]
+    title = next((line.lstrip("# ") for line in lines if line.startswith("# ")), notebook.stem)
+    claim = next((line.lstrip("> ") for line in lines if line.startswith("> ")), "")
+    return title, re.sub(r"[*_`]", "", claim)
+
+
+def _explain(notebook: Path, executed: Path, error: Exception) -> str:
+    index, cause = getattr(error, "cell_index", None), f"{type(error).__name__}: {error}"
+    if hasattr(error, "ename"):
+        cause = f"{error.ename}: {error.evalue}"
+    elif "Timeout" in type(error).__name__:
+        cause = str(error).splitlines()[0]
+    if index is None and executed.is_file():
+        cells = nbformat.read(executed, as_version=4).cells
+        index = next(
+            (i for i, c in enumerate(cells) if c.metadata.get("papermill", {}).get("status") in ("failed", "running")),
+            None,
+        )
+    where = "before its first cell" if index is None else f"in cell {index}"
+    return f"chapter {notebook.stem} failed {where}: {cause} (executed so far: {executed})"
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

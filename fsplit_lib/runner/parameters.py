@@ -1,0 +1,76 @@
+"""Strict parameters: papermill only warns of a misspelt name, we stop with a sentence."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from fsplit_lib.errors import ParameterError
+
+__all__ = ["Parameter", "check_parameters", "parameters_of"]
+
+TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a chapter's parameters cell.
+
+    Attributes:
+        name: of the variable.
+        kind: "str", "int", "float" or "bool".
+        options: the allowed values, for ``Literal[...]``; else empty.
+        default: as written.
+    """
+
+    name: str
+    kind: str
+    options: tuple[str, ...]
+    default: Any
+
+
+def parameters_of(notebook: Path) -> dict[str, Parameter]:
+    """The typed assignments of the cell tagged ``parameters``.
+
+    Raises:
+        ParameterError: no such cell, or a line without a type.
+    """
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ParameterError(f"{notebook.name} needs exactly one cell tagged 'parameters', it has {len(cells)}")
+    found = {}
+    for line in ast.parse(cells[0].source).body:
+        if isinstance(line, ast.Import | ast.ImportFrom):
+            continue
+        if not isinstance(line, ast.AnnAssign) or line.value is None:
+            raise ParameterError(
+                f"in {notebook.name}, write parameters as `name: type = value`, not `{ast.unparse(line)}`"
+            )
+        kind, options = ast.unparse(line.annotation), ()
+        if kind.startswith("Literal["):
+            kind, options = "str", ast.literal_eval(f"({kind[len('Literal[') : -1]},)")
+        if kind not in TYPES:
+            raise ParameterError(
+                f"in {notebook.name}, {line.target.id} has type {kind}; allowed: Literal, {', '.join(TYPES)}"
+            )
+        found[line.target.id] = Parameter(line.target.id, kind, options, ast.literal_eval(line.value))
+    return found
+
+
+def check_parameters(notebook: Path, given: dict[str, Any]) -> None:
+    """Refuse names that the chapter does not have and values it cannot take.
+
+    Raises:
+        ParameterError: naming what is allowed.
+    """
+    known = parameters_of(notebook)
+    for name, value in given.items():
+        if name not in known:
+            raise ParameterError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
+        want = known[name]
+        if want.options and value not in want.options:
+            raise ParameterError(f"{name} must be one of {', '.join(map(repr, want.options))}, got {value!r}")
+        if not isinstance(value, TYPES[want.kind]) or (isinstance(value, bool) and want.kind != "bool"):
+            raise ParameterError(f"{name} must be of type {want.kind}, got {value!r}")

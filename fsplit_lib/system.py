@@ -1,0 +1,159 @@
+"""The whole line as one module: codec, one decoder, and the backbone whose head they replace.
+
+x ──► encoder ──► y_hat ──► decoder ──► h_hat ──► tail ──► logits
+      └────── codec ──────┘└──────────── server ───────────┘
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones import Backbone, load_backbone
+from fsplit_lib.codec import CodecConfig, FeatureCodec, Quantiser
+from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
+from fsplit_lib.errors import WeightsError
+from fsplit_lib.packet import Packet
+
+__all__ = ["ForwardPass", "FrankenSplit", "build_system", "load_codec", "load_system", "save_system"]
+
+
+@dataclass
+class ForwardPass:
+    """What one pass through the split network leaves for an objective.
+
+    Attributes:
+        x: (B, 3, H, W) pixels in [0, 1].
+        y_hat: (B, C, h, w) latent at the decoder.
+        likelihoods: (B, C, h, w) in (0, 1].
+        h_hat: (B, C_h, h, w) decoded features.
+    """
+
+    x: Tensor
+    y_hat: Tensor
+    likelihoods: Tensor
+    h_hat: Tensor
+
+    @property
+    def bits(self) -> Tensor:
+        """(B,) estimated bits: −Σ log2 p(y_hat), Eq. (2) of chapter 05."""
+        return -self.likelihoods.log2().sum(dim=(1, 2, 3))
+
+    @property
+    def bits_per_pixel(self) -> Tensor:
+        """(B,) bits per input pixel."""
+        return self.bits / (self.x.shape[-2] * self.x.shape[-1])
+
+
+class FrankenSplit(nn.Module):
+    """The whole line: codec, one decoder, and the backbone whose head they replace.
+
+    Only codec and decoder learn; the backbone is the frozen teacher.
+    """
+
+    def __init__(self, codec: FeatureCodec, decoder: nn.Module, backbone: Backbone):
+        super().__init__()
+        self.codec = codec
+        self.decoder = decoder
+        self.backbone = backbone
+
+    def forward(self, x: Tensor, quantiser: Quantiser = "noise", noise: Tensor | None = None) -> ForwardPass:
+        """One pass for training (with ``noise``) or for measuring (without: rounded, as in use)."""
+        y = self.codec.encoder(x)
+        y_hat, y_paid = self.codec.quantise(y, quantiser, noise)
+        return ForwardPass(x, y_hat, self.codec.prior.likelihood(y_paid), self.decoder(y_hat))
+
+    @torch.no_grad()
+    def answer(self, packets: list[Packet]) -> Tensor:
+        """Logits (B, classes) of packets of one picture size: all that the server does.
+
+        Raises:
+            PacketError: see :meth:`FeatureCodec.decompress`.
+        """
+        return self.backbone.tail(self.decoder(self.codec.decompress(packets)))
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """The three modules that learn; densities take larger steps than convolutions."""
+        return {"encoder": self.codec.encoder, "prior": self.codec.prior, "decoder": self.decoder}
+
+
+def build_system(
+    backbone: Backbone,
+    codec_config: CodecConfig,
+    decoder_config: DecoderConfig,
+    seed: int,
+) -> FrankenSplit:
+    """An untrained system with reproducible first weights.
+
+    Args:
+        backbone: the teacher; its cut must have the encoder's stride.
+        codec_config: of the encoder.
+        decoder_config: of the decoder.
+        seed: of the first weights.
+
+    Raises:
+        ValueError: the strides differ.
+    """
+    if codec_config.stride != backbone.spec.stride:
+        raise ValueError(
+            f"the encoder has stride {codec_config.stride}, the backbone is cut at stride {backbone.spec.stride}; "
+            "no decoder upsamples, so they must agree"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        codec = FeatureCodec(codec_config)
+        decoder = build_decoder(codec_config.widths[-1], backbone.spec, decoder_config)
+    return FrankenSplit(codec, decoder, backbone)
+
+
+def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
+    """Write codec and decoder with their card; the backbone is not ours to ship."""
+    decoder_file = f"decoder-{system.backbone.name}.safetensors"
+    card.architecture = {
+        "codec": asdict(system.codec.config),
+        "decoders": {system.backbone.name: asdict(system.decoder.config)},
+        "backbone": system.backbone.name,
+    }
+    states = {"codec.safetensors": system.codec.state_dict(), decoder_file: system.decoder.state_dict()}
+    return zoo.write_model(folder, card, states)
+
+
+def load_codec(name: str | Path) -> FeatureCodec:
+    """A trained codec, ready to compress: the device's half.
+
+    Raises:
+        WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
+    """
+    card, state = zoo.read_card(name), zoo.read_weights(name, "codec.safetensors")
+    if "codec" not in card.architecture:
+        raise WeightsError(f"{card.name} is a {card.kind}, not a codec")
+    codec = FeatureCodec(CodecConfig.from_dict(card.architecture["codec"]))
+    if "prior.frequencies" in state:
+        codec.prior.reserve(state["prior.frequencies"].shape[1])
+    zoo.load_strictly(codec, state, f"{card.name}/codec.safetensors")
+    return codec.eval()
+
+
+def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSplit:
+    """A trained codec with its decoder and backbone: device and server in one process.
+
+    Args:
+        name: of shipped weights, or a folder.
+        backbone: one already loaded; the card's own by default.
+
+    Raises:
+        WeightsError: also if there is no decoder for the backbone.
+    """
+    codec, card = load_codec(name), zoo.read_card(name)
+    backbone = backbone or load_backbone(card.architecture["backbone"])
+    if backbone.name not in card.architecture["decoders"]:
+        raise WeightsError(
+            f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}"
+        )
+    config = DecoderConfig(**card.architecture["decoders"][backbone.name])
+    decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)
+    file = f"decoder-{backbone.name}.safetensors"
+    zoo.load_strictly(decoder, zoo.read_weights(name, file), f"{card.name}/{file}")
+    return FrankenSplit(codec, decoder.eval(), backbone)

@@ -1,0 +1,223 @@
+"""One training loop for every network of the workbook, through Lightning Fabric.
+
+A run is a pure function of its configuration: samples, augmentation and noise are keyed by (seed,
+step), so a run killed at any step and resumed ends with the weights of an uninterrupted one.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fsplit_lib.codec import Quantiser
+from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.objectives import OBJECTIVES, loss_of
+from fsplit_lib.system import FrankenSplit
+from fsplit_lib.training.sources import Batch, batches
+
+__all__ = ["LogRow", "TrainConfig", "fit", "train_system"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run is; two runs of the same configuration end with the same weights on the same machine.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: samples a step, over all processes together.
+        learning_rate: the highest, reached after the first 5 % of the steps and left on a cosine to 0.
+        seed: of first weights, order, augmentation and noise.
+        objective: a key of :data:`fsplit_lib.objectives.OBJECTIVES`.
+        quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
+        lmbda: weight of the rate, in distortion per bit and input pixel.
+        rate_warmup: share of the steps over which the weight of the rate grows from 0 to ``lmbda``.
+        weight_decay: of AdamW.
+    """
+
+    steps: int
+    batch: int = 16
+    learning_rate: float = 1e-3
+    seed: int = 0
+    objective: str = "head_distillation"
+    quantiser: Quantiser = "noise"
+    lmbda: float = 1.0
+    rate_warmup: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ParameterError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
+        if self.quantiser not in ("noise", "straight_through", "none"):
+            raise ParameterError(f"quantiser must be noise, straight_through or none, got {self.quantiser!r}")
+        if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or self.lmbda < 0:
+            raise ParameterError("steps, batch and learning_rate must be positive and lmbda not negative")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up over 5 % of the steps, then half a cosine down to 0."""
+        warm = max(1, self.steps // 20)
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+
+    def lmbda_at(self, step: int) -> float:
+        """The weight of the rate at a step."""
+        warm = self.rate_warmup * self.steps
+        return self.lmbda if step >= warm else self.lmbda * (step + 1) / (warm + 1)
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One step as the loop saw it: ``values`` holds what the objective reports, ``seconds`` the run's age."""
+
+    step: int
+    values: dict[str, float]
+    seconds: float
+
+
+def fit(
+    module: nn.Module,
+    pieces: dict[str, nn.Module],
+    loss: Callable[[nn.Module, Batch], dict[str, Tensor]],
+    source: Dataset,
+    config: TrainConfig,
+    *,
+    rate_factors: dict[str, float] | None = None,
+    progress: Callable[[LogRow], None] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 500,
+    workers: int = 0,
+    fabric: Fabric | None = None,
+) -> list[LogRow]:
+    """Train ``pieces`` of ``module`` and return the log.
+
+    Args:
+        module: is called inside ``loss``; Fabric wraps it.
+        pieces: the parts that learn and are checkpointed, by name.
+        loss: returns scalars, of which ``"total"`` is minimised.
+        source: of samples.
+        config: of the run.
+        rate_factors: of the learning rate, by piece; 1 where not given.
+        progress: is called after every step.
+        checkpoint: file to resume from if it exists, and to write; it is replaced whole, never in part.
+        checkpoint_every: steps between two checkpoints.
+        workers: loader processes.
+        fabric: for devices and processes; one CPU process by default.
+
+    Raises:
+        WeightsError: the checkpoint is broken or belongs to another configuration.
+        FloatingPointError: the loss is no longer finite.
+    """
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    groups = [
+        {"params": [p for p in piece.parameters() if p.requires_grad], "factor": (rate_factors or {}).get(name, 1.0)}
+        for name, piece in pieces.items()
+    ]
+    parameters = [p for group in groups for p in group["params"]]
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    wrapped, optimiser = fabric.setup(module, optimiser)
+    start, log = _resume(checkpoint, pieces, optimiser, config) if checkpoint else (0, [])
+    begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
+    module.train()
+    stream = batches(
+        source, config.batch, start, config.steps, config.seed, fabric.global_rank, fabric.world_size, workers
+    )
+    for batch in stream:
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
+        values = loss(wrapped, batch)
+        if not torch.isfinite(values["total"]):
+            raise FloatingPointError(
+                f"the loss became {values['total'].item()} at step {batch.step}; lower the learning rate"
+            )
+        optimiser.zero_grad()
+        fabric.backward(values["total"])
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        row = LogRow(batch.step, {k: v.item() for k, v in values.items()}, time.perf_counter() - begun)
+        log.append(row)
+        if progress is not None:
+            progress(row)
+        done = batch.step + 1
+        if checkpoint and (done % checkpoint_every == 0 or done == config.steps) and fabric.is_global_zero:
+            _save(checkpoint, pieces, optimiser, config, done, log)
+    module.eval()
+    return log
+
+
+def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
+    """Train codec and decoder against the frozen backbone, then freeze the entropy tables.
+
+    Args:
+        system: from :func:`fsplit_lib.system.build_system`; changed in place.
+        source: of photos.
+        config: of the run.
+        options: as in :func:`fit`.
+
+    Returns:
+        The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
+    """
+    first = next(batches(source, min(128, len(source)), 0, 1, config.seed))
+    with torch.no_grad():
+        system.decoder.fit_statistics(system.backbone.head(first.x))
+    height = width = first.x.shape[-1] // system.codec.config.stride
+    latent = (system.codec.config.widths[-1], height, width)
+
+    def loss(wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        out = wrapped(batch.x, config.quantiser, batch.noise(latent))
+        value = loss_of(config.objective, system, out, batch.labels, config.lmbda_at(batch.step))
+        return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
+
+    log = fit(system, system.trainable(), loss, source, config, rate_factors={"prior": 10.0}, **options)
+    system.codec.prior.freeze()
+    return log
+
+
+def _save(
+    path: Path,
+    pieces: dict[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
+    step: int,
+    log: list[LogRow],
+) -> None:
+    state = {
+        "pieces": {name: piece.state_dict() for name, piece in pieces.items()},
+        "optimiser": optimiser.state_dict(),
+        "config": asdict(config),
+        "step": step,
+        "log": [asdict(row) for row in log],
+    }
+    part = path.with_name(path.name + ".part")
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        part.unlink(missing_ok=True)
+        raise DataError(f"cannot write the checkpoint {path}: {error}; the last one is untouched") from error
+
+
+def _resume(
+    path: Path, pieces: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: TrainConfig
+) -> tuple[int, list[LogRow]]:
+    if not path.exists():
+        return 0, []
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds on damaged files
+        raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error
+    if state["config"] != asdict(config):
+        changed = [k for k, v in asdict(config).items() if state["config"].get(k) != v]
+        raise WeightsError(
+            f"the checkpoint {path} belongs to another run ({', '.join(changed)} differ); delete or rename it"
+        )
+    for name, piece in pieces.items():
+        piece.load_state_dict(state["pieces"][name])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"], [LogRow(**row) for row in state["log"]]

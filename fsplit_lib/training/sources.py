@@ -1,0 +1,137 @@
+"""Where training samples come from: each is a pure function of (seed, position in the run).
+
+So a run that was killed goes on with the very samples it would have seen, and two machines that share
+a global batch see what one machine would have seen.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from fsplit_lib.data.folders import ImageFolder
+from fsplit_lib.data.images import to_array
+
+__all__ = ["ArraySource", "Batch", "FolderSource", "batches", "key_of"]
+
+
+def key_of(*numbers: int) -> int:
+    """One 63-bit seed from several numbers, such as (seed, step)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
+
+
+class Batch:
+    """This process's share of one global batch.
+
+    Attributes:
+        x: (B, 3, H, W) float32 in [0, 1], contiguous.
+        labels: (B,) int64.
+        step: of the run.
+    """
+
+    def __init__(self, x: Tensor, labels: Tensor, step: int, seed: int, size: int, rank: int, world: int):
+        self.x, self.labels, self.step = x, labels, step
+        self._seed, self._size, self._rank, self._world = seed, size, rank, world
+
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        """U(−½, ½) of shape (B, *shape), the same for a sample on however many processes."""
+        generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 1))
+        return torch.rand(self._size, *shape, generator=generator)[self._rank :: self._world] - 0.5
+
+
+class ArraySource(Dataset):
+    """Grey images in memory (N, H, W) uint8, as RGB, optionally shifted and flipped at random."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, augment: bool = False):
+        self.images, self.labels = images, labels
+        self.augment = (
+            v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()]) if augment else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        index = np.array([i for i, _ in wanted])
+        x = torch.from_numpy(self.images[index]).unsqueeze(1).expand(-1, 3, -1, -1).float().div(255)
+        if self.augment is not None:
+            x = torch.stack([_keyed(self.augment, one, key) for one, (_, key) in zip(x, wanted, strict=True)])
+        return x.contiguous(), torch.from_numpy(self.labels[index])
+
+
+class FolderSource(Dataset):
+    """Random resized crops of photos, flipped half of the time."""
+
+    def __init__(self, folder: ImageFolder, crop: int, scale: tuple[float, float] = (0.25, 1.0)):
+        self.folder = folder
+        self.augment = v2.Compose(
+            [
+                v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        crops = [_keyed(self.augment, self.folder[index], key) for index, key in wanted]
+        labels = self.folder.labels or [-1] * len(self.folder)
+        x = torch.from_numpy(np.stack([to_array(crop) for crop in crops]))
+        return x, torch.tensor([labels[index] for index, _ in wanted])
+
+
+def _keyed(transform: v2.Transform, image: object, key: int) -> object:
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
+        torch.manual_seed(key)
+        return transform(image)
+
+
+class _Sampler:
+    """Lists of (index, key): the samples of each step from ``start`` on, this process's share of them."""
+
+    def __init__(self, length: int, size: int, start: int, steps: int, seed: int, rank: int, world: int):
+        self.length, self.size, self.start, self.steps = length, size, start, steps
+        self.seed, self.rank, self.world = seed, rank, world
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = -1, np.empty(0)
+        for step in range(self.start, self.steps):
+            wanted = []
+            for position in range(step * self.size, (step + 1) * self.size):
+                if position // self.length != epoch:
+                    epoch = position // self.length
+                    order = np.random.default_rng(key_of(self.seed, epoch, 2)).permutation(self.length)
+                wanted.append((int(order[position % self.length]), key_of(self.seed, position, 3)))
+            yield wanted[self.rank :: self.world]
+
+
+def batches(
+    source: Dataset, size: int, start: int, steps: int, seed: int, rank: int = 0, world: int = 1, workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``steps``.
+
+    Args:
+        source: an :class:`ArraySource` or :class:`FolderSource`.
+        size: of the global batch.
+        start: first step.
+        steps: of the whole run.
+        seed: of order, augmentation and noise.
+        rank: of this process among ``world``.
+        world: number of processes.
+        workers: loader processes; 0 loads between the steps.
+    """
+    sampler = _Sampler(len(source), size, start, steps, seed, rank, world)
+    loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, persistent_workers=False)
+    for step, (x, labels) in enumerate(loader, start=start):
+        yield Batch(x, labels, step, seed, size, rank, world)
+
+
+def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch

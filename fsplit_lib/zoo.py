@@ -1,0 +1,165 @@
+"""Shipped weights: one folder a model, with a card and a checksum for every file.
+
+    data/weights/photo-first/card.json                        what it is, how it was made, what it scores
+    data/weights/photo-first/codec.safetensors                encoder and tables: all that the phone needs
+    data/weights/photo-first/decoder-<backbone>.safetensors   one for each backbone at the server
+
+Floating-point weights are stored as float16, what has to be exact (tables, medians, densities) as it is.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from fsplit_lib.data.files import data_root, sha256_of, write_atomically
+from fsplit_lib.errors import WeightsError
+
+__all__ = ["Card", "card_names", "load_strictly", "read_card", "read_state_dict", "read_weights", "write_model"]
+
+EXACT = ("prior.", "running_", "mean", "spread")  # parts of names that keep full precision
+
+
+@dataclass
+class Card:
+    """What a reader has to know about a set of weights.
+
+    Attributes:
+        name: of the folder.
+        kind: "codec" or "backbone".
+        summary: one sentence.
+        command: what makes these weights again.
+        data: what they were trained on, with its licence.
+        training: steps, samples, seed, objective and so on, as numbers and words.
+        architecture: what has to be built before the weights fit.
+        scores: measured, each with data, n and interval.
+        limits: what to know before trusting the numbers.
+        machine: where training and measuring ran.
+        files: name to sha256.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    command: str
+    data: str
+    training: dict
+    architecture: dict
+    scores: list[dict] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    machine: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def card_names() -> list[str]:
+    """Names of all shipped models."""
+    return sorted(path.parent.name for path in (data_root() / "weights").glob("*/card.json"))
+
+
+def _folder(name: str | Path) -> Path:
+    shipped = data_root() / "weights" / str(name)
+    return shipped if shipped.is_dir() else Path(name)
+
+
+def read_card(name: str | Path) -> Card:
+    """The card of a shipped model, or of a folder of your own.
+
+    Raises:
+        WeightsError: no such model, or a card that cannot be read.
+    """
+    path = _folder(name) / "card.json"
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights are called {str(name)!r} and no such folder has a card.json; "
+            f"shipped: {', '.join(card_names())}"
+        )
+    try:
+        content = json.loads(path.read_text())
+        return Card(**{f.name: content[f.name] for f in fields(Card)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is not a card: {error}") from error
+
+
+def read_weights(name: str | Path, file: str) -> dict[str, Tensor]:
+    """One state dict of a model, as float32, after its checksum was compared with the card.
+
+    Raises:
+        WeightsError: the card does not name the file, or the file is missing, truncated or altered.
+    """
+    card, path = read_card(name), _folder(name) / file
+    if file not in card.files:
+        raise WeightsError(f"{card.name} has no {file}; it has {', '.join(card.files)}")
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    if sha256_of(path) != card.files[file]:
+        raise WeightsError(f"{path} is not the file that its card describes (wrong sha256): restore it or train again")
+    return {k: v.float() if v.dtype == torch.float16 else v for k, v in read_state_dict(path).items()}
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from ``.safetensors`` or a torch file, never unpickling code.
+
+    Raises:
+        WeightsError: the file is missing, truncated, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise a dozen kinds on damaged files
+        raise WeightsError(f"{path} is not a readable weights file: it may be cut short or damaged") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} does not hold a plain state dict of tensors")
+    return dict(state)
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict; every name and shape has to fit.
+
+    Raises:
+        WeightsError: naming the first three that do not; the module is unchanged.
+    """
+    own = module.state_dict()
+    wrong = sorted(own.keys() ^ state.keys())
+    wrong += [k for k in own if k in state and own[k].shape != state[k].shape]
+    if wrong:
+        raise WeightsError(
+            f"{source} does not fit {type(module).__name__}: "
+            f"{len(wrong)} of {len(own)} tensors differ, such as {', '.join(wrong[:3])}"
+        )
+    module.load_state_dict(state)
+
+
+def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) -> Card:
+    """Write weights and card, each file whole or not at all, the card last.
+
+    Args:
+        folder: is made if missing.
+        card: its ``files`` are filled in.
+        states: file name to state dict.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        DataError: no space or no permission.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, state in states.items():
+        stored = {k: _stored(k, v) for k, v in state.items()}
+        write_atomically(folder / file, safetensors.torch.save(stored))
+        card.files[file] = sha256_of(folder / file)
+    write_atomically(folder / "card.json", (json.dumps(asdict(card), indent=1) + "\n").encode())
+    return card
+
+
+def _stored(name: str, value: Tensor) -> Tensor:
+    value = value.detach().contiguous()
+    exact = value.dtype != torch.float32 or any(part in name for part in EXACT)
+    return value if exact else value.half()
