@@ -199,7 +199,7 @@ def _timm_network(name: str, pretrained: bool) -> nn.Module:
 
 
 def _fashion_resnet() -> ResNet:
-    """Timm's ResNet for 32×32: stem of stride 2 and no pooling, so layer2 has stride 4. 737,034 parameters."""
+    """Timm's ResNet for 32×32: stem of stride 2 and no pooling, so layer2 has stride 4. 759,930 parameters."""
     network = ResNet(
         BasicBlock, layers=(2, 2, 2, 1), channels=(32, 64, 96, 128), num_classes=10, stem_type="deep", stem_width=16
     )

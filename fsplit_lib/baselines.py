@@ -49,8 +49,9 @@ def encode_image(image: Image.Image, codec: str, quality: int) -> bytes:
         raise ParameterError(f"{codec} quality runs from {kind.qualities[0]} to {kind.qualities[-1]}, got {quality}")
     if codec in ("WebP", "AVIF") and not features.check(codec.lower()):
         raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
-    buffer = io.BytesIO()
-    image.save(buffer, kind.format, quality=quality, **kind.options)
+    bare, buffer = image.copy(), io.BytesIO()
+    bare.info = {}  # a colour profile of kilobytes would else travel in some formats and not in others
+    bare.save(buffer, kind.format, quality=quality, **kind.options)
     return buffer.getvalue()
 
 

@@ -115,8 +115,8 @@ class FeatureCodec(nn.Module):
         """4 bytes: SHA-256 of configuration, encoder (as float16), medians and integer tables."""
         digest = hashlib.sha256(repr(sorted(asdict(self.config).items())).encode())
         for parameter in self.encoder.state_dict().values():
-            digest.update(parameter.to(torch.float16).numpy().astype("<f2").tobytes())
-        digest.update(self.prior.medians.numpy().astype("<f4").tobytes())
+            digest.update(parameter.cpu().half().numpy().astype("<f2").tobytes())
+        digest.update(self.prior.medians.cpu().numpy().astype("<f4").tobytes())
         digest.update(self.prior.tables.to_bytes())
         return digest.digest()[:4]
 

@@ -18,7 +18,17 @@ from torch import Tensor, nn
 from fsplit_lib.data.files import data_root, sha256_of, write_atomically
 from fsplit_lib.errors import WeightsError
 
-__all__ = ["Card", "card_names", "load_strictly", "read_card", "read_state_dict", "read_weights", "write_model"]
+__all__ = [
+    "Card",
+    "as_stored",
+    "card_names",
+    "load_strictly",
+    "read_card",
+    "read_state_dict",
+    "read_weights",
+    "write_model",
+    "write_scores",
+]
 
 EXACT = ("prior.", "running_", "mean", "spread")  # parts of names that keep full precision
 
@@ -155,8 +165,25 @@ def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) 
         stored = {k: _stored(k, v) for k, v in state.items()}
         write_atomically(folder / file, safetensors.torch.save(stored))
         card.files[file] = sha256_of(folder / file)
-    write_atomically(folder / "card.json", (json.dumps(asdict(card), indent=1) + "\n").encode())
+    write_atomically(folder / "card.json", _to_json(card))
     return card
+
+
+def write_scores(name: str | Path, scores: list[dict]) -> None:
+    """Put measured scores into a card, in place of older ones of the same data and method."""
+    card = read_card(name)
+    keys = {(s.get("dataset"), s.get("method")) for s in scores}
+    card.scores = [s for s in card.scores if (s.get("dataset"), s.get("method")) not in keys] + scores
+    write_atomically(_folder(name) / "card.json", _to_json(card))
+
+
+def _to_json(card: Card) -> bytes:
+    return (json.dumps(asdict(card), indent=1) + "\n").encode()
+
+
+def as_stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that a reader of the file will have: what a card's scores must be measured with."""
+    return {k: _stored(k, v).to(v.dtype) for k, v in state.items()}
 
 
 def _stored(name: str, value: Tensor) -> Tensor:

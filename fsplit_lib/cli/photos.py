@@ -75,16 +75,23 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
     weights: Annotated[list[str] | None, typer.Option(help="Codecs; may be given more than once.")] = None,
     image_codecs: Annotated[bool, typer.Option(help="JPEG, WebP and AVIF as well.")] = True,
+    name: Annotated[
+        str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
+    ] = None,
+    card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
 ) -> None:
     """Bytes, kept decisions and top-1 of every codec on a folder of photos, with 95 % intervals."""
+    from dataclasses import asdict
+
     from tqdm import tqdm
 
     from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import image_folder
     from fsplit_lib.evaluation import evaluate_photos, write_table
     from fsplit_lib.system import load_system
+    from fsplit_lib.zoo import write_scores
 
-    photos = image_folder(folder)
+    photos = image_folder(folder, name)
     backbone = load_backbone("tf_efficientnet_lite0")
     systems = {name: load_system(name, backbone) for name in weights or [DEFAULT]}
     qualities = {"JPEG": (1, 5, 10, 20, 40, 80), "WebP": (0, 5, 10, 25, 50, 80), "AVIF": (5, 12, 20, 30, 45, 65)}
@@ -95,6 +102,14 @@ def evaluate(
     bar.close()
     out.parent.mkdir(parents=True, exist_ok=True)
     write_table(out, points)
+    if card:
+        for weights_name in systems:
+            mine = [
+                asdict(p)
+                for p in points
+                if (p.method, p.setting) in (("FrankenSplit", weights_name), ("teacher", "raw"))
+            ]
+            write_scores(weights_name, mine)
     for point in points:
         top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
         typer.echo(

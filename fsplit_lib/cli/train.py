@@ -36,6 +36,6 @@ def train(
         bar.set_postfix({name: f"{value:.4f}" for name, value in row.values.items()}, refresh=False)
         bar.refresh() if bar.n == steps else bar.update(0)
 
-    card = run_recipe(recipe, Job(out or Path("build/weights") / recipe, data, work, progress, workers))
+    sentence = run_recipe(recipe, Job(out or Path("build/weights") / recipe, data, work, progress, workers))
     bar.close()
-    typer.echo(f"{card.name}: {card.summary}")
+    typer.echo(sentence)

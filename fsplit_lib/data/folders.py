@@ -13,7 +13,7 @@ from fsplit_lib.errors import DataError
 __all__ = ["ImageFolder", "caltech101", "image_folder"]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-WNID = re.compile(r"^(n\d{8})(?=[_.])")
+WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class ImageFolder:
 def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
     """Read any folder of photos.
 
-    Files named like ImageNet's (``n01440764_tench.JPEG``) are labelled with ImageNet's class index:
-    the rank of the wnid among the 1,000 sorted ones. Otherwise sub-folders are classes, in sorted
+    Files or sub-folders named like ImageNet's (``n01440764_tench.JPEG``, ``n01440764/1.JPEG``) are
+    labelled with ImageNet's class index: the rank of the wnid among the 1,000 sorted ones. Otherwise sub-folders are classes, in sorted
     order; a flat folder has no labels.
 
     Raises:
@@ -56,12 +56,12 @@ def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
     if not paths:
         raise DataError(f"there is no photo in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
     name = name or folder.resolve().name
-    wnids = [WNID.match(path.name) for path in paths]
+    wnids = [WNID.match(path.name) or WNID.match(path.parent.name) for path in paths]
     if all(wnids):
         index = _imagenet_index()
-        unknown = [m.group(1) for m in wnids if m.group(1) not in index]
-        if not unknown:
-            return ImageFolder(name, paths, tuple(index[m.group(1)] for m in wnids), tuple(index))
+        found = [index.get(match.group()) for match in wnids]
+        if None not in found:
+            return ImageFolder(name, paths, tuple(found), tuple(index))
     parents = [path.relative_to(folder).parts[0] if path.parent != folder else None for path in paths]
     if None in parents:
         return ImageFolder(name, paths)

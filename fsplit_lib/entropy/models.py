@@ -7,12 +7,17 @@ Source: Ballé et al. 2018, "Variational image compression with a scale hyperpri
 (arXiv 1802.01436); the density is CompressAI's ``EntropyBottleneck``.
 """
 
+import warnings
+
 import numpy as np
 import torch
-from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor, nn
 
 from fsplit_lib.entropy.coding import Tables
+
+with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
+    warnings.simplefilter("ignore", FutureWarning)
+    from compressai.entropy_models import EntropyBottleneck
 
 __all__ = ["FactorizedPrior"]
 
@@ -78,22 +83,25 @@ class FactorizedPrior(nn.Module):
 
     def from_symbols(self, symbols: np.ndarray, height: int, width: int) -> Tensor:
         """Integers (B, C, h·w) back to latents (B, C, h, w): symbol + median."""
-        return torch.from_numpy(symbols).float().unflatten(2, (height, width)) + self.medians
+        return torch.from_numpy(symbols).to(self.medians).unflatten(2, (height, width)) + self.medians
 
     @torch.no_grad()
-    def freeze(self) -> None:
+    def freeze(self, update_quantiles: bool = True) -> None:
         """Find the quantiles by bisection and make the integer tables from the densities.
 
         A short training leaves the quantiles far from the truth (they move by Adam's step a step);
         bisection puts them right whatever training did. It also moves the medians, that is the
         rounding grid: measure accuracy after, not before.
 
+        Args:
+            update_quantiles: False leaves them where training did, to see what breaks.
+
         Raises:
             ValueError: the densities hold NaN or infinity.
         """
         if not all(torch.isfinite(p).all() for p in self.density.parameters()):
             raise ValueError("the densities hold NaN or infinity: training diverged; lower the learning rate")
-        self.density.update(force=True, update_quantiles=True)
+        self.density.update(force=True, update_quantiles=update_quantiles)
         self.lengths = self.density._cdf_length.to(torch.int32) - 1  # a cdf has one entry more
         self.offsets = self.density._offset.to(torch.int32)
         steps = self.density._quantized_cdf.to(torch.int32).diff(dim=1)
@@ -116,5 +124,5 @@ class FactorizedPrior(nn.Module):
         if self.frequencies.shape[1] == 0:
             raise RuntimeError("this prior has no tables yet: call freeze() after training")
         if self._tables is None:
-            self._tables = Tables(self.frequencies.numpy(), self.lengths.numpy(), self.offsets.numpy())
+            self._tables = Tables(*(part.cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets)))
         return self._tables

@@ -1,7 +1,91 @@
-"""Exercises of chapter 05."""
+"""Exercises of chapter 05: bits of a latent, the price of a byte, why noise, the loss in your own hand."""
 
-from fsplit_lib.exercises.core import Exercise
+import math
+from typing import Any
+
+from fsplit_lib.exercises.core import Exercise, Trap
 
 __all__ = ["EXERCISES"]
 
-EXERCISES: tuple[Exercise, ...] = ()
+P = (0.5, 0.25, 0.125, 0.125)
+
+
+def _distillation(answer: Any) -> bool | str:
+    import torch
+
+    from fsplit_lib.objectives import head_distillation
+
+    if not callable(answer):
+        return "Hand over the function itself, without calling it."
+    generator = torch.Generator().manual_seed(5)
+    h, h_hat = (torch.randn(2, 3, 4, 4, generator=generator) for _ in range(2))
+    spread = torch.rand(1, 3, 1, 1, generator=generator) + 0.5
+    right = head_distillation(h, h_hat, spread).item()
+    try:
+        got = float(answer(h, h_hat, spread))
+    except Exception as error:
+        return f"Your function raised {type(error).__name__}: {error}"
+    error = (h - h_hat) / spread
+    known = {
+        (error**2).sum().item(): "You summed. The mean over elements makes one lmbda mean the same for every backbone.",
+        error.abs().mean().item(): "That is the mean absolute error; Eq. (3) squares.",
+        error.mean().item(): "Errors of both signs cancel: square before you average.",
+        ((h - h_hat) ** 2).mean().item(): "You left out the spread: channels with large values would drown the others.",
+        (((h - h_hat) * spread) ** 2).mean().item(): "You multiplied by the spread; divide by it.",
+        ((h - h_hat) ** 2 / spread).mean().item(): "The spread stands inside the square: divide before you square.",
+    }
+    if math.isclose(got, right, rel_tol=1e-4):
+        return True
+    return next((message for value, message in known.items() if math.isclose(got, value, rel_tol=1e-4)), False)
+
+
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise.number(
+        "05.1",
+        expected=sum(-math.log2(p) for p in P),
+        hint="Eq. (2): each symbol costs −log2 of its probability, and costs add up.",
+        why="9 bits for four symbols: rare ones pay for the common ones, and no coder can do better on average.",
+        traps=(
+            Trap(sum(-math.log(p) for p in P), "Those are nats (natural logarithm). Bits need log2: divide by ln 2."),
+            Trap(sum(-math.log2(p) for p in P) / len(P), "That is the mean per symbol; the packet pays the sum."),
+            Trap(
+                sum(math.log2(p) for p in P), "A probability is at most 1, so its log is negative: mind the minus sign."
+            ),
+            Trap(
+                sum(-p * math.log2(p) for p in P),
+                "That is an entropy, the expected cost of one symbol. These four were sent.",
+            ),
+        ),
+    ),
+    Exercise.number(
+        "05.2",
+        expected=0.3 * 8 / 1024,
+        hint="Eq. (4) counts bits per input pixel, and the padded picture has 32 × 32 of them.",
+        why="A byte is worth its money if it lowers the distortion by more than 0.0023: this is the exchange rate that lmbda sets.",
+        traps=(
+            Trap(0.3 / 1024, "That is the price of one bit; a byte has eight."),
+            Trap(0.3 * 8 / 784, "Fashion-MNIST has 28 × 28 pixels, but the codec sees the padded 32 × 32."),
+            Trap(0.3 * 8 / 64, "64 is the number of latent positions; the rate is counted per input pixel."),
+            Trap(0.3 * 8, "Divide by the number of input pixels: the loss counts bits per pixel."),
+        ),
+    ),
+    Exercise.choice(
+        "05.3",
+        expected="b",
+        options={
+            "a": "Rounding is as fast as adding noise; speed is not the reason.",
+            "c": "A range coder codes integers, and in use they are: the packet never sees the noise.",
+            "d": "Noise regularises a little, but that is a side effect: dropout would do that too.",
+        },
+        hint="What is the derivative of a staircase?",
+        why="The derivative of rounding is 0 wherever it exists, so no gradient would reach the encoder; noise of the same width "
+        "has the same error statistics and a gradient.",
+    ),
+    Exercise(
+        "05.4",
+        hint="Divide the error by the spread, square it, average over all elements: one line of torch.",
+        grade=_distillation,
+        why="This line is the paper's head distillation; everything else in training is bookkeeping.",
+        traps=(),
+    ),
+)

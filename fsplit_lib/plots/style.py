@@ -4,12 +4,13 @@ Colours are those of Okabe & Ito (2008), told apart by colour-blind readers too;
 the same again, so that colour never speaks alone.
 """
 
+import html
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 import plotly.io as pio
 
-__all__ = ["METHODS", "TEMPLATE", "Look", "caption", "finish", "look_of"]
+__all__ = ["METHODS", "TEMPLATE", "Look", "caption", "finish", "look_of", "show"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ METHODS: dict[str, Look] = {
 
 TEMPLATE = go.layout.Template(
     layout={
-        "font": {"family": "Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif", "size": 16, "color": "#1b1f24"},
+        "font": {"family": "'Source Sans 3', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 16, "color": "#1b1f24"},
         "title": {"x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 19}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
@@ -96,3 +97,15 @@ def caption(figure: go.Figure) -> str:
     'An empty figure.'
     """
     return figure.layout.meta["alt"]
+
+
+def show(figure: go.Figure) -> None:
+    """Display a finished figure in a notebook, its alt text below as a caption."""
+    from IPython.display import HTML, display
+
+    display(figure)
+    display(
+        HTML(
+            f'<p style="color:#57606a;font-size:15px;max-width:60em;margin:0 0 1em">{html.escape(caption(figure))}</p>'
+        )
+    )

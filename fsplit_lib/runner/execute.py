@@ -112,6 +112,7 @@ def run_chapter(
                 progress_bar={"desc": notebook.stem} if progress else False,
                 execution_timeout=timeout,
                 store_widget_state=False,  # one FigureWidget would add 5 MB
+                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
             )
         except Exception as error:  # papermill, nbclient and the kernel each raise their own
             raise ChapterError(_explain(notebook, executed, error)) from error

@@ -151,13 +151,16 @@ def fit(
     return log
 
 
-def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
+def train_system(
+    system: FrankenSplit, source: Dataset, config: TrainConfig, *, update_quantiles: bool = True, **options: object
+) -> list[LogRow]:
     """Train codec and decoder against the frozen backbone, then freeze the entropy tables.
 
     Args:
         system: from :func:`fsplit_lib.system.build_system`; changed in place.
         source: of photos.
         config: of the run.
+        update_quantiles: see :meth:`fsplit_lib.entropy.models.FactorizedPrior.freeze`.
         options: as in :func:`fit`.
 
     Returns:
@@ -175,7 +178,7 @@ def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **o
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
     log = fit(system, system.trainable(), loss, source, config, rate_factors={"prior": 10.0}, **options)
-    system.codec.prior.freeze()
+    system.codec.prior.freeze(update_quantiles)
     return log
 
 

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from fsplit_lib.data.folders import ImageFolder
 from fsplit_lib.data.images import to_array
+from fsplit_lib.data.tensors import images_to_tensor
 
 __all__ = ["ArraySource", "Batch", "FolderSource", "batches", "key_of"]
 
@@ -56,7 +57,7 @@ class ArraySource(Dataset):
 
     def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         index = np.array([i for i, _ in wanted])
-        x = torch.from_numpy(self.images[index]).unsqueeze(1).expand(-1, 3, -1, -1).float().div(255)
+        x = images_to_tensor(self.images[index])
         if self.augment is not None:
             x = torch.stack([_keyed(self.augment, one, key) for one, (_, key) in zip(x, wanted, strict=True)])
         return x.contiguous(), torch.from_numpy(self.labels[index])

@@ -1,0 +1,30 @@
+# Two commands on a fresh machine: `make book` and `make test`. Everything else is `fsplit`.
+# PIP_ARGS reaches pip: README.md says how to ask for PyTorch's CPU build with it.
+PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+PIP_ARGS ?=
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: book test lab bench clean
+book: $(STAMP)
+	$(VENV)/bin/fsplit book
+
+test: $(STAMP)
+	$(VENV)/bin/fsplit test
+
+lab: $(STAMP)
+	$(VENV)/bin/fsplit lab
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m pytest tests/bench_coding.py
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
+		{ echo "This workbook needs Python 3.11 or 3.12; call make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --upgrade pip
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[book,test]'
+	touch $@
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,81 @@
+"""The live lab of the chapters: Fashion-MNIST in seconds, by the classes and the loop of the photo codec."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fsplit_lib.backbones import Backbone
+from fsplit_lib.codec import CodecConfig, Quantiser
+from fsplit_lib.data.fashion import fashion_mnist
+from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.objectives import head_distillation
+from fsplit_lib.system import FrankenSplit, build_system
+from fsplit_lib.training.loop import LogRow, TrainConfig, train_system
+from fsplit_lib.training.sources import ArraySource
+
+__all__ = ["LAB_DECODER", "LAB_WIDTHS", "LabRun", "distortion_in_use", "train_lab"]
+
+LAB_WIDTHS = (16, 32, 16)
+LAB_DECODER = DecoderConfig(restoration=1, transformation=1, width=48)
+
+
+@dataclass
+class LabRun:
+    """A system trained in the lab and how it got there."""
+
+    system: FrankenSplit
+    config: TrainConfig
+    log: list[LogRow]
+
+
+def train_lab(
+    backbone: Backbone,
+    lmbda: float,
+    steps: int,
+    seed: int = 0,
+    objective: str = "head_distillation",
+    quantiser: Quantiser = "straight_through",
+    progress: Callable[[LogRow], None] | None = None,
+    update_quantiles: bool = True,
+) -> LabRun:
+    """Train an encoder of strides 2, 2, 1 (latent 16×8×8) and a decoder for a frozen backbone.
+
+    Args:
+        backbone: cut at stride 4, for 32×32 pictures.
+        lmbda: weight of the rate.
+        steps: of 64 pictures.
+        seed: of first weights, order and noise.
+        objective: "head_distillation" or "cross_entropy".
+        quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
+        progress: called after every step.
+        update_quantiles: False makes the tables from wherever the quantiles happen to be.
+    """
+    config = TrainConfig(
+        steps=steps,
+        batch=64,
+        learning_rate=6e-3,
+        seed=seed,
+        objective=objective,
+        quantiser=quantiser,
+        lmbda=lmbda,
+        rate_warmup=0.3,
+    )
+    codec = CodecConfig(widths=LAB_WIDTHS, strides=(2, 2, 1), lmbda=max(lmbda, 1e-3))  # the wire's code starts there
+    system = build_system(backbone, codec, LAB_DECODER, seed)
+    source = ArraySource(*fashion_mnist("train"))
+    log = train_system(system, source, config, update_quantiles=update_quantiles, progress=progress)
+    return LabRun(system, config, log)
+
+
+@torch.no_grad()
+def distortion_in_use(system: FrankenSplit, images: np.ndarray, batch: int = 500) -> float:
+    """Head distillation's distortion with rounded latents on grey images (N, H, W) uint8, Eq. (3)."""
+    total = 0.0
+    for start in range(0, len(images), batch):
+        x = images_to_tensor(images[start : start + batch])
+        out = system(x)
+        total += head_distillation(system.backbone.head(x), out.h_hat, system.decoder.spread).item() * len(x)
+    return total / len(images)

@@ -1,0 +1,196 @@
+"""Chapter 05: its checks, its panel, its figures, and the symptoms of what breaks it."""
+
+import numpy as np
+import pytest
+import torch
+
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.data import fashion_mnist
+from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.evaluation import evaluate_images
+from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.panels.ch05 import TrainingPanel
+from fsplit_lib.plots import caption
+from fsplit_lib.plots import ch05 as plots
+from fsplit_lib.training.lab import distortion_in_use, train_lab
+from fsplit_lib.training.sweep import SweepRow, read_sweep
+
+MINE = [exercise for exercise in EXERCISES.values() if exercise.id.startswith("05.")]
+STEPS = 120
+
+
+@pytest.mark.parametrize("exercise", MINE, ids=lambda e: e.id)
+def test_unanswered_gives_the_hint(exercise):
+    verdict = check(exercise.id, ...)
+    assert verdict.status == "unanswered"
+    assert exercise.hint in verdict.message
+
+
+@pytest.mark.parametrize(("id", "answer"), [("05.1", 9), ("05.2", 0.00234375), ("05.3", "B")])
+def test_right_answers(id, answer):
+    assert check(id, answer).status == "right"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "trap"), [(e, t) for e in MINE for t in e.traps], ids=lambda v: getattr(v, "id", None)
+)
+def test_each_trap_draws_its_own_hint(exercise, trap):
+    verdict = check(exercise.id, trap.value)
+    assert verdict.status == "wrong"
+    assert verdict.message == trap.message
+    assert len({t.message for t in exercise.traps}) == len(exercise.traps)
+
+
+@pytest.mark.parametrize("answer", ["nine", None, float("nan"), True, [9]])
+def test_what_is_no_number_is_told_so(answer):
+    assert "number" in check("05.1", answer).message
+
+
+def test_the_function_exercise_knows_six_mistakes():
+    good = lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).mean()  # noqa: E731
+    wrong = {
+        "summed": lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).sum(),
+        "absolute": lambda h, h_hat, spread: ((h - h_hat) / spread).abs().mean(),
+        "cancel": lambda h, h_hat, spread: ((h - h_hat) / spread).mean(),
+        "left out": lambda h, h_hat, spread: ((h - h_hat) ** 2).mean(),
+        "multiplied": lambda h, h_hat, spread: (((h - h_hat) * spread) ** 2).mean(),
+        "inside the square": lambda h, h_hat, spread: ((h - h_hat) ** 2 / spread).mean(),
+    }
+    assert check("05.4", good).status == "right"
+    for word, function in wrong.items():
+        assert word in check("05.4", function).message
+    assert "raised ZeroDivisionError" in check("05.4", lambda *_: 1 / 0).message
+    assert "without calling" in check("05.4", 1.0).message
+
+
+def test_strict_mode_raises(monkeypatch):
+    monkeypatch.setenv("FSPLIT_CHECK", "strict")
+    with pytest.raises(AssertionError, match=r"05\.1 is unanswered"):
+        check("05.1", ...)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_backbone("fashion_resnet")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    images, labels = fashion_mnist("test")
+    return images[:300], labels[:300]
+
+
+@pytest.fixture(scope="module")
+def healthy(teacher):
+    return train_lab(teacher, 0.3, STEPS)
+
+
+def belief(run):
+    last = run.log[-20:]
+    return [np.mean([row.values[name] for row in last]) for name in ("distortion", "rate")]
+
+
+def payload(run, images):
+    return np.mean([p.payload_bytes for p in run.system.codec.compress(images_to_tensor(images))])
+
+
+def test_the_teacher_is_as_good_as_its_card_says(teacher, pictures):
+    images, labels = fashion_mnist("test")
+    with torch.no_grad():
+        decided = torch.cat([teacher(images_to_tensor(images[i : i + 500])).argmax(1) for i in range(0, 2000, 500)])
+    right = (decided.numpy() == labels[:2000]).mean()
+    assert right == pytest.approx(0.9266, abs=0.015)  # n = 2,000: three standard errors
+
+
+def test_a_short_training_learns_something(healthy, teacher, pictures):
+    point = evaluate_images(healthy.system, *pictures, "test", "quick")
+    assert point.bytes < 120
+    assert point.kept > 0.25  # chance is 0.1
+    assert distortion_in_use(healthy.system, pictures[0]) < 0.8
+
+
+def test_the_estimate_is_the_bill(healthy, pictures):
+    x = images_to_tensor(pictures[0])
+    with torch.no_grad():
+        estimated = healthy.system(x).bits.numpy() / 8
+    ideal = np.array(healthy.system.codec.ideal_bits(x)) / 8
+    real = np.array([p.payload_bytes for p in healthy.system.codec.compress(x)])
+    assert estimated.mean() == pytest.approx(ideal.mean(), rel=0.02)
+    assert (real <= ideal * 1.001 + 4).all()
+
+
+def test_without_noise_rounding_comes_as_a_shock(teacher, healthy, pictures):
+    broken = train_lab(teacher, 0.3, STEPS, quantiser="none")
+    shock = distortion_in_use(broken.system, pictures[0]) / belief(broken)[0]
+    usual = distortion_in_use(healthy.system, pictures[0]) / belief(healthy)[0]
+    assert shock > 1.15 * usual
+
+
+def test_without_a_rate_term_bytes_explode(teacher, healthy, pictures):
+    broken = train_lab(teacher, 0.0, STEPS)
+    assert payload(broken, pictures[0]) > 2 * payload(healthy, pictures[0])
+
+
+def test_without_the_quantile_update_the_tables_waste_bytes(teacher, healthy, pictures):
+    broken = train_lab(teacher, 0.3, STEPS, update_quantiles=False)
+    tables, good = broken.system.codec.prior.tables, healthy.system.codec.prior.tables
+    assert set(tables.offsets.tolist()) == {-10}  # where the quantiles were born
+    assert tables.lengths.sum() != good.lengths.sum()
+
+
+def test_training_panel_runs_on_its_button_only(teacher):
+    calls = []
+
+    def train(lmbda, objective, watch):
+        calls.append((lmbda, objective))
+        return train_lab(teacher, lmbda, 3, objective=objective, progress=watch)
+
+    class Point:
+        bytes, top1, kept = 40.0, 0.5, 0.6
+
+    panel = TrainingPanel(train, lambda run: Point, lmbda=0.3, draw_every=1)
+    panel.controls["lmbda"].carrier.value = 1.0
+    assert calls == []
+    panel.button.click()
+    assert calls == [(1.0, "head_distillation")]
+    panel.set(lmbda=0.1, objective="cross_entropy")
+    assert calls[-1] == (0.1, "cross_entropy")
+    assert "40.0 bytes" in panel.summary.value
+    assert len(panel.figure.data[0].x) == 3
+    assert panel.curve().layout.meta["alt"].startswith("Over 3 steps")
+    with pytest.raises(ParameterError, match="from 0 to 3"):
+        panel.set(lmbda=-1)
+    with pytest.raises(ParameterError, match="head_distillation"):
+        panel.set(objective="magic")
+    assert panel.state() == {"lmbda": 0.1, "objective": "cross_entropy"}
+
+
+def test_figures_speak(healthy):
+    rows = [plots.RateRow(o, lmbda, s, 30 + 10 / lmbda, 0.8) for o in plots.NAMES for lmbda in (0.1, 1) for s in (0, 1)]
+    figures = [
+        plots.training_curve([0, 1], [1.0, 0.5], [100.0, 50.0]),
+        plots.bytes_parity(*(np.array([10.0, 20.0]) for _ in range(4))),
+        plots.latent_histogram(
+            np.random.default_rng(0).normal(size=100), np.arange(-2, 3), np.full(5, 0.2), np.full(5, 0.2)
+        ),
+        plots.rate_accuracy(rows, 0.92),
+        plots.comparison(["FrankenSplit", "cross-entropy"], {"bytes": [1.0, 2.0], "top-1 (%)": [3.0, 4.0]}),
+        plots.weak_spots(["healthy"], [0.4], [0.5], [20.0], [22.0]),
+    ]
+    for figure in figures:
+        assert any(c.isdigit() for c in caption(figure))
+        assert figure.layout.title.text
+
+
+def test_the_sweep_table_is_read_as_it_was_written(tmp_path):
+    from fsplit_lib.training.sweep import _write
+
+    rows = [SweepRow("head_distillation", 0.3, 0, 40.5, 0.82, 0.85, 0.4, 10000)]
+    _write(tmp_path / "sweep.csv", rows)
+    assert read_sweep(tmp_path / "sweep.csv") == rows
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="columns"):
+        read_sweep(tmp_path / "other.csv")
+    with pytest.raises(DataError, match="fashion_sweep"):
+        read_sweep(tmp_path / "none.csv")
