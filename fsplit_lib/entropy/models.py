@@ -86,22 +86,29 @@ class FactorizedPrior(nn.Module):
         return torch.from_numpy(symbols).to(self.medians).unflatten(2, (height, width)) + self.medians
 
     @torch.no_grad()
-    def freeze(self, update_quantiles: bool = True) -> None:
+    def freeze(self, update_quantiles: bool = True, keep_grid: bool = False) -> None:
         """Find the quantiles by bisection and make the integer tables from the densities.
 
         A short training leaves the quantiles far from the truth (they move by Adam's step a step);
-        bisection puts them right whatever training did. It also moves the medians, that is the
-        rounding grid: measure accuracy after, not before.
+        bisection puts them right whatever training did. It also moves the medians, and with them
+        the rounding grid: measure accuracy after, not before.
 
         Args:
             update_quantiles: False leaves them where training did, to see what breaks.
+            keep_grid: rounds the medians to whole symbols, so that the grid stays the one on which
+                straight-through rounding trained the decoder. After training with noise alone, a grid
+                around the true medians wastes less.
 
         Raises:
             ValueError: the densities hold NaN or infinity.
         """
         if not all(torch.isfinite(p).all() for p in self.density.parameters()):
             raise ValueError("the densities hold NaN or infinity: training diverged; lower the learning rate")
-        self.density.update(force=True, update_quantiles=update_quantiles)
+        if update_quantiles:
+            self.density._update_quantiles()
+        if keep_grid:
+            self.density.quantiles[:, :, 1].round_()
+        self.density.update(force=True)
         self.lengths = self.density._cdf_length.to(torch.int32) - 1  # a cdf has one entry more
         self.offsets = self.density._offset.to(torch.int32)
         steps = self.density._quantized_cdf.to(torch.int32).diff(dim=1)

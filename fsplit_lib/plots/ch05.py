@@ -99,7 +99,11 @@ def latent_histogram(latent: np.ndarray, grid: np.ndarray, density: np.ndarray, 
     figure = go.Figure()
     figure.add_trace(
         go.Histogram(
-            x=latent, histnorm="probability density", nbinsx=120, name="latent before rounding", marker_color="#c9d1d9"
+            x=latent,
+            histnorm="probability density",
+            xbins={"size": 0.1},
+            name="latent before rounding",
+            marker_color="#c9d1d9",
         )
     )
     figure.add_trace(

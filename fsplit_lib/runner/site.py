@@ -1,6 +1,7 @@
 """Executed notebooks as an HTML site that opens offline: no script, font or formula from the network."""
 
 import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fsplit_lib.runner.execute import ChapterRun
 
 __all__ = ["write_chapter", "write_index"]
 
+REMOTE_SCRIPT = re.compile(r'<script[^>]*\ssrc="https?://[^"]*"[^>]*>\s*</script>')
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTE = (
     '<p style="border:1px dashed #8b949e;padding:.5em .8em;color:#57606a">Interactive panel: open this chapter with '
@@ -29,6 +31,8 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 body { max-width: 1080px; margin: 0 auto; padding: 0 1rem 4rem; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedMarkdown { font-size: 16px; line-height: 1.6; }
+.jp-RenderedMarkdown pre { margin: 1em 0; }
+.jp-RenderedMarkdown table { font-size: 15px; }
 nav.book { padding: 1rem 0; font-family: sans-serif; }
 math[display=block] { margin: .6em 0; font-size: 1.15em; }
 </style>{% endblock %}
@@ -95,8 +99,11 @@ def write_chapter(run: ChapterRun, site: Path) -> Path:
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if WIDGET in output.get("data", {}):
+            data = output.get("data", {})
+            if WIDGET in data:
                 output["data"] = nbformat.NotebookNode({"text/html": NOTE})
+            elif "text/html" in data:  # plotly asks a CDN for MathJax, which no figure of ours needs
+                data["text/html"] = REMOTE_SCRIPT.sub("", data["text/html"])
     exporter = _Exporter(extra_loaders=[DictLoader({"book.html.j2": TEMPLATE})], template_file="book.html.j2")
     page, _ = exporter.from_notebook_node(notebook)
     path = site / f"{run.executed.stem}.html"

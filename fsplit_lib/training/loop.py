@@ -178,7 +178,7 @@ def train_system(
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
     log = fit(system, system.trainable(), loss, source, config, rate_factors={"prior": 10.0}, **options)
-    system.codec.prior.freeze(update_quantiles)
+    system.codec.prior.freeze(update_quantiles, keep_grid=config.quantiser == "straight_through")
     return log
 
 

@@ -137,6 +137,13 @@ def _photo_first(job: Job) -> str:
             "final_bits_per_pixel": sum(r.values["rate"] for r in tail) / len(tail),
         },
         architecture={},
+        limits=[
+            "one seed, one lmbda, a short training",
+            "no labels were used; the decoder saw straight-through rounding, where the paper's sees noise",
+            "scores on the development photos flatter teacher and codec alike: those photos are 500 of the 1,000 pictures "
+            "of the public set imagenet-sample-images (names and sha256 in data/results/development_photos.csv), "
+            "probably from the teacher's own training set (about 75 % is published for ImageNet's validation set)",
+        ],
         machine=machine(),
     )
     save_system(job.out, system, card)

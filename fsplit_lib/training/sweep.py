@@ -16,7 +16,7 @@ from fsplit_lib.training.loop import LogRow
 __all__ = ["STEPS", "SweepRow", "read_sweep", "run_sweep"]
 
 STEPS, SEEDS = 600, (0, 1, 2)
-LMBDAS = {"head_distillation": (0.03, 0.1, 0.3, 1.0), "cross_entropy": (0.1, 0.3, 1.0, 3.0)}
+LMBDAS = {"head_distillation": (0.01, 0.03, 0.1, 0.3), "cross_entropy": (0.1, 0.3, 1.0, 3.0)}
 
 
 @dataclass(frozen=True)
