@@ -1,6 +1,6 @@
 """The variational bottleneck: an encoder of 141,696 parameters, its entropy model, and the wire.
 
-    x (B, 3, H, W) ──► g_a ──► y (B, 48, H/8, W/8) ──► quantise ──► range coder ──► Packet
+    x (B, 3, H, W) ──► g_a ──► y (B, 48, H/8, W/8) ──► quantise ──► entropy coder ──► Packet
                                │
                                └──► p(y) ──► bits
 

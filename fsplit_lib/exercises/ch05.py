@@ -74,7 +74,7 @@ EXERCISES: tuple[Exercise, ...] = (
         expected="b",
         options={
             "a": "Rounding is as fast as adding noise; speed is not the reason.",
-            "c": "A range coder codes integers, and in use they are: the packet never sees the noise.",
+            "c": "The entropy coder codes integers, and in use they are: the packet never sees the noise.",
             "d": "Noise regularises a little, but that is a side effect: dropout would do that too.",
         },
         hint="What is the derivative of a staircase?",

@@ -66,11 +66,13 @@ class Exercise:
         """An exercise whose answer is a number, right within ``relative``."""
 
         def grade(answer: Any) -> bool | str:
-            if isinstance(answer, bool) or not isinstance(answer, int | float):
-                try:
-                    answer = float(answer)
-                except (TypeError, ValueError):
-                    return f"The answer is a number, not {type(answer).__name__}."
+            kind = type(answer).__name__
+            try:
+                answer = float("nan" if isinstance(answer, bool) else answer)
+            except (TypeError, ValueError):
+                answer = math.nan
+            if math.isnan(answer):
+                return f"The answer is a number, not {kind}."
             if not math.isfinite(answer):
                 return "The answer is a finite number."
             if math.isclose(answer, expected, rel_tol=relative):

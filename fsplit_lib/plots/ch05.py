@@ -46,7 +46,7 @@ def bytes_parity(estimated: np.ndarray, ideal: np.ndarray, payload: np.ndarray, 
     Args:
         estimated: (N,) from the learned densities, rounded latents.
         ideal: (N,) from the integer tables.
-        payload: (N,) the range coder's output.
+        payload: (N,) the entropy coder's output.
         packet: (N,) the whole packet.
     """
     figure = go.Figure()
@@ -80,7 +80,7 @@ def bytes_parity(estimated: np.ndarray, ideal: np.ndarray, payload: np.ndarray, 
     over = float((payload - ideal).mean())
     alt = (
         f"Over {len(estimated)} test pictures the loss estimates {estimated.mean():.1f} bytes on average, the integer tables allow "
-        f"{ideal.mean():.1f}, the range coder writes {payload.mean():.1f} ({over:.1f} more) and the whole packet has "
+        f"{ideal.mean():.1f}, the entropy coder writes {payload.mean():.1f} ({over:.1f} more) and the whole packet has "
         f"{packet.mean():.1f} bytes."
     )
     finish(figure, "Estimated against real bytes", alt, height=480)
