@@ -1,0 +1,140 @@
+"""The encoder and the codec: counts, shapes, round trips, identity, hostile packets."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.codec import CodecConfig, Encoder, FeatureCodec
+from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.errors import PacketError
+from fsplit_lib.packet import Packet
+from fsplit_lib.system import build_system, load_codec, load_system, save_system
+
+SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1), lmbda=0.5)
+
+
+@pytest.fixture(scope="module")
+def system():
+    system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 16), seed=0)
+    with torch.no_grad():
+        for parameter in system.codec.encoder.parameters():
+            parameter.mul_(2)  # livelier latents than fresh weights give
+    system.codec.prior.freeze()
+    return system.eval()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("activation", ["standard", "official"])
+def test_encoder_has_141696_parameters_and_a_stride_8_latent(activation):
+    encoder = Encoder(CodecConfig(activation=activation))
+    assert sum(p.numel() for p in encoder.parameters()) == 141_696
+    for side in (64, 224, 256):
+        assert encoder(torch.zeros(1, 3, side, side)).shape == (1, 48, side // 8, side // 8)
+
+
+def test_official_activation_computes_something_else_and_both_latents_are_signed():
+    torch.manual_seed(0)
+    ours, theirs = Encoder(CodecConfig()), Encoder(CodecConfig(activation="official"))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(1, 3, 64, 64)
+    assert not torch.allclose(ours(x), theirs(x))
+    assert ours(x).min() < 0 < ours(x).max()
+    assert theirs(x).min() < 0 < theirs(x).max()
+
+
+def test_packets_bring_back_the_quantised_latent(system, x):
+    packets = [Packet.from_bytes(p.to_bytes()) for p in system.codec.compress(x)]
+    with torch.no_grad():
+        wanted = system.codec.prior.quantise(system.codec.encoder(x))
+    assert torch.equal(system.codec.decompress(packets), wanted)
+    assert torch.unique(wanted).numel() > 2
+    for packet, ideal in zip(packets, system.codec.ideal_bits(x), strict=True):
+        assert packet.payload_bytes <= ideal / 8 * 1.001 + 4
+
+
+def test_pictures_may_be_oblong(system):
+    x = torch.rand(1, 3, 16, 40)
+    assert system.codec.decompress(system.codec.compress(x)).shape == (1, 6, 4, 10)
+
+
+@pytest.mark.parametrize("shape", [(30, 32), (32, 2), (33, 33)])
+def test_sizes_off_the_grid_are_refused(system, shape):
+    with pytest.raises(ValueError, match="multiples of 4"):
+        system.codec.compress(torch.zeros(1, 3, *shape))
+
+
+def test_codec_id_is_of_encoder_and_tables_only(system):
+    before = system.codec.codec_id
+    twin = build_system(system.backbone, SMALL, DecoderConfig(2, 0, 8), seed=9)
+    twin.codec.prior.reserve(system.codec.prior.frequencies.shape[1])
+    twin.codec.load_state_dict(system.codec.state_dict())
+    assert twin.codec.codec_id == before  # whatever decoder stands behind it
+    with torch.no_grad():
+        twin.codec.encoder.blocks[0].conv1.bias[0] += 1
+    assert twin.codec.codec_id != before
+    twin.codec.load_state_dict(system.codec.state_dict())
+    twin.codec.prior.frequencies[0, twin.codec.prior.frequencies[0].argmax()] -= 1
+    twin.codec.prior.frequencies[0, 0] += 1
+    twin.codec.prior._tables = None
+    assert twin.codec.codec_id != before
+
+
+def test_foreign_and_impossible_packets_are_refused(system, x):
+    good = system.codec.compress(x[:1])[0]
+    wrong = [
+        replace(good, codec_id=b"\0\0\0\0"),
+        replace(good, streams=good.streams * 2),
+        replace(good, height=30),
+        replace(good, height=65532, width=65532),
+        replace(good, height=64),
+        replace(good, streams=(good.streams[0][:-3],)),
+        replace(good, streams=(np.random.default_rng(0).integers(0, 256, 500, dtype=np.uint8).tobytes(),)),
+    ]
+    for packet in wrong:
+        with pytest.raises(PacketError):
+            system.codec.decompress([Packet.from_bytes(packet.to_bytes())])
+
+
+def test_quantisers(system):
+    codec, y = system.codec, torch.randn(2, 6, 8, 8, requires_grad=True)
+    noise = torch.rand(2, 6, 8, 8) - 0.5
+    shown, paid = codec.quantise(y, "noise", noise)
+    assert torch.equal(shown, y + noise)
+    assert torch.equal(paid, y + noise)
+    shown, paid = codec.quantise(y, "straight_through", noise)
+    assert torch.allclose(shown, codec.prior.quantise(y), atol=1e-6)
+    assert torch.equal(torch.autograd.grad(shown.sum(), y)[0], torch.ones_like(y))
+    assert torch.equal(codec.quantise(y, "none", noise)[0], y)
+    assert torch.equal(codec.quantise(y, "noise", None)[0], codec.prior.quantise(y))
+
+
+def test_another_process_decodes_from_the_checkpoint_alone(system, x, tmp_path):
+    card = zoo.Card("tiny", "codec", "", "", "", {}, {})
+    save_system(tmp_path / "tiny", system, card)
+    loaded = load_system(tmp_path / "tiny")
+    assert load_codec(tmp_path / "tiny").codec_id == system.codec.codec_id
+    (tmp_path / "photo.fsp").write_bytes(loaded.codec.compress(x[:1])[0].to_bytes())
+    code = (
+        "import sys, torch; from pathlib import Path; from fsplit_lib.packet import Packet;"
+        "from fsplit_lib.system import load_system; root = Path(sys.argv[1]);"
+        "packet = Packet.from_bytes((root / 'photo.fsp').read_bytes());"
+        "torch.save(load_system(root / 'tiny').answer([packet]), root / 'logits.pt')"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], check=True)
+    answer = loaded.answer([Packet.from_bytes((tmp_path / "photo.fsp").read_bytes())])
+    assert torch.allclose(torch.load(tmp_path / "logits.pt"), answer, atol=1e-5)
+
+
+def test_a_codec_needs_tables_before_it_compresses():
+    with pytest.raises(RuntimeError, match="freeze"):
+        FeatureCodec(SMALL).compress(torch.zeros(1, 3, 32, 32))

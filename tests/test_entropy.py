@@ -1,0 +1,193 @@
+"""Entropy coding: round trips, the bound, damage, and the densities behind the tables."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits
+from fsplit_lib.entropy.models import FactorizedPrior
+from fsplit_lib.errors import PacketError
+
+
+def random_tables(rng, channels, width):
+    shares = rng.dirichlet(np.full(width, 10.0 ** rng.uniform(-2, 1)), size=channels)
+    counts = np.maximum(1, np.round(shares * 65536)).astype(np.int32)
+    top = counts.argmax(axis=1)
+    counts[np.arange(channels), top] += 65536 - counts.sum(axis=1)
+    if (counts < 1).any():
+        return random_tables(rng, channels, width)
+    return Tables(counts, np.full(channels, width, np.int32), rng.integers(-20, 5, channels).astype(np.int32))
+
+
+def draw(rng, tables, count):
+    rows = [rng.choice(len(row), size=count, p=row / 65536) for row in tables.frequencies]
+    return (np.stack(rows) + tables.offsets[:, None]).astype(np.int32)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 2**31), st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=30))
+def test_any_symbol_survives(seed, values):
+    tables = random_tables(np.random.default_rng(seed), 2, 5)
+    symbols = np.stack([values, values[::-1]]).astype(np.int32)
+    assert np.array_equal(decode_symbols(encode_symbols(symbols, tables), tables, len(values)), symbols)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_payload_is_within_4_bytes_and_a_thousandth_of_the_ideal(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        tables = random_tables(rng, int(rng.integers(1, 50)), int(rng.integers(2, 40)))
+        symbols = draw(rng, tables, int(rng.integers(1, 800)))
+        assert len(encode_symbols(symbols, tables)) <= ideal_bits(symbols, tables) / 8 * 1.001 + 4
+
+
+def test_ideal_bits_by_hand():
+    tables = Tables(np.array([[32768, 16384, 16384]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
+    assert ideal_bits(np.array([[-1, 0]], "i4"), tables) == 1 + 2
+    assert ideal_bits(np.array([[5]], "i4"), tables) == 2 + 8  # the escape, and one varint byte
+    assert ideal_bits(np.array([[500]], "i4"), tables) == 2 + 16
+
+
+def test_damaged_streams_raise_one_error():
+    rng = np.random.default_rng(3)
+    tables = random_tables(rng, 6, 9)
+    stream = encode_symbols(draw(rng, tables, 64), tables)
+    for _ in range(3000):
+        kind, at = rng.integers(4), int(rng.integers(len(stream)))
+        data = bytearray(stream)
+        if kind == 0:
+            data[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            data = data[:at]
+        elif kind == 2:
+            data += rng.integers(0, 256, int(rng.integers(1, 9)), dtype=np.uint8).tobytes()
+        else:
+            data = bytearray(rng.integers(0, 256, int(rng.integers(0, 300)), dtype=np.uint8).tobytes())
+        try:
+            symbols = decode_symbols(bytes(data), tables, 64)
+        except PacketError:
+            continue
+        assert encode_symbols(symbols, tables) == bytes(data)  # another latent's own stream, and nothing else
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "lengths"),
+    [([[65536, 0]], [2]), ([[65535]], [1]), ([[40000, 20000]], [2]), ([[70000, -4464]], [2])],
+)
+def test_tables_that_are_none_are_refused(frequencies, lengths):
+    with pytest.raises(ValueError, match="2\\*\\*16"):
+        Tables(np.array(frequencies, "i4"), np.array(lengths, "i4"), np.array([0], "i4"))
+
+
+def test_shape_is_checked():
+    tables = random_tables(np.random.default_rng(0), 3, 4)
+    with pytest.raises(ValueError, match=r"\(3, N\)"):
+        encode_symbols(np.zeros((2, 5), "i4"), tables)
+
+
+@pytest.mark.parametrize("module", ["fsplit_lib", "fsplit_lib.packet", "fsplit_lib.entropy.coding", "fsplit_lib.data.images"])
+def test_the_phone_needs_no_torch(module):
+    code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'compressai')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def fitted(centre, steps=300):
+    """A one-channel prior fitted to noisy samples around ``centre``, and samples to code."""
+    prior = FactorizedPrior(1)
+    generator = torch.Generator().manual_seed(0)
+    samples = centre + 1.5 * torch.randn(1, 1, 40, 40, generator=generator)
+    optimiser = torch.optim.Adam(prior.parameters(), 2e-2)
+    for _ in range(steps):
+        noise = torch.rand(samples.shape, generator=generator) - 0.5
+        loss = -prior.likelihood(samples + noise).log2().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return prior, samples
+
+
+def payload(prior, samples):
+    return len(encode_symbols(prior.to_symbols(samples)[0], prior.tables))
+
+
+def test_likelihood_is_the_difference_of_the_cumulative():
+    torch.manual_seed(0)
+    prior = FactorizedPrior(3)
+    y = 3 * torch.randn(2, 3, 2, 2)
+    c = lambda v: torch.sigmoid(prior.density._logits_cumulative(v.transpose(0, 1).reshape(3, 1, -1), stop_gradient=True))  # noqa: E731
+    brute = (c(y + 0.5) - c(y - 0.5)).reshape(3, 2, 2, 2).transpose(0, 1)
+    assert torch.allclose(prior.likelihood(y), brute.clamp_min(1e-9), atol=1e-6)
+
+
+def test_probabilities_of_whole_numbers_add_up_to_one():
+    torch.manual_seed(0)
+    prior = FactorizedPrior(2)
+    grid = torch.arange(-2000.0, 2001.0).view(1, 1, -1, 1).expand(1, 2, -1, 1)
+    assert torch.allclose(prior.likelihood(grid).sum(dim=2), torch.ones(1, 2, 1), atol=1e-3)
+
+
+def test_the_quantile_trap():
+    """Data centred at 20: bisection finds it, quantiles left where they were born cost dearly."""
+    prior, samples = fitted(20.0)
+    with torch.no_grad():
+        estimate = float(-prior.likelihood(prior.quantise(samples)).log2().sum()) / 8
+    prior.freeze(update_quantiles=False)
+    trapped = payload(prior, samples)
+    prior.freeze()
+    good = payload(prior, samples)
+    assert prior.medians.item() == pytest.approx(20, abs=1)
+    assert good == pytest.approx(estimate, rel=0.03)
+    assert trapped > 1.5 * good
+
+
+def test_the_grid_can_stay_where_training_had_it():
+    prior, _ = fitted(0.4)
+    prior.freeze()
+    assert prior.medians.item() % 1 != 0
+    prior.freeze(keep_grid=True)
+    assert prior.medians.item() == 0
+    y = torch.tensor([[[[0.4, 0.6, -0.7]]]])
+    assert torch.equal(prior.quantise(y), torch.tensor([[[[0.0, 1.0, -1.0]]]]))
+
+
+def test_tables_cost_what_the_density_says():
+    prior, samples = fitted(0.0)
+    prior.freeze(keep_grid=True)
+    with torch.no_grad():
+        model = float(-prior.likelihood(prior.quantise(samples)).log2().sum())
+    assert ideal_bits(prior.to_symbols(samples)[0], prior.tables) == pytest.approx(model, rel=2e-3)
+
+
+def test_symbols_and_latents_are_inverse():
+    prior, samples = fitted(3.3, steps=20)
+    prior.freeze()
+    back = prior.from_symbols(prior.to_symbols(samples), 40, 40)
+    assert torch.equal(back, prior.quantise(samples))
+    assert (back - samples).abs().max() <= 0.5 + 1e-5
+
+
+def test_tables_travel_in_the_state_dict():
+    prior, samples = fitted(5.0, steps=50)
+    prior.freeze()
+    state = prior.state_dict()
+    assert not any("quantized_cdf" in name for name in state)
+    twin = FactorizedPrior(1)
+    twin.reserve(state["frequencies"].shape[1])
+    twin.load_state_dict(state)
+    assert twin.tables.to_bytes() == prior.tables.to_bytes()
+    assert payload(twin, samples) == payload(prior, samples)
+
+
+def test_misuse_is_told():
+    prior = FactorizedPrior(2)
+    with pytest.raises(RuntimeError, match="freeze"):
+        prior.tables  # noqa: B018
+    with torch.no_grad():
+        prior.density.biases[0].fill_(float("nan"))
+    with pytest.raises(ValueError, match="diverged"):
+        prior.freeze()
