@@ -52,7 +52,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.layers((x - self.mean) / self.std)
-        return h.permute(0, 3, 1, 2).contiguous() if self.nhwc else h
+        return (h.permute(0, 3, 1, 2) if self.nhwc else h).contiguous()
 
 
 class Tail(nn.Module):

@@ -20,6 +20,7 @@ from fsplit_lib.packet import Packet
 from fsplit_lib.panels.ch00 import OWN, photo_panel
 from fsplit_lib.plots import ch00 as plots
 from fsplit_lib.plots import look_of
+from fsplit_lib.plots.ch00.wire import TINTS
 from fsplit_lib.system import build_system, load_system
 from fsplit_lib.zoo import Card
 
@@ -88,7 +89,7 @@ def test_hexdump_shows_first_and_last_bytes_each_once(payload):
 
 def test_field_table_names_every_field():
     table = plots.field_table(wire_of(500)).data
-    assert all(name in table for name in plots.TINTS)
+    assert all(name in table for name in TINTS)
     assert "224 × 224" in table and "500 bytes of payload" in table
 
 

@@ -48,7 +48,7 @@ def test_what_is_no_number_is_told_so(answer):
 
 
 def test_the_function_exercise_knows_six_mistakes():
-    good = lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).mean()  # noqa: E731
+    good = lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).mean()
     wrong = {
         "summed": lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).sum(),
         "absolute": lambda h, h_hat, spread: ((h - h_hat) / spread).abs().mean(),

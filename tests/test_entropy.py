@@ -90,7 +90,9 @@ def test_shape_is_checked():
         encode_symbols(np.zeros((2, 5), "i4"), tables)
 
 
-@pytest.mark.parametrize("module", ["fsplit_lib", "fsplit_lib.packet", "fsplit_lib.entropy.coding", "fsplit_lib.data.images"])
+@pytest.mark.parametrize(
+    "module", ["fsplit_lib", "fsplit_lib.packet", "fsplit_lib.entropy.coding", "fsplit_lib.data.images"]
+)
 def test_the_phone_needs_no_torch(module):
     code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'compressai')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -119,7 +121,9 @@ def test_likelihood_is_the_difference_of_the_cumulative():
     torch.manual_seed(0)
     prior = FactorizedPrior(3)
     y = 3 * torch.randn(2, 3, 2, 2)
-    c = lambda v: torch.sigmoid(prior.density._logits_cumulative(v.transpose(0, 1).reshape(3, 1, -1), stop_gradient=True))  # noqa: E731
+    c = lambda v: torch.sigmoid(
+        prior.density._logits_cumulative(v.transpose(0, 1).reshape(3, 1, -1), stop_gradient=True)
+    )
     brute = (c(y + 0.5) - c(y - 0.5)).reshape(3, 2, 2, 2).transpose(0, 1)
     assert torch.allclose(prior.likelihood(y), brute.clamp_min(1e-9), atol=1e-6)
 

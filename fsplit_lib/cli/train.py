@@ -28,14 +28,15 @@ def train(
         for known in RECIPES.values():
             typer.echo(f"{known.name:16} {known.summary}")
         return
-    bar = tqdm(desc=recipe, unit="step")
+    bars: list[tqdm] = []
 
     def progress(row: LogRow, steps: int) -> None:
-        bar.total = steps
-        bar.n = row.step + 1
-        bar.set_postfix({name: f"{value:.4f}" for name, value in row.values.items()}, refresh=False)
-        bar.refresh() if bar.n == steps else bar.update(0)
+        if not bars or row.step < bars[-1].n:  # a sweep starts anew with every run
+            bars.append(tqdm(desc=recipe, total=steps, unit="step"))
+        bars[-1].set_postfix({name: f"{value:.4f}" for name, value in row.values.items()}, refresh=False)
+        bars[-1].update(row.step + 1 - bars[-1].n)
 
     sentence = run_recipe(recipe, Job(out or Path("build/weights") / recipe, data, work, progress, workers))
-    bar.close()
+    for bar in bars:
+        bar.close()
     typer.echo(sentence)

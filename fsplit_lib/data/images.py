@@ -65,6 +65,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     """Resize the short side to ``size / 0.875`` (bicubic) and cut out the middle square.
 
+    The same pixels as torchvision's Resize(256) and CenterCrop(224), without torch.
+
     Args:
         image: RGB, any size; one smaller than the crop is scaled up.
         size: side of the square in pixels.
@@ -76,11 +78,10 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     (224, 224)
     """
     short = round(size / CROP_RATIO)
-    scale = short / min(image.size)
-    width, height = (max(short, round(side * scale)) for side in image.size)
+    width, height = (short * side // min(image.size) for side in image.size)
     if max(width, height) > 64 * short:
         raise DataError(f"a photo of {image.size[0]} x {image.size[1]} pixels is a line, not a photo; crop it first")
-    left, top = (width - size) // 2, (height - size) // 2
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
 
 

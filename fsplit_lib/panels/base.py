@@ -48,7 +48,12 @@ class Number(Control):
         slider = widgets.IntSlider if whole else widgets.FloatSlider
         field = widgets.BoundedIntText if whole else widgets.BoundedFloatText
         bounds = {"min": low, "max": high, "step": step, "value": value}
-        text = field(description=label, style={"description_width": "initial"}, layout={"width": f"{110 + 8 * len(label)}px"}, **bounds)
+        text = field(
+            description=label,
+            style={"description_width": "initial"},
+            layout={"width": f"{110 + 8 * len(label)}px"},
+            **bounds,
+        )
         bar = slider(readout=False, continuous_update=False, layout={"width": "320px"}, **bounds)
         traitlets.link((text, "value"), (bar, "value"))
         super().__init__(label, widgets.HBox([text, bar]), text)

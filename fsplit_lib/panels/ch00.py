@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
@@ -81,8 +82,10 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
 
     # a path or an upload is a wish to see it: move the choice along, before the panel looks
     path.carrier.observe(lambda change: _choose_own(choice, change["new"]), names="value")
-    upload = widgets.FileUpload(accept="image/*", multiple=False, description="Upload a photo")
-    panel = Panel({"photo": choice, "file": path}, _empty(), update, extra=(upload,))
+    upload = widgets.FileUpload(
+        accept="image/*", multiple=False, description="Upload a photo", layout={"width": "180px"}
+    )
+    panel = Panel({"photo": choice, "file": path}, _empty(names), update, extra=(upload,))
     upload.observe(lambda change: _take(panel, uploads, change["new"]), names="value")
     panel.refresh()
     return panel
@@ -99,11 +102,11 @@ def _take(panel: Panel, uploads: dict[str, bytes], files: Sequence[dict]) -> Non
         panel.set(photo=OWN, file=file["name"])
 
 
-def _empty() -> go.Figure:
+def _empty(names: Sequence[str]) -> go.Figure:
     figure = make_subplots(1, 2, column_widths=[0.36, 0.64], horizontal_spacing=0.2)
-    figure.add_trace(go.Image(hoverinfo="skip"), 1, 1)
-    for _ in range(2):
-        figure.add_trace(go.Bar(orientation="h"), 1, 2)
+    figure.add_trace(go.Image(source=picture(Image.new("RGB", (224, 224), "#d0d7de")), hoverinfo="skip"), 1, 1)
+    nothing = np.zeros(len(names))
+    figure.add_traces(bar_traces(nothing, nothing, names), rows=1, cols=2)
     figure.update_xaxes(visible=False, col=1)
     figure.update_yaxes(visible=False, col=1)
     figure.update_xaxes(title_text="share of the answer (%)", range=[0, 100], col=2)
@@ -118,5 +121,5 @@ def _draw(figure: go.FigureWidget, answer: Answer, names: Sequence[str], title: 
     with figure.batch_update():
         figure.data[0].source = picture(answer.crop)
         for trace, new in zip(figure.data[1:], bar_traces(answer.teacher, answer.split, names), strict=True):
-            trace.update({part: new[part] for part in ("x", "y", "name", "marker", "hovertemplate")})
+            trace.x, trace.y = new.x, new.y
         figure.layout.title.text = f"{title}: {len(answer.wire):,} bytes, decision {'kept' if answer.kept else 'lost'}"

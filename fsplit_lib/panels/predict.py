@@ -72,18 +72,21 @@ class Prediction:
         write_atomically(_ledger(), json.dumps(guesses, indent=1).encode())
         self._said.value = self._sentence(self.control.value)
 
-    def reveal(self, truth: float) -> go.Figure:
-        """Guess against truth, as two bars; only the truth where no guess was kept."""
+    def reveal(self, truth: float, method: str = "FrankenSplit") -> go.Figure:
+        """Guess against truth, as two bars; only the truth where no guess was kept.
+
+        Args:
+            truth: what was measured.
+            method: whose number it is, for the bar's colour.
+        """
         kept = _read().get(self.id)
-        rows = [("measured", truth, "FrankenSplit")] + (
-            [("your guess", kept, "your guess")] if kept is not None else []
-        )
+        rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
         figure = go.Figure(
             go.Bar(
                 y=[name for name, _, _ in rows],
                 x=[value for _, value, _ in rows],
                 orientation="h",
-                marker_color=[look_of(method).color for _, _, method in rows],
+                marker_color=[look_of(owner).color for _, _, owner in rows],
                 text=[f"{value:,.4g} {self.unit}" for _, value, _ in rows],
                 textposition="auto",
             )

@@ -20,9 +20,7 @@ class Headline:
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{k.replace('_', ' ')}</td><td>{v:,.6g}</td></tr>" for k, v in self.numbers.items())
-        return (
-            f'<table style="font-size:16px"><caption style="white-space:nowrap">Headline numbers of chapter {self.chapter}</caption>{rows}</table>'
-        )
+        return f'<table style="font-size:16px"><caption style="white-space:nowrap">Headline numbers of chapter {self.chapter}</caption>{rows}</table>'
 
 
 def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:

@@ -1,0 +1,99 @@
+"""The house: floors, style, size, documentation, and what may not be committed."""
+
+import ast
+import hashlib
+import importlib
+import io
+import pkgutil
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import fsplit_lib
+
+ROOT = Path(__file__).parents[1]
+MODULES = [m.name for m in pkgutil.walk_packages(fsplit_lib.__path__, "fsplit_lib.")]
+
+
+def test_imports_go_down_the_floors():
+    script = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([script, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *arguments, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def code_lines(path):
+    source = path.read_text()
+    docs = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            docs.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in skipped:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - docs)
+
+
+def test_the_library_stays_thin():
+    sizes = {path: code_lines(path) for path in (ROOT / "fsplit_lib").rglob("*.py")}
+    assert sum(sizes.values()) < 4000
+    assert max(sizes.values()) <= 300, max(sizes, key=sizes.get)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_name_is_documented(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in getattr(module, "__all__", []):
+        thing = getattr(module, public)
+        if callable(thing):
+            assert thing.__doc__, f"{name}.{public}"
+
+
+def tracked():
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_tracked_files_are_small():
+    assert sum(path.stat().st_size for path in tracked()) < 60e6
+
+
+def test_no_path_of_a_developers_machine_is_committed():
+    place = re.compile(r"(?<![\w.])/(?:home|root|work|tmp|Users)/\w")
+    texts = [p for p in tracked() if p.suffix in {".py", ".md", ".json", ".ipynb", ".toml", ".yml", ".cff", ".csv", ""}]
+    guilty = [p.name for p in texts if p.parent.name != "tests" and place.search(p.read_text(errors="ignore"))]
+    assert guilty == []
+
+
+def test_every_data_file_is_listed_with_its_checksum():
+    rows = re.findall(
+        r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \| ([\d,]+) \| `([0-9a-f]{64})` \|$",
+        (ROOT / "data/README.md").read_text(),
+        re.M,
+    )
+    listed = {name: (int(size.replace(",", "")), digest) for name, size, digest in rows}
+    there = {
+        p.relative_to(ROOT / "data").as_posix(): (p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest())
+        for p in tracked()
+        if p.is_relative_to(ROOT / "data") and p.name != "README.md"
+    }
+    assert listed == there

@@ -1,0 +1,214 @@
+"""Backbones, decoders, objectives and the system: cuts that are exact, losses that are by the book."""
+
+import hashlib
+import warnings
+
+import pytest
+import timm
+import torch
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones import OWN, Backbone, FeatureSpec, load_backbone
+from fsplit_lib.codec import CodecConfig
+from fsplit_lib.data import center_crop, fashion_mnist, load_photo, to_array
+from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.decoders import DecoderConfig, build_decoder
+from fsplit_lib.errors import ParameterError, WeightsError
+from fsplit_lib.objectives import head_distillation, loss_of
+from fsplit_lib.system import ForwardPass, build_system, load_codec, load_system, save_system
+from fsplit_lib.training import ArraySource, TrainConfig, train_system
+
+SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1))
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_backbone("fashion_resnet")
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return load_backbone("tf_efficientnet_lite0")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "family", "channels"),
+    [
+        ("tf_efficientnet_lite0", "shipped", "efficientnet", 40),
+        ("resnet18", "random", "resnet", 128),
+        ("resnet50", "random", "resnet", 512),
+        ("convnext_atto", "random", "convnext", 80),
+        ("swin_tiny_patch4_window7_224", "random", "swin", 192),
+    ],
+)
+def test_tail_of_head_is_the_network_bit_for_bit(name, weights, family, channels):
+    backbone = load_backbone(name, weights)
+    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        h = backbone.head(x)
+        whole = backbone.network((x - backbone.head.mean) / backbone.head.std)
+        assert torch.equal(backbone.tail(h), whole)
+    assert backbone.spec == FeatureSpec(family, channels, 8)
+    assert h.shape == (2, channels, 28, 28) and h.is_contiguous()
+
+
+def test_the_fashion_teacher_is_cut_at_stride_4(teacher):
+    assert teacher.spec == FeatureSpec("resnet", 64, 4)
+    assert sum(p.numel() for p in teacher.network.parameters()) == 759_930 < 1_000_000
+    assert zoo.read_card("fashion_resnet").scores[0]["top1"] >= 0.925
+
+
+def test_lite0_knows_a_cat(lite0):
+    x = torch.from_numpy(to_array(center_crop(load_photo("chelsea")))).unsqueeze(0)
+    with torch.no_grad():
+        top = lite0(x).argmax().item()
+    assert 281 <= top <= 287
+    assert "cat" in lite0.class_names[top] or "tabby" in lite0.class_names[top]
+
+
+def test_a_teacher_never_trains(teacher):
+    teacher.train()
+    assert not any(m.training for m in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_names_and_weights_that_cannot_be(tmp_path, monkeypatch):
+    with pytest.raises(ParameterError, match="resnet50"):
+        load_backbone("resnet5O")
+    with pytest.raises(ParameterError, match="ResNet, ConvNeXt"):
+        load_backbone("vgg11", "random")
+    with pytest.raises(ParameterError, match="download"):
+        load_backbone("resnet18")
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="does not fit ResNet"):
+        load_backbone("resnet18", tmp_path / "other.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="cut short"):
+        load_backbone("resnet18", tmp_path / "cut.pth")
+    with pytest.raises(WeightsError, match="no weights file"):
+        load_backbone("resnet18", tmp_path / "none.pth")
+    with pytest.raises(ParameterError, match="no stage of this resnet has stride 64"):
+        load_backbone("resnet18", "random", stride=64)
+
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(WeightsError, match="could not download"):
+        load_backbone("resnet18", "download")
+
+
+@pytest.mark.parametrize(("family", "channels"), [("efficientnet", 40), ("resnet", 128), ("resnet", 512)])
+@pytest.mark.parametrize("config", [DecoderConfig(0, 0, 16), DecoderConfig(1, 2, 24), DecoderConfig(3, 0, 16)])
+def test_decoders_have_the_shape_of_their_target(family, channels, config):
+    decoder = build_decoder(48, FeatureSpec(family, channels, 8), config)
+    for side in (8, 28, 32):
+        out = decoder(torch.randn(2, 48, side, side))
+        assert out.shape == (2, channels, side, side) and out.is_contiguous()
+    assert all(torch.isfinite(p).all() for p in decoder.parameters())
+
+
+def test_a_fresh_decoder_answers_with_the_teachers_mean(teacher):
+    h = teacher.head(images_to_tensor(fashion_mnist("test")[0][:64]))
+    decoder = build_decoder(6, teacher.spec, DecoderConfig(1, 1, 16))
+    decoder.fit_statistics(h)
+    h_hat = decoder(torch.randn(64, 6, 8, 8))
+    assert torch.allclose(h_hat[0, :, 0, 0], h.mean(dim=(0, 2, 3)), atol=1e-5)
+    assert head_distillation(h, h_hat, decoder.spread).item() == pytest.approx(1, abs=0.01)
+
+
+def test_decoders_that_cannot_be():
+    with pytest.raises(ParameterError, match="'vit'"):
+        build_decoder(48, FeatureSpec("vit", 40, 8))
+    with pytest.raises(ParameterError, match=">= 0"):
+        build_decoder(48, FeatureSpec("resnet", 40, 8), DecoderConfig(-1, 0, 8))
+
+
+def test_head_distillation_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    h, h_hat = (torch.randn(2, 3, 2, 2, generator=generator) for _ in range(2))
+    spread, s = torch.tensor([1.0, 2.0, 0.5]).view(1, 3, 1, 1), torch.rand(2, 1, 2, 2, generator=generator)
+    total = 0.0
+    for b in range(2):
+        for c in range(3):
+            for i in range(2):
+                for j in range(2):
+                    total += s[b, 0, i, j] * ((h[b, c, i, j] - h_hat[b, c, i, j]) / spread[0, c, 0, 0]) ** 2
+    assert head_distillation(h, h_hat, spread, s).item() == pytest.approx(total.item() / 24, rel=1e-5)
+    assert head_distillation(h, h_hat, spread, torch.ones(2, 1, 2, 2)) == head_distillation(h, h_hat, spread)
+
+
+def test_bits_by_hand():
+    likelihoods = torch.full((2, 3, 2, 2), 0.25)
+    likelihoods[1] = 0.5
+    out = ForwardPass(torch.zeros(2, 3, 8, 4), likelihoods, likelihoods, likelihoods)
+    assert out.bits.tolist() == [24.0, 12.0]
+    assert out.bits_per_pixel.tolist() == [24 / 32, 12 / 32]
+
+
+@pytest.mark.parametrize("objective", ["head_distillation", "cross_entropy"])
+def test_loss_is_distortion_plus_lmbda_times_rate_and_spares_the_teacher(teacher, objective):
+    system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
+    images, labels = fashion_mnist("train")
+    x, y = images_to_tensor(images[:4]), torch.tensor(labels[:4])
+    torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
+    loss = loss_of(objective, system, system(x, "noise", torch.zeros(4, 6, 8, 8)), y, lmbda=2.0)
+    assert loss.total.item() == pytest.approx(loss.distortion.item() + 2 * loss.rate.item(), rel=1e-6)
+    loss.total.backward()
+    assert system.codec.encoder.blocks[0].conv1.weight.grad.abs().sum() > 0
+    assert system.codec.prior.density.matrices[0].grad.abs().sum() > 0
+    assert system.decoder.widen.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_cross_entropy_needs_labels(teacher):
+    system = build_system(teacher, SMALL, DecoderConfig(0, 0, 8), 0)
+    with pytest.raises(ValueError, match="labels"):
+        loss_of("cross_entropy", system, system(torch.zeros(1, 3, 32, 32)), None, 1.0)
+
+
+def test_training_leaves_the_teacher_alone(teacher):
+    def fingerprint():
+        return hashlib.sha256(b"".join(v.numpy().tobytes() for v in teacher.network.state_dict().values())).hexdigest()
+
+    before = fingerprint()
+    system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
+    train_system(system, ArraySource(*(p[:64] for p in fashion_mnist("train"))), TrainConfig(steps=5, batch=8))
+    assert fingerprint() == before
+
+
+def test_first_weights_are_seeded_and_the_global_generator_is_left_alone(teacher):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one, two = (build_system(teacher, SMALL, DecoderConfig(1, 1, 8), seed=7) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.codec.encoder.blocks[0].conv1.weight, two.codec.encoder.blocks[0].conv1.weight)
+    assert torch.equal(one.decoder.widen.weight, two.decoder.widen.weight)
+
+
+def test_systems_are_stored_and_found_again(teacher, tmp_path):
+    system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
+    torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
+    system.codec.prior.freeze()
+    save_system(tmp_path / "tiny", system, zoo.Card("tiny", "codec", "", "", "", {}, {}))
+    loaded = load_system(tmp_path / "tiny", teacher)
+    for piece in (system.codec, system.decoder):
+        piece.load_state_dict(zoo.as_stored(piece.state_dict()))
+    x = images_to_tensor(fashion_mnist("test")[0][:3])
+    assert torch.equal(loaded.answer(loaded.codec.compress(x)), system.eval().answer(system.codec.compress(x)))
+    other = Backbone("another", OWN["fashion_resnet"](), 4)
+    with pytest.raises(WeightsError, match="not for another"):
+        load_system(tmp_path / "tiny", other)
+    with pytest.raises(WeightsError, match="not a codec|has no codec"):
+        load_codec("fashion_resnet")
+    with pytest.raises(ValueError, match="strides|stride"):
+        build_system(teacher, CodecConfig(), DecoderConfig(), 0)
+
+
+def test_importing_the_system_warns_of_nothing():
+    import subprocess
+    import sys
+
+    warnings.simplefilter("default")
+    done = subprocess.run([sys.executable, "-c", "import fsplit_lib.system"], capture_output=True, text=True)
+    assert done.returncode == 0 and "Warning" not in done.stderr

@@ -1,0 +1,140 @@
+"""Panels, predictions, figures and exercises: what every chapter builds on."""
+
+import itertools
+
+import plotly.graph_objects as go
+import pytest
+
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.exercises import EXERCISES, Exercise, Trap, check
+from fsplit_lib.panels import Choice, Number, Panel, predict
+from fsplit_lib.plots import METHODS, caption, finish, look_of, show
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def panel(calls):
+    controls = {
+        "beta": Number("beta", 0.0, 2.0, 0.5, 0.1),
+        "n": Number("n", 1, 9, 3, 1),
+        "kind": Choice("kind", ("a", "b"), "a"),
+    }
+    figure = go.Figure(go.Scatter(x=[0], y=[0]))
+
+    def update(beta, n, kind):
+        calls.append((beta, n, kind))
+        if n == 9:
+            raise RuntimeError("boom")
+        panel.figure.data[0].y = [beta * n]
+        return f"{beta:g} times {n} is {beta * n:g}."
+
+    panel = Panel(controls, figure, update)
+    panel.refresh()
+    return panel
+
+
+@pytest.mark.parametrize("values", itertools.product((0.0, 0.5, 2.0), (1, 3, 8), ("a", "b")))
+def test_every_state_draws_and_speaks(panel, values):
+    state = dict(zip(("beta", "n", "kind"), values, strict=True))
+    panel.set(**state)
+    assert panel.state() == state
+    assert panel.figure.data[0].y[0] == pytest.approx(values[0] * values[1])
+    assert f"{values[0] * values[1]:g}." in panel.summary.value
+    assert panel.figure.layout.meta["alt"] in panel.summary.value
+    assert isinstance(panel.static(), go.Figure) and not isinstance(panel.static(), go.FigureWidget)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"gamma": 1}, "it has beta, n, kind"), ({"beta": 2.1}, "from 0 to 2"), ({"beta": "x"}, "number"), ({"n": 1.5}, "number"),
+     ({"n": True}, "number"), ({"kind": "c"}, "one of a, b"), ({"n": 2, "beta": -1}, "from 0 to 2")],
+)  # fmt: skip
+def test_illegal_values_move_nothing(panel, calls, wrong, message):
+    before = panel.state()
+    calls.clear()
+    with pytest.raises(ParameterError, match=message):
+        panel.set(**wrong)
+    assert panel.state() == before
+    assert calls == []
+
+
+def test_one_drawing_for_one_set(panel, calls):
+    calls.clear()
+    panel.set(beta=1.0, n=4, kind="b")
+    assert calls == [(1.0, 4, "b")]
+    panel.controls["n"].carrier.value = 5
+    assert calls[-1] == (1.0, 5, "b") and len(calls) == 2
+
+
+def test_errors_in_a_callback_are_seen(panel):
+    with pytest.raises(RuntimeError, match="boom"):
+        panel.set(n=9)
+    with pytest.raises(RuntimeError, match="boom"):
+        panel.controls["n"].carrier.value = 2
+        panel.controls["n"].carrier.value = 9
+
+
+def test_slider_and_named_field_are_one():
+    number = Number("rate", 0.0, 1.0, 0.5, 0.1)
+    field, slider = number.widget.children
+    assert field.description == "rate"
+    slider.value = 0.7
+    assert number.value == pytest.approx(0.7)
+    field.value = 0.2
+    assert slider.value == pytest.approx(0.2)
+
+
+def test_a_guess_is_kept_and_drawn_beside_the_truth(tmp_path, monkeypatch):
+    monkeypatch.setenv("FSPLIT_HOME", str(tmp_path / "home"))
+    guess = predict("77.q", "How many?", 0, 100, 5, "bytes")
+    assert guess.state() == {"guess": 50, "kept": None}
+    assert "no guess" in caption(guess.reveal(42))
+    guess.set(30).keep()
+    assert predict("77.q", "How many?", 0, 100, 5, "bytes").state()["kept"] == 30
+    figure = guess.reveal(42)
+    assert list(figure.data[0].x) == [42, 30] and "30 bytes" in caption(figure)
+    with pytest.raises(ParameterError, match="0 to 100"):
+        guess.set(101)
+    (tmp_path / "home" / "predictions.json").write_text("{")
+    assert guess.state()["kept"] is None
+    guess.keep()
+    assert guess.state()["kept"] == 30
+
+
+def test_methods_differ_in_more_than_colour():
+    for (a, x), (b, y) in itertools.combinations(METHODS.items(), 2):
+        if {a, b} & {"rate", "distortion"}:
+            continue  # quantities, not methods: never in one figure with them
+        assert x.color != y.color, (a, b)
+        assert (x.dash, x.symbol) != (y.dash, y.symbol), (a, b)
+    with pytest.raises(KeyError, match="METHODS"):
+        look_of("magic")
+
+
+def test_a_figure_is_shown_with_its_caption(capsys):
+    figure = finish(go.Figure(), "Title", "Three <of> 4.")
+    assert figure.layout.template.layout.font.size == 16
+    show(figure)
+    assert caption(figure) == "Three <of> 4."
+
+
+def test_graders():
+    number = Exercise.number("x.1", 2.0, "think", "good", (Trap(4.0, "squared"),))
+    assert number.grade(2) is True and number.grade("2.001") is True
+    assert number.grade(4.0) == "squared" and number.grade(7) is False
+    assert "number" in number.grade(object())
+    choice = Exercise.choice("x.2", "b", {"a": "no", "c": "nor this"}, "think", "good")
+    assert choice.grade(" B ") is True and choice.grade("a") == "no"
+    assert "one letter: a, b, c" in choice.grade("z")
+
+
+def test_every_exercise_waits_for_an_answer_and_knows_three_mistakes():
+    for id, exercise in EXERCISES.items():
+        assert check(id, ...).status == "unanswered"
+        assert len(exercise.traps) >= 3 or id == "05.4"  # that one grades functions; see test_ch05
+    with pytest.raises(KeyError, match="no exercise"):
+        check("99.9", 1)

@@ -1,0 +1,112 @@
+"""Weights and cards: what is written is what is read, and damage is noticed."""
+
+import errno
+import json
+import os
+
+import pytest
+import torch
+
+from fsplit_lib import zoo
+from fsplit_lib.errors import DataError, WeightsError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    state = {"conv.weight": torch.randn(4, 3), "prior.frequencies": torch.arange(5, dtype=torch.int32),
+             "prior.q": torch.randn(3), "spread": torch.rand(2) + 1e-4, "running_var": torch.rand(2)}  # fmt: skip
+    card = zoo.Card("tiny", "codec", "a test", "none", "none", {"steps": 1}, {})
+    zoo.write_model(tmp_path / "tiny", card, {"codec.safetensors": state})
+    return tmp_path / "tiny", state
+
+
+def test_a_reader_gets_what_as_stored_promises(folder):
+    path, state = folder
+    read = zoo.read_weights(path, "codec.safetensors")
+    promised = zoo.as_stored(state)
+    assert all(torch.equal(read[k], promised[k]) and read[k].dtype == state[k].dtype for k in state)
+    assert torch.equal(read["conv.weight"], state["conv.weight"].half().float())
+    for exact in ("prior.frequencies", "prior.q", "spread", "running_var"):
+        assert torch.equal(read[exact], state[exact])
+    assert zoo.read_card(path).training == {"steps": 1}
+
+
+def test_damage_is_noticed(folder):
+    path, _ = folder
+    file = path / "codec.safetensors"
+    whole = file.read_bytes()
+    for broken in (whole[:-1], whole[:40], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
+        file.write_bytes(broken)
+        with pytest.raises(WeightsError, match="sha256"):
+            zoo.read_weights(path, "codec.safetensors")
+        if len(broken) != len(whole):
+            with pytest.raises(WeightsError, match="cut short or damaged"):
+                zoo.read_state_dict(file)
+    file.unlink()
+    with pytest.raises(WeightsError, match="no weights file"):
+        zoo.read_weights(path, "codec.safetensors")
+    with pytest.raises(WeightsError, match=r"it has codec\.safetensors"):
+        zoo.read_weights(path, "decoder-x.safetensors")
+
+
+def test_cards_that_are_none(folder, tmp_path):
+    path, _ = folder
+    (path / "card.json").write_text('{"name": "tiny"}')
+    with pytest.raises(WeightsError, match="not a card"):
+        zoo.read_card(path)
+    (path / "card.json").write_text("{")
+    with pytest.raises(WeightsError, match="not a card"):
+        zoo.read_card(path)
+    with pytest.raises(WeightsError, match="photo-first"):
+        zoo.read_card(tmp_path / "nobody")
+
+
+def test_pickles_and_other_objects_are_refused(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match="not a readable"):
+        zoo.read_state_dict(tmp_path / "module.pth")
+    with pytest.raises(WeightsError, match="plain state dict"):
+        zoo.read_state_dict(tmp_path / "list.pth")
+
+
+def test_every_name_and_shape_has_to_fit():
+    module = torch.nn.Linear(2, 2)
+    before = module.weight.clone()
+    for state in ({"weight": torch.zeros(2, 2)}, {"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}):
+        with pytest.raises(WeightsError, match="1 of 2 tensors"):
+            zoo.load_strictly(module, state, "x")
+    assert torch.equal(module.weight, before)
+
+
+def test_a_full_disk_leaves_the_old_weights(folder, monkeypatch):
+    path, state = folder
+    before = {p.name: p.read_bytes() for p in path.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match="No space left"):
+        zoo.write_model(path, zoo.read_card(path), {"codec.safetensors": {"conv.weight": torch.zeros(1)}})
+    assert {p.name: p.read_bytes() for p in path.iterdir()} == before
+
+
+def test_scores_replace_older_ones_of_the_same_kind(folder):
+    path, _ = folder
+    for kept in (0.5, 0.6):
+        zoo.write_scores(path, [{"dataset": "a", "method": "FrankenSplit", "kept": kept}])
+    zoo.write_scores(path, [{"dataset": "b", "method": "FrankenSplit", "kept": 0.7}])
+    assert [s["kept"] for s in zoo.read_card(path).scores] == [0.6, 0.7]
+    assert json.loads((path / "card.json").read_text())["scores"][0]["dataset"] == "a"
+
+
+@pytest.mark.parametrize("name", zoo.card_names())
+def test_shipped_weights_are_whole_and_their_cards_complete(name):
+    card = zoo.read_card(name)
+    for file in card.files:
+        zoo.read_weights(name, file)
+    assert card.name == name and card.command.startswith("fsplit train") and card.machine and card.limits and card.data
+    for score in card.scores:
+        assert {"dataset", "method", "n", "kept", "kept_low", "kept_high"} <= score.keys()
+    assert card.scores
