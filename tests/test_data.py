@@ -1,7 +1,12 @@
 """Photos of every kind, folders of every shape, files written whole or not at all."""
 
 import errno
+import hashlib
+import io
 import os
+import resource
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fsplit_lib.data import (
+    FASHION_CLASSES,
     PHOTOS,
     caltech101,
     center_crop,
@@ -18,6 +24,7 @@ from fsplit_lib.data import (
     image_folder,
     load_photo,
     open_image,
+    sha256_of,
     to_array,
     write_atomically,
 )
@@ -60,18 +67,68 @@ def test_every_kind_of_picture_becomes_upright_rgb(tmp_path):
         assert np.abs(mean_colour(opened) - colour).max() < 6, name
 
 
-def test_exif_rotation_is_applied(tmp_path):
-    image = Image.new("RGB", (40, 20), RED)
+def test_sixteen_bits_and_float_keep_their_shades(tmp_path):
+    ramp = np.linspace(0, 1, 256)[None].repeat(4, 0)
+    want = np.round(ramp * 255)
+    for name, values in {
+        "deep.png": (ramp * 65535).astype(np.uint16),
+        "deep.tiff": (ramp * 65535).astype(np.uint16),
+        "long.tiff": (ramp * 65535).astype(np.int32),
+        "unit.tiff": ramp.astype(np.float32),
+        "byte.tiff": (ramp * 255).astype(np.float32),
+        "large.tiff": (ramp * 1e6).astype(np.float32),
+    }.items():
+        got = np.asarray(open_image(saved(Image.fromarray(values), tmp_path / name)), dtype=float)
+        assert np.abs(got - want[..., None]).max() <= 1.01, name
+
+
+def test_half_transparent_is_half_white(tmp_path):
+    half = Image.new("RGBA", (4, 4), (200, 0, 0, 128))
+    assert np.abs(mean_colour(open_image(saved(half, tmp_path / "half.png"))) - (227, 127, 127)).max() <= 1
+    keyed = saved(Image.new("RGB", (4, 4), RED), tmp_path / "keyed.png", transparency=RED)  # one colour is none
+    assert mean_colour(open_image(keyed)).tolist() == [255] * 3
+
+
+def test_of_an_animation_the_first_picture_counts(tmp_path):
+    first, second = Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), (0, 0, 255))
+    for name in ("a.gif", "a.webp", "a.png"):
+        path = saved(first, tmp_path / name, save_all=True, append_images=[second], lossless=True)
+        assert np.abs(mean_colour(open_image(path)) - RED).max() < 3, name
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path, orientation):
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :8] = 255  # the corner at the top left tells every turn and mirror
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: np.rot90(upright), 7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright
-    assert open_image(saved(image, tmp_path / "phone.jpg", exif=exif)).size == (20, 40)
+    exif[0x0112] = orientation
+    opened = open_image(saved(Image.fromarray(np.ascontiguousarray(stored)), tmp_path / "phone.png", exif=exif))
+    assert np.array_equal(np.asarray(opened), upright)
+
+
+def test_open_files_are_read_too(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (5, 4), RED).save(buffer, "PNG")
+    assert open_image(buffer).size == (5, 4)
+    torn = io.BytesIO(buffer.getvalue()[:20])
+    torn.name = "holiday.png"
+    with pytest.raises(DataError, match=r"holiday\.png"):
+        open_image(torn)
 
 
 def test_one_pixel_works_and_a_line_is_refused(tmp_path):
     pixel = open_image(saved(Image.new("RGB", (1, 1), RED), tmp_path / "pixel.png"))
     assert np.abs(mean_colour(center_crop(pixel)) - RED).max() < 1
-    with pytest.raises(DataError, match="line"):
-        center_crop(Image.new("RGB", (1, 2000)))
+    assert center_crop(pixel).size == (224, 224)
+    assert center_crop(Image.new("RGB", (3, 100))).size == (224, 224)
+    for line in ((1, 2000), (2000, 1)):
+        with pytest.raises(DataError, match="line"):
+            center_crop(Image.new("RGB", line))
 
 
 def test_what_is_no_photo_is_refused_in_one_sentence(tmp_path, monkeypatch):
@@ -84,21 +141,58 @@ def test_what_is_no_photo_is_refused_in_one_sentence(tmp_path, monkeypatch):
                           ("none.jpg", "no photo at"), (".", "folder")):  # fmt: skip
         with pytest.raises(DataError, match=message):
             open_image(tmp_path / name)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="too many pixels"):
-        open_image(tmp_path / "whole.jpg")
+    for most in (100, 3000):  # Pillow raises above twice the limit and only warns below that
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(DataError, match="too many pixels"):
+            open_image(tmp_path / "whole.jpg")
+
+
+FORMATS = ("png", "jpg", "gif", "webp", "tiff", "bmp", "ppm", "avif")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_damaged_files_open_or_are_refused_and_nothing_else(tmp_path, suffix):
+    rng = np.random.default_rng(FORMATS.index(suffix))
+    pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 3, "camera"
+    options = {"exif": exif} if suffix in ("png", "jpg", "webp", "tiff", "avif") else {}
+    whole = saved(Image.fromarray(pixels), tmp_path / f"whole.{suffix}", **options).read_bytes()
+    assert open_image(tmp_path / f"whole.{suffix}").size == (24, 24)
+    path, refused = tmp_path / f"broken.{suffix}", 0
+    for trial in range(150):
+        damaged = bytearray(whole)
+        if trial % 3 == 0:
+            del damaged[int(rng.integers(len(whole))) :]
+        else:
+            for position in rng.integers(min(len(whole), 200), size=1 + trial % 4):
+                damaged[position] = rng.integers(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            assert open_image(path).mode == "RGB"
+        except DataError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 20
 
 
 @pytest.mark.parametrize("name", PHOTOS)
 def test_crop_is_the_usual_test_recipe(name):
     photo = load_photo(name)
     reference = v2.Compose([v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)])(photo)
-    assert np.array_equal(np.asarray(center_crop(photo)), np.asarray(reference))
+    difference = np.asarray(center_crop(photo), dtype=float) - np.asarray(reference, dtype=float)
+    assert np.abs(difference).mean() < 0.1
+    shifted = np.asarray(center_crop(photo.crop((4, 4, *photo.size))), dtype=float) - np.asarray(reference)
+    assert np.abs(shifted).mean() > 0.5  # so the bound above means something
 
 
 def test_unknown_photo():
     with pytest.raises(DataError, match="chelsea"):
         load_photo("mona lisa")
+
+
+def test_a_photo_of_ones_own_is_loaded_by_its_path(tmp_path):
+    assert load_photo(str(tiny(tmp_path / "mine.png"))).size == (8, 8)
 
 
 def test_arrays_are_contiguous_and_scaled():
@@ -109,7 +203,7 @@ def test_arrays_are_contiguous_and_scaled():
     assert x.shape == (2, 3, 4, 4) and x.is_contiguous() and torch.allclose(x, torch.tensor(0.2))
 
 
-@pytest.mark.parametrize("broken", ["replace", "fsync"])
+@pytest.mark.parametrize("broken", ["replace", "fsync", "chmod"])
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, broken):
     path = tmp_path / "table.csv"
     write_atomically(path, b"old")
@@ -124,9 +218,39 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, broken):
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
+def test_a_disk_that_fills_up_while_writing(tmp_path):
+    path = tmp_path / "table.csv"
+    write_atomically(path, b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the system refuses from byte 1,001 on
+    try:
+        with pytest.raises(DataError, match="nothing was written"):
+            write_atomically(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_written_files_are_whole_and_readable(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"x" * 100_000)
+    assert path.read_bytes() == b"x" * 100_000
+    assert path.stat().st_mode & 0o777 == 0o644
+    write_atomically(path, b"")
+    assert path.read_bytes() == b""
+    assert sha256_of(path) == hashlib.sha256(b"").hexdigest()
+
+
 def test_writing_into_a_missing_folder(tmp_path):
     with pytest.raises(DataError, match="cannot write"):
         write_atomically(tmp_path / "no" / "file", b"x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="cannot write"):
+        write_atomically(tmp_path / "folder", b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def tiny(path):
@@ -141,17 +265,40 @@ def test_folders_with_and_without_labels(tmp_path):
     assert (len(two), two.labels, two.classes, two.name) == (3, (0, 0, 1), ("cats", "dogs"), "two")
     assert two[0].size == (8, 8)
     tiny(tmp_path / "flat" / "x.png")
-    assert image_folder(tmp_path / "flat", "mine").labels is None
+    tiny(tmp_path / "flat" / "a.JPG")
+    (tmp_path / "flat" / "notes.txt").write_text("no photo")
+    flat = image_folder(tmp_path / "flat", "mine")
+    assert (flat.labels, flat.classes, flat.name) == (None, (), "mine")
+    assert [p.name for p in flat.paths] == ["a.JPG", "x.png"]
+    tiny(tmp_path / "flat" / "cats" / "y.png")
+    assert image_folder(tmp_path / "flat").labels is None  # some photos belong to no class
     tiny(tmp_path / "net" / "n01440764_tench.png")
     tiny(tmp_path / "net" / "n01443537_goldfish.png")
     net = image_folder(tmp_path / "net")
     assert net.labels == (0, 1) and len(net.classes) == 1000
-    tiny(tmp_path / "val" / "n01443537" / "1.png")
-    assert image_folder(tmp_path / "val").labels == (1,)
+    assert "n01440764" in net.classes[0] and net.classes == tuple(sorted(net.classes))
+    tiny(tmp_path / "one" / "n01440764_tench.JPEG")
+    assert image_folder(tmp_path / "one").labels == (0,)
+    tiny(tmp_path / "val" / "n01443537" / "x.jpg")
+    tiny(tmp_path / "val" / "n15075141" / "y.jpg")
+    assert image_folder(tmp_path / "val").labels == (1, 999)
+    tiny(tmp_path / "val" / "n99999999" / "z.jpg")  # no class of ImageNet: then they are just folders
+    assert image_folder(tmp_path / "val").labels == (0, 1, 2)
     (tmp_path / "empty").mkdir()
-    for name, message in (("empty", "no photo in"), ("missing", "no folder")):
+    (tmp_path / "hidden").mkdir()
+    tiny(tmp_path / "hidden" / ".x.png")
+    for name, message in (("empty", "no photo in"), ("hidden", "no photo in"), ("missing", "no folder"),
+                          ("flat/x.png", "no folder")):  # fmt: skip
         with pytest.raises(DataError, match=message):
             image_folder(tmp_path / name)
+
+
+def test_hidden_folders_and_folders_named_like_photos_are_passed_over(tmp_path):
+    for name in ("cats/a.png", "dogs/b.png", ".thumbnails/a.png", "cats/.cache/c.png"):
+        tiny(tmp_path / ".mine" / name)
+    (tmp_path / ".mine" / "cats" / "album.jpg").mkdir()
+    folder = image_folder(tmp_path / ".mine")  # a hidden folder that was asked for is read
+    assert [p.name for p in folder.paths] == ["a.png", "b.png"] and folder.classes == ("cats", "dogs")
 
 
 @pytest.mark.parametrize("inside", ["caltech101/101_ObjectCategories", "101_ObjectCategories", "."])
@@ -160,33 +307,60 @@ def test_caltech_in_each_layout_without_its_background(tmp_path, inside):
         tiny(tmp_path / inside / name)
     folder = caltech101(tmp_path)
     assert folder.classes == ("accordion", "zebra") and folder.labels == (0, 1)
-    with pytest.raises(DataError, match="Caltech-101"):
-        caltech101(tmp_path / "accordion")
+    assert [p.name for p in folder.paths] == ["1.png", "3.png"] and folder.name == "caltech101"
+    for nothing in (tmp_path / "nowhere", tmp_path / inside / "zebra"):
+        with pytest.raises(DataError, match=r"no Caltech-101 below .*download=True"):
+            caltech101(nothing)
 
 
 def test_fashion_mnist_is_whole():
     images, labels = fashion_mnist("test")
     assert images.shape == (10_000, 32, 32)
+    assert images.dtype == np.uint8 and labels.dtype == np.int64
     assert np.bincount(labels).tolist() == [1000] * 10
+    assert fashion_mnist("test")[0] is images  # read once
+    assert len(FASHION_CLASSES) == 10 and FASHION_CLASSES[labels[0]] == "ankle boot"
     assert images[:, :2].max() == images[:, :, -2:].max() == 0
     with pytest.raises(ValueError):
         images[0, 0, 0] = 1
+    with pytest.raises(ValueError):
+        labels[0] = 1
     with pytest.raises(DataError, match="split"):
         fashion_mnist("validation")
+    images, labels = fashion_mnist("train")
+    assert images.shape == (60_000, 32, 32) and np.bincount(labels).tolist() == [6000] * 10
 
 
-def test_damaged_or_missing_fashion_mnist_is_noticed(tmp_path, monkeypatch):
-    folder = tmp_path / "fashion-mnist"
-    folder.mkdir()
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """FSPLIT_DATA points to a folder of ours, and the cache knows nothing."""
+    (tmp_path / "fashion-mnist").mkdir()
     monkeypatch.setenv("FSPLIT_DATA", str(tmp_path))
     fashion_mnist.cache_clear()
-    with pytest.raises(DataError, match="missing"):
-        fashion_mnist("test")
-    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(b"x")
-    with pytest.raises(DataError, match="damaged"):
-        fashion_mnist("test")
-    monkeypatch.setenv("FSPLIT_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="FSPLIT_DATA"):
-        data_root()
-    monkeypatch.delenv("FSPLIT_DATA")
+    yield tmp_path
     fashion_mnist.cache_clear()
+
+
+def test_damaged_or_missing_fashion_mnist_is_noticed(elsewhere, monkeypatch):
+    home = Path(__file__).parents[1] / "data" / "fashion-mnist"
+    copies = elsewhere / "fashion-mnist"
+    assert data_root() == elsewhere
+    with pytest.raises(DataError, match=r"t10k-images.*missing.*git checkout"):
+        fashion_mnist("test")
+    whole = (home / "t10k-images-idx3-ubyte.gz").read_bytes()
+    for broken in (b"", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        (copies / "t10k-images-idx3-ubyte.gz").write_bytes(broken)
+        with pytest.raises(DataError, match=r"t10k-images.*damaged.*git checkout"):
+            fashion_mnist("test")
+    (copies / "t10k-images-idx3-ubyte.gz").write_bytes(whole)
+    with pytest.raises(DataError, match=r"t10k-labels.*missing"):
+        fashion_mnist("test")
+    (copies / "t10k-labels-idx1-ubyte.gz").write_bytes((home / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    assert len(fashion_mnist("test")[0]) == 10_000
+
+
+def test_a_data_folder_that_is_not_there(elsewhere, monkeypatch):
+    monkeypatch.setenv("FSPLIT_DATA", str(elsewhere / "nowhere"))
+    for call in (data_root, lambda: fashion_mnist("test")):
+        with pytest.raises(DataError, match=r"nowhere does not exist.*set FSPLIT_DATA"):
+            call()

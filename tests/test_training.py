@@ -1,10 +1,14 @@
 """Training: seeded, resumable after kill -9 at any step, the same on any number of processes."""
 
+import errno
+import itertools
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +25,8 @@ from fsplit_lib.training.recipes import RECIPES, Job, run_recipe
 from fsplit_lib.training.sources import batches
 
 SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1))
-CONFIG = TrainConfig(steps=30, batch=8, seed=3, quantiser="straight_through", rate_warmup=0.3)
+CONFIG = TrainConfig(steps=40, batch=8, seed=3, quantiser="straight_through", rate_warmup=0.3)
+SHORT = TrainConfig(steps=7, batch=4)
 
 SCRIPT = """
 import sys, time, torch
@@ -29,11 +34,20 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_training import CONFIG, run
 torch.set_num_threads(1)
+told, save = Path(sys.argv[2]), torch.save
 def slow(row):
-    Path(sys.argv[2]).write_text(str(row.step))
+    told.write_text(str(row.step))
     time.sleep(0.05)
+def stuck(state, path):
+    save(state, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    told.write_text("saving")
+    time.sleep(600)
+if sys.argv[4] == "saving":
+    torch.save = stuck
 system, log = run(checkpoint=Path(sys.argv[1]), progress=slow)
-torch.save([system.codec.state_dict(), system.decoder.state_dict(), len(log)], sys.argv[1] + ".final")
+save([system.codec.state_dict(), system.decoder.state_dict(), [row.step for row in log]], sys.argv[1] + ".final")
 """
 
 
@@ -52,91 +66,162 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in another order round otherwise
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def straight():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    system, log = run()
-    torch.set_num_threads(threads)
-    return system, log
+    return run()
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(straight):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    twin, _ = run()
-    other, _ = run(TrainConfig(**{**CONFIG.__dict__, "seed": 4}))
-    torch.set_num_threads(threads)
+    torch.manual_seed(99)  # the global generator has no say
+    twin, log = run()
+    other, _ = run(replace(CONFIG, seed=4))
     assert same(weights(straight[0]), weights(twin))
+    assert [row.values for row in log] == [row.values for row in straight[1]]
     assert not torch.equal(twin.decoder.widen.weight, other.decoder.widen.weight)
+    assert not torch.equal(twin.codec.encoder.blocks[0].conv1.weight, other.codec.encoder.blocks[0].conv1.weight)
 
 
-@pytest.mark.parametrize("at", [3, 16, 27])
-def test_kill_minus_nine_and_resume_gives_the_same_weights(straight, tmp_path, at):
-    checkpoint, step = tmp_path / "run.ckpt", tmp_path / "step"
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(checkpoint), str(step), os.path.dirname(__file__)]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
-    while not (step.exists() and step.read_text() and int(step.read_text()) >= at):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "run.ckpt.final").exists()
-    assert checkpoint.exists() == (at >= 7)
-    subprocess.run(command, check=True, timeout=180)
-    codec, decoder, rows = torch.load(tmp_path / "run.ckpt.final")
+def test_kill_minus_nine_again_and_again_gives_the_same_weights(straight, tmp_path):
+    """Killed before the first checkpoint, between two, and in the middle of writing one."""
+    checkpoint, told = tmp_path / "run.ckpt", tmp_path / "told"
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(checkpoint), str(told), os.path.dirname(__file__)]
+    for at, first in ((3, 0), (16, 0), ("saving", 14)):
+        told.unlink(missing_ok=True)
+        process = subprocess.Popen([*command, str(at)])
+        deadline, seen = time.monotonic() + 120, []
+        while not seen or (seen[-1] != "saving" if at == "saving" else int(seen[-1]) < at):
+            assert process.poll() is None and time.monotonic() < deadline, (at, seen)
+            time.sleep(0.005)
+            if told.exists() and (said := told.read_text()) and said not in seen[-1:]:
+                seen.append(said)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert int(seen[0]) in (first, first + 1)  # it went on from the last checkpoint, not from the start
+        assert not (tmp_path / "run.ckpt.final").exists()
+        assert checkpoint.exists() == (at != 3)
+        assert (tmp_path / "run.ckpt.part").exists() == (at == "saving")
+    subprocess.run([*command, "on"], check=True, timeout=180)
+    codec, decoder, steps = torch.load(tmp_path / "run.ckpt.final")
     assert same(weights(straight[0]), {**codec, **{f"d.{k}": v for k, v in decoder.items()}})
-    assert rows == CONFIG.steps
+    assert steps == list(range(CONFIG.steps))
+    assert not (tmp_path / "run.ckpt.part").exists()
+
+
+def test_a_finished_run_is_not_run_again(straight, tmp_path):
+    run(checkpoint=tmp_path / "run.ckpt")
+    told = []
+    again, log = run(checkpoint=tmp_path / "run.ckpt", progress=told.append)
+    assert told == [] and len(log) == CONFIG.steps
+    assert same(weights(straight[0]), weights(again))
 
 
 def test_training_learns_and_logs(straight):
     _, log = straight
-    assert [row.step for row in log] == list(range(30))
+    assert [row.step for row in log] == list(range(40))
+    assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(log))
     assert set(log[0].values) == {"distortion", "rate", "total"}
     assert log[0].values["distortion"] == pytest.approx(1, abs=0.35)
     assert np.mean([r.values["rate"] for r in log[-5:]]) < np.mean([r.values["rate"] for r in log[:5]])
 
 
-def test_broken_and_foreign_checkpoints_are_refused(tmp_path):
-    checkpoint = tmp_path / "run.ckpt"
-    checkpoint.write_bytes(b"not a checkpoint")
-    with pytest.raises(WeightsError, match="damaged"):
-        run(checkpoint=checkpoint)
-    checkpoint.unlink()
-    run(TrainConfig(steps=7, batch=4), checkpoint=checkpoint)
-    with pytest.raises(WeightsError, match="lmbda differ"):
-        run(TrainConfig(steps=7, batch=4, lmbda=2.0), checkpoint=checkpoint)
+def test_progress_is_told_of_every_step():
+    told = []
+    _, log = run(SHORT, progress=told.append)
+    assert told == log and [row.step for row in told] == list(range(SHORT.steps))
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    checkpoint = tmp_path / "run.ckpt"
-    run(TrainConfig(steps=7, batch=4), checkpoint=checkpoint)
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "run.ckpt"
+    run(SHORT, checkpoint=path)
+    return path
+
+
+def test_broken_checkpoints_are_refused(checkpoint):
+    whole = checkpoint.read_bytes()
+    torch.save([1, 2], checkpoint)
+    others = [checkpoint.read_bytes()]
+    torch.save({"state_dict": {}}, checkpoint)
+    others.append(checkpoint.read_bytes())
+    for broken in (b"", b"not a checkpoint", whole[:100], whole[: len(whole) // 2], whole[:-1], *others):
+        checkpoint.write_bytes(broken)
+        with pytest.raises(WeightsError, match="damaged"):
+            run(SHORT, checkpoint=checkpoint)
+        assert checkpoint.read_bytes() == broken
+
+
+@pytest.mark.parametrize(
+    "other", [{"lmbda": 2.0}, {"seed": 5}, {"batch": 5}, {"steps": 9}, {"objective": "cross_entropy"}], ids=str
+)
+def test_a_checkpoint_of_another_configuration_is_refused(checkpoint, other):
     before = checkpoint.read_bytes()
-    monkeypatch.setattr(
-        torch, "save", lambda state, path: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
-    from fsplit_lib.training import loop
-
-    with pytest.raises(DataError, match="No space left"):
-        loop._save(checkpoint, {}, torch.optim.SGD([torch.zeros(1)]), CONFIG, 1, [])
+    with pytest.raises(WeightsError, match=f"belongs to another run .{next(iter(other))} differ"):
+        run(replace(SHORT, **other), checkpoint=checkpoint)
     assert checkpoint.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(checkpoint):
+    system = build_system(load_backbone("fashion_resnet"), replace(SMALL, widths=(8, 8, 4)), DecoderConfig(1, 1, 16), 0)
+    source = ArraySource(*(part[:100] for part in fashion_mnist("train")))
+    with pytest.raises(WeightsError, match="another network"):
+        train_system(system, source, SHORT, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])  # torch reports a full disk as either
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, kind):
+    checkpoint, save, kept = tmp_path / "run.ckpt", torch.save, []
+
+    def full(state, path):
+        if state["step"] == 14:
+            kept.append(checkpoint.read_bytes())
+            path.write_bytes(b"half")
+            raise kind(errno.ENOSPC, "No space left on device")
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match="No space left on device.*untouched"):
+        run(checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == kept[0]
     assert [p.name for p in tmp_path.iterdir()] == ["run.ckpt"]
+    assert torch.load(checkpoint)["step"] == 7
 
 
-def test_two_processes_share_one_global_batch():
+def test_a_checkpoint_in_a_missing_folder(tmp_path):
+    with pytest.raises(DataError, match="cannot write the checkpoint"):
+        run(SHORT, checkpoint=tmp_path / "no" / "run.ckpt")
+
+
+@pytest.mark.parametrize(("size", "world"), [(6, 2), (7, 3)])
+def test_processes_share_one_global_batch(size, world):
     source = ArraySource(*(part[:50] for part in fashion_mnist("train")), augment=True)
-    whole = list(batches(source, 6, 0, 12, seed=1))
-    parts = [list(batches(source, 6, 0, 12, seed=1, rank=rank, world=2)) for rank in (0, 1)]
-    for one, left, right in zip(whole, *parts, strict=True):
-        mixed = torch.empty_like(one.x)
-        mixed[0::2], mixed[1::2] = left.x, right.x
-        assert torch.equal(mixed, one.x)
-        noise = torch.empty_like(one.noise((2, 3, 3)))
-        noise[0::2], noise[1::2] = left.noise((2, 3, 3)), right.noise((2, 3, 3))
+    whole = list(batches(source, size, 0, 12, seed=1))
+    parts = [list(batches(source, size, 0, 12, seed=1, rank=rank, world=world)) for rank in range(world)]
+    for one, *shares in zip(whole, *parts, strict=True):
+        x, labels = torch.full_like(one.x, -1), torch.full_like(one.labels, -1)
+        noise = torch.full_like(one.noise((2, 3, 3)), 9)
+        for rank, share in enumerate(shares):
+            assert share.step == one.step
+            x[rank::world], labels[rank::world] = share.x, share.labels
+            noise[rank::world] = share.noise((2, 3, 3))
+        assert torch.equal(x, one.x) and torch.equal(labels, one.labels)
         assert torch.equal(noise, one.noise((2, 3, 3)))
         assert noise.abs().max() <= 0.5
     assert not torch.equal(whole[0].noise((4,)), whole[1].noise((4,)))
+
+
+def test_loader_processes_change_nothing():
+    source = ArraySource(*(part[:50] for part in fashion_mnist("train")), augment=True)
+    alone, helped = (list(batches(source, 4, 2, 6, seed=1, workers=n)) for n in (0, 2))
+    for a, b in zip(alone, helped, strict=True):
+        assert torch.equal(a.x, b.x) and torch.equal(a.labels, b.labels) and a.step == b.step
 
 
 def test_a_later_start_sees_the_same_samples_and_each_epoch_every_sample():
@@ -165,6 +250,8 @@ def test_crops_are_keyed_and_leave_the_global_generator_alone(tmp_path):
     assert first.shape == (2, 3, 32, 32) and first.is_contiguous()
     assert labels.tolist() == [-1, -1]
     assert not torch.equal(source.__getitems__([(0, 13)])[0], first[:1])
+    alone, _ = source.__getitems__([(1, 12)])
+    assert torch.equal(alone, first[1:])  # whoever else is in the batch
 
 
 def test_schedules():
@@ -173,26 +260,43 @@ def test_schedules():
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
     assert rates[-1] < 0.001
-    assert config.lmbda_at(0) < config.lmbda_at(25) < config.lmbda_at(50) == config.lmbda_at(99) == 2.0
+    assert 0 < config.lmbda_at(0) < config.lmbda_at(25) < config.lmbda_at(50) == config.lmbda_at(99) == 2.0
+    assert config.lmbda_at(25) == pytest.approx(1.0, rel=0.05)
+    assert [TrainConfig(steps=10, lmbda=2.0).lmbda_at(s) for s in range(10)] == [2.0] * 10
+    assert TrainConfig(steps=1, learning_rate=0.1).learning_rate_at(0) == 0.1
+    middle = 5 + 95 // 2
+    cosine = 0.5 * (1 + math.cos(math.pi * (middle - 5) / 95))
+    assert rates[middle] == pytest.approx(cosine)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"lmbda": -1.0}, {"objective": "luck"}, {"quantiser": "dice"}],
-)
+    [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"lmbda": -1.0},
+     {"lmbda": math.inf}, {"rate_warmup": 1.5}, {"rate_warmup": -0.1}, {"weight_decay": -1.0},
+     {"objective": "luck"}, {"quantiser": "dice"}], ids=str,
+)  # fmt: skip
 def test_illegal_configurations(wrong):
     with pytest.raises(ParameterError):
         TrainConfig(**{"steps": 1, **wrong})
 
 
-def test_a_diverging_loss_stops():
-    config = TrainConfig(steps=3, batch=2)
+def test_a_diverging_loss_stops_and_the_last_checkpoint_is_sound(tmp_path):
+    checkpoint, told = tmp_path / "run.ckpt", []
     system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(0, 0, 4), 0)
-    images, labels = (part[:8] for part in fashion_mnist("train"))
-    with torch.no_grad():
-        system.decoder.widen.bias.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="step 0"):
-        train_system(system, ArraySource(images, labels), config)
+
+    def spoil(row):
+        told.append(row.step)
+        if row.step == 8:
+            with torch.no_grad():
+                system.decoder.widen.bias.fill_(float("nan"))
+
+    source = ArraySource(*(part[:100] for part in fashion_mnist("train")))
+    with pytest.raises(FloatingPointError, match="step 9; lower the learning rate"):
+        train_system(system, source, CONFIG, checkpoint=checkpoint, checkpoint_every=7, progress=spoil)
+    assert told == list(range(9))
+    state = torch.load(checkpoint)
+    assert state["step"] == 7
+    assert all(torch.isfinite(v).all() for v in state["pieces"]["decoder"].values())
 
 
 def test_recipes_say_what_they_need(tmp_path):
@@ -201,4 +305,7 @@ def test_recipes_say_what_they_need(tmp_path):
         run_recipe("nonsense", job)
     with pytest.raises(DataError, match="--data"):
         run_recipe("photo-first", job)
-    assert set(RECIPES) == {"fashion_resnet", "fashion_sweep", "photo-first"}
+    with pytest.raises(DataError, match="no Caltech-101"):
+        run_recipe("photo-first", replace(job, data=tmp_path))
+    assert {"fashion_resnet", "fashion_sweep", "photo-first"} <= set(RECIPES)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Run chapters through papermill: strict parameters, a time limit, one place for what they leave."""
 
 import json
+import logging
 import os
 import re
 import time
@@ -100,6 +101,7 @@ def run_chapter(
         "FSPLIT_OUT": str(out.resolve()),
         "FSPLIT_HOME": str((out / "home").resolve()),
     }
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of names that check_parameters has checked
     begun = time.perf_counter()
     with _environment(surroundings):
         try:

@@ -56,8 +56,10 @@ class TrainConfig:
             raise ParameterError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         if self.quantiser not in ("noise", "straight_through", "none"):
             raise ParameterError(f"quantiser must be noise, straight_through or none, got {self.quantiser!r}")
-        if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or self.lmbda < 0:
-            raise ParameterError("steps, batch and learning_rate must be positive and lmbda not negative")
+        if self.steps < 1 or self.batch < 1 or not 0 < self.learning_rate < math.inf:
+            raise ParameterError(f"steps, batch and learning_rate must be positive and finite, got {self}")
+        if not (0 <= self.lmbda < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.rate_warmup <= 1):
+            raise ParameterError(f"lmbda and weight_decay must be >= 0 and rate_warmup in 0 to 1, got {self}")
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up over 5 % of the steps, then half a cosine down to 0."""
@@ -111,7 +113,7 @@ def fit(
         fabric: for devices and processes; one CPU process by default.
 
     Raises:
-        WeightsError: the checkpoint is broken or belongs to another configuration.
+        WeightsError: the checkpoint is broken or belongs to another configuration or network.
         FloatingPointError: the loss is no longer finite.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -213,14 +215,18 @@ def _resume(
         return 0, []
     try:
         state = torch.load(path, weights_only=True)
+        theirs = dict(state["config"])
     except Exception as error:  # torch raises a dozen kinds on damaged files
         raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error
-    if state["config"] != asdict(config):
-        changed = [k for k, v in asdict(config).items() if state["config"].get(k) != v]
+    if theirs != asdict(config):
+        changed = [k for k, v in asdict(config).items() if theirs.get(k) != v]
         raise WeightsError(
             f"the checkpoint {path} belongs to another run ({', '.join(changed)} differ); delete or rename it"
         )
-    for name, piece in pieces.items():
-        piece.load_state_dict(state["pieces"][name])
-    optimiser.load_state_dict(state["optimiser"])
+    try:
+        for name, piece in pieces.items():
+            piece.load_state_dict(state["pieces"][name])
+        optimiser.load_state_dict(state["optimiser"])
+    except (KeyError, ValueError, RuntimeError) as error:  # what torch says of names and shapes that do not fit
+        raise WeightsError(f"the checkpoint {path} was written for another network; delete or rename it") from error
     return state["step"], [LogRow(**row) for row in state["log"]]
