@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make book` and `make test`. Everything else is `fsplit`.
 # PIP_ARGS reaches pip: README.md says how to ask for PyTorch's CPU build with it.
-PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3 python,$(shell $(p) -c '$(FITS)' 2>/dev/null && echo $(p))))
 PIP_ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -19,7 +20,7 @@ bench: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/bench_coding.py
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || \
 		{ echo "This workbook needs Python 3.11 or 3.12; call make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip
