@@ -93,6 +93,8 @@ class Packet:
             raise ValueError(f"a packet holds 1-15 streams of at most {MAX_STREAM} bytes each")
         if not (1 <= self.height < 65536 and 1 <= self.width < 65536) or not 0 <= self.lmbda_code < 256:
             raise ValueError("image sides must fit 16 bits and the lmbda code 8")
+        if len(self.codec_id) != 4:
+            raise ValueError(f"a codec id has 4 bytes, got {len(self.codec_id)}")
         first = VERSION << 4 | len(self.streams)
         head = FIXED.pack(MAGIC, first, self.lmbda_code, self.codec_id, self.height, self.width)
         body = head + b"".join(_varint(len(s)) for s in self.streams) + b"".join(self.streams)

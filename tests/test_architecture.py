@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import importlib
+import inspect
 import io
 import pkgutil
 import re
@@ -62,7 +63,7 @@ def test_every_public_name_is_documented(name):
     assert module.__doc__
     for public in getattr(module, "__all__", []):
         thing = getattr(module, public)
-        if callable(thing):
+        if inspect.isfunction(thing) or inspect.isclass(thing):
             assert thing.__doc__, f"{name}.{public}"
 
 

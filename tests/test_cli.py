@@ -1,40 +1,74 @@
 """The command line: packets there and back, and every mistake answered in one sentence."""
 
+import contextlib
 import csv
+import io
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from unittest import mock
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
+from fsplit_lib.cli import main
 from fsplit_lib.codec import CodecConfig
-from fsplit_lib.data import load_photo
+from fsplit_lib.data import center_crop, load_photo, to_array
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.packet import Packet
-from fsplit_lib.system import build_system, save_system
+from fsplit_lib.system import build_system, load_system, save_system
 
 MAIN = "from fsplit_lib.cli import main; main()"
 
 
-def fsplit(*arguments, cwd=None):
+@dataclass
+class Done:
+    """What a call left, as subprocess.run tells it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def fsplit(*arguments):
+    """The command in this process: the imports of torch would take 4 s a call."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["fsplit", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def fsplit_apart(*arguments, cwd):
     command = [sys.executable, "-W", "ignore", "-c", MAIN, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def refused(done, *words):
     assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("fsplit: ")
     for word in words:
         assert word in done.stderr
+
+
+def tree(folder):
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     root = tmp_path_factory.mktemp("desk")
-    system = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 8), 0)
+    system = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 0)
     system.codec.prior.freeze()
     save_system(root / "tiny", system, zoo.Card("tiny", "codec", "", "", "", {}, {}))
     load_photo("coffee").save(root / "coffee.jpg", quality=90)
@@ -42,56 +76,169 @@ def desk(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def at_the_desk(desk, monkeypatch):
+    monkeypatch.chdir(desk)
+
+
+@pytest.fixture
+def packet(desk):
+    path = desk / "good.fsp"
+    assert fsplit("compress", desk / "coffee.jpg", "--weights", desk / "tiny", "-o", path).returncode == 0
+    return path
+
+
 def test_a_photo_becomes_a_packet_becomes_an_answer(desk):
     done = fsplit("compress", desk / "coffee.jpg", "--weights", desk / "tiny")
-    assert done.returncode == 0, done.stderr
-    packet = Packet.from_bytes((desk / "coffee.fsp").read_bytes())
+    assert done.returncode == 0 and done.stderr == ""
+    wire = (desk / "coffee.fsp").read_bytes()
+    packet = Packet.from_bytes(wire)
     assert (packet.height, packet.width) == (224, 224)
-    assert f"{len(packet.to_bytes()):,} bytes" in done.stdout
-    from_packet = fsplit("predict", desk / "coffee.fsp", "--weights", desk / "tiny", "--top", 3)
-    from_photo = fsplit("predict", desk / "coffee.jpg", "--weights", desk / "tiny", "--top", 3)
-    assert len(from_packet.stdout.splitlines()) == 4
-    assert "espresso" in from_photo.stdout.splitlines()[1]
-    assert from_photo.stdout.splitlines()[4:] == from_packet.stdout.splitlines()
+    assert f"{len(wire):,} bytes ({8 * len(wire) / 224**2:.3f} bits per pixel" in done.stdout
+    from_packet = fsplit("predict", desk / "coffee.fsp", "--weights", desk / "tiny", "--top", 3).stdout.splitlines()
+    from_photo = fsplit("predict", desk / "coffee.jpg", "--weights", desk / "tiny", "--top", 3).stdout.splitlines()
+    assert len(from_packet) == 4 and from_packet[0] == f"packet of {len(wire):,} bytes"
+    assert from_photo[0] == "no compression" and "espresso" in from_photo[1]
+    assert from_photo[4:] == from_packet
+    system = load_system(desk / "tiny")
+    x = torch.from_numpy(to_array(center_crop(Image.open(desk / "coffee.jpg"))))[None]
+    assert system.codec.compress(x)[0].to_bytes() == wire
+    best = system.answer([packet]).softmax(1)[0].max()
+    assert from_packet[1].startswith(f"  {best:6.1%}  ")
 
 
-def test_mistakes_with_photos_and_packets(desk):
-    good = desk / "coffee.fsp"
-    fsplit("compress", desk / "coffee.jpg", "--weights", desk / "tiny", "-o", good)
+def test_the_command_in_a_process_of_its_own(desk):
+    refused(fsplit_apart("predict", desk / "none.jpg", cwd=desk), "there is no file")
+
+
+def test_packets_that_do_not_decode(desk, packet):
+    wire = packet.read_bytes()
     damaged = desk / "damaged.fsp"
-    damaged.write_bytes(good.read_bytes()[:-1])
-    refused(fsplit("predict", damaged, "--weights", desk / "tiny"), "checksum")
-    refused(fsplit("predict", good, "--weights", "photo-first"), "both ends must load the same checkpoint")
-    refused(fsplit("predict", desk / "none.jpg"), "there is no file")
-    refused(fsplit("predict", desk / "text.jpg", "--weights", desk / "tiny"), "not an image")
-    refused(fsplit("compress", desk / "text.jpg", "--weights", desk / "tiny"), "not an image")
-    assert not (desk / "text.fsp").exists()
-    refused(fsplit("compress", desk / "coffee.jpg", "-o", desk / "no" / "x.fsp", "--weights", desk / "tiny"), "cannot write")
-    refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "nobody"), "no weights are called", "photo-first")
+    for broken, words in (
+        (wire[:-1], ["checksum"]),
+        (wire[:40] + bytes([wire[40] ^ 8]) + wire[41:], ["checksum"]),
+        (wire[:5], ["cut short"]),
+        (b"", ["cut short"]),
+        (b"hello, I am a text of some length", ["not a packet"]),
+    ):
+        damaged.write_bytes(broken)
+        refused(fsplit("predict", damaged, "--weights", desk / "tiny"), *words)
+    other = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 1)
+    other.codec.prior.freeze()
+    save_system(desk / "other", other, zoo.Card("other", "codec", "", "", "", {}, {}))
+    refused(fsplit("predict", packet, "--weights", desk / "other"), "both ends must load the same checkpoint")
 
 
-def test_evaluate_writes_a_tidy_table(desk):
-    photos = desk / "photos"
-    photos.mkdir(exist_ok=True)
-    load_photo("chelsea").save(photos / "a.png")
-    Image.new("L", (300, 200), 90).save(photos / "b.png")
+def test_photos_and_weights_that_are_none(desk):
+    before = tree(desk)
+    tiny = ("--weights", desk / "tiny")
+    refused(fsplit("predict", desk / "none.jpg", *tiny), "there is no file")
+    refused(fsplit("predict", desk, *tiny), "there is no file")
+    refused(fsplit("predict", desk / "text.jpg", *tiny), "not an image")
+    refused(fsplit("compress", desk / "text.jpg", *tiny), "not an image")
+    refused(fsplit("compress", desk / "none.jpg", *tiny), "no photo at")
+    refused(fsplit("compress", desk, *tiny), "folder")
+    refused(fsplit("compress", desk / "coffee.jpg", "-o", desk / "no" / "x.fsp", *tiny), "cannot write")
+    refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "nobody"), "no weights are called")
+    refused(fsplit("compress", desk / "coffee.jpg", "--weights", "fashion_resnet"), "fashion_resnet has no codec")
+    refused(fsplit("predict", desk / "coffee.jpg", "--weights", "nobody"), "'nobody'", "shipped: fashion_resnet")
+    assert tree(desk) == before
+
+
+def test_damaged_weights_are_refused(desk, tmp_path):
+    for file in (desk / "tiny").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    codec = tmp_path / "codec.safetensors"
+    codec.write_bytes(codec.read_bytes()[:-1])
+    refused(fsplit("compress", desk / "coffee.jpg", "--weights", tmp_path), "wrong sha256")
+    (tmp_path / "card.json").write_text("{}")
+    refused(fsplit("compress", desk / "coffee.jpg", "--weights", tmp_path), "is not a card")
+
+
+@pytest.fixture(scope="module")
+def photos(desk):
+    folder = desk / "photos"
+    rng = np.random.default_rng(0)
+    for n, size in enumerate(((40, 30), (64, 64), (300, 200))):
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+    return folder
+
+
+def test_evaluate_writes_a_tidy_table(desk, photos):
     out = desk / "tables" / "t.csv"
-    done = fsplit("evaluate", photos, "--weights", desk / "tiny", "-o", out, "--name", "mine", "--no-image-codecs")
+    done = fsplit("evaluate", photos, "--weights", desk / "tiny", "-o", out, "--name", "mine")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.open()))
-    assert [row["method"] for row in rows] == ["teacher", "FrankenSplit"]
-    assert rows[0]["dataset"] == "mine" and rows[0]["n"] == "2" and rows[1]["top1"] == ""
-    refused(fsplit("evaluate", desk / "tables"), "no photo in")
-    refused(fsplit("evaluate", desk / "nowhere"), "no folder")
+    assert [row["method"] for row in rows] == ["teacher", "FrankenSplit"] + ["JPEG"] * 6 + ["WebP"] * 6 + ["AVIF"] * 6
+    assert {(row["dataset"], row["n"], row["top1"]) for row in rows} == {("mine", "3", "")}
+    assert float(rows[0]["kept"]) == 1 and float(rows[0]["bytes"]) == 3 * 224 * 224
+    assert rows[1]["setting"] == str(desk / "tiny")
+    assert len(done.stdout.splitlines()) == len(rows) + 1 and done.stdout.splitlines()[-1] == str(out)
+    short = fsplit("evaluate", photos, "--weights", desk / "tiny", "-o", desk / "s.csv", "--no-image-codecs")
+    assert short.returncode == 0 and len((desk / "s.csv").read_text().splitlines()) == 3
 
 
-def test_recipes_and_parameters(desk):
+def test_scores_go_into_the_card_only_on_request(desk, photos):
+    run = ("evaluate", photos, "--weights", desk / "tiny", "--no-image-codecs", "-o", desk / "c.csv")
+    assert fsplit(*run).returncode == 0 and zoo.read_card(desk / "tiny").scores == []
+    for _ in range(2):
+        assert fsplit(*run, "--card").returncode == 0
+    scores = zoo.read_card(desk / "tiny").scores
+    assert [(s["method"], s["dataset"], s["n"]) for s in scores] == [
+        ("teacher", "photos", 3),
+        ("FrankenSplit", "photos", 3),
+    ]
+
+
+def test_evaluate_says_what_is_wrong_before_it_measures(desk, photos):
+    before = tree(desk)
+    (desk / "empty").mkdir(exist_ok=True)
+    tiny = ("--weights", desk / "tiny")
+    refused(fsplit("evaluate", desk / "empty", *tiny), "no photo in")
+    refused(fsplit("evaluate", desk / "nowhere", *tiny), "no folder")
+    refused(fsplit("evaluate", photos, "--weights", desk / "nobody"), "no weights are called")
+    refused(fsplit("evaluate", photos, *tiny, "-o", desk / "coffee.jpg" / "t.csv"), "coffee.jpg", "exists")
+    assert tree(desk) == before and not (desk / "build").exists()
+
+
+def test_recipes(desk):
     listed = fsplit("train", "list")
     assert listed.returncode == 0 and "photo-first" in listed.stdout
-    refused(fsplit("train", "magic", cwd=desk), "fashion_resnet")
-    refused(fsplit("train", "photo-first", cwd=desk), "--data")
-    refused(fsplit("book", "00", "--set", "beta=1", cwd=desk), "no parameter 'beta'")
-    refused(fsplit("book", "--profile", "slow", cwd=desk), "'quick', 'full'")
-    refused(fsplit("book", "--set", "lmbda", cwd=desk), "name=value")
-    refused(fsplit("book", "98", cwd=desk), "no chapter 98")
-    assert not (desk / "build" / "executed").exists()
+    refused(fsplit("train", "magic"), "'magic'", "fashion_resnet")
+    refused(fsplit("train", "photo-first"), "--data")
+    refused(fsplit("train", "photo-first", "--data", desk / "nowhere"), "no Caltech-101")
+    refused(fsplit("train", "fashion_resnet", "--work", desk / "coffee.jpg"), "coffee.jpg", "exists")
+    assert not (desk / "build").exists()
+
+
+def test_a_book_with_wrong_parameters_runs_nothing(desk):
+    refused(fsplit("book", "--set", "unknown=1"), "no parameter 'unknown'", "profile")
+    refused(fsplit("book", "00", "--set", "beta=1"), "no parameter 'beta'")
+    refused(fsplit("book", "--profile", "slow"), "'quick', 'full'")
+    refused(fsplit("book", "05", "--set", "lmbda=large"), "lmbda must be of type float")
+    refused(fsplit("book", "05", "--set", "seed=1.5"), "seed must be of type int")
+    refused(fsplit("book", "--set", "lmbda"), "name=value")
+    refused(fsplit("book", "98"), "no chapter 98")
+    refused(fsplit("book", "00", "--out", desk / "coffee.jpg"), "coffee.jpg")
+    assert not (desk / "build").exists()
+
+
+def test_usage_is_told(desk):
+    for wrong in (("predict",), ("magic",), ("predict", "x.jpg", "--top", "0"), ("book", "--timeout", "0")):
+        done = fsplit(*wrong)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+    done = fsplit("--help")
+    assert done.returncode == 0
+    for command in ("book", "test", "lab", "train", "compress", "predict", "evaluate"):
+        assert command in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(desk, tmp_path):
+    tmp_path.chmod(0o500)
+    refused(
+        fsplit("compress", desk / "coffee.jpg", "--weights", desk / "tiny", "-o", tmp_path / "x.fsp"), "cannot write"
+    )
+    tmp_path.chmod(0o700)

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import os
-import resource
 import signal
 from pathlib import Path
 
@@ -180,10 +179,7 @@ def test_damaged_files_open_or_are_refused_and_nothing_else(tmp_path, suffix):
 def test_crop_is_the_usual_test_recipe(name):
     photo = load_photo(name)
     reference = v2.Compose([v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)])(photo)
-    difference = np.asarray(center_crop(photo), dtype=float) - np.asarray(reference, dtype=float)
-    assert np.abs(difference).mean() < 0.1
-    shifted = np.asarray(center_crop(photo.crop((4, 4, *photo.size))), dtype=float) - np.asarray(reference)
-    assert np.abs(shifted).mean() > 0.5  # so the bound above means something
+    assert np.array_equal(np.asarray(center_crop(photo)), np.asarray(reference))
 
 
 def test_unknown_photo():
@@ -221,6 +217,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, broken):
 def test_a_disk_that_fills_up_while_writing(tmp_path):
     path = tmp_path / "table.csv"
     write_atomically(path, b"old")
+    resource = pytest.importorskip("resource")  # not on Windows
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the system refuses from byte 1,001 on
@@ -238,7 +235,7 @@ def test_written_files_are_whole_and_readable(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"x" * 100_000)
     assert path.read_bytes() == b"x" * 100_000
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o644
     write_atomically(path, b"")
     assert path.read_bytes() == b""
     assert sha256_of(path) == hashlib.sha256(b"").hexdigest()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 
 import nbformat
 import pytest
@@ -34,6 +35,8 @@ def test_parameters_are_read_with_type_and_options(tmp_path):
     found = parameters_of(notebook(tmp_path / "77_x.ipynb"))
     assert found["profile"].options == ("quick", "full")
     assert (found["seed"].kind, found["seed"].default, found["rate"].default) == ("int", 0, 0.5)
+    assert list(found) == ["profile", "seed", "rate", "on", "out_dir"]
+    assert {name: p.options for name, p in found.items() if name != "profile"} == dict.fromkeys(list(found)[1:], ())
 
 
 @pytest.mark.parametrize(
@@ -52,19 +55,47 @@ def test_right_parameters_pass(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("seed = 1", "name: type = value"), ("seed: list = []", "has type list"), ("x: int", "name: type")],
-)
+    [("seed = 1", "name: type = value"), ("seed: list = []", "has type list"), ("x: int", "name: type"),
+     ("print('hello')", "name: type"), ("x: int = max(1, 2)", "name: type = value")],
+)  # fmt: skip
 def test_parameter_cells_are_strict_too(tmp_path, source, message):
     with pytest.raises(ParameterError, match=message):
         parameters_of(notebook(tmp_path / "77_x.ipynb", parameters=source))
 
 
-def test_headline_writes_json_and_refuses_nan(tmp_path):
+def test_literals_may_be_numbers(tmp_path):
+    path = notebook(tmp_path / "77_x.ipynb", parameters="from typing import Literal\nstride: Literal[4, 8] = 8")
+    check_parameters(path, {"stride": 4})
+    for wrong in (6, "4", True):
+        with pytest.raises(ParameterError, match="one of 4, 8|type int"):
+            check_parameters(path, {"stride": wrong})
+
+
+@pytest.mark.parametrize("tagged", [0, 2])
+def test_one_cell_holds_the_parameters(tmp_path, tagged):
+    cells = [new_code_cell("seed: int = 0", metadata={"tags": ["parameters"]}) for _ in range(tagged)]
+    nbformat.write(new_notebook(cells=[new_code_cell("1"), *cells]), tmp_path / "77_x.ipynb")
+    with pytest.raises(ParameterError, match=f"exactly one cell tagged 'parameters', it has {tagged}"):
+        parameters_of(tmp_path / "77_x.ipynb")
+
+
+def test_headline_writes_json_and_refuses_nan(tmp_path, monkeypatch):
     shown = headline("77", str(tmp_path / "out"), bytes=12, kept=0.5)
     assert json.loads((tmp_path / "out" / "77.json").read_text()) == {"bytes": 12.0, "kept": 0.5}
     assert "12" in shown._repr_html_()
-    with pytest.raises(ValueError, match="kept"):
-        headline("77", kept=float("nan"))
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="kept"):
+            headline("78", str(tmp_path / "out"), bytes=12, kept=wrong)
+    assert not (tmp_path / "out" / "78.json").exists()
+    monkeypatch.setenv("FSPLIT_OUT", str(tmp_path / "runner"))
+    headline("77", bytes=1)
+    headline("78", str(tmp_path / "mine"), bytes=2)
+    assert json.loads((tmp_path / "runner" / "77.json").read_text()) == {"bytes": 1.0}
+    assert sorted(p.name for p in tmp_path.glob("*/78.json")) == ["78.json"]
+    monkeypatch.delenv("FSPLIT_OUT")
+    monkeypatch.chdir(tmp_path)
+    assert headline("79", bytes=3).numbers == {"bytes": 3.0}
+    assert not list(tmp_path.rglob("79.json"))
 
 
 def test_compare_names_every_difference():
@@ -81,15 +112,47 @@ def test_a_chapter_runs_and_hands_over_its_numbers(tmp_path):
         "import os\nfrom fsplit_lib.runner import headline\nassert os.environ['FSPLIT_CHECK'] == ''\nheadline('77', out_dir, seed=seed)",
     )
     (tmp_path / "77.json").write_text(json.dumps({"seed": {"value": 1, "abs": 0}}))
-    before = os.environ.get("FSPLIT_OUT")
     run = run_chapter(path, tmp_path / "out", golden=tmp_path, progress=False)
     assert (run.chapter, run.title, run.claim, run.numbers) == ("77", "77  A test", "It runs.", {"seed": 0.0})
     assert run.differences == ["seed is 0, expected 1 ± 0"]
-    assert "widgets" not in nbformat.read(run.executed, as_version=4).metadata
-    assert os.environ.get("FSPLIT_OUT") == before
-    assert (
-        run_chapter(path, tmp_path / "out", {"seed": 5}, golden=tmp_path, progress=False).differences == []
-    )  # not its own
+    other = run_chapter(path, tmp_path / "out", {"seed": 5}, golden=tmp_path, progress=False)
+    assert (other.numbers, other.differences) == ({"seed": 5.0}, [])  # golden values are of its own parameters
+
+
+def test_an_executed_chapter_keeps_outputs_but_no_widget_state(tmp_path):
+    slider = "import ipywidgets\nipywidgets.IntSlider()"
+    run = run_chapter(notebook(tmp_path / "77_x.ipynb", slider, "print(6 * 7)"), tmp_path / "out", progress=False)
+    executed = nbformat.read(run.executed, as_version=4)
+    assert "widgets" not in executed.metadata
+    assert "application/vnd.jupyter.widget-view+json" in executed.cells[2].outputs[0].data
+    assert executed.cells[3].outputs[0].text == "42\n"
+    assert run.numbers == {} and run.seconds > 0
+
+
+def test_numbers_of_an_earlier_run_are_not_taken_for_this_one(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "77.json").write_text('{"bytes": 1.0}')
+    assert run_chapter(notebook(tmp_path / "77_x.ipynb", "1"), tmp_path / "out", progress=False).numbers == {}
+
+
+@pytest.mark.parametrize("source", ["assert True", "1 / 0"], ids=["success", "failure"])
+def test_the_environment_is_put_back(tmp_path, monkeypatch, source):
+    monkeypatch.setenv("FSPLIT_OUT", "before")
+    for name in ("FSPLIT_CHECK", "FSPLIT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    inside = (
+        "import os\n"
+        "assert os.environ['FSPLIT_OUT'].endswith('out') and os.environ['FSPLIT_HOME'].startswith(os.environ['FSPLIT_OUT'])\n"
+        "assert os.environ['PLOTLY_RENDERER'] == 'plotly_mimetype+notebook'"
+    )
+    path = notebook(tmp_path / "77_x.ipynb", inside, source)
+    try:
+        run_chapter(path, tmp_path / "out", progress=False)
+        assert source == "assert True"
+    except ChapterError as error:
+        assert "ZeroDivisionError" in str(error) and source != "assert True"
+    assert dict(os.environ) == before
 
 
 def test_a_failing_cell_is_named(tmp_path):
@@ -101,9 +164,22 @@ def test_a_failing_cell_is_named(tmp_path):
 
 
 def test_a_cell_that_takes_too_long_is_stopped(tmp_path):
-    path = notebook(tmp_path / "77_x.ipynb", "import time; time.sleep(60)")
-    with pytest.raises(ChapterError, match="timed out"):
+    told = tmp_path / "pid"
+    slow = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    path = notebook(tmp_path / "77_x.ipynb", slow, "raise SystemExit")
+    begun = time.monotonic()
+    with pytest.raises(ChapterError, match=r"77_x failed in cell 2: A cell timed out.*after 2 seconds"):
         run_chapter(path, tmp_path / "out", timeout=2, progress=False)
+    assert time.monotonic() - begun < 40
+    if os.name == "posix":
+        with pytest.raises(ProcessLookupError):  # its kernel is gone
+            os.kill(int(told.read_text()), 0)
+
+
+def test_a_kernel_that_dies_is_reported(tmp_path):
+    path = notebook(tmp_path / "77_x.ipynb", "import os; os._exit(1)")
+    with pytest.raises(ChapterError, match=r"77_x failed in cell 2.*DeadKernel"):
+        run_chapter(path, tmp_path / "out", progress=False)
 
 
 def test_an_unknown_parameter_runs_nothing(tmp_path):
@@ -121,9 +197,22 @@ def test_solutions_are_filled_in_and_graded_strictly(tmp_path):
     run = run_chapter(path, tmp_path / "out", solutions=solutions, progress=False)
     assert "answer = 42" in nbformat.read(run.executed, as_version=4).cells[-1].source
     assert [p.name for p in (tmp_path / "out").glob(".*")] == []
-    (solutions / "77.py").write_text("# %% 77.2\nanswer = 1\n")
-    with pytest.raises(ChapterError, match=r"77\.1, 77\.2"):
-        fill_solutions(nbformat.read(path, as_version=4), solutions / "77.py")
+    assert "answer = ..." in path.read_text()
+    (solutions / "77.py").write_text("# %% 77.1\nfrom fsplit_lib.exercises import check\ncheck('00.1', 1)\n")
+    with pytest.raises(ChapterError, match=r"exercise 00\.1 is wrong"):
+        run_chapter(path, tmp_path / "out", solutions=solutions, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("solutions", "missing"),
+    [("# %% 77.2\nanswer = 1\n", r"77\.1, 77\.2"), ("# nothing\n", r"77\.1"),
+     ("# %% 77.1\na = 1\n# %% 77.2\nb = 1\n", r"77\.2")],
+)  # fmt: skip
+def test_solutions_and_exercises_must_agree(tmp_path, solutions, missing):
+    path = notebook(tmp_path / "77_x.ipynb", exercise="answer = ...")
+    (tmp_path / "77.py").write_text(solutions)
+    with pytest.raises(ChapterError, match=f"exercises {missing}$"):
+        fill_solutions(nbformat.read(path, as_version=4), tmp_path / "77.py")
 
 
 def test_chapters_are_found_in_order():
@@ -152,4 +241,12 @@ def test_pages_need_no_network(tmp_path):
         and "mean bytes" in index
         and "&lt;machine&gt;" in index
     )
-    assert 'href="77_x.html"' in index
+    assert 'href="77_x.html"' in index and "<A>" not in index and "<machine>" not in index
+    assert not re.search(r"(?:src|href)=.?https?:|url\(.?https?:|@import", index)
+    assert not re.search(r"url\(.?https?:|@import", page)
+
+
+def test_the_index_lists_chapters_in_order(tmp_path):
+    runs = [ChapterRun(n, f"{n}  T", "c", tmp_path / f"{n}_x.ipynb", 1.0) for n in ("00", "05", "09")]
+    index = write_index(runs, tmp_path, "m").read_text()
+    assert re.findall(r'href="(\d\d)_x\.html"', index) == ["00", "05", "09"]

@@ -26,3 +26,7 @@ def main() -> None:
     except FsplitError as error:
         typer.secho(f"fsplit: {error}", fg="red", err=True)
         sys.exit(2)
+    except OSError as error:  # a folder that cannot be made, a file that may not be read
+        sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        typer.secho(f"fsplit: {sentence}", fg="red", err=True)
+        sys.exit(2)

@@ -95,12 +95,12 @@ def evaluate(
     backbone = load_backbone("tf_efficientnet_lite0")
     systems = {name: load_system(name, backbone) for name in weights or [DEFAULT]}
     qualities = {"JPEG": (1, 5, 10, 20, 40, 80), "WebP": (0, 5, 10, 25, 50, 80), "AVIF": (5, 12, 20, 30, 45, 65)}
+    out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
     bar = tqdm(total=len(photos), unit="photo", desc=photos.name)
     points = evaluate_photos(
         systems, backbone, photos, qualities if image_codecs else {}, lambda done, _: bar.update(done - bar.n)
     )
     bar.close()
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_table(out, points)
     if card:
         for weights_name in systems:

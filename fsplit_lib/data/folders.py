@@ -52,7 +52,7 @@ def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
-    paths = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
+    paths = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and _is_shown(p, folder)))
     if not paths:
         raise DataError(f"there is no photo in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
     name = name or folder.resolve().name
@@ -67,6 +67,10 @@ def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
         return ImageFolder(name, paths)
     classes = tuple(sorted(set(parents)))
     return ImageFolder(name, paths, tuple(classes.index(p) for p in parents), classes)
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def caltech101(root: str | Path) -> ImageFolder:

@@ -45,7 +45,7 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
         raise DataError(f"{name} has too many pixels ({error}); scale it down first") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is not an image that Pillow can read (JPEG, PNG, WebP, AVIF, ...)") from error
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on broken files
+    except Exception as error:  # Pillow's decoders raise a dozen kinds on broken files
         raise DataError(f"{name} is broken or cut short: {error}") from error
 
 

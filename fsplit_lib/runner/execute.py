@@ -91,7 +91,8 @@ def run_chapter(
     check_parameters(notebook, given)
     number = notebook.name[:2]
     out.mkdir(parents=True, exist_ok=True)
-    source, executed = notebook, out / notebook.name
+    source, executed, handed = notebook, out / notebook.name, out / f"{number}.json"
+    handed.unlink(missing_ok=True)  # numbers of an earlier run are not this run's
     if solutions is not None:
         source = out / f".{notebook.stem}.solved.ipynb"
         nbformat.write(fill_solutions(nbformat.read(notebook, as_version=4), solutions / f"{number}.py"), source)
@@ -123,7 +124,6 @@ def run_chapter(
                 source.unlink(missing_ok=True)
     title, claim = _title_and_claim(notebook)
     run = ChapterRun(number, title, claim, executed, time.perf_counter() - begun)
-    handed = out / f"{number}.json"
     run.numbers = json.loads(handed.read_text()) if handed.is_file() else {}
     stored = golden / f"{number}.json" if golden else None
     defaults = {name: p.default for name, p in parameters_of(notebook).items()}
@@ -175,10 +175,8 @@ def _explain(notebook: Path, executed: Path, error: Exception) -> str:
         cause = str(error).splitlines()[0]
     if index is None and executed.is_file():
         cells = nbformat.read(executed, as_version=4).cells
-        index = next(
-            (i for i, c in enumerate(cells) if c.metadata.get("papermill", {}).get("status") in ("failed", "running")),
-            None,
-        )
+        begun = [i for i, c in enumerate(cells) if c.metadata.get("papermill", {}).get("start_time")]
+        index = begun[-1] if begun else None  # papermill calls a cell that ran out of time "completed"
     where = "before its first cell" if index is None else f"in cell {index}"
     return f"chapter {notebook.stem} failed {where}: {cause} (executed so far: {executed})"
 

@@ -35,7 +35,7 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
     """The typed assignments of the cell tagged ``parameters``.
 
     Raises:
-        ParameterError: no such cell, or a line without a type.
+        ParameterError: no such cell, or a line without a type or a plain value.
     """
     cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
@@ -44,19 +44,28 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
     for line in ast.parse(cells[0].source).body:
         if isinstance(line, ast.Import | ast.ImportFrom):
             continue
-        if not isinstance(line, ast.AnnAssign) or line.value is None:
+        if not isinstance(line, ast.AnnAssign) or line.value is None or not _is_literal(line.value):
             raise ParameterError(
                 f"in {notebook.name}, write parameters as `name: type = value`, not `{ast.unparse(line)}`"
             )
         kind, options = ast.unparse(line.annotation), ()
         if kind.startswith("Literal["):
-            kind, options = "str", ast.literal_eval(f"({kind[len('Literal[') : -1]},)")
+            options = ast.literal_eval(f"({kind[len('Literal[') : -1]},)")
+            kind = type(options[0]).__name__
         if kind not in TYPES:
             raise ParameterError(
                 f"in {notebook.name}, {line.target.id} has type {kind}; allowed: Literal, {', '.join(TYPES)}"
             )
         found[line.target.id] = Parameter(line.target.id, kind, options, ast.literal_eval(line.value))
     return found
+
+
+def _is_literal(value: ast.expr) -> bool:
+    try:
+        ast.literal_eval(value)
+    except ValueError:
+        return False
+    return True
 
 
 def check_parameters(notebook: Path, given: dict[str, Any]) -> None:

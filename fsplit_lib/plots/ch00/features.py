@@ -60,6 +60,7 @@ def bits_map(crop: Image.Image, bits: np.ndarray) -> go.Figure:
 
 
 def tile_channels(values: np.ndarray, scale: str) -> Image.Image:
+    """Channels (C, H, W) side by side as one picture, in a colour scale."""
     channels, height, width = values.shape
     columns = 8 if channels % 8 == 0 else int(np.ceil(np.sqrt(channels)))
     rows = -(-channels // columns)
@@ -70,6 +71,7 @@ def tile_channels(values: np.ndarray, scale: str) -> Image.Image:
 
 
 def paint_map(values: np.ndarray, scale: str) -> Image.Image:
+    """A map (H, W) in [0, 1] as a picture, in one of plotly's colour scales."""
     stops = plotly.colors.get_colorscale(scale)
     at = [stop for stop, _ in stops]
     rgb = np.array([_rgb(colour) for _, colour in stops])
@@ -82,4 +84,5 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 
 def shape_text(values: np.ndarray) -> str:
+    """The sides of an array, as people write them."""
     return " × ".join(str(side) for side in values.shape)

@@ -31,6 +31,7 @@ def picture(image: Image.Image, smallest: int = 224) -> str:
 
 
 def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height: int) -> go.Figure:
+    """Pictures in a row, each under its title."""
     count = len(pictures)
     figure = make_subplots(1, count, subplot_titles=list(pictures), horizontal_spacing=0.02)
     for column, image in enumerate(pictures.values(), start=1):
@@ -43,6 +44,7 @@ def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height:
 
 
 def bar_layout(figure: go.Figure, title: str, alt: str) -> go.Figure:
+    """Axes, legend and caption of a chart of answers."""
     figure.update_xaxes(title_text="share of the answer (%)", range=[0, 100])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(barmode="group", bargap=0.25, legend={"x": 0.99, "xanchor": "right", "y": 0.02})
@@ -50,6 +52,8 @@ def bar_layout(figure: go.Figure, title: str, alt: str) -> go.Figure:
 
 
 def html_table(head: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tuple[int, ...]) -> HTML:
+    """A small table; ``numbers`` are the columns to align right."""
+
     def cell(tag: str, column: int, text: str) -> str:
         side = "right" if column in numbers else "left"
         return f'<{tag} style="text-align:{side};padding:.3em .8em;vertical-align:top">{text}</{tag}>'
@@ -61,4 +65,5 @@ def html_table(head: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tupl
 
 
 def shortened(name: str, longest: int = 24) -> str:
+    """A class name cut to fit an axis."""
     return name if len(name) <= longest else name[: longest - 1] + "…"

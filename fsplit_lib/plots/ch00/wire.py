@@ -162,4 +162,5 @@ def ladder(sizes: dict[str, float], bits_per_second: float) -> go.Figure:
 
 
 def clock_text(seconds: float) -> str:
+    """Seconds as people say them."""
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
