@@ -26,7 +26,7 @@ from fsplit_lib import zoo
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
-__all__ = ["OWN", "Backbone", "FeatureSpec", "cut", "load_backbone"]
+__all__ = ["OWN", "Backbone", "FeatureSpec", "cut", "load_backbone", "stages_of"]
 
 Family = Literal["resnet", "convnext", "swin", "efficientnet"]
 
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
         return super().train(False)
 
 
-def _stages(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
+def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
     """Family, the network as a list of modules that map features to features, and whether they are NHWC."""
     if isinstance(network, ResNet):
         stem = nn.Sequential(network.conv1, network.bn1, network.act1, network.maxpool)
@@ -140,7 +140,7 @@ def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, F
     Raises:
         ParameterError: another family, or no stage of that stride.
     """
-    family, stages, nhwc = _stages(network.eval())
+    family, stages, nhwc = stages_of(network.eval())
     config = network.pretrained_cfg
     x = torch.zeros(1, *config["input_size"][:1], input_size, input_size)
     found, strides = None, []

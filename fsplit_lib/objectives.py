@@ -9,12 +9,13 @@ spread σ_c per channel and by the number of elements makes one lmbda mean the s
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fsplit_lib.system import ForwardPass, FrankenSplit
 
-__all__ = ["OBJECTIVES", "Loss", "cross_entropy", "head_distillation", "loss_of"]
+__all__ = ["OBJECTIVES", "Loss", "cross_entropy", "head_distillation", "loss_of", "tail_distillation"]
 
 
 @dataclass
@@ -57,6 +58,39 @@ def _head_distillation(system: FrankenSplit, out: ForwardPass, labels: Tensor | 
     return head_distillation(system.backbone.head(out.x), out.h_hat, system.decoder.spread)
 
 
+def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
+    """Mean KL divergence from the teacher's answer to the split network's, in nats.
+
+    Args:
+        teacher: (B, classes) logits of the whole backbone.
+        logits: (B, classes) of the same tail on decoded features.
+
+    >>> import torch
+    >>> half, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 50.0]])
+    >>> round(tail_distillation(sure, half).item(), 4)  # ln 2
+    0.6931
+    """
+    return F.kl_div(logits.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True)
+
+
+TAIL_WEIGHT = 0.2
+
+
+def _tail_distillation(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:  # noqa: ARG001
+    with torch.no_grad():
+        teacher = system.backbone(out.x)
+    return tail_distillation(teacher, system.backbone.tail(out.h_hat))
+
+
+def _head_and_tail(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:  # noqa: ARG001
+    """Head distillation, and the teacher's answer behind the frozen tail: beyond the paper."""
+    with torch.no_grad():
+        h = system.backbone.head(out.x)
+        teacher = system.backbone.tail(h)
+    distortion = head_distillation(h, out.h_hat, system.decoder.spread)
+    return distortion + TAIL_WEIGHT * tail_distillation(teacher, system.backbone.tail(out.h_hat))
+
+
 def cross_entropy(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:
     """Cross-entropy of the label behind the frozen tail, in nats: the direct objective."""
     if labels is None:
@@ -66,12 +100,16 @@ def cross_entropy(system: FrankenSplit, out: ForwardPass, labels: Tensor | None)
 
 OBJECTIVES: dict[str, Callable[[FrankenSplit, ForwardPass, Tensor | None], Tensor]] = {
     "head_distillation": _head_distillation,
+    "tail_distillation": _tail_distillation,
+    "head_and_tail": _head_and_tail,
     "cross_entropy": cross_entropy,
 }
 
 
-def loss_of(objective: str, system: FrankenSplit, out: ForwardPass, labels: Tensor | None, lmbda: float) -> Loss:
-    """Distortion plus lmbda times rate, Eq. (4) of chapter 05."""
+def loss_of(
+    objective: str, system: FrankenSplit, out: ForwardPass, labels: Tensor | None, lmbda: float | Tensor
+) -> Loss:
+    """Distortion plus lmbda times rate, Eq. (4) of chapter 05; ``lmbda`` may be one (B,) a picture."""
     distortion = OBJECTIVES[objective](system, out, labels)
-    rate = out.bits_per_pixel.mean()
-    return Loss(distortion, rate, distortion + lmbda * rate)
+    rate = out.bits_per_pixel
+    return Loss(distortion, rate.mean(), distortion + (lmbda * rate).mean())

@@ -19,7 +19,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from fsplit_lib.errors import PacketError
+from fsplit_lib.errors import PacketError, ParameterError
 
 __all__ = ["Packet", "code_to_lmbda", "lmbda_to_code"]
 
@@ -35,14 +35,14 @@ def lmbda_to_code(lmbda: float) -> int:
     """Nearest 8-bit code of a rate weight, on a log scale from 0.001 to 100.
 
     Raises:
-        ValueError: lmbda outside that range.
+        ParameterError: lmbda outside that range.
 
     >>> lmbda_to_code(1.0), lmbda_to_code(0.001), lmbda_to_code(100)
     (153, 0, 255)
     """
     low, high = LMBDA_EXPONENTS
     if not (10**low * 0.97 <= lmbda <= 10**high * 1.03):
-        raise ValueError(f"lmbda must lie between {10**low:g} and {10**high:g}, got {lmbda}")
+        raise ParameterError(f"lmbda must lie between {10**low:g} and {10**high:g}, got {lmbda}")
     return min(255, max(0, round((math.log10(lmbda) - low) / (high - low) * 255)))
 
 

@@ -59,11 +59,19 @@ class FrankenSplit(nn.Module):
         self.decoder = decoder
         self.backbone = backbone
 
-    def forward(self, x: Tensor, quantiser: Quantiser = "noise", noise: Tensor | None = None) -> ForwardPass:
-        """One pass for training (with ``noise``) or for measuring (without: rounded, as in use)."""
-        y = self.codec.encoder(x)
-        y_hat, y_paid = self.codec.quantise(y, quantiser, noise)
-        return ForwardPass(x, y_hat, self.codec.prior.likelihood(y_paid), self.decoder(y_hat))
+    def forward(
+        self,
+        x: Tensor,
+        quantiser: Quantiser = "noise",
+        noise: Tensor | None = None,
+        lmbda: Tensor | None = None,
+    ) -> ForwardPass:
+        """One pass for training (with ``noise``) or for measuring (without: rounded, as in use).
+
+        ``lmbda`` (B,) steers a codec with gains; its own rate weight by default.
+        """
+        y_hat, likelihoods = self.codec.quantise(self.codec.encoder(x), quantiser, noise, lmbda)
+        return ForwardPass(x, y_hat, likelihoods, self.decoder(y_hat))
 
     @torch.no_grad()
     def answer(self, packets: list[Packet]) -> Tensor:
@@ -75,8 +83,9 @@ class FrankenSplit(nn.Module):
         return self.backbone.tail(self.decoder(self.codec.decompress(packets)))
 
     def trainable(self) -> dict[str, nn.Module]:
-        """The three modules that learn; densities take larger steps than convolutions."""
-        return {"encoder": self.codec.encoder, "prior": self.codec.prior, "decoder": self.decoder}
+        """The modules that learn; densities and gains take larger steps than convolutions."""
+        pieces = {"encoder": self.codec.encoder, "prior": self.codec.prior, "decoder": self.decoder}
+        return pieces if self.codec.gains is None else pieces | {"gains": self.codec.gains}
 
 
 def build_system(
@@ -131,7 +140,7 @@ def load_codec(name: str | Path) -> FeatureCodec:
         raise WeightsError(f"{card.name} is a {card.kind}, not a codec")
     codec = FeatureCodec(CodecConfig.from_dict(card.architecture["codec"]))
     if "prior.frequencies" in state:
-        codec.prior.reserve(state["prior.frequencies"].shape[1])
+        codec.prior.reserve(*state["prior.frequencies"].shape)
     zoo.load_strictly(codec, state, f"{card.name}/codec.safetensors")
     return codec.eval()
 

@@ -30,7 +30,7 @@ __all__ = [
     "write_scores",
 ]
 
-EXACT = ("prior.", "running_", "mean", "spread")  # parts of names that keep full precision
+EXACT = ("prior.", "factorised.", "running_", "mean", "spread")  # parts of names that keep full precision
 
 
 @dataclass

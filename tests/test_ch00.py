@@ -57,7 +57,7 @@ def system():
     with torch.no_grad():
         built.decoder.fit_statistics(built.backbone.head(x))
         built.decoder.project.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
-    built.codec.prior.freeze()
+    built.codec.freeze()
     return built.eval()
 
 
@@ -96,12 +96,14 @@ def test_field_table_names_every_field():
 # equations ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("00.1")
 def test_eq_1_bits_per_pixel():
     answer = fake(payload=1550)
     assert len(answer.wire) == 1568
     assert answer.bits_per_pixel == 0.25
 
 
+@pytest.mark.equation("00.2")
 def test_eq_2_seconds_to_send():
     assert plots.seconds_to_send(1_250_000, 10e6) == 1.0
 

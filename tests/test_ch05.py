@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.data import fashion_mnist
+from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import evaluate_images
@@ -184,10 +184,8 @@ def test_figures_speak(healthy):
 
 
 def test_the_sweep_table_is_read_as_it_was_written(tmp_path):
-    from fsplit_lib.training.sweep import _write
-
-    rows = [SweepRow("head_distillation", 0.3, 0, 40.5, 0.82, 0.85, 0.4, 10000)]
-    _write(tmp_path / "sweep.csv", rows)
+    rows = [SweepRow("head_distillation", 0.3, 0, 40.5, 180.25, 0.82, 0.85, 0.4, 10000)]
+    write_rows(tmp_path / "sweep.csv", rows)
     assert read_sweep(tmp_path / "sweep.csv") == rows
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="columns"):

@@ -69,7 +69,7 @@ def tree(folder):
 def desk(tmp_path_factory):
     root = tmp_path_factory.mktemp("desk")
     system = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 0)
-    system.codec.prior.freeze()
+    system.codec.freeze()
     save_system(root / "tiny", system, zoo.Card("tiny", "codec", "", "", "", {}, {}))
     load_photo("coffee").save(root / "coffee.jpg", quality=90)
     (root / "text.jpg").write_text("hello")
@@ -107,6 +107,25 @@ def test_a_photo_becomes_a_packet_becomes_an_answer(desk):
     assert from_packet[1].startswith(f"  {best:6.1%}  ")
 
 
+def test_a_codec_of_continuous_rate_takes_a_lmbda(desk):
+    config = CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0))
+    system = build_system(load_backbone("tf_efficientnet_lite0"), config, DecoderConfig(0, 1, 16), 0)
+    system.codec.freeze()
+    save_system(desk / "steered", system, zoo.Card("steered", "codec", "", "", "", {}, {}))
+    sizes = []
+    for lmbda in (0.1, 0.5, 3.0):
+        run = ("compress", desk / "coffee.jpg", "-o", desk / "s.fsp", "--weights", desk / "steered", "--lmbda", lmbda)
+        assert fsplit(*run).returncode == 0
+        assert fsplit("predict", desk / "s.fsp", "--weights", desk / "steered").returncode == 0
+        sizes.append((desk / "s.fsp").stat().st_size)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[2]
+    before = tree(desk)
+    for wrong, word in ((9.0, "0.1"), (1000.0, "100"), (-1.0, "0.001")):
+        refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "steered", "--lmbda", wrong), word)
+    refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "tiny", "--lmbda", 0.2), "packs with lmbda 1")
+    assert tree(desk) == before
+
+
 def test_the_command_in_a_process_of_its_own(desk):
     refused(fsplit_apart("predict", desk / "none.jpg", cwd=desk), "there is no file")
 
@@ -124,7 +143,7 @@ def test_packets_that_do_not_decode(desk, packet):
         damaged.write_bytes(broken)
         refused(fsplit("predict", damaged, "--weights", desk / "tiny"), *words)
     other = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 1)
-    other.codec.prior.freeze()
+    other.codec.freeze()
     save_system(desk / "other", other, zoo.Card("other", "codec", "", "", "", {}, {}))
     refused(fsplit("predict", packet, "--weights", desk / "other"), "both ends must load the same checkpoint")
 
@@ -168,7 +187,7 @@ def photos(desk):
 
 def test_evaluate_writes_a_tidy_table(desk, photos):
     out = desk / "tables" / "t.csv"
-    done = fsplit("evaluate", photos, "--weights", desk / "tiny", "-o", out, "--name", "mine")
+    done = fsplit("evaluate", "photos", photos, "--weights", desk / "tiny", "-o", out, "--name", "mine")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.open()))
     assert [row["method"] for row in rows] == ["teacher", "FrankenSplit"] + ["JPEG"] * 6 + ["WebP"] * 6 + ["AVIF"] * 6
@@ -176,12 +195,12 @@ def test_evaluate_writes_a_tidy_table(desk, photos):
     assert float(rows[0]["kept"]) == 1 and float(rows[0]["bytes"]) == 3 * 224 * 224
     assert rows[1]["setting"] == str(desk / "tiny")
     assert len(done.stdout.splitlines()) == len(rows) + 1 and done.stdout.splitlines()[-1] == str(out)
-    short = fsplit("evaluate", photos, "--weights", desk / "tiny", "-o", desk / "s.csv", "--no-image-codecs")
+    short = fsplit("evaluate", "photos", photos, "--weights", desk / "tiny", "-o", desk / "s.csv", "--against", "none")
     assert short.returncode == 0 and len((desk / "s.csv").read_text().splitlines()) == 3
 
 
 def test_scores_go_into_the_card_only_on_request(desk, photos):
-    run = ("evaluate", photos, "--weights", desk / "tiny", "--no-image-codecs", "-o", desk / "c.csv")
+    run = ("evaluate", "photos", photos, "--weights", desk / "tiny", "--against", "none", "-o", desk / "c.csv")
     assert fsplit(*run).returncode == 0 and zoo.read_card(desk / "tiny").scores == []
     for _ in range(2):
         assert fsplit(*run, "--card").returncode == 0
@@ -196,10 +215,11 @@ def test_evaluate_says_what_is_wrong_before_it_measures(desk, photos):
     before = tree(desk)
     (desk / "empty").mkdir(exist_ok=True)
     tiny = ("--weights", desk / "tiny")
-    refused(fsplit("evaluate", desk / "empty", *tiny), "no photo in")
-    refused(fsplit("evaluate", desk / "nowhere", *tiny), "no folder")
-    refused(fsplit("evaluate", photos, "--weights", desk / "nobody"), "no weights are called")
-    refused(fsplit("evaluate", photos, *tiny, "-o", desk / "coffee.jpg" / "t.csv"), "coffee.jpg", "exists")
+    refused(fsplit("evaluate", "photos", desk / "empty", *tiny), "no photo in")
+    refused(fsplit("evaluate", "photos", desk / "nowhere", *tiny), "no folder")
+    refused(fsplit("evaluate", "photos", photos, "--weights", desk / "nobody"), "no weights are called")
+    refused(fsplit("evaluate", "photos", photos, *tiny, "--against", "BPG"), "BPG", "JPEG, WebP, AVIF")
+    refused(fsplit("evaluate", "photos", photos, *tiny, "-o", desk / "coffee.jpg" / "t.csv"), "coffee.jpg", "exists")
     assert tree(desk) == before and not (desk / "build").exists()
 
 

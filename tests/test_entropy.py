@@ -1,5 +1,7 @@
 """Entropy coding: round trips, the bound, damage, and the densities behind the tables."""
 
+import contextlib
+import math
 import subprocess
 import sys
 
@@ -9,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits
+from fsplit_lib.entropy.coding import Tables, decode_indexed, decode_symbols, encode_indexed, encode_symbols, ideal_bits
+from fsplit_lib.entropy.hyperprior import Hyperprior, gaussian_likelihood
 from fsplit_lib.entropy.models import FactorizedPrior
 from fsplit_lib.errors import PacketError
 
@@ -37,6 +40,7 @@ def test_any_symbol_survives(seed, values):
     assert np.array_equal(decode_symbols(encode_symbols(symbols, tables), tables, len(values)), symbols)
 
 
+@pytest.mark.equation("03.5")
 @pytest.mark.parametrize("seed", range(8))
 def test_payload_is_within_4_bytes_and_a_thousandth_of_the_ideal(seed):
     rng = np.random.default_rng(seed)
@@ -46,6 +50,7 @@ def test_payload_is_within_4_bytes_and_a_thousandth_of_the_ideal(seed):
         assert len(encode_symbols(symbols, tables)) <= ideal_bits(symbols, tables) / 8 * 1.001 + 4
 
 
+@pytest.mark.equation("00.3", "03.1")
 def test_ideal_bits_by_hand():
     tables = Tables(np.array([[32768, 16384, 16384]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
     assert ideal_bits(np.array([[-1, 0]], "i4"), tables) == 1 + 2
@@ -117,6 +122,7 @@ def payload(prior, samples):
     return len(encode_symbols(prior.to_symbols(samples)[0], prior.tables))
 
 
+@pytest.mark.equation("03.3")
 def test_likelihood_is_the_difference_of_the_cumulative():
     torch.manual_seed(0)
     prior = FactorizedPrior(3)
@@ -126,6 +132,15 @@ def test_likelihood_is_the_difference_of_the_cumulative():
     )
     brute = (c(y + 0.5) - c(y - 0.5)).reshape(3, 2, 2, 2).transpose(0, 1)
     assert torch.allclose(prior.likelihood(y), brute.clamp_min(1e-9), atol=1e-6)
+
+
+def test_a_gain_is_a_finer_quantiser_of_the_same_density():
+    torch.manual_seed(0)
+    prior = FactorizedPrior(2)
+    coarse = prior.likelihood(torch.full((1, 2, 1, 1), 3.0))  # from 2.5 to 3.5 in steps of 1
+    fine = torch.tensor([8.0, 9.0, 10.0]).view(1, 1, -1, 1).expand(1, 2, -1, 1)  # the same in steps of 1/3
+    thirds = prior.likelihood(fine, torch.full((1, 2, 1, 1), 3.0))
+    assert torch.allclose(thirds.sum(dim=2, keepdim=True), coarse, rtol=1e-4)
 
 
 def test_probabilities_of_whole_numbers_add_up_to_one():
@@ -181,7 +196,7 @@ def test_tables_travel_in_the_state_dict():
     state = prior.state_dict()
     assert not any("quantized_cdf" in name for name in state)
     twin = FactorizedPrior(1)
-    twin.reserve(state["frequencies"].shape[1])
+    twin.reserve(*state["frequencies"].shape)
     twin.load_state_dict(state)
     assert twin.tables.to_bytes() == prior.tables.to_bytes()
     assert payload(twin, samples) == payload(prior, samples)
@@ -195,3 +210,66 @@ def test_misuse_is_told():
         prior.density.biases[0].fill_(float("nan"))
     with pytest.raises(ValueError, match="diverged"):
         prior.freeze()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**31), st.lists(st.integers(-300, 300), min_size=1, max_size=60))
+def test_symbols_with_chosen_tables_survive(seed, values):
+    rng = np.random.default_rng(seed)
+    tables, symbols = random_tables(rng, 7, 6), np.array(values, dtype=np.int32)
+    index = rng.integers(0, 7, len(symbols))
+    stream = encode_indexed(symbols, index, tables)
+    assert np.array_equal(decode_indexed(stream, index, tables), symbols)
+
+
+def test_a_wrong_choice_of_tables_is_noticed():
+    rng = np.random.default_rng(0)
+    tables, index = random_tables(rng, 7, 9), rng.integers(0, 7, 500)
+    symbols = np.array([draw(rng, tables, 1)[i, 0] for i in index], dtype=np.int32)
+    stream = encode_indexed(symbols, index, tables)
+    shifted = (index + 1) % 7
+    with contextlib.suppress(PacketError):
+        assert not np.array_equal(decode_indexed(stream, shifted, tables), symbols)
+    with pytest.raises(PacketError):
+        decode_indexed(stream[:-9], index, tables)
+
+
+@pytest.mark.equation("03.6")
+@pytest.mark.parametrize(("scale", "mean"), [(0.11, 0.0), (0.5, 0.3), (4.0, -1.7)])
+def test_gaussian_likelihood_against_the_error_function(scale, mean):
+    phi = lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2)))
+    symbols = torch.arange(-3.0, 4.0)
+    by_hand = [phi((v + 0.5 - mean) / scale) - phi((v - 0.5 - mean) / scale) for v in symbols.tolist()]
+    full = [torch.full_like(symbols, value) for value in (scale, mean)]
+    assert torch.allclose(gaussian_likelihood(symbols, *full), torch.tensor(by_hand).clamp_min(1e-9), atol=1e-6)
+
+
+@pytest.mark.parametrize("means", [False, True])
+def test_side_information_brings_back_the_very_symbols(means):
+    torch.manual_seed(1)
+    model = Hyperprior(6, 4, means)
+    y = (torch.randn(2, 6, 12, 8) * torch.linspace(0.1, 9, 6).view(1, 6, 1, 1) + 3).round()
+    model.start_from(y)
+    with torch.no_grad():
+        for parameter in model.h_s.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.freeze()
+    for one in y.split(1):
+        streams = model.compress(one)
+        assert torch.equal(model.decompress(streams, 12, 8), one)
+        assert streams.size_bytes == len(streams.y) + len(streams.z)
+    with pytest.raises(PacketError):
+        model.decompress(type(streams)(streams.z, streams.y[:-6]), 12, 8)
+
+
+def test_side_information_costs_what_its_likelihoods_say():
+    torch.manual_seed(2)
+    model = Hyperprior(6, 4, means=True)
+    y = (2 * torch.randn(1, 6, 28, 28)).round()
+    model.start_from(y)
+    model.freeze()
+    with torch.no_grad():
+        z_symbols = model.prior.to_symbols(model.h_a(y - model.mean))
+        z = model.prior.from_symbols(z_symbols, 7, 7)
+        bits = -gaussian_likelihood(y - model.mean, *model.parameters_of_y(z)).log2().sum().item()
+    assert 8 * len(model.compress(y).y) == pytest.approx(bits, rel=0.02, abs=40)

@@ -12,7 +12,7 @@ from PIL import Image
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, squeeze
 from fsplit_lib.codec import CodecConfig
-from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo
+from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo, write_rows
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import (
@@ -22,7 +22,6 @@ from fsplit_lib.evaluation import (
     rate_point,
     top1_of_images,
     wilson,
-    write_table,
 )
 from fsplit_lib.system import build_system
 
@@ -45,7 +44,7 @@ def test_rate_point_by_hand():
 @pytest.fixture(scope="module")
 def system():
     system = build_system(load_backbone("fashion_resnet"), CodecConfig((8, 8, 6), (2, 2, 1)), DecoderConfig(1, 1, 8), 0)
-    system.codec.prior.freeze()
+    system.codec.freeze()
     return system.eval()
 
 
@@ -64,7 +63,7 @@ def test_images_are_measured_through_real_packets(system):
 def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
     backbone = load_backbone("tf_efficientnet_lite0")
     system = build_system(backbone, CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 8), 0)
-    system.codec.prior.freeze()
+    system.codec.freeze()
     for name in ("cats/chelsea", "cups/coffee"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         load_photo(name.split("/")[1]).save(tmp_path / f"{name}.png")
@@ -78,7 +77,7 @@ def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
     assert by["JPEG", "q1"].bytes < by["JPEG", "q95"].bytes
     assert all(p.top1 is None and p.dataset == "mine" and p.n == 2 for p in points)
     assert seen == [(1, 2), (2, 2)]
-    write_table(tmp_path / "t.csv", points)
+    write_rows(tmp_path / "t.csv", points)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert list(rows[0])[:4] == ["dataset", "method", "setting", "bytes"] and {"kept", "top1", "n"} <= set(rows[0])
     assert len(rows) == 4

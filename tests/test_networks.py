@@ -1,6 +1,7 @@
 """Backbones, decoders, objectives and the system: cuts that are exact, losses that are by the book."""
 
 import hashlib
+import math
 import warnings
 
 import pytest
@@ -14,8 +15,9 @@ from fsplit_lib.data import center_crop, fashion_mnist, load_photo, to_array
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
-from fsplit_lib.objectives import head_distillation, loss_of
+from fsplit_lib.objectives import cross_entropy, head_distillation, loss_of, tail_distillation
 from fsplit_lib.system import ForwardPass, build_system, load_codec, load_system, save_system
+from fsplit_lib.theory import kl_divergence
 from fsplit_lib.training import ArraySource, TrainConfig, train_system
 
 SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1))
@@ -124,6 +126,7 @@ def test_decoders_that_cannot_be():
         build_decoder(48, FeatureSpec("resnet", 40, 8), DecoderConfig(-1, 0, 8))
 
 
+@pytest.mark.equation("05.3")
 def test_head_distillation_by_hand():
     generator = torch.Generator().manual_seed(0)
     h, h_hat = (torch.randn(2, 3, 2, 2, generator=generator) for _ in range(2))
@@ -138,6 +141,7 @@ def test_head_distillation_by_hand():
     assert head_distillation(h, h_hat, spread, torch.ones(2, 1, 2, 2)) == head_distillation(h, h_hat, spread)
 
 
+@pytest.mark.equation("05.2")
 def test_bits_by_hand():
     likelihoods = torch.full((2, 3, 2, 2), 0.25)
     likelihoods[1] = 0.5
@@ -146,6 +150,7 @@ def test_bits_by_hand():
     assert out.bits_per_pixel.tolist() == [24 / 32, 12 / 32]
 
 
+@pytest.mark.equation("00.4", "05.4")
 @pytest.mark.parametrize("objective", ["head_distillation", "cross_entropy"])
 def test_loss_is_distortion_plus_lmbda_times_rate_and_spares_the_teacher(teacher, objective):
     system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
@@ -189,7 +194,7 @@ def test_first_weights_are_seeded_and_the_global_generator_is_left_alone(teacher
 def test_systems_are_stored_and_found_again(teacher, tmp_path):
     system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
     torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
-    system.codec.prior.freeze()
+    system.codec.freeze()
     save_system(tmp_path / "tiny", system, zoo.Card("tiny", "codec", "", "", "", {}, {}))
     loaded = load_system(tmp_path / "tiny", teacher)
     for piece in (system.codec, system.decoder):
@@ -212,3 +217,25 @@ def test_importing_the_system_warns_of_nothing():
     warnings.simplefilter("default")
     done = subprocess.run([sys.executable, "-c", "import fsplit_lib.system"], capture_output=True, text=True)
     assert done.returncode == 0 and "Warning" not in done.stderr
+
+
+@pytest.mark.equation("05.6")
+def test_cross_entropy_by_hand(teacher):
+    x, labels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 0, 9])
+    h = teacher.head(x)
+    out = ForwardPass(x, h, torch.ones_like(h), h)
+
+    class System:
+        backbone = teacher
+
+    shares = teacher(x).softmax(1)
+    by_hand = -sum(math.log(shares[i, label]) for i, label in enumerate(labels.tolist())) / 3
+    assert cross_entropy(System, out, labels).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_tail_distillation_is_a_divergence_of_answers():
+    logits, other = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 3.0]]), torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 2.0]])
+    p, q = logits.softmax(1).double(), other.softmax(1).double()
+    by_hand = sum(kl_divergence(a.numpy(), b.numpy()) for a, b in zip(p, q, strict=True)) / 2 * math.log(2)
+    assert tail_distillation(logits, other).item() == pytest.approx(by_hand, rel=1e-4)
+    assert tail_distillation(logits, logits).item() == pytest.approx(0, abs=1e-7)

@@ -259,9 +259,10 @@ def test_schedules():
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
     assert rates[-1] < 0.001
-    assert 0 < config.lmbda_at(0) < config.lmbda_at(25) < config.lmbda_at(50) == config.lmbda_at(99) == 2.0
-    assert config.lmbda_at(25) == pytest.approx(1.0, rel=0.05)
-    assert [TrainConfig(steps=10, lmbda=2.0).lmbda_at(s) for s in range(10)] == [2.0] * 10
+    weights = [config.warmed(config.lmbda, step) for step in (0, 25, 50, 99)]
+    assert 0 < weights[0] < weights[1] < weights[2] == weights[3] == 2.0
+    assert weights[1] == pytest.approx(1.0, rel=0.05)
+    assert [TrainConfig(steps=10).warmed(2.0, s) for s in range(10)] == [2.0] * 10
     assert TrainConfig(steps=1, learning_rate=0.1).learning_rate_at(0) == 0.1
     middle = 5 + 95 // 2
     cosine = 0.5 * (1 + math.cos(math.pi * (middle - 5) / 95))

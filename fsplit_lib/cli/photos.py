@@ -1,11 +1,11 @@
-"""``fsplit compress``, ``fsplit predict`` and ``fsplit evaluate``: the codec on your own photos."""
+"""``fsplit compress`` and ``fsplit predict``: the codec on your own photos."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["compress", "evaluate", "predict"]
+__all__ = ["DEFAULT", "compress", "predict"]
 
 Weights = Annotated[str, typer.Option(help="Shipped codec, or the folder of your own.")]
 DEFAULT = "photo-first"
@@ -17,6 +17,9 @@ def compress(
         Path | None, typer.Option("--out", "-o", help="Packet file; the photo's name with .fsp by default.")
     ] = None,
     weights: Weights = DEFAULT,
+    lmbda: Annotated[
+        float | None, typer.Option(help="Rate weight for a codec of continuous rate: larger means fewer bytes.")
+    ] = None,
 ) -> None:
     """Compress a photo's features to a packet of a few hundred bytes to a few kilobytes."""
     import torch
@@ -26,7 +29,7 @@ def compress(
 
     crop = center_crop(open_image(photo), 224)
     codec = load_codec(weights)
-    (packet,) = codec.compress(torch.from_numpy(to_array(crop)).unsqueeze(0))
+    (packet,) = codec.compress(torch.from_numpy(to_array(crop)).unsqueeze(0), lmbda)
     wire = packet.to_bytes()
     target = out or photo.with_suffix(".fsp")
     write_atomically(target, wire)
@@ -66,54 +69,3 @@ def predict(
         shares, classes = logits.softmax(1)[0].topk(min(top, logits.shape[1]))
         for share, index in zip(shares.tolist(), classes.tolist(), strict=True):
             typer.echo(f"  {share:6.1%}  {system.backbone.class_names[index]}")
-
-
-def evaluate(
-    folder: Annotated[
-        Path, typer.Argument(help="Photos: labelled by sub-folder or ImageNet file name, or not at all.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
-    weights: Annotated[list[str] | None, typer.Option(help="Codecs; may be given more than once.")] = None,
-    image_codecs: Annotated[bool, typer.Option(help="JPEG, WebP and AVIF as well.")] = True,
-    name: Annotated[
-        str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
-    ] = None,
-    card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
-) -> None:
-    """Bytes, kept decisions and top-1 of every codec on a folder of photos, with 95 % intervals."""
-    from dataclasses import asdict
-
-    from tqdm import tqdm
-
-    from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.data import image_folder
-    from fsplit_lib.evaluation import evaluate_photos, write_table
-    from fsplit_lib.system import load_system
-    from fsplit_lib.zoo import write_scores
-
-    photos = image_folder(folder, name)
-    backbone = load_backbone("tf_efficientnet_lite0")
-    systems = {name: load_system(name, backbone) for name in weights or [DEFAULT]}
-    qualities = {"JPEG": (1, 5, 10, 20, 40, 80), "WebP": (0, 5, 10, 25, 50, 80), "AVIF": (5, 12, 20, 30, 45, 65)}
-    out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
-    bar = tqdm(total=len(photos), unit="photo", desc=photos.name)
-    points = evaluate_photos(
-        systems, backbone, photos, qualities if image_codecs else {}, lambda done, _: bar.update(done - bar.n)
-    )
-    bar.close()
-    write_table(out, points)
-    if card:
-        for weights_name in systems:
-            mine = [
-                asdict(p)
-                for p in points
-                if (p.method, p.setting) in (("FrankenSplit", weights_name), ("teacher", "raw"))
-            ]
-            write_scores(weights_name, mine)
-    for point in points:
-        top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
-        typer.echo(
-            f"{point.method:13} {point.setting:12} {point.bytes:9,.0f} B  kept {point.kept:6.1%} "
-            f"[{point.kept_low:.1%}, {point.kept_high:.1%}]{top1}  n {point.n}"
-        )
-    typer.echo(f"{out}")

@@ -5,6 +5,7 @@ from fsplit_lib.data.files import data_root, sha256_of, write_atomically
 from fsplit_lib.data.folders import ImageFolder, caltech101, image_folder
 from fsplit_lib.data.images import center_crop, open_image, to_array
 from fsplit_lib.data.photos import PHOTOS, load_photo
+from fsplit_lib.data.tables import read_rows, write_rows
 
 __all__ = [
     "FASHION_CLASSES",
@@ -17,7 +18,9 @@ __all__ = [
     "image_folder",
     "load_photo",
     "open_image",
+    "read_rows",
     "sha256_of",
     "to_array",
     "write_atomically",
+    "write_rows",
 ]

@@ -19,7 +19,7 @@ import numpy as np
 
 from fsplit_lib.errors import PacketError
 
-__all__ = ["Tables", "decode_symbols", "encode_symbols", "ideal_bits"]
+__all__ = ["Tables", "decode_indexed", "decode_symbols", "encode_indexed", "encode_symbols", "ideal_bits"]
 
 PRECISION = 16  # frequencies of a table add up to 2**16
 ESCAPE_BITS = 8  # an escaped symbol travels as a zig-zag varint, in bytes
@@ -59,6 +59,17 @@ class Tables:
         rows = zip(self.frequencies, self.lengths, strict=True)
         return [_Categorical(row[:n].astype(np.float64) / 2**PRECISION, perfect=False) for row, n in rows]
 
+    def probabilities(self, channel: int, symbols: np.ndarray) -> np.ndarray:
+        """What one table gives each of ``symbols`` (N,); 0 where it would have to escape."""
+        at = np.asarray(symbols) - self.offsets[channel]
+        inside = (at >= 0) & (at < self.lengths[channel] - 1)
+        return np.where(inside, self.frequencies[channel][np.where(inside, at, 0)], 0) / 2**PRECISION
+
+    def row(self, index: int) -> "Tables":
+        """One table alone."""
+        one = slice(index, index + 1)
+        return Tables(self.frequencies[one], self.lengths[one], self.offsets[one])
+
     def to_bytes(self) -> bytes:
         """Canonical little-endian bytes, for hashing."""
         parts = (self.frequencies, self.lengths, self.offsets)
@@ -88,13 +99,14 @@ def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
     return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
 
 
-def decode_symbols(stream: bytes, tables: Tables, count: int) -> np.ndarray:
+def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True) -> np.ndarray:
     """Bytes to symbols (C, count) int32: the inverse of :func:`encode_symbols`.
 
     Args:
         stream: bytes of one latent.
         tables: those of the encoder.
         count: N, symbols a channel.
+        check: False returns whatever is read, to see what wrong tables do.
 
     Raises:
         PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
@@ -109,7 +121,50 @@ def decode_symbols(stream: bytes, tables: Tables, count: int) -> np.ndarray:
             symbols[escaped] = _read_varints(coder, int(escaped.sum()))
     except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
         raise PacketError("the stream does not decode with these tables") from error
-    if encode_symbols(symbols, tables) != stream:  # a coder can read anything; only one stream says this
+    if check and encode_symbols(symbols, tables) != stream:  # a coder can read anything; only one stream says this
+        raise PacketError("the stream is not the one that its symbols are written as: it was altered")
+    return symbols
+
+
+def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> bytes:
+    """Symbols to bytes, each with the table that a side channel chose for it.
+
+    Args:
+        symbols: (N,) int32.
+        index: (N,) the table of each symbol; both ends have to know it.
+        tables: any number.
+    """
+    coder = constriction.stream.stack.AnsCoder()
+    groups = [(table, symbols[index == table]) for table in range(tables.channels)]
+    coded = [(table, *_to_indices(group[None], tables.row(table))) for table, group in groups if len(group)]
+    escaped = np.concatenate([groups[table][1][mask[0]] for table, _, mask in coded])
+    if len(escaped):
+        coder.encode_reverse(_varints(escaped), _BYTE)
+    for table, indices, _ in coded[::-1]:
+        coder.encode_reverse(indices[0], tables.models[table])
+    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarray:
+    """Bytes to symbols (N,) int32: the inverse of :func:`encode_indexed`.
+
+    Raises:
+        PacketError: the stream is not one that was written with this index and these tables.
+    """
+    words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
+    symbols, escaped = np.zeros(len(index), dtype=np.int32), []
+    try:
+        coder = constriction.stream.stack.AnsCoder(words)
+        for table in np.unique(index):
+            places = np.flatnonzero(index == table)
+            entries = coder.decode(tables.models[table], len(places))
+            symbols[places] = entries + tables.offsets[table]
+            escaped += places[entries == tables.lengths[table] - 1].tolist()
+        if escaped:
+            symbols[escaped] = _read_varints(coder, len(escaped))
+    except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
+        raise PacketError("the stream does not decode with these tables") from error
+    if encode_indexed(symbols, index, tables) != stream:
         raise PacketError("the stream is not the one that its symbols are written as: it was altered")
     return symbols
 

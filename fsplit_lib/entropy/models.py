@@ -17,9 +17,25 @@ from fsplit_lib.entropy.coding import Tables
 
 with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
     warnings.simplefilter("ignore", FutureWarning)
+    from compressai._CXX import pmf_to_quantized_cdf
     from compressai.entropy_models import EntropyBottleneck
 
-__all__ = ["FactorizedPrior"]
+__all__ = ["FactorizedPrior", "frequencies_of"]
+
+
+def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
+    """Integer frequencies (R, L + 1) that add up to 2**16, the last one in use for the escape.
+
+    Args:
+        pmf: (R, L) probabilities; row r counts up to ``entries[r]``, what they leave goes to the escape.
+        entries: (R,) int.
+    """
+    out = torch.zeros(len(pmf), pmf.shape[1] + 1, dtype=torch.int32)
+    for row, (values, count) in enumerate(zip(pmf, entries.tolist(), strict=True)):
+        used = values[:count].double().clamp_min(0)
+        shares = [*used.tolist(), max(1 - float(used.sum()), 1e-9)]
+        out[row, : count + 1] = torch.tensor(pmf_to_quantized_cdf(shares, 16), dtype=torch.int32).diff()
+    return out
 
 
 class FactorizedPrior(nn.Module):
@@ -42,7 +58,7 @@ class FactorizedPrior(nn.Module):
         self.register_buffer("frequencies", torch.zeros(channels, 0, dtype=torch.int32))
         self.register_buffer("lengths", torch.zeros(channels, dtype=torch.int32))
         self.register_buffer("offsets", torch.zeros(channels, dtype=torch.int32))
-        self._tables: Tables | None = None
+        self._tables: dict[int, Tables] = {}
 
     @property
     def channels(self) -> int:
@@ -54,23 +70,30 @@ class FactorizedPrior(nn.Module):
         """(C, 1, 1): the centre of each channel's rounding grid."""
         return self.density.quantiles[:, 0, 1].detach().view(-1, 1, 1)
 
-    def likelihood(self, y: Tensor) -> Tensor:
-        """p(y) of a (noisy or rounded) latent.
+    def likelihood(self, u: Tensor, gain: Tensor | None = None) -> Tensor:
+        """p(u) of a (noisy or rounded) latent u = gain · y.
 
-        Implements p(y) = c(y + ½) − c(y − ½), with c the learned cumulative (Ballé et al. 2018, Eq. 6).
+        Implements p(u) = c((u + ½) / gain) − c((u − ½) / gain), with c the learned cumulative of y
+        (Ballé et al. 2018, Eq. 6, for a quantiser of step 1 / gain).
 
         Args:
-            y: (B, C, h, w) float.
+            u: (B, C, h, w) float.
+            gain: broadcastable to u; 1 by default.
 
         Returns:
             (B, C, h, w) in (1e-9, 1], always float32.
         """
-        with torch.autocast(y.device.type, enabled=False):
-            values = y.float().transpose(0, 1).reshape(self.channels, 1, -1)  # (C, 1, B h w)
-            p, _, _ = self.density._likelihood(values)
-            p = self.density.likelihood_lower_bound(p)
+        with torch.autocast(u.device.type, enabled=False):
+            step = 1.0 if gain is None else 1 / gain.float()
+            upper, lower = (self._cumulative_logits((u.float() + half) * step) for half in (0.5, -0.5))
+            sign = -torch.sign(upper + lower).detach()  # the sigmoid is sharpest on its left half
+            p = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
+            return self.density.likelihood_lower_bound(p)
+
+    def _cumulative_logits(self, y: Tensor) -> Tensor:
         b, c, h, w = y.shape
-        return p.reshape(c, b, h, w).transpose(0, 1)
+        flat = self.density._logits_cumulative(y.transpose(0, 1).reshape(c, 1, -1), stop_gradient=False)
+        return flat.reshape(c, b, h, w).transpose(0, 1)
 
     def quantise(self, y: Tensor) -> Tensor:
         """Round to the grid around the medians. y: (B, C, h, w)."""
@@ -86,7 +109,7 @@ class FactorizedPrior(nn.Module):
         return torch.from_numpy(symbols).to(self.medians).unflatten(2, (height, width)) + self.medians
 
     @torch.no_grad()
-    def freeze(self, update_quantiles: bool = True, keep_grid: bool = False) -> None:
+    def freeze(self, update_quantiles: bool = True, keep_grid: bool = False, gains: Tensor | None = None) -> None:
         """Find the quantiles by bisection and make the integer tables from the densities.
 
         A short training leaves the quantiles far from the truth (they move by Adam's step a step);
@@ -95,9 +118,10 @@ class FactorizedPrior(nn.Module):
 
         Args:
             update_quantiles: False leaves them where training did, to see what breaks.
-            keep_grid: rounds the medians to whole symbols, so that the grid stays the one on which
-                straight-through rounding trained the decoder. After training with noise alone, a grid
-                around the true medians wastes less.
+            keep_grid: leaves the medians at 0, so that the grid stays the one on which straight-through
+                rounding trained the decoder. After training with noise alone, a grid around the true
+                medians wastes less.
+            gains: (levels, C) makes one set of tables a level, for latents multiplied by these.
 
         Raises:
             ValueError: the densities hold NaN or infinity.
@@ -107,29 +131,55 @@ class FactorizedPrior(nn.Module):
         if update_quantiles:
             self.density._update_quantiles()
         if keep_grid:
-            self.density.quantiles[:, :, 1].round_()
-        self.density.update(force=True)
-        self.lengths = self.density._cdf_length.to(torch.int32) - 1  # a cdf has one entry more
-        self.offsets = self.density._offset.to(torch.int32)
-        steps = self.density._quantized_cdf.to(torch.int32).diff(dim=1)
-        used = torch.arange(steps.shape[1]) < self.lengths[:, None]
-        self.frequencies = torch.where(used, steps, torch.zeros_like(steps))
-        self._tables = None
+            self.density.quantiles[:, :, 1].zero_()
+        gains = torch.ones(1, self.channels) if gains is None else gains
+        levels = [self._integer_tables(gain) for gain in gains]
+        width = max(frequencies.shape[1] for frequencies, _, _ in levels)
+        pad = torch.nn.functional.pad
+        self.frequencies = torch.cat([pad(f, (0, width - f.shape[1])) for f, _, _ in levels])
+        self.lengths = torch.cat([lengths for _, lengths, _ in levels])
+        self.offsets = torch.cat([offsets for _, _, offsets in levels])
+        self._tables.clear()
 
-    def reserve(self, width: int) -> None:
-        """Make room for tables of ``width`` entries, before a checkpoint is loaded into this module."""
-        self.frequencies = torch.zeros(self.channels, width, dtype=torch.int32)
-        self._tables = None
+    def _integer_tables(self, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Frequencies (C, L), lengths and offsets (C,) for symbols of one gain (C,)."""
+        low, centre, high = self.density.quantiles[:, 0].T  # where the density has its mass
+        below = torch.ceil((centre - low) * gain).clamp_min(0).int()
+        above = torch.ceil((high - centre) * gain).clamp_min(0).int()
+        entries = below + above + 1
+        offsets = torch.arange(int(entries.max())) - below.unsqueeze(1)
+        symbols = (offsets + centre.unsqueeze(1)).view(1, self.channels, -1, 1)
+        pmf = self.likelihood(symbols, gain.view(1, -1, 1, 1))[0, :, :, 0]
+        return frequencies_of(pmf, entries), entries + 1, -below  # one more entry: the escape
 
-    @property
-    def tables(self) -> Tables:
-        """The frozen tables.
+    def reserve(self, rows: int, width: int) -> None:
+        """Make room for a checkpoint's tables before it is loaded: ``rows`` = levels · C, of ``width`` entries."""
+        self.frequencies = torch.zeros(rows, width, dtype=torch.int32)
+        self.lengths, self.offsets = (torch.zeros(rows, dtype=torch.int32) for _ in range(2))
+        self._tables.clear()
+
+    def tables_at(self, level: int = 0) -> Tables:
+        """The frozen tables of one level.
 
         Raises:
             RuntimeError: :meth:`freeze` was never called.
         """
         if self.frequencies.shape[1] == 0:
             raise RuntimeError("this prior has no tables yet: call freeze() after training")
-        if self._tables is None:
-            self._tables = Tables(*(part.cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets)))
-        return self._tables
+        if level not in self._tables:
+            rows = slice(level * self.channels, (level + 1) * self.channels)
+            parts = (part[rows].cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets))
+            self._tables[level] = Tables(*parts)
+        return self._tables[level]
+
+    @property
+    def tables(self) -> Tables:
+        """The frozen tables of a prior with one level."""
+        return self.tables_at(0)
+
+    @property
+    def table_bytes(self) -> bytes:
+        """All tables as canonical little-endian bytes, for hashing."""
+        if self.frequencies.shape[1] == 0:
+            raise RuntimeError("this prior has no tables yet: call freeze() after training")
+        return Tables(*(part.cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets))).to_bytes()

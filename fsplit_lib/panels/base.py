@@ -13,7 +13,7 @@ import traitlets
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Choice", "Control", "Number", "Panel"]
+__all__ = ["Choice", "Control", "LogNumber", "Number", "Panel"]
 
 
 class Control:
@@ -63,6 +63,30 @@ class Number(Control):
         kinds = int if self.whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
             raise ParameterError(f"{self.label} must be a number from {self.low:g} to {self.high:g}, got {value!r}")
+
+
+class LogNumber(Number):
+    """A number over several powers of ten: the slider moves on a log scale, the field shows the value.
+
+    Args:
+        label: at most two words, and the unit.
+        low: least exponent of ten.
+        high: largest exponent of ten.
+        value: first value.
+        step: of the exponent.
+    """
+
+    def __init__(self, label: str, low: float, high: float, value: float, step: float = 0.05):
+        text = widgets.BoundedFloatText(
+            value=value, min=10**low, max=10**high, step=10**low, description=label,
+            style={"description_width": "initial"}, layout={"width": f"{110 + 8 * len(label)}px"},
+        )  # fmt: skip
+        bar = widgets.FloatLogSlider(
+            value=value, min=low, max=high, step=step, readout=False, continuous_update=False, layout={"width": "320px"}
+        )
+        traitlets.link((text, "value"), (bar, "value"))
+        Control.__init__(self, label, widgets.HBox([text, bar]), text)
+        self.low, self.high, self.whole = 10**low, 10**high, False
 
 
 class Choice(Control):

@@ -25,6 +25,7 @@ class Look:
 METHODS: dict[str, Look] = {
     "FrankenSplit": Look("#D55E00", "solid", "circle"),
     "cross-entropy": Look("#CC79A7", "dash", "diamond"),
+    "logit distillation": Look("#332288", "longdashdot", "hexagon"),
     "teacher": Look("#000000", "dot", "x"),
     "JPEG": Look("#0072B2", "dash", "square"),
     "WebP": Look("#009E73", "dashdot", "triangle-up"),

@@ -40,8 +40,10 @@ def train_lab(
     quantiser: Quantiser = "straight_through",
     progress: Callable[[LogRow], None] | None = None,
     update_quantiles: bool = True,
+    widths: tuple[int, int, int] = LAB_WIDTHS,
+    anchors: tuple[float, ...] = (),
 ) -> LabRun:
-    """Train an encoder of strides 2, 2, 1 (latent 16×8×8) and a decoder for a frozen backbone.
+    """Train an encoder of strides 2, 2, 1 (latent 8×8) and a decoder for a frozen backbone.
 
     Args:
         backbone: cut at stride 4, for 32×32 pictures.
@@ -52,6 +54,8 @@ def train_lab(
         quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
         progress: called after every step.
         update_quantiles: False makes the tables from wherever the quantiles happen to be.
+        widths: of the encoder; (48, 64, 48) is the photo encoder's.
+        anchors: makes a codec of continuous rate, trained between the first and the last.
     """
     config = TrainConfig(
         steps=steps,
@@ -63,7 +67,9 @@ def train_lab(
         lmbda=lmbda,
         rate_warmup=0.3,
     )
-    codec = CodecConfig(widths=LAB_WIDTHS, strides=(2, 2, 1), lmbda=max(lmbda, 1e-3))  # the wire's code starts there
+    codec = CodecConfig(
+        widths=widths, strides=(2, 2, 1), lmbda=max(lmbda, 1e-3), anchors=anchors
+    )  # the wire's code starts there
     system = build_system(backbone, codec, LAB_DECODER, seed)
     source = ArraySource(*fashion_mnist("train"))
     log = train_system(system, source, config, update_quantiles=update_quantiles, progress=progress)

@@ -36,7 +36,8 @@ class TrainConfig:
         seed: of first weights, order, augmentation and noise.
         objective: a key of :data:`fsplit_lib.objectives.OBJECTIVES`.
         quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
-        lmbda: weight of the rate, in distortion per bit and input pixel.
+        lmbda: weight of the rate, in distortion per bit and input pixel; a codec with gains is trained
+            over the whole range of its anchors instead, one weight a sample, uniform on a log scale.
         rate_warmup: share of the steps over which the weight of the rate grows from 0 to ``lmbda``.
         weight_decay: of AdamW.
     """
@@ -68,10 +69,10 @@ class TrainConfig:
             return self.learning_rate * (step + 1) / warm
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
-    def lmbda_at(self, step: int) -> float:
-        """The weight of the rate at a step."""
+    def warmed(self, lmbda: float | Tensor, step: int) -> float | Tensor:
+        """A rate weight as it counts at a step."""
         warm = self.rate_warmup * self.steps
-        return self.lmbda if step >= warm else self.lmbda * (step + 1) / (warm + 1)
+        return lmbda if step >= warm else lmbda * (step + 1) / (warm + 1)
 
 
 @dataclass(frozen=True)
@@ -175,12 +176,15 @@ def train_system(
     latent = (system.codec.config.widths[-1], height, width)
 
     def loss(wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        out = wrapped(batch.x, config.quantiser, batch.noise(latent))
-        value = loss_of(config.objective, system, out, batch.labels, config.lmbda_at(batch.step))
+        anchors = system.codec.config.anchors
+        lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None
+        out = wrapped(batch.x, config.quantiser, batch.noise(latent), lmbda)
+        weight = config.warmed(config.lmbda if lmbda is None else lmbda, batch.step)
+        value = loss_of(config.objective, system, out, batch.labels, weight)
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
-    log = fit(system, system.trainable(), loss, source, config, rate_factors={"prior": 10.0}, **options)
-    system.codec.prior.freeze(update_quantiles, keep_grid=config.quantiser == "straight_through")
+    log = fit(system, system.trainable(), loss, source, config, rate_factors={"prior": 10.0, "gains": 3.0}, **options)
+    system.codec.freeze(update_quantiles, keep_grid=config.quantiser == "straight_through")
     return log
 
 

@@ -42,6 +42,17 @@ class Batch:
         generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 1))
         return torch.rand(self._size, *shape, generator=generator)[self._rank :: self._world] - 0.5
 
+    def log_uniform(self, low: float, high: float) -> Tensor:
+        """(B,) numbers between low and high, spread evenly over the batch and uniform on a log scale.
+
+        The samples of one step are strata of the range, in random order: a step never sees only coarse
+        or only fine rate weights.
+        """
+        generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 4))
+        order = torch.randperm(self._size, generator=generator)
+        share = (order + torch.rand(self._size, generator=generator)) / self._size
+        return (low * (high / low) ** share)[self._rank :: self._world]
+
 
 class ArraySource(Dataset):
     """Grey images in memory (N, H, W) uint8, as RGB, optionally shifted and flipped at random."""

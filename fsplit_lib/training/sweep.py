@@ -1,22 +1,16 @@
-"""The sweep behind chapter 05: objective × lmbda × seed, one row a finished run."""
+"""Grids of small runs, objective × lmbda × seed, one table row a finished run."""
 
-import csv
-import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.data import fashion_mnist, write_atomically
-from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import evaluate_images
-from fsplit_lib.training.lab import distortion_in_use, train_lab
+from fsplit_lib.data import fashion_mnist, read_rows, write_rows
+from fsplit_lib.evaluation import evaluate_images, ideal_bits_of_images
+from fsplit_lib.training.lab import LAB_WIDTHS, LabRun, distortion_in_use, train_lab
 from fsplit_lib.training.loop import LogRow
 
-__all__ = ["STEPS", "SweepRow", "read_sweep", "run_sweep"]
-
-STEPS, SEEDS = 600, (0, 1, 2)
-LMBDAS = {"head_distillation": (0.01, 0.03, 0.1, 0.3), "cross_entropy": (0.1, 0.3, 1.0, 3.0)}
+__all__ = ["FASHION_SWEEP", "LABEL_BITS", "Sweep", "SweepRow", "read_sweep", "run_sweep"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +22,7 @@ class SweepRow:
         lmbda: weight of the rate.
         seed: of everything random.
         bytes: mean of whole packets.
+        bits: mean of what the integer tables assign, without any header; None where it was not recorded.
         top1: accuracy.
         kept: share of the teacher's decisions.
         distortion: of the decoded features, with rounding.
@@ -38,51 +33,81 @@ class SweepRow:
     lmbda: float
     seed: int
     bytes: float
+    bits: float | None
     top1: float
     kept: float
     distortion: float
     n: int
 
 
-def read_sweep(path: Path) -> list[SweepRow]:
-    """The rows of a sweep table.
+@dataclass(frozen=True)
+class Sweep:
+    """What a grid runs.
+
+    Attributes:
+        name: of the recipe and of the table.
+        lmbdas: by objective.
+        seeds: of every cell.
+        steps: of one run.
+        widths: of the encoder.
+        keep: the cells (objective, lmbda) whose first seed's weights are kept.
+    """
+
+    name: str
+    lmbdas: dict[str, tuple[float, ...]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 600
+    widths: tuple[int, int, int] = LAB_WIDTHS
+    keep: tuple[tuple[str, float], ...] = field(default=())
+
+
+FASHION_SWEEP = Sweep(
+    "fashion_sweep", {"head_distillation": (0.01, 0.03, 0.1, 0.3), "cross_entropy": (0.1, 0.3, 1.0, 3.0)}
+)
+LABEL_BITS = Sweep(
+    "label_bits",
+    {
+        "head_distillation": (0.1, 0.3, 1.0),
+        "tail_distillation": (0.3, 1.0, 3.0),
+        "cross_entropy": (0.3, 1.0, 3.0),
+    },
+    seeds=(0, 1),
+    widths=(48, 64, 48),
+    keep=(("head_distillation", 1.0), ("tail_distillation", 1.0), ("cross_entropy", 1.0)),
+)
+
+
+def read_sweep(path: Path, sweep: Sweep = FASHION_SWEEP) -> list[SweepRow]:
+    """The rows of a sweep's table.
 
     Raises:
         DataError: the table is missing or has other columns.
     """
-    if not path.is_file():
-        raise DataError(f"there is no table {path}: make it with `fsplit train fashion_sweep`")
-    with path.open(newline="") as file:
-        table = csv.DictReader(file)
-        kinds = {f.name: f.type for f in fields(SweepRow)}
-        if set(table.fieldnames or ()) != set(kinds):
-            raise DataError(f"{path} is not a sweep table: it needs the columns {', '.join(kinds)}")
-        return [SweepRow(**{name: kinds[name](value) for name, value in row.items()}) for row in table]
+    return read_rows(path, SweepRow, f"fsplit train {sweep.name}")
 
 
-def run_sweep(path: Path, progress: Callable[[LogRow, int], None] | None = None) -> list[SweepRow]:
+def run_sweep(
+    sweep: Sweep,
+    path: Path,
+    progress: Callable[[LogRow, int], None] | None = None,
+    keep: Callable[[LabRun, SweepRow], None] | None = None,
+) -> list[SweepRow]:
     """Run what the table does not hold yet; it is written after every run, so a killed sweep goes on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_sweep(path) if path.exists() else []
+    rows = read_sweep(path, sweep) if path.exists() else []
     backbone = load_backbone("fashion_resnet")
     images, labels = fashion_mnist("test")
-    told = (lambda row: progress(row, STEPS)) if progress else None
-    plan = [(o, lmbda, seed) for seed in SEEDS for o, lmbdas in LMBDAS.items() for lmbda in lmbdas]
+    told = (lambda row: progress(row, sweep.steps)) if progress else None
+    plan = [(o, lmbda, seed) for seed in sweep.seeds for o, lmbdas in sweep.lmbdas.items() for lmbda in lmbdas]
     for objective, lmbda, seed in plan:
         if any((row.objective, row.lmbda, row.seed) == (objective, lmbda, seed) for row in rows):
             continue
-        system = train_lab(backbone, lmbda, STEPS, seed, objective, progress=told).system
-        point = evaluate_images(system, images, labels, "Fashion-MNIST test", f"lmbda {lmbda:g}")
-        distortion = distortion_in_use(system, images)
-        rows.append(SweepRow(objective, lmbda, seed, point.bytes, point.top1, point.kept, distortion, point.n))
-        _write(path, rows)
+        run = train_lab(backbone, lmbda, sweep.steps, seed, objective, progress=told, widths=sweep.widths)
+        point = evaluate_images(run.system, images, labels, "Fashion-MNIST test", f"lmbda {lmbda:g}")
+        bits = float(ideal_bits_of_images(run.system.codec, images).mean())
+        distortion = distortion_in_use(run.system, images)
+        row = SweepRow(objective, lmbda, seed, point.bytes, bits, point.top1, point.kept, distortion, point.n)
+        if keep and seed == sweep.seeds[0] and (objective, lmbda) in sweep.keep:
+            keep(run, row)
+        rows.append(row)
+        write_rows(path, rows)
     return rows
-
-
-def _write(path: Path, rows: list[SweepRow]) -> None:
-    text = io.StringIO()
-    table = csv.DictWriter(text, [f.name for f in fields(SweepRow)], lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(row).items()})
-    write_atomically(path, text.getvalue().encode())

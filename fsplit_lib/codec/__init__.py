@@ -1,0 +1,7 @@
+"""The variational bottleneck: an encoder of 141,696 parameters, its rate control, its entropy model, and the wire."""
+
+from fsplit_lib.codec.encoder import CodecConfig, Encoder
+from fsplit_lib.codec.feature_codec import FeatureCodec, Quantiser
+from fsplit_lib.codec.gains import Gains
+
+__all__ = ["CodecConfig", "Encoder", "FeatureCodec", "Gains", "Quantiser"]

@@ -1,0 +1,96 @@
+"""The encoder on the phone: three residual blocks, 141,696 parameters.
+
+    x (B, 3, H, W) ──► block ──► block ──► block ──► y (B, 48, H/8, W/8)
+
+Source: Furutanpey, Raith & Dustdar, "FrankenSplit: Efficient Neural Feature Compression with Shallow
+Variational Bottleneck Injection for Mobile Edge Computing" (arXiv 2302.10681), [FS24] in the chapters.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CodecConfig", "Encoder"]
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """What an encoder looks like.
+
+    Attributes:
+        widths: channels after each of the three blocks; the last is the latent's C.
+        strides: of each block; their product is the latent's stride.
+        activation: "standard" activates between the two convolutions of a block and after each block
+            but the last. "official" is what the authors' public code computes: both convolutions, then
+            one ReLU, then the sum (an isinstance test there never holds, so the inner one is lost).
+        lmbda: the rate weight that the codec was trained with, or packs with unless told otherwise.
+        anchors: ascending rate weights between which a codec of continuous rate is steered, see
+            :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
+    """
+
+    widths: tuple[int, int, int] = (48, 64, 48)
+    strides: tuple[int, int, int] = (2, 2, 2)
+    activation: Literal["standard", "official"] = "standard"
+    lmbda: float = 1.0
+    anchors: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.anchors) == 1 or list(self.anchors) != sorted(set(self.anchors)):
+            raise ValueError(f"anchors must be none, or two and more in ascending order, got {self.anchors}")
+        if self.anchors and not self.anchors[0] <= self.lmbda <= self.anchors[-1]:
+            raise ValueError(f"lmbda must lie between the anchors {self.anchors}, got {self.lmbda}")
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per latent position, per side."""
+        return self.strides[0] * self.strides[1] * self.strides[2]
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "CodecConfig":
+        """The inverse of ``dataclasses.asdict``, also after a trip through JSON."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+class ResidualBlock(nn.Module):
+    """conv 3×3 (stride s) → conv 3×3, plus a 1×1 convolution (stride s) around both."""
+
+    def __init__(self, inside: int, outside: int, stride: int, activation: str, last: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, padding=1)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1)
+        self.skip = nn.Conv2d(inside, outside, 1, stride)
+        self.official = activation == "official"
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.official:
+            return torch.relu(self.conv2(self.conv1(x))) + self.skip(x)
+        out = self.conv2(torch.relu(self.conv1(x))) + self.skip(x)
+        return out if self.last else torch.relu(out)  # the latent stays signed
+
+
+class Encoder(nn.Module):
+    """g_a of [FS24]: three residual blocks, all that a phone has to run.
+
+    >>> encoder = Encoder(CodecConfig())
+    >>> sum(p.numel() for p in encoder.parameters())
+    141696
+    >>> encoder(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 48, 28, 28])
+    """
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        inputs = (3, *config.widths[:2])
+        self.blocks = nn.Sequential(
+            *(
+                ResidualBlock(i, o, s, config.activation, last=n == 2)
+                for n, (i, o, s) in enumerate(zip(inputs, config.widths, config.strides, strict=True))
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in [0, 1] to the latent y (B, C, H/stride, W/stride)."""
+        return self.blocks(2 * x - 1)

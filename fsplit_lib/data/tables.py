@@ -1,0 +1,52 @@
+"""Result tables: one dataclass a row, CSV on disk, whole or not at all."""
+
+import csv
+import io
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TypeVar, get_type_hints
+
+from fsplit_lib.data.files import write_atomically
+from fsplit_lib.errors import DataError
+
+__all__ = ["read_rows", "write_rows"]
+
+Row = TypeVar("Row")
+
+
+def write_rows(path: Path, rows: list) -> None:
+    """Write dataclass instances as CSV; floats with 5 decimals, None as nothing."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, [f.name for f in fields(rows[0])], lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(row).items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+
+
+def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
+    """The rows of a table.
+
+    Args:
+        path: of the CSV file.
+        kind: dataclass of a row; its fields are the columns.
+        command: that makes the table, for the error.
+
+    Raises:
+        DataError: the table is missing or has other columns.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no table {path}: make it with `{command}`")
+    kinds = get_type_hints(kind)
+    with path.open(newline="") as file:
+        table = csv.DictReader(file)
+        if set(table.fieldnames or ()) != set(kinds):
+            raise DataError(f"{path} is not the table that `{command}` writes: it needs the columns {', '.join(kinds)}")
+        return [kind(**{name: _parse(kinds[name], text) for name, text in row.items()}) for row in table]
+
+
+def _parse(kind: type, text: str) -> object:
+    if kind in (str, int, float):
+        return kind(text)
+    return float(text) if text else None  # float | None

@@ -1,0 +1,165 @@
+"""Side information: a second, smaller latent that says how wide each symbol's distribution is.
+
+    y ──► h_a ──► z ──► its own stream ──► h_s ──► scales (and means) ──► p(y | z)
+
+Source: Ballé et al. 2018 (arXiv 1802.01436) for scales, Minnen, Ballé & Toderici 2018 (arXiv 1809.02736) for means.
+Here for latents that are already whole symbols, so that every entropy model codes the very same ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fsplit_lib.entropy.coding import Tables, decode_indexed, decode_symbols, encode_indexed, encode_symbols
+from fsplit_lib.entropy.models import FactorizedPrior, frequencies_of
+
+__all__ = ["Hyperprior", "SideStreams", "gaussian_likelihood"]
+
+SCALES = torch.logspace(np.log10(0.11), np.log10(32), 48)  # tables exist for these
+PHASES = torch.tensor([-0.375, -0.125, 0.125, 0.375])  # and for means that lie this far from a whole symbol
+
+
+def gaussian_likelihood(y: Tensor, scales: Tensor, means: Tensor) -> Tensor:
+    """p(y|z) = Φ((y + ½ − μ) / σ) − Φ((y − ½ − μ) / σ): Eq. (6) of chapter 03.
+
+    Args:
+        y: symbols, any shape.
+        scales: σ > 0, same shape.
+        means: μ, same shape.
+
+    >>> gaussian_likelihood(torch.zeros(1), torch.ones(1), torch.zeros(1))  # what a normal has within ½
+    tensor([0.3829])
+    """
+    away = -(y - means).abs()  # in the left tail, where Φ keeps its digits
+    return (torch.special.ndtr((away + 0.5) / scales) - torch.special.ndtr((away - 0.5) / scales)).clamp_min(1e-9)
+
+
+@dataclass(frozen=True)
+class SideStreams:
+    """A latent on the wire with side information: two streams of one packet."""
+
+    z: bytes
+    y: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Both streams together."""
+        return len(self.z) + len(self.y)
+
+
+class Hyperprior(nn.Module):
+    """Entropy model of a latent through side information of a quarter of its sides.
+
+    Args:
+        channels: C of the latent y.
+        width: channels of z.
+        means: whether h_s says means as well as scales.
+
+    >>> model = Hyperprior(48, 16, means=True)
+    >>> p_y, p_z = model(torch.zeros(1, 48, 28, 28), torch.zeros(1, 16, 7, 7))
+    >>> p_y.shape, p_z.shape
+    (torch.Size([1, 48, 28, 28]), torch.Size([1, 16, 7, 7]))
+    """
+
+    def __init__(self, channels: int, width: int, means: bool):
+        super().__init__()
+        self.means = means
+        self.h_a = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(),
+            nn.Conv2d(width, width, 5, stride=2, padding=2), nn.LeakyReLU(),
+            nn.Conv2d(width, width, 5, stride=2, padding=2),
+        )  # fmt: skip
+        self.h_s = nn.Sequential(
+            nn.ConvTranspose2d(width, width, 5, stride=2, padding=2, output_padding=1), nn.LeakyReLU(),
+            nn.ConvTranspose2d(width, width, 5, stride=2, padding=2, output_padding=1), nn.LeakyReLU(),
+            nn.Conv2d(width, channels * (1 + means), 3, padding=1),
+        )  # fmt: skip
+        self.prior = FactorizedPrior(width, init_scale=3.0)
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("frequencies", torch.zeros(0, 0, dtype=torch.int32))
+        self.register_buffer("lengths", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("offsets", torch.zeros(0, dtype=torch.int32))
+        self._tables: Tables | None = None
+
+    @torch.no_grad()
+    def start_from(self, y: Tensor) -> None:
+        """Take each channel's mean out of symbols y (B, C, h, w), and begin with its own scale.
+
+        An encoder trained with a hyperprior learns to be centred; a frozen one has to be centred for it.
+        """
+        self.mean.copy_(y.mean(dim=(0, 2, 3), keepdim=True).round())
+        last, spread = self.h_s[-1], y.std(dim=(0, 2, 3)).clamp_min(0.15)
+        last.bias[: len(spread)] = spread.expm1().log()  # softplus backwards
+        last.weight.mul_(0.1)
+
+    def parameters_of_y(self, z_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales and means (B, C, h, w) that z_hat stands for."""
+        out = self.h_s(z_hat)
+        scales, means = out.chunk(2, dim=1) if self.means else (out, torch.zeros_like(out))
+        return nn.functional.softplus(scales).clamp_min(0.11), means
+
+    def forward(self, y: Tensor, noise_z: Tensor) -> tuple[Tensor, Tensor]:
+        """Likelihoods of symbols y (B, C, h, w) and of their noisy side information z (B, N, h/4, w/4)."""
+        y = y - self.mean
+        z = self._analyse(y) + noise_z
+        return gaussian_likelihood(y, *self.parameters_of_y(z)), self.prior.likelihood(z)
+
+    def _analyse(self, y: Tensor) -> Tensor:
+        return self.h_a(y if self.means else y.abs())
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Make the integer tables of z, and of y for every scale and phase."""
+        self.prior.freeze()
+        scales, phases = SCALES.repeat_interleave(len(PHASES)), PHASES.repeat(len(SCALES))
+        reach = torch.ceil(scales * 5 + 0.5).int()
+        symbols = torch.arange(2 * int(reach.max()) + 1).unsqueeze(0) - reach.unsqueeze(1)
+        pmf = gaussian_likelihood(symbols.float(), scales.unsqueeze(1), phases.unsqueeze(1))
+        self.frequencies = frequencies_of(pmf, 2 * reach + 1)
+        self.lengths, self.offsets = 2 * reach + 2, -reach
+        self._tables = None
+
+    def reserve(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Make room for a checkpoint's tables before it is loaded."""
+        self.prior.reserve(*state[f"{prefix}prior.frequencies"].shape)
+        for name in ("frequencies", "lengths", "offsets"):
+            setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
+
+    @property
+    def tables(self) -> Tables:
+        """Tables of y: one a scale and phase; built once, since building costs more than coding."""
+        if self._tables is None:
+            self._tables = Tables(*(part.numpy() for part in (self.frequencies, self.lengths, self.offsets)))
+        return self._tables
+
+    @torch.no_grad()
+    def compress(self, y: Tensor) -> SideStreams:
+        """Symbols (1, C, h, w), whole numbers, as two streams."""
+        y = y - self.mean
+        z_symbols = self.prior.to_symbols(self._analyse(y))
+        index, whole = self._context(z_symbols, *y.shape[-2:])
+        symbols = (y - whole).int().numpy().ravel()
+        return SideStreams(encode_symbols(z_symbols[0], self.prior.tables), encode_indexed(symbols, index, self.tables))
+
+    @torch.no_grad()
+    def decompress(self, streams: SideStreams, height: int, width: int) -> Tensor:
+        """The symbols (1, C, h, w).
+
+        Raises:
+            PacketError: a stream does not decode.
+        """
+        z_symbols = decode_symbols(streams.z, self.prior.tables, height // 4 * (width // 4))[None]
+        index, whole = self._context(z_symbols, height, width)
+        symbols = decode_indexed(streams.y, index, self.tables)
+        return torch.from_numpy(symbols).float().view_as(whole) + whole + self.mean
+
+    def _context(self, z_symbols: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Tensor]:
+        """The table of each symbol (C·h·w,), and the whole part of its mean (1, C, h, w)."""
+        scales, means = self.parameters_of_y(self.prior.from_symbols(z_symbols, height // 4, width // 4))
+        whole = means.round()
+        middle = (SCALES[1:] * SCALES[:-1]).sqrt()  # the nearest scale, by ratio
+        scale = torch.bucketize(scales, middle)
+        phase = torch.bucketize(means - whole, (PHASES[1:] + PHASES[:-1]) / 2)
+        return (scale * len(PHASES) + phase).numpy().ravel(), whole

@@ -1,0 +1,33 @@
+"""How good, at how many bytes."""
+
+from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
+from fsplit_lib.evaluation.measuring import (
+    evaluate_images,
+    evaluate_photos,
+    ideal_bits_of_images,
+    measure,
+    photo_tensor,
+    top1_of_images,
+)
+from fsplit_lib.evaluation.points import RatePoint, rate_point, wilson
+from fsplit_lib.evaluation.probes import Told, readable, what_symbols_tell
+
+__all__ = [
+    "Answer",
+    "RatePoint",
+    "Rival",
+    "Told",
+    "answer_damaged",
+    "answer_photo",
+    "answer_rivals",
+    "evaluate_images",
+    "evaluate_photos",
+    "ideal_bits_of_images",
+    "measure",
+    "photo_tensor",
+    "rate_point",
+    "readable",
+    "top1_of_images",
+    "what_symbols_tell",
+    "wilson",
+]

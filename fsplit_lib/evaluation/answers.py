@@ -1,0 +1,118 @@
+"""One photo at a time: what the packet leads to, what its rivals lead to, and what damage does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsplit_lib.backbones import Backbone
+from fsplit_lib.baselines import IMAGE_CODECS, Squeezed, squeeze
+from fsplit_lib.codec import FeatureCodec
+from fsplit_lib.data import center_crop
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.measuring import photo_tensor
+from fsplit_lib.packet import Packet
+from fsplit_lib.system import FrankenSplit
+
+__all__ = ["Answer", "Rival", "answer_damaged", "answer_photo", "answer_rivals"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One photo through the whole line, beside what the teacher says without compression.
+
+    Attributes:
+        crop: what both saw.
+        wire: the packet as it travels.
+        ideal_bits: what the integer tables assign to the latent; no coder can go below.
+        teacher: (classes,) softmax shares without compression.
+        split: (classes,) softmax shares from the packet.
+    """
+
+    crop: Image.Image
+    wire: bytes
+    ideal_bits: float
+    teacher: np.ndarray
+    split: np.ndarray
+
+    @property
+    def kept(self) -> bool:
+        """Whether the packet led to the teacher's own top-1."""
+        return bool(self.split.argmax() == self.teacher.argmax())
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of the whole packet per pixel of the crop: Eq. (1) of chapter 00."""
+        return 8 * len(self.wire) / (self.crop.width * self.crop.height)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """An image codec under the same byte limit, and (classes,) shares of the teacher on what it left."""
+
+    squeezed: Squeezed
+    shares: np.ndarray
+
+
+@torch.no_grad()
+def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
+    """Compress the centre crop of a photo, answer from the packet, and ask the teacher as well."""
+    crop = center_crop(image, system.backbone.input_size)
+    x = photo_tensor(crop)
+    wire = system.codec.compress(x)[0].to_bytes()
+    split = _shares(system.answer([Packet.from_bytes(wire)]))
+    return Answer(crop, wire, system.codec.ideal_bits(x)[0], _shares(system.backbone(x)), split)
+
+
+@torch.no_grad()
+def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> dict[str, Rival | None]:
+    """What the teacher says of a crop that each image codec squeezed; None where none of its files fits."""
+    found = {codec: squeeze(crop, codec, limit_bytes) for codec in IMAGE_CODECS}
+    return {
+        codec: None if one is None else Rival(one, _shares(backbone(photo_tensor(one.image))))
+        for codec, one in found.items()
+    }
+
+
+@torch.no_grad()
+def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) -> np.ndarray:
+    """Serve a packet after something went wrong.
+
+    Args:
+        system: the server, and the codec that made the packet.
+        wire: the packet.
+        damage: "nothing", "a flipped bit", "a cut packet", "another codec" (the server has loaded
+            other weights) or "shuffled channels" (of the latent, behind the entropy decoder).
+        seed: of the damage.
+
+    Returns:
+        (classes,) shares.
+
+    Raises:
+        PacketError: the damage was noticed.
+        ParameterError: no such damage.
+    """
+    rng = np.random.default_rng(seed)
+    codec, order = system.codec, np.arange(system.codec.prior.channels)
+    if damage == "a flipped bit":
+        position, bit = int(rng.integers(len(wire))), 1 << int(rng.integers(8))
+        wire = wire[:position] + bytes([wire[position] ^ bit]) + wire[position + 1 :]
+    elif damage == "a cut packet":
+        wire = wire[: int(rng.integers(len(wire)))]
+    elif damage == "another codec":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            codec = FeatureCodec(system.codec.config)
+        codec.freeze()
+    elif damage == "shuffled channels":
+        order = rng.permutation(order)
+    elif damage != "nothing":
+        raise ParameterError(f"no damage is called {damage!r}")
+    y_hat = codec.decompress([Packet.from_bytes(wire)])[:, torch.from_numpy(order)]
+    return _shares(system.backbone.tail(system.decoder(y_hat)))
+
+
+def _shares(logits: Tensor) -> np.ndarray:
+    return logits.softmax(1)[0].numpy()

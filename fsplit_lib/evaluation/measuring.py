@@ -1,0 +1,130 @@
+"""Systems and image codecs on whole sets of pictures, through real packets and real files."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsplit_lib.backbones import Backbone
+from fsplit_lib.baselines import decode_image, encode_image
+from fsplit_lib.codec import FeatureCodec
+from fsplit_lib.data import ImageFolder, center_crop, to_array
+from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.evaluation.points import RatePoint, rate_point
+from fsplit_lib.system import FrankenSplit
+
+__all__ = ["evaluate_images", "evaluate_photos", "ideal_bits_of_images", "measure", "photo_tensor", "top1_of_images"]
+
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def measure(system: FrankenSplit, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes of the packets and top-1 of the answers, through real packets.
+
+    Args:
+        system: trained.
+        x: (B, 3, H, W) in [0, 1].
+
+    Returns:
+        bytes (B,) and classes (B,).
+    """
+    packets = system.codec.compress(x)
+    logits = system.answer(packets)
+    return np.array([len(p.to_bytes()) for p in packets]), logits.argmax(1).numpy()
+
+
+@torch.no_grad()
+def evaluate_images(
+    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, setting: str, batch: int = 250
+) -> RatePoint:
+    """A system on grey images in memory (N, H, W) uint8, such as Fashion-MNIST's."""
+    parts = [measure(system, x) for x in _batches(images, batch)]
+    sizes, decided = (np.concatenate(part) for part in zip(*parts, strict=True))
+    teacher = top1_of_images(system.backbone, images, batch)
+    return rate_point(dataset, "FrankenSplit", setting, sizes, decided, teacher, labels)
+
+
+@torch.no_grad()
+def top1_of_images(backbone: Backbone, images: np.ndarray, batch: int = 250) -> np.ndarray:
+    """What a backbone decides (N,) for grey images (N, H, W) uint8."""
+    return np.concatenate([backbone(x).argmax(1).numpy() for x in _batches(images, batch)])
+
+
+@torch.no_grad()
+def ideal_bits_of_images(codec: FeatureCodec, images: np.ndarray, batch: int = 250) -> np.ndarray:
+    """Bits (N,) that a codec's integer tables assign to grey images (N, H, W) uint8, without any header."""
+    return np.concatenate([codec.ideal_bits(x) for x in _batches(images, batch)])
+
+
+def _batches(images: np.ndarray, batch: int) -> Iterator[Tensor]:
+    for start in range(0, len(images), batch):
+        yield images_to_tensor(images[start : start + batch])
+
+
+@torch.no_grad()
+def evaluate_photos(
+    systems: dict[str, FrankenSplit],
+    backbone: Backbone,
+    folder: ImageFolder,
+    image_codecs: dict[str, tuple[int, ...]],
+    progress: Progress | None = None,
+) -> list[RatePoint]:
+    """Every system and every image codec on the same centre crops of a folder.
+
+    Args:
+        systems: setting to system; all with the given backbone.
+        backbone: the teacher.
+        folder: of photos; its labels count only where its classes are the backbone's.
+        image_codecs: codec name to qualities.
+        progress: called with photos done and photos in all.
+
+    Returns:
+        One point a system and a quality, and the teacher's own (bytes: raw 8-bit RGB).
+    """
+    size = backbone.input_size
+    rows: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    teacher = []
+    for done, crop in enumerate(_crops(folder, size), start=1):
+        x = photo_tensor(crop)
+        teacher.append(int(backbone(x).argmax()))
+        rows.setdefault(("teacher", "raw"), []).append((3 * size * size, teacher[-1]))
+        for setting, system in systems.items():
+            y = system.codec.encoder(x)
+            for name, lmbda in _settings(setting, system).items():
+                packets = system.codec.pack(y, lmbda)
+                answer = int(system.answer(packets).argmax())
+                rows.setdefault(("FrankenSplit", name), []).append((len(packets[0].to_bytes()), answer))
+        for codec, qualities in image_codecs.items():
+            for quality in qualities:
+                data = encode_image(crop, codec, quality)
+                answer = int(backbone(photo_tensor(decode_image(data))).argmax())
+                rows.setdefault((codec, f"q{quality}"), []).append((len(data), answer))
+        if progress is not None:
+            progress(done, len(folder))
+    known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
+    labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
+    return [
+        rate_point(folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels)
+        for (method, setting), values in rows.items()
+    ]
+
+
+def _settings(name: str, system: FrankenSplit) -> dict[str, float | None]:
+    """Where a system is measured: at its own lmbda, or at seven along its range."""
+    anchors = system.codec.config.anchors
+    if not anchors:
+        return {name: None}
+    return {f"{name}, lmbda {lmbda:.3g}": float(lmbda) for lmbda in np.geomspace(anchors[0], anchors[-1], 7)}
+
+
+def _crops(folder: ImageFolder, size: int) -> Iterator[Image.Image]:
+    for index in range(len(folder)):
+        yield center_crop(folder[index], size)
+
+
+def photo_tensor(image: Image.Image) -> Tensor:
+    """A picture as a batch of one: (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(to_array(image)).unsqueeze(0)

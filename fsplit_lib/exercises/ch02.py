@@ -1,0 +1,89 @@
+"""Exercises of chapter 02: bytes of an activation, a break-even link, why early layers inflate, the best route."""
+
+from typing import Any
+
+from fsplit_lib.exercises.core import Exercise, Trap
+
+__all__ = ["EXERCISES"]
+
+SENT, JPEG = 5_000, 20_000  # bytes
+COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
+
+
+def _best(answer: Any) -> bool | str:
+    if not callable(answer):
+        return "Hand over the function itself, without calling it."
+    device, sizes, server = [0.0, 0.02, 0.05, 0.2], [30_000, 400_000, 5_000, 0], [0.01, 0.009, 0.006, 0.0]
+
+    def right(rate: float) -> int:
+        times = [d + 8 * s / rate + t for d, s, t in zip(device, sizes, server, strict=True)]
+        return times.index(min(times))
+
+    rates = (1e5, 1e6, 1e7, 1e9)
+    try:
+        got = [int(answer(device, sizes, server, rate)) for rate in rates]
+    except Exception as error:
+        return f"Your function raised {type(error).__name__}: {error}"
+    if got == [right(rate) for rate in rates]:
+        return True
+    bytes_only = [min(range(4), key=lambda i: device[i] + sizes[i] / rate + server[i]) for rate in rates]
+    if got == bytes_only:
+        return "Links are counted in bits a second: a byte has eight."
+    if got == [sizes.index(min(sizes))] * 4:
+        return "You chose the smallest thing to send; time on the device counts as well."
+    slowest = [max(range(4), key=lambda i: device[i] + 8 * sizes[i] / rate + server[i]) for rate in rates]
+    return "That is the slowest: you want the least total." if got == slowest else False
+
+
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise.number(
+        "02.1",
+        expected=512 * 28 * 28,
+        hint="Eq. (1): channels times height times width, at one byte a value.",
+        why="401,408 bytes: the picture itself, raw, has 150,528. Splitting alone made it larger.",
+        traps=(
+            Trap(4 * 512 * 28 * 28, "Those are 32-bit floats; with 8 bits a value each takes one byte."),
+            Trap(8 * 512 * 28 * 28, "Those are bits; a byte has eight."),
+            Trap(512 * 28, "The map has 28 rows of 28 values: height and width."),
+            Trap(512 * 224 * 224, "The map has 28 x 28 positions, not the picture's 224 x 224."),
+        ),
+    ),
+    Exercise.number(
+        "02.2",
+        expected=8 * (JPEG - SENT) / COST / 1e6,
+        hint="Set Eq. (3) of both routes equal. The bytes saved are worth 8 · Δbytes / r seconds; computing costs 27 ms net.",
+        why="4.4 Mbit/s: below it the bottleneck is faster, above it the wire is so fast that bytes are not worth computing for.",
+        relative=0.01,
+        traps=(
+            Trap((JPEG - SENT) / COST / 1e6, "Those are megabytes a second; links are counted in bits."),
+            Trap(8 * SENT / COST / 1e6, "Only the difference in bytes counts: 15,000 fewer."),
+            Trap(
+                8 * (JPEG - SENT) / 0.030 / 1e6,
+                "The bottleneck costs 30 ms on the device, but saves 3 ms at the server.",
+            ),
+            Trap(
+                8 * (JPEG - SENT) / 0.003 / 1e6,
+                "The 3 ms at the server are saved; what is paid are 30 ms on the device.",
+            ),
+            Trap(8 * (JPEG - SENT) / COST, "Right, in bits a second; the question asks for Mbit/s."),
+        ),
+    ),
+    Exercise.choice(
+        "02.3",
+        expected="a",
+        options={
+            "b": "Activations are stored as floats in memory, but the figure counts 8 bits a value.",
+            "c": "Padding adds a pixel at the border, a few per cent.",
+            "d": "Weights stay where they are; only activations would be sent.",
+        },
+        hint="Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",
+        why="Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
+    ),
+    Exercise(
+        "02.4",
+        hint="For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
+        grade=_best,
+        why="Four lines decide where a network should be cut; everything hard is in measuring their inputs.",
+        traps=(),
+    ),
+)

@@ -1,0 +1,144 @@
+"""Exercises of chapter 03: the width of an interval, the price of wrong tables, noise, likelihood in your own hand."""
+
+import math
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+from fsplit_lib.exercises.core import Exercise, Trap
+
+__all__ = ["EXERCISES"]
+
+MESSAGE = {"A": 0.5, "B": 0.3, "C": 0.2}  # of "ABAC"
+WIDTH = 0.5 * 0.3 * 0.5 * 0.2
+
+
+def _likelihood(answer: Any) -> bool | str:
+    if not callable(answer):
+        return "Hand over the function itself, without calling it."
+
+    def cumulative(v: float) -> float:
+        return 1 / (1 + math.exp(-v))
+
+    points = (-2.0, 0.0, 0.3, 5.0)
+    try:
+        got = [float(answer(cumulative, v)) for v in points]
+    except Exception as error:
+        return f"Your function raised {type(error).__name__}: {error}"
+
+    def like(other: Any) -> bool:
+        return all(math.isclose(a, other(v), rel_tol=1e-6, abs_tol=1e-12) for a, v in zip(got, points, strict=True))
+
+    c = cumulative
+    if like(lambda v: c(v + 0.5) - c(v - 0.5)):
+        return True
+    wrong = {
+        "The sign is turned round: a probability is not negative.": lambda v: c(v - 0.5) - c(v + 0.5),
+        "That interval is two symbols wide: half a step to each side is enough.": lambda v: c(v + 1) - c(v - 1),
+        "That interval starts at v; a rounded symbol stands for half a step to each side.": lambda v: c(v + 1) - c(v),
+        "That is the density (or its slope) at a point; a symbol owns an interval.": lambda v: c(v) * (1 - c(v)),
+        "Those are bits; return the probability itself.": lambda v: -math.log2(c(v + 0.5) - c(v - 0.5)),
+    }
+    return next((message for message, other in wrong.items() if like(other)), False)
+
+
+@cache
+def _wandered() -> tuple[Any, Any]:
+    """A prior of one channel that has followed its values to 14, with quantiles that have not."""
+    import torch
+
+    from fsplit_lib.entropy.models import FactorizedPrior
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        values, prior = 14 + 1.2 * torch.randn(1, 1, 20, 20), FactorizedPrior(1)
+        optimiser = torch.optim.Adam(prior.parameters(), 3e-2)
+        for _ in range(250):
+            loss = -prior.likelihood(values + torch.rand(values.shape) - 0.5).log2().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return prior, values
+
+
+def _stream(answer: Any) -> bool | str:
+    from fsplit_lib.entropy.coding import encode_symbols
+
+    if not callable(answer):
+        return "Hand over the function itself, without calling it."
+    prior, values = _wandered()
+    try:
+        got = float(answer(deepcopy(prior), values.clone()))
+    except Exception as error:
+        return f"Your function raised {type(error).__name__}: {error}"
+
+    def cost(updated: bool) -> int:
+        own = deepcopy(prior)
+        own.freeze(update_quantiles=updated)
+        return len(encode_symbols(own.to_symbols(values)[0], own.tables))
+
+    right, trapped = cost(True), cost(False)
+    estimate = -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8
+    if abs(got - right) <= 2:  # the last bytes may differ between machines
+        return True
+    if abs(got - trapped) <= 2:
+        return "The quantile update is missing: the tables cover where the density was born, and all symbols escape."
+    if math.isclose(got, 8 * right, rel_tol=0.02):
+        return "Those are bits; a byte has eight."
+    if math.isclose(got, estimate, abs_tol=2.5):
+        return "That is the estimate of the density, not the length of a stream that somebody could read."
+    return False
+
+
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise.number(
+        "03.1",
+        expected=-math.log2(WIDTH),
+        hint="Eq. (4): multiply the probabilities of A, B, A and C; then −log2.",
+        why="6.06 bits: a coder ends within two bits of that, for the whole message and not for every symbol.",
+        traps=(
+            Trap(-math.log(WIDTH), "Those are nats: use log2."),
+            Trap(WIDTH, "That is the width of the interval; the bits are −log2 of it."),
+            Trap(math.log2(WIDTH), "Widths are below 1, so their log is negative: mind the sign."),
+            Trap(-math.log2(WIDTH) / 4, "That is the mean per symbol; asked is the message."),
+            Trap(8.0, "Two bits a symbol is what a code of fixed length would take."),
+        ),
+    ),
+    Exercise.number(
+        "03.2",
+        expected=37_632 * -math.log2(0.9) / 8,
+        hint="Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
+        why="715 bytes for saying 'nothing new' 37,632 times: silence has to be made cheaper than that, and training does.",
+        traps=(
+            Trap(37_632 * -math.log2(0.9), "Those are bits; a byte has eight."),
+            Trap(37_632 * -math.log(0.9) / 8, "Those are nats, divided by eight: use log2."),
+            Trap(784 * -math.log2(0.9) / 8, "That is one channel; there are 48."),
+            Trap(37_632 / 8, "One bit a symbol is what a code without fractions of a bit would take."),
+        ),
+    ),
+    Exercise.choice(
+        "03.3",
+        expected="d",
+        options={
+            "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
+            "b": "The stream would be as long: its length was fixed when it was written.",
+            "c": "The coder has no markers: it never notices, and every later symbol is read from the wrong place.",
+        },
+        hint="The decoder looks up where its number falls. What if one border lies a little to the left?",
+        why="From the first number that falls between the two borders, everything is garbage. So tables travel as integers, and a hash of them in every packet.",
+    ),
+    Exercise(
+        "03.4",
+        hint="A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
+        grade=_likelihood,
+        why="This difference is the density of y plus noise at v as well: one formula serves training and use.",
+        traps=(),
+    ),
+    Exercise(
+        "03.5",
+        hint="Make the tables first, with everything that belongs to it: prior.freeze(). Then code the symbols and count.",
+        grade=_stream,
+        why="Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
+        traps=(),
+    ),
+)

@@ -1,0 +1,110 @@
+"""What every layer of a network costs: multiply-adds, seconds on this machine, and bytes if one cut behind it.
+
+pixels ──► stem ──► block ──► ... ──► block ──► answer
+0       1         2                 n       a split point behind each
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fsplit_lib.backbones import stages_of
+
+__all__ = ["SplitPoint", "profile", "time_passes", "units_of"]
+
+
+@dataclass(frozen=True)
+class SplitPoint:
+    """One place to cut a network.
+
+    Attributes:
+        name: of the last layer on the device, "input" before the first.
+        elements: of the activation there.
+        macs: multiply-adds of all layers on the device.
+        seconds: of all layers on the device, on one thread of this machine: median over passes.
+    """
+
+    name: str
+    elements: int
+    macs: int
+    seconds: float
+
+    def bytes(self, bits: int = 8) -> float:
+        """Size of the activation at ``bits`` a value, Eq. (1) of chapter 02."""
+        return self.elements * bits / 8
+
+
+def units_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """A timm network as a chain of named layers, each mapping features to features; the last one answers."""
+    family, stages, _ = stages_of(network)
+    units: list[tuple[str, nn.Module]] = []
+    for number, stage in enumerate(stages):
+        blocks = getattr(stage, "blocks", stage if isinstance(stage, nn.Sequential) else ())
+        last = number == len(stages) - 1
+        if number == 0 or not len(blocks) or (family == "efficientnet" and last):
+            units.append(("stem" if number == 0 else "last layer", stage))
+            continue
+        if not isinstance(getattr(stage, "downsample", nn.Identity()), nn.Identity):
+            units.append((f"stage {number}, downsample", stage.downsample))
+        units += [(f"stage {number}, block {index + 1}", block) for index, block in enumerate(blocks)]
+    return [*units, ("answer", _Answer(network))]
+
+
+class _Answer(nn.Module):
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = [network]  # in a list: its parameters are not this module's
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network[0].forward_head(x)
+
+
+@torch.no_grad()
+def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoint]:
+    """The split points of a timm network, untrained: costs do not depend on weights.
+
+    Args:
+        name: timm's, of one of the four families.
+        input_size: side of the square photo, in pixels.
+        passes: timed runs, after one to warm up.
+
+    Returns:
+        the input, then one point behind every layer; the last one is the answer itself.
+    """
+    network = timm.create_model(name, pretrained=False).eval()
+    units = units_of(network)
+    x = torch.zeros(1, 3, input_size, input_size)
+    elements, macs, value = [x.numel()], [0], x
+    with FlopCounterMode(display=False) as counter:
+        for _, unit in units:
+            value = unit(value)
+            elements.append(value.numel())
+            macs.append(counter.get_total_flops() // 2)
+    seconds = time_passes([unit for _, unit in units], x, passes)
+    names = ["input", *(name for name, _ in units)]
+    return [SplitPoint(*point) for point in zip(names, elements, macs, [0.0, *seconds], strict=True)]
+
+
+@torch.no_grad()
+def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int) -> list[float]:
+    """Seconds on one thread from the start until each link of a chain is done: medians over passes, after one more.
+
+    One thread, because two that wait for each other measure whatever else the machine does.
+    """
+    ends, threads = np.zeros((passes + 1, len(chain))), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for row in ends:
+            value, begun = x, time.perf_counter()
+            for index, link in enumerate(chain):
+                value = link(value)
+                row[index] = time.perf_counter() - begun
+    finally:
+        torch.set_num_threads(threads)
+    return np.median(ends[1:], axis=0).tolist()

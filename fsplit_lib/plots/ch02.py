@@ -1,0 +1,196 @@
+"""Figures of chapter 02: what the layers weigh, where the time goes, and which route is best when."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fsplit_lib.latency import Link, Plan, Route, SplitPoint, best, can_win
+from fsplit_lib.plots.style import finish
+
+__all__ = [
+    "NETWORKS",
+    "decision_map",
+    "layer_bytes",
+    "macs_against_seconds",
+    "move_waterfall",
+    "waterfall",
+    "winning_line",
+]
+
+NETWORKS = {
+    "ResNet-50": ("resnet50", "#0072B2", "circle", "solid"),
+    "ConvNeXt-T": ("convnext_tiny", "#009E73", "square", "solid"),
+    "Swin-T": ("swin_tiny_patch4_window7_224", "#CC79A7", "diamond-open", "dash"),
+    "EfficientNet-B0": ("efficientnet_b0", "#E69F00", "triangle-up", "solid"),
+    "EfficientNet-Lite0": ("tf_efficientnet_lite0", "#56B4E9", "triangle-down-open", "dash"),
+}
+PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#8b949e", "x"))
+KINDS = {"remote": "#0072B2", "split": "#D55E00", "local": "#8b949e", "compressed": "#009E73"}
+
+
+def layer_bytes(profiles: dict[str, list[SplitPoint]], images: dict[str, float]) -> go.Figure:
+    """Size of every activation at 8 bits a value, over the share of the work done before it.
+
+    Args:
+        profiles: network to split points.
+        images: name to bytes of the picture itself, raw or coded.
+    """
+    figure = go.Figure()
+    told = []
+    for name, points in profiles.items():
+        _, colour, symbol, dash = NETWORKS[name]
+        whole = points[-1].macs
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * p.macs / whole for p in points[:-1]], y=[p.bytes() for p in points[:-1]], name=name,
+                mode="lines+markers", line={"color": colour, "width": 2, "dash": dash}, marker={"symbol": symbol, "size": 8},
+                text=[p.name for p in points[:-1]], hovertemplate="%{text}<br>%{x:.0f} % of the work<br>%{y:,.0f} B",
+            )
+        )  # fmt: skip
+        below = next((p for p in points[1:-1] if p.bytes() < min(images.values())), None)
+        told.append(
+            f"{name} never goes below" if below is None else f"{name} after {below.macs / whole:.0%} of its work"
+        )
+    for name, size in images.items():
+        figure.add_hline(y=size, line={"color": "#1b1f24", "dash": "dot"})
+        figure.add_annotation(
+            x=0.01, xref="paper", y=np.log10(size), text=name, showarrow=False, yshift=10, xanchor="left"
+        )
+    figure.update_xaxes(title_text="share of the multiply-adds done on the device (%)", range=[-2, 102])
+    figure.update_yaxes(title_text="bytes, 8 bits a value", type="log", dtick=1)
+    small = min(images, key=images.get)
+    alt = (
+        f"Activations get smaller than {small} ({images[small]:,.0f} bytes) late or not at all: "
+        + "; ".join(told)
+        + "."
+    )
+    return finish(figure, "What every layer would send", alt, height=520)
+
+
+def winning_line(profiles: dict[str, list[SplitPoint]], photo_bytes: float) -> go.Figure:
+    """Size over share of the time: a split can win only below the straight line.
+
+    Args:
+        profiles: network to split points.
+        photo_bytes: of the coded photo.
+    """
+    figure, told = go.Figure(), []
+    for name, points in profiles.items():
+        _, colour, symbol, dash = NETWORKS[name]
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * p.seconds / points[-1].seconds for p in points[1:-1]],
+                y=[p.bytes() / photo_bytes for p in points[1:-1]], name=name, mode="lines+markers",
+                line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, text=[p.name for p in points[1:-1]],
+            )
+        )  # fmt: skip
+        told.append(f"{name} {len(can_win(points, photo_bytes))}")
+    figure.add_trace(
+        go.Scatter(x=[0, 100], y=[1, 0], name="a split wins below", mode="lines", line={"color": "#1b1f24", "width": 3},
+                   fill="tozeroy", fillcolor="rgba(0,158,115,0.15)")
+    )  # fmt: skip
+    figure.update_xaxes(title_text="share of the time spent on the device (%)", range=[-1, 101])
+    figure.update_yaxes(title_text="size, in coded photos", range=[0, 6])
+    alt = f"Layers below the line from one photo of {photo_bytes:,.0f} bytes to nothing: " + ", ".join(told) + "."
+    return finish(figure, "Where a split can win", alt, height=440)
+
+
+def macs_against_seconds(profiles: dict[str, list[SplitPoint]]) -> go.Figure:
+    """Seconds over multiply-adds, along each network: how far counting replaces measuring."""
+    figure = go.Figure()
+    speeds = {}
+    for name, points in profiles.items():
+        _, colour, symbol, dash = NETWORKS[name]
+        figure.add_trace(
+            go.Scatter(
+                x=[p.macs / 1e9 for p in points], y=[1000 * p.seconds for p in points], name=name, mode="lines+markers",
+                line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 7},
+            )
+        )  # fmt: skip
+        speeds[name] = points[-1].macs / points[-1].seconds / 1e9
+    figure.update_xaxes(title_text="multiply-adds so far (billions)")
+    figure.update_yaxes(title_text="time so far, one thread of this machine (ms)")
+    alt = (
+        "Billions of multiply-adds a second on this machine: "
+        + ", ".join(f"{n} {v:.0f}" for n, v in speeds.items())
+        + "."
+    )
+    return finish(figure, "Work is not time", alt, height=420)
+
+
+def waterfall(plans: list[Plan], title: str) -> go.Figure:
+    """Device, wire and server time of every route, stacked."""
+    figure = go.Figure(
+        [
+            go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": {"shape": pattern}})
+            for part, colour, pattern in PARTS
+        ]
+    )
+    figure.update_layout(
+        barmode="stack",
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+    )
+    figure.update_xaxes(title_text="photo in, answer out (ms)")
+    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 12})
+    finish(figure, title, "", height=190 + 24 * max(len(plans), 6))
+    move_waterfall(figure, plans)
+    return figure
+
+
+def move_waterfall(figure: go.Figure, plans: list[Plan]) -> str:
+    """Put other times into a :func:`waterfall`, in place; returns the sentence."""
+    fastest = min(plans, key=lambda one: one.total)
+    names = [("★ " if one is fastest else "") + one.route.name for one in plans]
+    with figure.batch_update():
+        for trace, (part, _, _) in zip(figure.data, PARTS, strict=True):
+            trace.y = names
+            trace.x = [1000 * getattr(one, part) for one in plans]
+    remote = next(one for one in plans if one.route.kind == "remote")
+    local = next(one for one in plans if one.route.kind == "local")
+    far = 1000 * min(max(one.total for one in plans), 4 * max(local.total, remote.total, fastest.total))
+    figure.layout.xaxis.range = [0, 1.12 * far]  # the contenders stay readable beside hopeless routes
+    figure.layout.annotations = [
+        {"x": min(1000 * one.total, far), "y": name, "text": f"{1000 * one.total:,.0f}", "showarrow": False,
+         "xanchor": "left", "xshift": 4, "font": {"size": 12}, "bgcolor": "rgba(255,255,255,0.85)"}
+        for one, name in zip(plans, names, strict=True)
+    ]  # fmt: skip
+    alt = (
+        f"Fastest: {fastest.route.name}, {1000 * fastest.total:,.0f} ms ({fastest.route.kind}); "
+        f"sending the photo takes {1000 * remote.total:,.0f} ms and staying on the device {1000 * local.total:,.0f} ms."
+    )
+    figure.layout.meta = {"alt": alt}
+    return alt
+
+
+def decision_map(
+    candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, slowdown: float, title: str
+) -> go.Figure:
+    """Which kind of route is fastest, over link rate and server speed.
+
+    Args:
+        candidates: the routes to choose from.
+        rates: (R,) bits a second.
+        speedups: (S,) of the server over the reference machine.
+        slowdown: of the device under the reference machine.
+        title: of the figure.
+    """
+    kinds = list(KINDS)
+    grid = np.array(
+        [[kinds.index(best(candidates, Link(rate), s, slowdown).route.kind) for rate in rates] for s in speedups]
+    )
+    edges = np.linspace(0, 1, len(kinds) + 1)
+    scale = [[edges[i + side], colour] for i, colour in enumerate(KINDS.values()) for side in (0, 1)]
+    figure = go.Figure(
+        go.Heatmap(
+            x=rates / 1e6, y=speedups, z=grid, zmin=-0.5, zmax=len(kinds) - 0.5, colorscale=scale,
+            colorbar={"tickvals": list(range(len(kinds))), "ticktext": kinds, "title": "fastest"},
+        )
+    )  # fmt: skip
+    figure.update_xaxes(title_text="link (Mbit/s)", type="log", dtick=1)
+    figure.update_yaxes(title_text="server, times the device", type="log", dtick=1)
+    shares = {kind: float((grid == i).mean()) for i, kind in enumerate(kinds)}
+    alt = (
+        "Share of the map where each kind is fastest: "
+        + ", ".join(f"{k} {v:.0%}" for k, v in shares.items() if v)
+        + "."
+    )
+    return finish(figure, title, alt, height=420)

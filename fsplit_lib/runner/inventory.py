@@ -1,0 +1,56 @@
+"""The table in data/README.md: every file with source, licence, bytes and sha256.
+
+python -m fsplit_lib.runner.inventory        writes the table again after a file has changed
+"""
+
+import json
+from pathlib import Path
+
+from fsplit_lib.data.files import data_root, sha256_of, write_atomically
+from fsplit_lib.errors import DataError
+
+__all__ = ["inventory"]
+
+HEAD = "| file | source | licence | bytes | sha256 |\n|---|---|---|---|---|\n"
+SOURCES = {
+    "fashion-mnist": "Fashion-MNIST, as Zalando Research publishes it (arXiv 1708.07747)",
+    "pictures": "drawn from chapter 00; the photo is scikit-image's coffee (CC0)",
+    "results/development_photos.csv": "names and checksums of the development photos",
+    "results/fashion_sweep.csv": "measured by `fsplit train fashion_sweep`",
+    "results/label_bits.csv": "measured by `fsplit train label_bits`",
+    "results/photos.csv": "measured by `fsplit evaluate photos` on the development photos",
+    "results/side_information.csv": "measured by `fsplit evaluate entropy` on the development photos",
+}
+
+
+def inventory(root: Path) -> str:
+    """The table's rows for all files below ``root``.
+
+    Raises:
+        DataError: nobody has said where a file comes from.
+    """
+    rows = []
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and name != "README.md" and not path.name.startswith("."):
+            source, licence = _origin(root, name)
+            rows.append(f"| `{name}` | {source} | {licence} | {path.stat().st_size:,} | `{sha256_of(path)}` |")
+    return "\n".join(rows) + "\n"
+
+
+def _origin(root: Path, name: str) -> tuple[str, str]:
+    if name.startswith("weights/"):
+        card = json.loads((root / "weights" / name.split("/")[1] / "card.json").read_text())
+        photos = "Caltech-101" in card["data"]
+        return f"trained by `{card['command']}`", "MIT" + ("; the training photos are CC BY 4.0" if photos else "")
+    for prefix, source in SOURCES.items():
+        if name.startswith(prefix):
+            return source, "MIT"
+    raise DataError(f"say in SOURCES where data/{name} comes from")
+
+
+if __name__ == "__main__":
+    readme = data_root() / "README.md"
+    before, _, rest = readme.read_text().partition(HEAD)
+    behind = rest[rest.index("\n\n") + 1 :]
+    write_atomically(readme, (before + HEAD + inventory(data_root()) + behind).encode())

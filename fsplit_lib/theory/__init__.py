@@ -1,0 +1,25 @@
+"""The theory in numpy alone: information, its bottleneck, and coding, small enough to check by hand.
+
+Nothing here imports torch, so a chapter's first cells are quick.
+"""
+
+from fsplit_lib.theory.arithmetic import Step, decode_message, encode_message, steps
+from fsplit_lib.theory.bottleneck import Bottleneck, anneal, at, hard_groupings, solve, variational_bounds
+from fsplit_lib.theory.information import conditional_entropy, entropy, kl_divergence, mutual_information
+
+__all__ = [
+    "Bottleneck",
+    "Step",
+    "anneal",
+    "at",
+    "conditional_entropy",
+    "decode_message",
+    "encode_message",
+    "entropy",
+    "hard_groupings",
+    "kl_divergence",
+    "mutual_information",
+    "solve",
+    "steps",
+    "variational_bounds",
+]

@@ -1,0 +1,82 @@
+"""Arithmetic coding with exact fractions: a message is a number, and a likely message is a short one.
+
+    [0, 1) ──'B'──► [low, high) ──'A'──► ... ──► any binary fraction inside is the code
+
+For learning: real coders keep the same interval in a few machine words. No floats, so no rounding.
+
+Source: Rissanen & Langdon 1979, "Arithmetic coding" (doi 10.1147/rd.232.0149).
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = ["Step", "decode_message", "encode_message", "steps"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The interval after one symbol; its width is the probability of all symbols so far."""
+
+    symbol: str
+    low: Fraction
+    high: Fraction
+
+
+def _slots(shares: dict[str, Fraction]) -> dict[str, tuple[Fraction, Fraction]]:
+    if not shares or any(s <= 0 for s in shares.values()) or sum(shares.values()) != 1:
+        raise ValueError(f"shares must be positive fractions that add up to exactly 1, got {shares}")
+    slots, low = {}, Fraction(0)
+    for symbol, share in shares.items():
+        slots[symbol] = (low, low + share)
+        low += share
+    return slots
+
+
+def steps(message: str, shares: dict[str, Fraction]) -> list[Step]:
+    """The interval after each symbol. Implements Eq. (4) of chapter 03.
+
+    Args:
+        message: symbols of ``shares``.
+        shares: exact probabilities.
+
+    >>> steps("BA", {"A": Fraction(3, 4), "B": Fraction(1, 4)})[-1].low
+    Fraction(3, 4)
+    """
+    slots, low, width, found = _slots(shares), Fraction(0), Fraction(1), []
+    for symbol in message:
+        if symbol not in slots:
+            raise ValueError(f"{symbol!r} has no share; known are {', '.join(slots)}")
+        below, above = slots[symbol]
+        low, width = low + width * below, width * (above - below)
+        found.append(Step(symbol, low, low + width))
+    return found
+
+
+def encode_message(message: str, shares: dict[str, Fraction]) -> str:
+    """The shortest string of bits whose every continuation lies in the message's interval.
+
+    At most 2 bits longer than −log2 of the message's probability.
+
+    >>> encode_message("AAAA", {"A": Fraction(3, 4), "B": Fraction(1, 4)})
+    '00'
+    """
+    last = steps(message, shares)[-1] if message else Step("", Fraction(0), Fraction(1))
+    bits = 0
+    while True:
+        scale = 2**bits
+        first = -(-last.low.numerator * scale // last.low.denominator)  # rounded up
+        if Fraction(first + 1, scale) <= last.high:
+            return format(first, f"0{bits}b") if bits else ""
+        bits += 1
+
+
+def decode_message(bits: str, count: int, shares: dict[str, Fraction]) -> str:
+    """The ``count`` symbols that a string of bits stands for: the inverse of :func:`encode_message`."""
+    slots = _slots(shares)
+    value, message = Fraction(int(bits, 2), 2 ** len(bits)) if bits else Fraction(0), ""
+    for _ in range(count):
+        symbol = next(s for s, (low, high) in slots.items() if low <= value < high)
+        low, high = slots[symbol]
+        value = (value - low) / (high - low)
+        message += symbol
+    return message

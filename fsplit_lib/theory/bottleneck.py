@@ -1,0 +1,184 @@
+"""The information bottleneck of small discrete problems: solved, annealed, and checked by brute force.
+
+    X ──► T ──► guess of Y        minimise  I(X;T) − beta · I(T;Y)  over p(t|x)
+
+Source: Tishby, Pereira & Bialek 1999, "The information bottleneck method" (physics/0004057); the bounds are
+those of Alemi et al. 2017, "Deep variational information bottleneck" (arXiv 1612.00410).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsplit_lib.theory.information import checked, mutual_information
+
+__all__ = ["Bottleneck", "anneal", "at", "hard_groupings", "solve", "variational_bounds"]
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """One encoder and where it lies on the information plane.
+
+    Attributes:
+        encoder: p(t|x), (X, T).
+        beta: what a bit of relevance may cost in bits of rate.
+        rate: I(X;T) in bits.
+        relevance: I(T;Y) in bits.
+    """
+
+    encoder: np.ndarray
+    beta: float
+    rate: float
+    relevance: float
+
+    @property
+    def lagrangian(self) -> float:
+        """I(X;T) − beta · I(T;Y), Eq. (5) of chapter 01."""
+        return self.rate - self.beta * self.relevance
+
+    @property
+    def meanings(self) -> list[list[int]]:
+        """The values of X, grouped by what the encoder most often says of them.
+
+        Two outputs that speak of the same inputs in the same proportions mean the same thing: an annealed
+        solution is full of such twins below a critical beta.
+        """
+        share = self.encoder / np.maximum(self.encoder.sum(0), 1e-12)  # (X, T), what each output speaks of
+        said = [int(np.abs(share - share[:, [t]]).max(0).__lt__(0.02).argmax()) for t in self.encoder.argmax(1)]
+        return [[x for x, t in enumerate(said) if t == group] for group in dict.fromkeys(said)]
+
+
+def at(p_xy: np.ndarray, encoder: np.ndarray, beta: float) -> Bottleneck:
+    """Measure an encoder p(t|x) (X, T) on a joint distribution p_xy (X, Y)."""
+    p_xy = checked(p_xy)
+    p_xt = p_xy.sum(1, keepdims=True) * encoder
+    return Bottleneck(encoder, beta, mutual_information(p_xt), mutual_information(encoder.T @ p_xy))
+
+
+def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float = 1e-10, most: int = 5000) -> Bottleneck:
+    """Iterate the three self-consistent equations (Blahut-Arimoto) to a fixed point.
+
+    Implements Eqs. (6)-(8) of chapter 01: p(t|x) ∝ p(t) · 2^(−beta · D(p(y|x) ‖ p(y|t))).
+    No step raises the Lagrangian; like every such iteration it may stop in a local minimum.
+
+    Args:
+        p_xy: (X, Y) joint distribution; every x and y occurs.
+        beta: >= 0.
+        encoder: (X, T) to start from.
+        tolerance: largest change of p(t|x) that counts as none.
+        most: iterations at most.
+
+    Raises:
+        ValueError: beta < 0, or an x that never occurs.
+    """
+    p_xy = checked(p_xy)
+    if beta < 0 or (p_xy.sum(1) == 0).any():
+        raise ValueError(f"beta must be >= 0 and every x must occur; beta is {beta}")
+    p_x = p_xy.sum(1)
+    p_y_x = p_xy / p_x[:, None]
+    own = np.where(p_y_x > 0, p_y_x * np.log2(np.where(p_y_x > 0, p_y_x, 1)), 0).sum(1)  # −H(Y|x)
+    for _ in range(most):
+        p_t = p_x @ encoder
+        used = p_t > 1e-12
+        p_y_t = (encoder[:, used].T @ p_xy) / p_t[used, None]
+        divergence = own[:, None] - p_y_x @ np.log2(np.maximum(p_y_t, 1e-300)).T
+        logits = np.log2(p_t[used]) - beta * divergence
+        logits -= logits.max(1, keepdims=True)
+        new = np.zeros_like(encoder)
+        new[:, used] = 2.0**logits
+        new /= new.sum(1, keepdims=True)
+        change = np.abs(new - encoder).max()
+        encoder = new
+        if change < tolerance:
+            break
+    return at(p_xy, encoder, beta)
+
+
+def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
+    """One solution a beta, followed from the largest down, where T = X is all but optimal.
+
+    Args:
+        p_xy: (X, Y).
+        betas: any order.
+
+    Returns:
+        Solutions in the order of ``betas``.
+    """
+    encoder, found = np.eye(len(p_xy)), {}
+    for beta in sorted(betas, reverse=True):
+        found[beta] = solve(p_xy, float(beta), encoder)
+        encoder = found[beta].encoder
+    return [found[beta] for beta in betas]
+
+
+def hard_groupings(p_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Brute force: every way to put the values of X into groups, and where it lies on the information plane.
+
+    Args:
+        p_xy: (X, Y) with at most 10 values of X: they have 115,975 groupings.
+
+    Returns:
+        groups (G, X), rates (G,) and relevances (G,) in bits.
+
+    Raises:
+        ValueError: X has more than 10 values.
+    """
+    p_xy = checked(p_xy)
+    if len(p_xy) > 10:
+        raise ValueError(f"{len(p_xy)} values have too many groupings to try them all; at most 10")
+    groups = np.array(list(_groupings(len(p_xy))))
+    one_hot = np.eye(len(p_xy))
+    parts = [_informations(one_hot[some], p_xy) for some in np.array_split(groups, max(1, len(groups) // 5000))]
+    rates, relevances = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return groups, rates, relevances
+
+
+def _informations(encoders: np.ndarray, p_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """I(X;T) = H(T) and I(T;Y) of hard encoders (G, X, T)."""
+    p_ty = np.einsum("gxt,xy->gty", encoders, p_xy)
+    rate = -_xlogx(p_ty.sum(2)).sum(1)
+    return rate, rate + _xlogx(p_ty).sum((1, 2)) - _xlogx(p_xy.sum(0)).sum()
+
+
+def _xlogx(p: np.ndarray) -> np.ndarray:
+    return p * np.log2(np.where(p > 0, p, 1))
+
+
+def _groupings(count: int) -> Iterator[tuple[int, ...]]:
+    """All restricted growth strings: every way to group ``count`` things, once."""
+
+    def grow(sofar: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(sofar) == count:
+            yield sofar
+            return
+        for group in range(max(sofar, default=-1) + 2):
+            yield from grow((*sofar, group))
+
+    return grow(())
+
+
+def variational_bounds(
+    p_xy: np.ndarray, encoder: np.ndarray, prior: np.ndarray, decoder: np.ndarray
+) -> tuple[float, float]:
+    """What a network can measure in place of the two informations.
+
+    Implements Eqs. (9) and (10) of chapter 01:
+    I(X;T) <= E D(p(t|x) ‖ prior)  and  I(T;Y) >= H(Y) + E log2 decoder(y|t).
+
+    Args:
+        p_xy: (X, Y).
+        encoder: p(t|x), (X, T).
+        prior: any distribution over T, (T,).
+        decoder: any guess of p(y|t), (T, Y).
+
+    Returns:
+        the upper bound on the rate and the lower bound on the relevance, in bits.
+    """
+    p_xy, prior = checked(p_xy), checked(prior)
+    p_xt = p_xy.sum(1, keepdims=True) * encoder
+    p_ty, p_y = encoder.T @ p_xy, p_xy.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(p_xt > 0, p_xt * (np.log2(encoder) - np.log2(prior)), 0).sum()
+        guess = np.where(p_ty > 0, p_ty * np.log2(decoder), 0).sum()
+        return float(rate), float(guess - (p_y * np.log2(np.where(p_y > 0, p_y, 1))).sum())

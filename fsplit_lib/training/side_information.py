@@ -1,0 +1,162 @@
+"""Does side information pay? Three entropy models, trained on the latents of one frozen encoder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fsplit_lib import zoo
+from fsplit_lib.codec import FeatureCodec
+from fsplit_lib.data import ImageFolder, center_crop
+from fsplit_lib.entropy.coding import encode_symbols
+from fsplit_lib.entropy.hyperprior import Hyperprior
+from fsplit_lib.entropy.models import FactorizedPrior
+from fsplit_lib.evaluation import photo_tensor
+from fsplit_lib.training.loop import LogRow, TrainConfig, fit
+from fsplit_lib.training.sources import Batch, batches
+
+__all__ = [
+    "EntropyModels",
+    "SideRow",
+    "load_entropy_models",
+    "measure_side_information",
+    "stream_sizes",
+    "train_entropy_models",
+]
+
+WIDTH = 32  # channels of z
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """One entropy model on a set of photos.
+
+    Attributes:
+        dataset: name of the photos.
+        model: "factorised", "scale hyperprior" or "mean-scale hyperprior".
+        y_bytes: mean stream of the latent.
+        z_bytes: mean stream of the side information.
+        n: photos.
+    """
+
+    dataset: str
+    model: str
+    y_bytes: float
+    z_bytes: float
+    n: int
+
+
+class EntropyModels(nn.Module):
+    """The three models side by side, over the same latents."""
+
+    def __init__(self, channels: int = 48, width: int = WIDTH):
+        super().__init__()
+        self.factorised = FactorizedPrior(channels)
+        self.scale = Hyperprior(channels, width, means=False)
+        self.mean_scale = Hyperprior(channels, width, means=True)
+
+    def reserve(self, state: dict[str, Tensor]) -> None:
+        """Make room for the tables of a checkpoint before it is loaded."""
+        self.factorised.reserve(*state["factorised.frequencies"].shape)
+        self.scale.reserve(state, "scale.")
+        self.mean_scale.reserve(state, "mean_scale.")
+
+    def freeze(self) -> None:
+        """Make all tables; the factorised one keeps the grid that the decoder knows."""
+        self.factorised.freeze(keep_grid=True)
+        self.scale.freeze()
+        self.mean_scale.freeze()
+
+
+def load_entropy_models(name: str = "side-information") -> EntropyModels:
+    """Trained models, tables and all.
+
+    Raises:
+        WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
+    """
+    state = zoo.read_weights(name, "models.safetensors")
+    models = EntropyModels()
+    models.reserve(state)
+    zoo.load_strictly(models, state, f"{name}/models.safetensors")
+    return models.eval()
+
+
+def train_entropy_models(
+    codec: FeatureCodec,
+    source: Dataset,
+    config: TrainConfig,
+    progress: Callable[[LogRow], None] | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[EntropyModels, list[LogRow]]:
+    """Train the three on one stream of photos; the encoder stays as it is.
+
+    Args:
+        codec: whose encoder makes the latents.
+        source: of photos.
+        config: of the run; its lmbda and objective mean nothing here, only bits count.
+        progress: called after every step.
+        checkpoint: to resume from.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        models = EntropyModels(codec.config.widths[-1])
+    models.factorised.density.load_state_dict(codec.prior.density.state_dict())
+    with torch.no_grad():
+        y = codec.encoder(next(batches(source, min(64, len(source)), 0, 1, config.seed)).x).round()
+    for model in (models.scale, models.mean_scale):
+        model.start_from(y)
+
+    def loss(_: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            y = codec.encoder(batch.x).round()  # the encoder is frozen, so its true symbols can be had
+        side = batch.noise((WIDTH, y.shape[2] // 4, y.shape[3] // 4))
+        parts = {"factorised": (models.factorised.likelihood(y),)}
+        parts |= {name: getattr(models, name)(y, side) for name in ("scale", "mean_scale")}
+        bits = {name: -sum(p.log2().sum() for p in ps) / len(y) / 8 for name, ps in parts.items()}
+        return bits | {"total": sum(bits.values()) / 1000}
+
+    pieces = {"factorised": models.factorised}
+    for name, model in (("scale", models.scale), ("mean_scale", models.mean_scale)):
+        pieces |= {name: nn.ModuleList([model.h_a, model.h_s]), f"{name}_prior": model.prior}
+    factors = {"factorised": 5.0, "scale_prior": 5.0, "mean_scale_prior": 5.0}  # densities take larger steps
+    log = fit(models, pieces, loss, source, config, rate_factors=factors, progress=progress, checkpoint=checkpoint)
+    models.freeze()
+    return models, log
+
+
+@torch.no_grad()
+def measure_side_information(
+    models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Callable[[int], None] | None = None
+) -> list[SideRow]:
+    """Real streams of the three models for the same symbols, on the centre crops of a folder.
+
+    Args:
+        models: frozen.
+        codec: whose encoder makes the latents.
+        photos: to measure on.
+        progress: called with every photo done.
+    """
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for done in range(len(photos)):
+        y = codec.encoder(photo_tensor(center_crop(photos[done])))
+        for name, size in stream_sizes(models, y).items():
+            sizes.setdefault(name, []).append(size)
+        if progress is not None:
+            progress(done + 1)
+    means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in sizes.items()}
+    return [SideRow(photos.name, name, *values, len(photos)) for name, values in means.items()]
+
+
+@torch.no_grad()
+def stream_sizes(models: EntropyModels, y: Tensor) -> dict[str, tuple[int, int]]:
+    """Bytes of latent and side information of one latent (1, C, h, w), rounded first, by model."""
+    y = y.round()
+    plain = encode_symbols(models.factorised.to_symbols(y)[0], models.factorised.tables)
+    sizes = {"factorised": (len(plain), 0)}
+    for name, model in (("scale hyperprior", models.scale), ("mean-scale hyperprior", models.mean_scale)):
+        streams = model.compress(y)
+        sizes[name] = (len(streams.y), len(streams.z))
+    return sizes
