@@ -158,6 +158,13 @@ def test_groupings_are_counted_by_bell_and_measured_by_the_formula():
         hard_groupings(np.full((11, 1), 1 / 11))
 
 
+def test_below_beta_1_silence_is_best_even_for_groups_that_are_never_confused():
+    blocks = np.diag([0.4, 0.35, 0.25])
+    quiet, loud = anneal(blocks, np.array([0.9, 1.1]))
+    assert (quiet.rate, quiet.lagrangian) == pytest.approx((0, 0), abs=1e-9)
+    assert loud.rate == pytest.approx(entropy(blocks.sum(1)))
+
+
 def test_rate_and_relevance_rise_with_beta():
     solutions = anneal(joint(2), np.geomspace(1, 50, 60))
     for part in ("rate", "relevance"):

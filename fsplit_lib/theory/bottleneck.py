@@ -98,6 +98,9 @@ def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float =
 def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
     """One solution a beta, followed from the largest down, where T = X is all but optimal.
 
+    What is followed can be a local minimum near beta = 1, where groups that are never confused do not
+    merge by themselves; saying nothing at all is the rival there, and the better of the two is returned.
+
     Args:
         p_xy: (X, Y).
         betas: any order.
@@ -106,9 +109,11 @@ def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
         Solutions in the order of ``betas``.
     """
     encoder, found = np.eye(len(p_xy)), {}
+    silent = np.full_like(encoder, 1 / len(p_xy))
     for beta in sorted(betas, reverse=True):
-        found[beta] = solve(p_xy, float(beta), encoder)
-        encoder = found[beta].encoder
+        followed = solve(p_xy, float(beta), encoder)
+        encoder = followed.encoder
+        found[beta] = min(followed, at(p_xy, silent, float(beta)), key=lambda solution: solution.lagrangian)
     return [found[beta] for beta in betas]
 
 
