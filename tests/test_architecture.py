@@ -57,7 +57,7 @@ def test_the_library_stays_thin():
     core = sum(n for p, n in sizes.items() if p.relative_to(ROOT / "fsplit_lib").parts[0] not in faces)
     chapters = {f"{n:02d}": sum(s for p, s in sizes.items() if f"ch{n:02d}" in str(p)) for n in range(10)}
     assert core < 4000
-    assert max(chapters.values()) <= 600, chapters
+    assert max(chapters.values()) <= 650, chapters
     assert max(sizes.values()) <= 300, max(sizes, key=sizes.get)
 
 

@@ -245,6 +245,17 @@ def test_figures_speak():
     assert "930" in caption(figures[2])
 
 
+def test_bits_are_read_along_the_curve_and_not_beyond():
+    rows = [
+        SweepRow("head_distillation", lmbda, s, 40, bits, top1, 0.8, 0.4, 10)
+        for lmbda, bits, top1 in ((1.0, 100.0, 0.8), (0.3, 400.0, 0.9))
+        for s in (0, 1)
+    ]
+    rows += [SweepRow(o, 1.0, 0, 40, 10.0, 0.5, 0.5, 1.0, 10) for o in LABEL_BITS.lmbdas if o != "head_distillation"]
+    assert plots01.bits_at(rows, 0.85)["head_distillation"] == pytest.approx(200)
+    assert math.isnan(plots01.bits_at(rows, 0.95)["head_distillation"])
+
+
 def test_the_shipped_sweep_is_whole():
     rows = read_sweep(data_root() / "results" / "label_bits.csv", LABEL_BITS)
     plan = {

@@ -85,7 +85,7 @@ EXERCISES: tuple[Exercise, ...] = (
         expected="c",
         options={
             "a": "That is the other end: with a large beta every bit of relevance is worth its rate.",
-            "b": "T = X is what a large beta buys; its rate is the highest of all.",
+            "b": "Even the easiest group costs as many bits as it brings: below beta = 1 that is a loss.",
             "d": "The curve does not end at beta = 1; only at that point, or before, does the first split become worthwhile.",
         },
         hint="In Eq. (5), what does the second term weigh when beta < 1? Relevance is never more than rate.",
@@ -104,9 +104,9 @@ EXERCISES: tuple[Exercise, ...] = (
         options={
             "a": "Its parameters are many times more than a linear reader of 10 classes needs; capacity is not what is short.",
             "c": "Header and checksum are left out of the figure: those are bits of the tables alone.",
-            "d": "The coder comes within 4 bytes of the ideal, and the figure shows the ideal.",
+            "d": "The coder comes within 4 bytes of what the tables ask, and the figure shows what they ask.",
         },
         hint="Look at the first bar of the last figure: more than 3.32 bits of the symbols are about the label. How can that be?",
-        why="Each position says it again, because each is coded as if the others were silent: redundancy, not relevance.",
+        why="Each position says it again, because each is coded as if the others were silent. The other reason is the second bar.",
     ),
 )
