@@ -223,6 +223,17 @@ def test_evaluate_says_what_is_wrong_before_it_measures(desk, photos):
     assert tree(desk) == before and not (desk / "build").exists()
 
 
+def test_entropy_models_are_compared_on_any_folder(desk, photos):
+    out = desk / "tables" / "entropy.csv"
+    done = fsplit("evaluate", "entropy", photos, "-o", out, "--name", "mine")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(out.open()))
+    assert [row["model"] for row in rows] == ["factorised", "scale hyperprior", "mean-scale hyperprior"]
+    assert {(row["dataset"], row["n"]) for row in rows} == {("mine", "3")}
+    assert [float(row["z_bytes"]) > 0 for row in rows] == [False, True, True]
+    refused(fsplit("evaluate", "entropy", desk / "nowhere"), "no folder")
+
+
 def test_recipes(desk):
     listed = fsplit("train", "list")
     assert listed.returncode == 0 and "photo-first" in listed.stdout

@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import torch
 
+from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.codec import CodecConfig
+from fsplit_lib.codec import CodecConfig, Gains
 from fsplit_lib.data import ImageFolder, fashion_mnist
+from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.system import build_system
+from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
+from fsplit_lib.training.lab import train_lab
 from fsplit_lib.training.recipes import RECIPES, Job, run_recipe
+from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
 from fsplit_lib.training.sources import batches
 
 SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1))
@@ -309,3 +313,41 @@ def test_recipes_say_what_they_need(tmp_path):
         run_recipe("photo-first", replace(job, data=tmp_path))
     assert {"fashion_resnet", "fashion_sweep", "photo-first"} <= set(RECIPES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_codec_of_continuous_rate_learns_to_spend_less():
+    run = train_lab(load_backbone("fashion_resnet"), 0.3, 80, anchors=(0.03, 0.3, 3.0))
+    assert "gains" in run.system.trainable()
+    first = Gains((0.03, 0.3, 3.0), 16).log_gain
+    assert not torch.equal(run.system.codec.gains.log_gain, first)
+    images, _ = fashion_mnist("test")
+    y = run.system.codec.encoder(images_to_tensor(images[:50]))
+    sizes = [sum(p.payload_bytes for p in run.system.codec.pack(y, lmbda)) for lmbda in (0.03, 0.3, 3.0)]
+    assert sizes[0] > 1.5 * sizes[1] > 2 * sizes[2]
+
+
+def test_rate_weights_of_a_batch_cover_their_range_alike_on_any_number_of_processes():
+    source = ArraySource(*(part[:64] for part in fashion_mnist("test")))
+    (whole,) = batches(source, 16, 0, 1, 5)
+    drawn = whole.log_uniform(0.1, 3.0)
+    assert torch.equal(drawn, whole.log_uniform(0.1, 3.0)) and 0.1 <= drawn.min() <= drawn.max() <= 3.0
+    share = (drawn / 0.1).log() / math.log(30)
+    assert sorted((share * 16).int().tolist()) == list(range(16))  # one in each sixteenth
+    parts = [next(batches(source, 16, 0, 1, 5, rank, 2)).log_uniform(0.1, 3.0) for rank in (0, 1)]
+    assert torch.equal(torch.stack(parts, 1).flatten(), drawn)
+
+
+def test_entropy_models_are_trained_and_found_again(tmp_path):
+    codec, before = load_codec("photo-first"), load_codec("photo-first").encoder.state_dict()
+    source = ArraySource(*(part[:64] for part in fashion_mnist("test")))
+    models, log = train_entropy_models(codec, source, TrainConfig(steps=4, batch=4, learning_rate=1e-3))
+    assert len(log) == 4 and {"factorised", "scale", "mean_scale", "total"} == set(log[0].values)
+    assert all(torch.equal(a, b) for a, b in zip(codec.encoder.state_dict().values(), before.values(), strict=True))
+    zoo.write_model(
+        tmp_path / "m", zoo.Card("m", "entropy models", "", "", "", {}, {}), {"models.safetensors": models.state_dict()}
+    )
+    here, there = (load_entropy_models(tmp_path / "m") for _ in range(2))  # stored weights, unlike the ones in memory
+    y = 3 * torch.randn(1, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert stream_sizes(here, y) == stream_sizes(there, y)
+    assert torch.equal(there.mean_scale.decompress(here.mean_scale.compress(y.round()), 8, 8), y.round())
+    assert here.factorised.tables.to_bytes() == models.factorised.tables.to_bytes()

@@ -76,14 +76,17 @@ def entropy(
     name: Annotated[
         str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
     ] = None,
+    card: Annotated[bool, typer.Option(help="Also write the table into the models' card.")] = False,
 ) -> None:
     """Bytes of the same latents under three entropy models, with and without side information."""
+    from dataclasses import asdict
+
     from tqdm import tqdm
 
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.system import load_codec
     from fsplit_lib.training.side_information import load_entropy_models, measure_side_information
-    from fsplit_lib.zoo import read_card
+    from fsplit_lib.zoo import read_card, write_scores
 
     pictures = image_folder(folder, name)
     models, codec = load_entropy_models(), load_codec(read_card("side-information").architecture["codec"])
@@ -91,6 +94,8 @@ def entropy(
     with tqdm(total=len(pictures), unit="photo", desc=pictures.name) as bar:
         rows = measure_side_information(models, codec, pictures, lambda done: bar.update(done - bar.n))
     write_rows(out, rows)
+    if card:
+        write_scores("side-information", [asdict(row) for row in rows])
     for row in rows:
         typer.echo(f"{row.model:22} {row.y_bytes:8,.0f} + {row.z_bytes:5,.0f} B  n {row.n}")
     typer.echo(f"{out}")

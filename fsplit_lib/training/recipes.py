@@ -16,14 +16,14 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import caltech101, fashion_mnist
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import rate_point, top1_of_images
+from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
 from fsplit_lib.system import FrankenSplit, build_system, load_codec, load_system, save_system
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow, TrainConfig, fit, train_system
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.side_information import WIDTH, train_entropy_models
 from fsplit_lib.training.sources import ArraySource, Batch, FolderSource
-from fsplit_lib.training.sweep import FASHION_SWEEP, LABEL_BITS, Sweep, SweepRow, run_sweep
+from fsplit_lib.training.sweep import FASHION_SWEEP, LABEL_BITS, Sweep, run_sweep
 
 __all__ = ["RECIPES", "Job", "run_recipe"]
 
@@ -227,16 +227,16 @@ def _side_information(job: Job) -> str:
 def _sweep(sweep: Sweep, job: Job) -> str:
     table = job.out.with_suffix(".csv")
 
-    def keep(run: LabRun, row: SweepRow) -> None:
+    def keep(run: LabRun, point: RatePoint) -> None:
         card = zoo.Card(
-            name=f"label-{row.objective.split('_')[0]}",
+            name=f"label-{run.config.objective.split('_')[0]}",
             kind="codec",
-            summary=f"One cell of the sweep {sweep.name}: {row.objective.replace('_', ' ')} at lmbda {row.lmbda:g}.",
+            summary=f"One cell of the sweep {sweep.name}: {run.config.objective.replace('_', ' ')} at lmbda {run.config.lmbda:g}.",
             command=f"fsplit train {sweep.name}",
             data="Fashion-MNIST, 60,000 training images padded to 32x32 (MIT licence)",
             training=asdict(run.config) | {"pictures": run.config.steps * run.config.batch},
             architecture={},
-            scores=[asdict(row)],
+            scores=[asdict(point)],
             limits=["one seed, one lmbda, a short training; made to be compared with its siblings"],
             machine=machine(),
         )

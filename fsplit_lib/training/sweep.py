@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.data import fashion_mnist, read_rows, write_rows
-from fsplit_lib.evaluation import evaluate_images, ideal_bits_of_images
+from fsplit_lib.evaluation import RatePoint, evaluate_images, ideal_bits_of_images
 from fsplit_lib.training.lab import LAB_WIDTHS, LabRun, distortion_in_use, train_lab
 from fsplit_lib.training.loop import LogRow
 
@@ -90,9 +90,16 @@ def run_sweep(
     sweep: Sweep,
     path: Path,
     progress: Callable[[LogRow, int], None] | None = None,
-    keep: Callable[[LabRun, SweepRow], None] | None = None,
+    keep: Callable[[LabRun, RatePoint], None] | None = None,
 ) -> list[SweepRow]:
-    """Run what the table does not hold yet; it is written after every run, so a killed sweep goes on."""
+    """Run what the table does not hold yet; it is written after every run, so a killed sweep goes on.
+
+    Args:
+        sweep: the grid.
+        path: of the table.
+        progress: called after every step, with the number of steps.
+        keep: called with the runs whose weights are kept and what they scored.
+    """
     rows = read_sweep(path, sweep) if path.exists() else []
     backbone = load_backbone("fashion_resnet")
     images, labels = fashion_mnist("test")
@@ -107,7 +114,7 @@ def run_sweep(
         distortion = distortion_in_use(run.system, images)
         row = SweepRow(objective, lmbda, seed, point.bytes, bits, point.top1, point.kept, distortion, point.n)
         if keep and seed == sweep.seeds[0] and (objective, lmbda) in sweep.keep:
-            keep(run, row)
+            keep(run, point)
         rows.append(row)
         write_rows(path, rows)
     return rows
