@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsplit_lib.panels.base import Number, Panel
+from fsplit_lib.panels.base import LogNumber, Number, Panel
 from fsplit_lib.plots.ch01 import bottleneck_view, bound_gaps, move_bottleneck
 from fsplit_lib.theory import Bottleneck
 
@@ -27,7 +27,8 @@ def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[s
     def update(beta: float) -> str:
         return move_bottleneck(panel.figure, nearest(beta), names)
 
-    control = Number("beta (bits per bit)", round(float(betas[0]), 2), round(float(betas[-1]), 2), beta, 0.01)
+    low, high = (float(exponent) for exponent in np.log10(betas[[0, -1]]))
+    control = LogNumber("beta (bits per bit)", low - 1e-9, high + 1e-9, beta, 0.005)  # the ends themselves are legal
     panel = Panel({"beta": control}, bottleneck_view(solutions, nearest(beta), names), update)
     panel.refresh()
     return panel
