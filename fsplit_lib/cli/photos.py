@@ -8,7 +8,7 @@ import typer
 __all__ = ["DEFAULT", "compress", "predict"]
 
 Weights = Annotated[str, typer.Option(help="Shipped codec, or the folder of your own.")]
-DEFAULT = "photo-first"
+DEFAULT = "photo"
 
 
 def compress(
