@@ -260,6 +260,8 @@ def test_side_information_brings_back_the_very_symbols(means):
         assert streams.size_bytes == len(streams.y) + len(streams.z)
     with pytest.raises(PacketError):
         model.decompress(type(streams)(streams.z, streams.y[:-6]), 12, 8)
+    with pytest.raises(ValueError, match="multiples of 4"):
+        model.compress(y[:1, :, :10])
 
 
 def test_side_information_costs_what_its_likelihoods_say():

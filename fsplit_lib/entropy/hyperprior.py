@@ -126,6 +126,7 @@ class Hyperprior(nn.Module):
         self.prior.reserve(*state[f"{prefix}prior.frequencies"].shape)
         for name in ("frequencies", "lengths", "offsets"):
             setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
+        self._tables = None
 
     @property
     def tables(self) -> Tables:
@@ -136,7 +137,15 @@ class Hyperprior(nn.Module):
 
     @torch.no_grad()
     def compress(self, y: Tensor) -> SideStreams:
-        """Symbols (1, C, h, w), whole numbers, as two streams."""
+        """Symbols (1, C, h, w), whole numbers, as two streams.
+
+        Raises:
+            ValueError: h or w is not a multiple of 4.
+        """
+        if y.shape[-2] % 4 or y.shape[-1] % 4:
+            raise ValueError(
+                f"sides of the latent must be multiples of 4, got {tuple(y.shape[-2:])}; crop or pad it first"
+            )
         y = y - self.mean
         z_symbols = self.prior.to_symbols(self._analyse(y))
         index, whole = self._context(z_symbols, *y.shape[-2:])
