@@ -52,7 +52,7 @@ class FeatureCodec(nn.Module):
             ParameterError: lmbda outside the codec's range.
             RuntimeError: :meth:`freeze` was never called.
         """
-        return self.prior.tables_at(self._level(lmbda_to_code(self.config.lmbda if lmbda is None else lmbda)))
+        return self.prior.tables_at(self._level(self._code(lmbda)))
 
     def freeze(self, update_quantiles: bool = True, keep_grid: bool = False) -> None:
         """Make the integer tables, for every code where there are gains; see :meth:`FactorizedPrior.freeze`."""
@@ -102,7 +102,7 @@ class FeatureCodec(nn.Module):
     def pack(self, y: Tensor, lmbda: float | None = None) -> list[Packet]:
         """The second half of :meth:`compress`: packets of latents (B, C, h, w) already encoded."""
         height, width = (side * self.config.stride for side in y.shape[-2:])
-        code = lmbda_to_code(self.config.lmbda if lmbda is None else lmbda)
+        code = self._code(lmbda)
         tables, codec_id = self.prior.tables_at(self._level(code)), self.codec_id
         symbols = self.symbols(y, code)
         return [Packet(codec_id, height, width, code, (encode_symbols(one, tables),)) for one in symbols]
@@ -142,6 +142,9 @@ class FeatureCodec(nn.Module):
         _, inverse = self._gain(u_hat, torch.tensor([code_to_lmbda(packet.lmbda_code)]))
         return u_hat * inverse
 
+    def _code(self, lmbda: float | None) -> int:
+        return lmbda_to_code(self.config.lmbda if lmbda is None else lmbda)
+
     def _level(self, code: int) -> int:
         if code not in self.codes:
             ends = [f"{code_to_lmbda(c):.3g}" for c in (self.codes[0], self.codes[-1])]
@@ -153,7 +156,7 @@ class FeatureCodec(nn.Module):
     @torch.no_grad()
     def ideal_bits(self, x: Tensor, lmbda: float | None = None) -> list[float]:
         """Bits that the integer tables assign to each picture of x: the floor for any coder."""
-        code = lmbda_to_code(self.config.lmbda if lmbda is None else lmbda)
+        code = self._code(lmbda)
         tables = self.prior.tables_at(self._level(code))
         return [ideal_bits(one, tables) for one in self.symbols(self.encoder(x), code)]
 

@@ -40,7 +40,7 @@ class Gains(nn.Module):
     def forward(self, lmbda: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and inverse (B, C, 1, 1) for rate weights (B,).
 
-        Implements Eq. (5) of Cui et al. 2021: gain = gain_a^(1-t) · gain_b^t between neighbouring anchors.
+        Geometric interpolation, as in Cui et al. 2021: gain = gain_a^(1-t) · gain_b^t between neighbouring anchors.
         """
         at = lmbda.log().contiguous()
         right = torch.searchsorted(self.log_anchors, at).clamp(1, len(self.log_anchors) - 1)

@@ -96,7 +96,7 @@ def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
         coder.encode_reverse(_varints(symbols[escaped]), _BYTE)
     for row, model in zip(indices[::-1], tables.models[::-1], strict=True):
         coder.encode_reverse(row, model)
-    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
+    return _stream_of(coder)
 
 
 def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True) -> np.ndarray:
@@ -111,9 +111,8 @@ def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True
     Raises:
         PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
     """
-    words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
     try:
-        coder = constriction.stream.stack.AnsCoder(words)
+        coder = _coder_of(stream)
         indices = np.stack([coder.decode(model, count) for model in tables.models])
         escaped = indices == tables.lengths[:, None] - 1
         symbols = (indices + tables.offsets[:, None]).astype(np.int32)
@@ -142,7 +141,7 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
         coder.encode_reverse(_varints(escaped), _BYTE)
     for table, indices, _ in coded[::-1]:
         coder.encode_reverse(indices[0], tables.models[table])
-    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+    return _stream_of(coder)
 
 
 def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarray:
@@ -151,10 +150,9 @@ def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarr
     Raises:
         PacketError: the stream is not one that was written with this index and these tables.
     """
-    words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
     symbols, escaped = np.zeros(len(index), dtype=np.int32), []
     try:
-        coder = constriction.stream.stack.AnsCoder(words)
+        coder = _coder_of(stream)
         for table in np.unique(index):
             places = np.flatnonzero(index == table)
             entries = coder.decode(tables.models[table], len(places))
@@ -190,6 +188,15 @@ def _to_indices(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.nda
     indices = symbols.astype(np.int64) - tables.offsets[:, None]
     escaped = (indices < 0) | (indices >= escape)
     return np.where(escaped, escape, indices).astype(np.int32), escaped
+
+
+def _stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:
+    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
+
+
+def _coder_of(stream: bytes) -> "constriction.stream.stack.AnsCoder":
+    words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
+    return constriction.stream.stack.AnsCoder(words)
 
 
 def _varints(values: np.ndarray) -> np.ndarray:

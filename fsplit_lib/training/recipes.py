@@ -175,6 +175,7 @@ def _train_on_caltech(
         data=f"Caltech-101 without its background class, {len(folder):,} photos (Fei-Fei et al. 2004; CC BY 4.0)",
         training={
             **asdict(config),
+            "lmbda": system.codec.config.anchors or config.lmbda,  # a range where there are gains
             "crops": config.steps * config.batch,
             "crop_pixels": 160,
             "minutes": round(log[-1].seconds / 60, 1),
