@@ -9,6 +9,7 @@ upsample and one encoder serves ResNet, ConvNeXt, Swin and EfficientNet alike. F
 
 import difflib
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ from fsplit_lib import zoo
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
-__all__ = ["OWN", "Backbone", "FeatureSpec", "cut", "load_backbone", "stages_of"]
+__all__ = ["OWN", "Backbone", "FeatureSpec", "cut", "load_backbone", "stages_of", "strides_of"]
 
 Family = Literal["resnet", "convnext", "swin", "efficientnet"]
 
@@ -129,8 +130,8 @@ def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
 def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, FeatureSpec]:
     """Cut a timm network behind its last stage of the given stride.
 
-    The strides are measured by sending one black image through the stages, since some timm options
-    (a stem without pooling, say) change them without changing ``feature_info``.
+    The strides are measured by :func:`strides_of`, since some timm options (a stem without pooling,
+    say) change them without changing ``feature_info``.
 
     Args:
         network: a timm ResNet, ConvNeXt, SwinTransformer or EfficientNet.
@@ -142,19 +143,29 @@ def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, F
     """
     family, stages, nhwc = stages_of(network.eval())
     config = network.pretrained_cfg
-    x = torch.zeros(1, *config["input_size"][:1], input_size, input_size)
-    found, strides = None, []
-    for position, stage in enumerate(stages):
-        x = stage(x)
-        height, channels = (x.shape[1], x.shape[3]) if nhwc else (x.shape[2], x.shape[1])
-        strides.append(input_size // height)
-        if strides[-1] == stride:
-            found = (position + 1, FeatureSpec(family, channels, stride))
-    if found is None:
+    strides = strides_of(stages, nhwc, input_size)
+    if stride not in strides:
         raise ParameterError(f"no stage of this {family} has stride {stride}; its strides are {strides}")
-    behind, spec = found
+    behind = len(strides) - strides[::-1].index(stride)
     head = Head(stages[:behind], config["mean"], config["std"], nhwc)
-    return head, Tail(stages[behind:], network, nhwc), spec
+    channels = head(torch.zeros(1, 3, input_size, input_size)).shape[1]
+    return head, Tail(stages[behind:], network, nhwc), FeatureSpec(family, channels, stride)
+
+
+@torch.no_grad()
+def strides_of(stages: Sequence[nn.Module], nhwc: bool, input_size: int) -> list[int]:
+    """Input pixels per feature, per side, behind each stage: measured on one black image.
+
+    Args:
+        stages: modules that map features to features, the first one pixels.
+        nhwc: whether features are (B, H, W, C).
+        input_size: side of the square input in pixels.
+    """
+    x, strides = torch.zeros(1, 3, input_size, input_size), []
+    for stage in stages:
+        x = stage(x)
+        strides.append(input_size // x.shape[1 if nhwc else 2])
+    return strides
 
 
 def load_backbone(name: str, weights: str | Path = "shipped", stride: int | None = None) -> Backbone:

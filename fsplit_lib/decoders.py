@@ -9,6 +9,7 @@ No block upsamples: the latent has the stride of the features.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from timm.models._efficientnet_blocks import InvertedResidual
@@ -20,6 +21,8 @@ from fsplit_lib.errors import ParameterError
 
 __all__ = ["Decoder", "DecoderConfig", "build_decoder"]
 
+Kind = Literal["depthwise", "dense"]
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
@@ -29,11 +32,13 @@ class DecoderConfig:
         restoration: number of restoration blocks.
         transformation: number of transformation blocks of the backbone's family.
         width: channels inside.
+        kind: of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow.
     """
 
     restoration: int = 2
     transformation: int = 2
     width: int = 96
+    kind: Kind = "depthwise"
 
 
 class Affine(nn.Module):
@@ -57,17 +62,24 @@ BRANCH = 0.2  # first weight of a residual branch
 
 
 class RestorationBlock(nn.Module):
-    """Depthwise 7×7 → 1×1 (×3) → GELU → 1×1, around a skip: a wide view at little cost."""
+    """A residual branch around a skip.
 
-    def __init__(self, width: int, expansion: int = 3):
+    depthwise   7×7 depthwise → 1×1 (×3) → GELU → 1×1: a wide view in few multiplications
+    dense       3×3 → GELU → 3×3, as the paper's restoration blocks
+    """
+
+    def __init__(self, width: int, kind: str):
         super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(width, width, 7, padding=3, groups=width),
-            nn.Conv2d(width, expansion * width, 1),
-            nn.GELU(),
-            nn.Conv2d(expansion * width, width, 1),
-            Affine(width, BRANCH),
-        )
+        layers = {
+            "depthwise": lambda: [
+                nn.Conv2d(width, width, 7, padding=3, groups=width),
+                nn.Conv2d(width, 3 * width, 1),
+                nn.GELU(),
+                nn.Conv2d(3 * width, width, 1),
+            ],
+            "dense": lambda: [nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)],
+        }[kind]
+        self.branch = nn.Sequential(*layers(), Affine(width, BRANCH))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)
@@ -112,7 +124,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec, self.config = spec, config
         self.widen = nn.Conv2d(latent_channels, config.width, 3, padding=1)
-        self.restore = nn.Sequential(*(RestorationBlock(config.width) for _ in range(config.restoration)))
+        self.restore = nn.Sequential(*(RestorationBlock(config.width, config.kind) for _ in range(config.restoration)))
         block = TRANSFORMATION[spec.family]
         self.transform = nn.Sequential(*(block(config.width) for _ in range(config.transformation)))
         self.project = nn.Conv2d(config.width, spec.channels, 1)
@@ -149,4 +161,6 @@ def build_decoder(latent_channels: int, spec: FeatureSpec, config: DecoderConfig
         )
     if config.restoration < 0 or config.transformation < 0 or config.width < 1:
         raise ParameterError(f"block counts must be >= 0 and width >= 1, got {config}")
+    if config.kind not in get_args(Kind):
+        raise ParameterError(f"kind must be one of {', '.join(get_args(Kind))}, got {config.kind!r}")
     return Decoder(latent_channels, spec, config)

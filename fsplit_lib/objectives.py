@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001  (every objective is called alike, and few need everything)
 """What training minimises. The whole objective of [FS24] is :func:`head_distillation` plus one line.
 
     L = mean( s · ((h − h_hat) / σ_c)² )  +  lmbda · bits(y_hat) / input pixels
@@ -8,6 +9,7 @@ spread σ_c per channel and by the number of elements makes one lmbda mean the s
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,16 @@ from torch import Tensor
 
 from fsplit_lib.system import ForwardPass, FrankenSplit
 
-__all__ = ["OBJECTIVES", "Loss", "cross_entropy", "head_distillation", "loss_of", "tail_distillation"]
+__all__ = [
+    "OBJECTIVES",
+    "Guidance",
+    "Loss",
+    "cross_entropy",
+    "head_distillation",
+    "loss_of",
+    "saliency_weight",
+    "tail_distillation",
+]
 
 
 @dataclass
@@ -54,8 +65,38 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
     return error.mean() if saliency is None else (saliency * error).mean()
 
 
-def _head_distillation(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:  # noqa: ARG001
-    return head_distillation(system.backbone.head(out.x), out.h_hat, system.decoder.spread)
+Guidance = Literal["unguided", "guided", "constant", "shuffled"]
+
+
+def saliency_weight(saliency: Tensor, guidance: Guidance) -> Tensor | None:
+    """The weight of every place in the distortion, Eq. (4) of chapter 04: (1 + s) / 2, as the paper's code has it.
+
+    Args:
+        saliency: s, (B, 1, h, w) in [0, 1]; for "shuffled" already another photo's.
+        guidance: "constant" spreads each picture's mean weight evenly: a control that knows how much,
+            and not where.
+
+    Returns:
+        (B, 1, h, w) in [1/2, 1], or None for "unguided".
+
+    >>> import torch
+    >>> s = torch.tensor([[[[0.0, 1.0]]]])
+    >>> saliency_weight(s, "guided").tolist(), saliency_weight(s, "constant").tolist()
+    ([[[[0.5, 1.0]]]], [[[[0.75, 0.75]]]])
+    """
+    if guidance == "unguided":
+        return None
+    weight = (1 + saliency) / 2
+    return weight.mean(dim=(2, 3), keepdim=True).expand_as(weight) if guidance == "constant" else weight
+
+
+def _head_distillation(
+    system: FrankenSplit,
+    out: ForwardPass,
+    labels: Tensor | None,
+    weight: Tensor | None,
+) -> Tensor:
+    return head_distillation(system.backbone.head(out.x), out.h_hat, system.decoder.spread, weight)
 
 
 def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
@@ -76,29 +117,44 @@ def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
 TAIL_WEIGHT = 0.2
 
 
-def _tail_distillation(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:  # noqa: ARG001
+def _tail_distillation(
+    system: FrankenSplit,
+    out: ForwardPass,
+    labels: Tensor | None,
+    weight: Tensor | None,
+) -> Tensor:
     with torch.no_grad():
         teacher = system.backbone(out.x)
     return tail_distillation(teacher, system.backbone.tail(out.h_hat))
 
 
-def _head_and_tail(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:  # noqa: ARG001
+def _head_and_tail(
+    system: FrankenSplit,
+    out: ForwardPass,
+    labels: Tensor | None,
+    weight: Tensor | None,
+) -> Tensor:
     """Head distillation, and the teacher's answer behind the frozen tail: beyond the paper."""
     with torch.no_grad():
         h = system.backbone.head(out.x)
         teacher = system.backbone.tail(h)
-    distortion = head_distillation(h, out.h_hat, system.decoder.spread)
+    distortion = head_distillation(h, out.h_hat, system.decoder.spread, weight)
     return distortion + TAIL_WEIGHT * tail_distillation(teacher, system.backbone.tail(out.h_hat))
 
 
-def cross_entropy(system: FrankenSplit, out: ForwardPass, labels: Tensor | None) -> Tensor:
+def cross_entropy(
+    system: FrankenSplit,
+    out: ForwardPass,
+    labels: Tensor | None,
+    weight: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy of the label behind the frozen tail, in nats: the direct objective."""
     if labels is None:
         raise ValueError("cross-entropy needs labels; this data set has none")
     return F.cross_entropy(system.backbone.tail(out.h_hat), labels)
 
 
-OBJECTIVES: dict[str, Callable[[FrankenSplit, ForwardPass, Tensor | None], Tensor]] = {
+OBJECTIVES: dict[str, Callable[[FrankenSplit, ForwardPass, Tensor | None, Tensor | None], Tensor]] = {
     "head_distillation": _head_distillation,
     "tail_distillation": _tail_distillation,
     "head_and_tail": _head_and_tail,
@@ -107,9 +163,23 @@ OBJECTIVES: dict[str, Callable[[FrankenSplit, ForwardPass, Tensor | None], Tenso
 
 
 def loss_of(
-    objective: str, system: FrankenSplit, out: ForwardPass, labels: Tensor | None, lmbda: float | Tensor
+    objective: str,
+    system: FrankenSplit,
+    out: ForwardPass,
+    labels: Tensor | None,
+    lmbda: float | Tensor,
+    weight: Tensor | None = None,
 ) -> Loss:
-    """Distortion plus lmbda times rate, Eq. (4) of chapter 05; ``lmbda`` may be one (B,) a picture."""
-    distortion = OBJECTIVES[objective](system, out, labels)
+    """Distortion plus lmbda times rate, Eq. (4) of chapter 05.
+
+    Args:
+        objective: a key of :data:`OBJECTIVES`.
+        system: the line.
+        out: one pass through it.
+        labels: (B,) classes, for the objectives that ask for them.
+        lmbda: weight of the rate; may be one (B,) a picture.
+        weight: of every place in the feature distortion, from :func:`saliency_weight`.
+    """
+    distortion = OBJECTIVES[objective](system, out, labels, weight)
     rate = out.bits_per_pixel
     return Loss(distortion, rate.mean(), distortion + (lmbda * rate).mean())

@@ -18,6 +18,9 @@ def train(
     work: Annotated[Path, typer.Option(help="Folder for the checkpoint that a killed run resumes from.")] = Path(
         "build/runs"
     ),
+    maps: Annotated[
+        Path, typer.Option(help="Saliency maps of the training photos, for recipes that are guided by them.")
+    ] = Path("build/saliency/caltech101.safetensors"),
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
 ) -> None:
     """Run a named recipe; run it again to resume after a crash."""
@@ -26,7 +29,7 @@ def train(
 
     if recipe == "list":
         for known in RECIPES.values():
-            typer.echo(f"{known.name:16} {known.summary}")
+            typer.echo(f"{known.name:22} {known.summary}")
         return
     bars: list[tqdm] = []
 
@@ -36,7 +39,7 @@ def train(
         bars[-1].set_postfix({name: f"{value:.4f}" for name, value in row.values.items()}, refresh=False)
         bars[-1].update(row.step + 1 - bars[-1].n)
 
-    sentence = run_recipe(recipe, Job(out or Path("build/weights") / recipe, data, work, progress, workers))
+    sentence = run_recipe(recipe, Job(out or Path("build/weights") / recipe, data, work, progress, workers, maps))
     for bar in bars:
         bar.close()
     typer.echo(sentence)

@@ -10,7 +10,7 @@ from PIL import Image
 from fsplit_lib.data.images import open_image
 from fsplit_lib.errors import DataError
 
-__all__ = ["ImageFolder", "caltech101", "image_folder"]
+__all__ = ["ImageFolder", "caltech101", "image_folder", "training_folder"]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
@@ -84,8 +84,7 @@ def caltech101(root: str | Path) -> ImageFolder:
         DataError: the 101 categories are not there.
     """
     root = Path(root)
-    places = (root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories", root)
-    found = next((place for place in places if (place / "accordion").is_dir()), None)
+    places, found = _caltech_places(root)
     if found is None:
         raise DataError(
             f"no Caltech-101 below {root}: expected {places[0]} with one folder a category; "
@@ -97,6 +96,20 @@ def caltech101(root: str | Path) -> ImageFolder:
         (p, whole.classes[y]) for p, y in zip(whole.paths, whole.labels, strict=True) if whole.classes[y] in classes
     ]
     return ImageFolder("caltech101", tuple(p for p, _ in kept), tuple(classes.index(c) for _, c in kept), classes)
+
+
+def _caltech_places(root: Path) -> tuple[tuple[Path, ...], Path | None]:
+    places = (root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories", root)
+    return places, next((place for place in places if (place / "accordion").is_dir()), None)
+
+
+def training_folder(root: str | Path) -> ImageFolder:
+    """Caltech-101 without its background class where ``root`` is one of its folders, else any folder of photos.
+
+    Raises:
+        DataError: no such folder, or no photo in it.
+    """
+    return caltech101(root) if _caltech_places(Path(root))[1] else image_folder(root)
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -18,8 +19,9 @@ from torch.utils.data import Dataset
 
 from fsplit_lib.codec import Quantiser
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES, loss_of
+from fsplit_lib.objectives import OBJECTIVES, Guidance, loss_of, saliency_weight
 from fsplit_lib.system import FrankenSplit
+from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
 __all__ = ["LogRow", "TrainConfig", "fit", "train_system"]
@@ -39,7 +41,10 @@ class TrainConfig:
         lmbda: weight of the rate, in distortion per bit and input pixel; a codec with gains is trained
             over the whole range of its anchors instead, one weight a sample, uniform on a log scale.
         rate_warmup: share of the steps over which the weight of the rate grows from 0 to ``lmbda``.
-        weight_decay: of AdamW.
+        weight_decay: decoupled.
+        optimiser: "adamw", or "muon" for dense layers with AdamW for everything else.
+        guidance: where the feature distortion counts, see :func:`fsplit_lib.objectives.saliency_weight`;
+            all but "unguided" need a source with saliency maps.
     """
 
     steps: int
@@ -51,12 +56,18 @@ class TrainConfig:
     lmbda: float = 1.0
     rate_warmup: float = 0.0
     weight_decay: float = 0.0
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    guidance: Guidance = "unguided"
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ParameterError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         if self.quantiser not in ("noise", "straight_through", "none"):
             raise ParameterError(f"quantiser must be noise, straight_through or none, got {self.quantiser!r}")
+        if self.optimiser not in ("adamw", "muon"):
+            raise ParameterError(f"optimiser must be adamw or muon, got {self.optimiser!r}")
+        if self.guidance not in get_args(Guidance):
+            raise ParameterError(f"guidance must be one of {', '.join(get_args(Guidance))}, got {self.guidance!r}")
         if self.steps < 1 or self.batch < 1 or not 0 < self.learning_rate < math.inf:
             raise ParameterError(f"steps, batch and learning_rate must be positive and finite, got {self}")
         if not (0 <= self.lmbda < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.rate_warmup <= 1):
@@ -118,38 +129,36 @@ def fit(
         FloatingPointError: the loss is no longer finite.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    groups = [
-        {"params": [p for p in piece.parameters() if p.requires_grad], "factor": (rate_factors or {}).get(name, 1.0)}
-        for name, piece in pieces.items()
-    ]
-    parameters = [p for group in groups for p in group["params"]]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-    wrapped, optimiser = fabric.setup(module, optimiser)
-    start, log = _resume(checkpoint, pieces, optimiser, config) if checkpoint else (0, [])
+    optimisers = _optimisers(pieces, rate_factors or {}, config)
+    parameters = [p for o in optimisers for group in o.param_groups for p in group["params"]]
+    wrapped, *optimisers = fabric.setup(module, *optimisers)
+    start, log = _resume(checkpoint, pieces, optimisers, config) if checkpoint else (0, [])
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
         source, config.batch, start, config.steps, config.seed, fabric.global_rank, fabric.world_size, workers
     )
     for batch in stream:
-        for group in optimiser.param_groups:
+        for group in (group for o in optimisers for group in o.param_groups):
             group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         values = loss(wrapped, batch)
         if not torch.isfinite(values["total"]):
             raise FloatingPointError(
                 f"the loss became {values['total'].item()} at step {batch.step}; lower the learning rate"
             )
-        optimiser.zero_grad()
+        for optimiser in optimisers:
+            optimiser.zero_grad()
         fabric.backward(values["total"])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         row = LogRow(batch.step, {k: v.item() for k, v in values.items()}, time.perf_counter() - begun)
         log.append(row)
         if progress is not None:
             progress(row)
         done = batch.step + 1
         if checkpoint and (done % checkpoint_every == 0 or done == config.steps) and fabric.is_global_zero:
-            _save(checkpoint, pieces, optimiser, config, done, log)
+            _save(checkpoint, pieces, optimisers, config, done, log)
     module.eval()
     return log
 
@@ -170,6 +179,8 @@ def train_system(
         The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
     """
     first = next(batches(source, min(128, len(source)), 0, 1, config.seed))
+    if config.guidance != "unguided" and first.saliency is None:
+        raise ParameterError(f"guidance {config.guidance!r} needs a source with saliency maps")
     with torch.no_grad():
         system.decoder.fit_statistics(system.backbone.head(first.x))
     height = width = first.x.shape[-1] // system.codec.config.stride
@@ -179,8 +190,9 @@ def train_system(
         anchors = system.codec.config.anchors
         lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None
         out = wrapped(batch.x, config.quantiser, batch.noise(latent), lmbda)
-        weight = config.warmed(config.lmbda if lmbda is None else lmbda, batch.step)
-        value = loss_of(config.objective, system, out, batch.labels, weight)
+        price = config.warmed(config.lmbda if lmbda is None else lmbda, batch.step)
+        weight = None if batch.saliency is None else saliency_weight(batch.saliency, config.guidance)
+        value = loss_of(config.objective, system, out, batch.labels, price, weight)
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
     log = fit(system, system.trainable(), loss, source, config, rate_factors={"prior": 10.0, "gains": 3.0}, **options)
@@ -188,17 +200,35 @@ def train_system(
     return log
 
 
+def _optimisers(
+    pieces: dict[str, nn.Module], rate_factors: dict[str, float], config: TrainConfig
+) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for dense layers and AdamW for what is left."""
+    kinds: dict[bool, list[dict]] = {False: [], True: []}
+    for name, piece in pieces.items():
+        for matrix, groups in kinds.items():
+            chosen = [p for p in piece.parameters() if p.requires_grad and _takes_muon(p, config) == matrix]
+            if chosen:
+                groups.append({"params": chosen, "factor": rate_factors.get(name, 1.0)})
+    made = [torch.optim.AdamW(kinds[False], lr=config.learning_rate, weight_decay=config.weight_decay)]
+    return [*made, Muon(kinds[True], config.learning_rate, weight_decay=config.weight_decay)] if kinds[True] else made
+
+
+def _takes_muon(parameter: Tensor, config: TrainConfig) -> bool:
+    return config.optimiser == "muon" and is_matrix(parameter)
+
+
 def _save(
     path: Path,
     pieces: dict[str, nn.Module],
-    optimiser: torch.optim.Optimizer,
+    optimisers: list[torch.optim.Optimizer],
     config: TrainConfig,
     step: int,
     log: list[LogRow],
 ) -> None:
     state = {
         "pieces": {name: piece.state_dict() for name, piece in pieces.items()},
-        "optimiser": optimiser.state_dict(),
+        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         "config": asdict(config),
         "step": step,
         "log": [asdict(row) for row in log],
@@ -213,7 +243,7 @@ def _save(
 
 
 def _resume(
-    path: Path, pieces: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: TrainConfig
+    path: Path, pieces: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], config: TrainConfig
 ) -> tuple[int, list[LogRow]]:
     if not path.exists():
         return 0, []
@@ -230,7 +260,8 @@ def _resume(
     try:
         for name, piece in pieces.items():
             piece.load_state_dict(state["pieces"][name])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, theirs in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(theirs)
     except (KeyError, ValueError, RuntimeError) as error:  # what torch says of names and shapes that do not fit
         raise WeightsError(f"the checkpoint {path} was written for another network; delete or rename it") from error
     return state["step"], [LogRow(**row) for row in state["log"]]

@@ -5,16 +5,21 @@ a global batch see what one machine would have seen.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from fsplit_lib.data.folders import ImageFolder
 from fsplit_lib.data.images import to_array
 from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.errors import DataError
 
 __all__ = ["ArraySource", "Batch", "FolderSource", "batches", "key_of"]
 
@@ -30,11 +35,13 @@ class Batch:
     Attributes:
         x: (B, 3, H, W) float32 in [0, 1], contiguous.
         labels: (B,) int64.
+        saliency: (B, 1, H/8, W/8) float32 in [0, 1], cropped and flipped with x, or None.
         step: of the run.
     """
 
-    def __init__(self, x: Tensor, labels: Tensor, step: int, seed: int, size: int, rank: int, world: int):
-        self.x, self.labels, self.step = x, labels, step
+    def __init__(self, sample: tuple[Tensor, ...], step: int, seed: int, size: int, rank: int, world: int):
+        self.x, self.labels, self.step = *sample[:2], step
+        self.saliency = sample[2] if len(sample) > 2 else None
         self._seed, self._size, self._rank, self._world = seed, size, rank, world
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
@@ -75,10 +82,27 @@ class ArraySource(Dataset):
 
 
 class FolderSource(Dataset):
-    """Random resized crops of photos, flipped half of the time."""
+    """Random resized crops of photos, flipped half of the time.
 
-    def __init__(self, folder: ImageFolder, crop: int, scale: tuple[float, float] = (0.25, 1.0)):
-        self.folder = folder
+    Args:
+        folder: of photos.
+        crop: side in pixels.
+        scale: least and largest share of the photo's area.
+        maps: one saliency map a photo, (1, h, w) in [0, 1]; cropped and flipped with it.
+        stride: pixels per value of a cropped map.
+    """
+
+    def __init__(
+        self,
+        folder: ImageFolder,
+        crop: int,
+        scale: tuple[float, float] = (0.25, 1.0),
+        maps: list[Tensor] | None = None,
+        stride: int = 8,
+    ):
+        if maps is not None and len(maps) != len(folder):
+            raise DataError(f"{len(folder)} photos need as many saliency maps, got {len(maps)}")
+        self.folder, self.maps, self.grid = folder, maps, crop // stride
         self.augment = v2.Compose(
             [
                 v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC),
@@ -89,14 +113,25 @@ class FolderSource(Dataset):
     def __len__(self) -> int:
         return len(self.folder)
 
-    def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        crops = [_keyed(self.augment, self.folder[index], key) for index, key in wanted]
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
+        pairs = [self._crop(index, key) for index, key in wanted]
         labels = self.folder.labels or [-1] * len(self.folder)
-        x = torch.from_numpy(np.stack([to_array(crop) for crop in crops]))
-        return x, torch.tensor([labels[index] for index, _ in wanted])
+        x = torch.from_numpy(np.stack([to_array(photo) for photo, _ in pairs]))
+        sample = (x, torch.tensor([labels[index] for index, _ in wanted]))
+        return sample if self.maps is None else (*sample, torch.stack([weight for _, weight in pairs]))
+
+    def _crop(self, index: int, key: int) -> tuple[Image.Image, Tensor | None]:
+        photo = self.folder[index]
+        if self.maps is None:
+            return _keyed(self.augment, photo, key), None
+        size = photo.size[::-1]
+        full = tv_tensors.Image(F.interpolate(self.maps[index][None], size=size, mode="bilinear")[0])
+        photo, weight = _keyed(self.augment, (photo, full), key)  # drawn once, for both
+        small = F.interpolate(weight.as_subclass(Tensor)[None], size=(self.grid, self.grid), mode="area")[0]
+        return photo, small.clamp(0, 1)  # bicubic resizing overshoots
 
 
-def _keyed(transform: v2.Transform, image: object, key: int) -> object:
+def _keyed(transform: v2.Transform, image: Any, key: int) -> Any:
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
         torch.manual_seed(key)
         return transform(image)
@@ -141,9 +176,9 @@ def batches(
     """
     sampler = _Sampler(len(source), size, start, steps, seed, rank, world)
     loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, persistent_workers=False)
-    for step, (x, labels) in enumerate(loader, start=start):
-        yield Batch(x, labels, step, seed, size, rank, world)
+    for step, sample in enumerate(loader, start=start):
+        yield Batch(sample, step, seed, size, rank, world)
 
 
-def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _as_is(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batch

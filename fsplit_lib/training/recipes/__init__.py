@@ -1,0 +1,22 @@
+"""The named runs behind `fsplit train`: each makes one of the shipped weights again."""
+
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.training.recipes.entropy import ENTROPY_RECIPES
+from fsplit_lib.training.recipes.fashion import FASHION_RECIPES
+from fsplit_lib.training.recipes.job import Job, Recipe
+from fsplit_lib.training.recipes.photo import PHOTO_RECIPES
+
+__all__ = ["RECIPES", "Job", "Recipe", "run_recipe"]
+
+RECIPES = {recipe.name: recipe for recipe in (*FASHION_RECIPES, *ENTROPY_RECIPES, *PHOTO_RECIPES)}
+
+
+def run_recipe(name: str, job: Job) -> str:
+    """Run a recipe to the end, resuming where a killed run stopped; returns one sentence on the result.
+
+    Raises:
+        ParameterError: no such recipe.
+    """
+    if name not in RECIPES:
+        raise ParameterError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name].run(job)

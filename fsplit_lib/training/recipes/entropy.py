@@ -1,0 +1,51 @@
+"""The recipe of chapter 03: three entropy models of one latent."""
+
+from fsplit_lib import zoo
+from fsplit_lib.data import caltech101
+from fsplit_lib.errors import DataError
+from fsplit_lib.system import load_codec
+from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.machine import machine
+from fsplit_lib.training.recipes.job import Job, Recipe
+from fsplit_lib.training.side_information import WIDTH, train_entropy_models
+from fsplit_lib.training.sources import FolderSource
+
+__all__ = ["ENTROPY_RECIPES"]
+
+
+def _side_information(job: Job) -> str:
+    if job.data is None:
+        raise DataError("this recipe trains on Caltech-101: give its folder with --data")
+    config = TrainConfig(steps=5000, batch=8, learning_rate=2e-3, seed=0)
+    folder, codec = caltech101(job.data), load_codec("photo-first")
+    options = job.options(config)
+    models, log = train_entropy_models(
+        codec, FolderSource(folder, crop=160), config, options["progress"], options["checkpoint"]
+    )
+    card = zoo.Card(
+        name=job.out.name,
+        kind="entropy models",
+        summary="Factorised prior, scale and mean-scale hyperprior, trained on the latents of photo-first's frozen encoder.",
+        command="fsplit train side-information --data FOLDER_OF_CALTECH101",
+        data=f"Caltech-101 without its background class, {len(folder):,} photos (Fei-Fei et al. 2004; CC BY 4.0)",
+        training={
+            "steps": config.steps,
+            "batch": config.batch,
+            "learning_rate": config.learning_rate,
+            "seed": config.seed,
+            "crops": config.steps * config.batch,
+            "crop_pixels": 160,
+            "minutes": round(log[-1].seconds / 60, 1),
+        },
+        architecture={"codec": "photo-first", "z_channels": WIDTH},
+        limits=[
+            "the encoder was trained with a factorised prior and did not learn to use side information",
+            "one seed, a short training",
+        ],
+        machine=machine(),
+    )
+    zoo.write_model(job.out, card, {"models.safetensors": models.state_dict()})
+    return f"{job.out}: bytes a crop " + ", ".join(f"{k} {v:.0f}" for k, v in log[-1].values.items() if k != "total")
+
+
+ENTROPY_RECIPES = (Recipe("side-information", "three entropy models of one latent, for chapter 03", _side_information),)

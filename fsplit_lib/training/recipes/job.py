@@ -1,0 +1,45 @@
+"""What every recipe is: a name, a sentence, and a function of a job."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsplit_lib.training.loop import LogRow, TrainConfig
+
+__all__ = ["Job", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named run: what it trains and how to start it."""
+
+    name: str
+    summary: str
+    run: Callable[["Job"], str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where one run of a recipe reads and writes, and whom it tells.
+
+    Attributes:
+        out: folder for weights and card.
+        data: folder of photos, for recipes that need one.
+        work: folder for the checkpoint.
+        maps: file of saliency maps, for recipes that are guided by them.
+        progress: called with every step and the number of steps.
+        workers: loader processes.
+    """
+
+    out: Path
+    data: Path | None
+    work: Path
+    progress: Callable[[LogRow, int], None] | None = None
+    workers: int = 0
+    maps: Path = Path("build/saliency/caltech101.safetensors")
+
+    def options(self, config: TrainConfig) -> dict:
+        """The keywords that :func:`fit` takes."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        told = (lambda row: self.progress(row, config.steps)) if self.progress else None
+        return {"progress": told, "checkpoint": self.work / f"{self.out.name}.ckpt", "workers": self.workers}
