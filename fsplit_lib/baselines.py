@@ -1,31 +1,80 @@
 """What the codec competes with: image codecs through Pillow, each at its best honest setting."""
 
+import importlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, features
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["IMAGE_CODECS", "Squeezed", "decode_image", "encode_image", "encode_lossless", "squeeze"]
+__all__ = [
+    "IMAGE_CODECS",
+    "LIVE",
+    "Squeezed",
+    "decode_image",
+    "encode_image",
+    "encode_lossless",
+    "scan_bytes",
+    "squeeze",
+]
 
 
 @dataclass(frozen=True)
 class ImageCodec:
-    """Pillow's name, its best options, and its range of quality."""
+    """Pillow's name, its best options, its range of quality, and what has to be there.
+
+    Attributes:
+        format: Pillow's name.
+        options: of its writer.
+        qualities: the codec's own scale; more is better.
+        needs: Pillow's feature, or the module of a plugin (``pip install fsplit_lib[codecs]``).
+        quality: turns a quality into the writer's option.
+    """
 
     format: str
     options: dict
     qualities: range
+    needs: str
+    quality: str = "quality"
+    plugin: bool = field(default=False)
 
 
 IMAGE_CODECS = {
-    "JPEG": ImageCodec("JPEG", {"optimize": True, "progressive": True}, range(1, 96)),
-    "WebP": ImageCodec("WEBP", {"method": 6}, range(101)),
-    "AVIF": ImageCodec("AVIF", {"speed": 4}, range(101)),
+    "JPEG": ImageCodec("JPEG", {"optimize": True, "progressive": True}, range(1, 96), "jpg"),
+    "WebP": ImageCodec("WEBP", {"method": 6}, range(101), "webp"),
+    "AVIF": ImageCodec("AVIF", {"speed": 4}, range(101), "avif"),
+    # a bare codestream; quality is the signal-to-noise ratio in dB that the wavelets aim at
+    "JPEG 2000": ImageCodec(
+        "JPEG2000",
+        {"quality_mode": "dB", "irreversible": True, "no_jp2": True},
+        range(15, 61),
+        "jpg_2000",
+        "quality_layers",
+    ),
+    "JPEG XL": ImageCodec("JXL", {"effort": 9}, range(101), "pillow_jxl", plugin=True),
+    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif", plugin=True),
 }
+LIVE = ("JPEG", "WebP", "AVIF")  # quick enough for a chapter, and in every Pillow wheel
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
+
+
+def _require(codec: str) -> ImageCodec:
+    if codec not in IMAGE_CODECS:
+        raise ParameterError(f"no image codec {codec!r}; there are {', '.join(IMAGE_CODECS)}")
+    kind = IMAGE_CODECS[codec]
+    if not kind.plugin:
+        if not features.check(kind.needs):
+            raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
+        return kind
+    try:
+        module = importlib.import_module(kind.needs)
+    except ImportError as error:
+        raise ParameterError(f"{codec} needs a plugin: pip install fsplit_lib[codecs]") from error
+    if hasattr(module, "register_heif_opener"):
+        module.register_heif_opener()
+    return kind
 
 
 def encode_image(image: Image.Image, codec: str, quality: int) -> bytes:
@@ -37,22 +86,40 @@ def encode_image(image: Image.Image, codec: str, quality: int) -> bytes:
         quality: in the codec's own scale.
 
     Raises:
-        ParameterError: unknown codec or quality, or this Pillow was built without the codec.
+        ParameterError: unknown codec or quality, or the codec is not installed.
 
     >>> len(encode_image(Image.new("RGB", (64, 64)), "WebP", 50)) < 100
     True
     """
-    if codec not in IMAGE_CODECS:
-        raise ParameterError(f"no image codec {codec!r}; there are {', '.join(IMAGE_CODECS)}")
-    kind = IMAGE_CODECS[codec]
+    kind = _require(codec)
     if quality not in kind.qualities:
         raise ParameterError(f"{codec} quality runs from {kind.qualities[0]} to {kind.qualities[-1]}, got {quality}")
-    if codec in ("WebP", "AVIF") and not features.check(codec.lower()):
-        raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
     bare, buffer = image.copy(), io.BytesIO()
     bare.info = {}  # a colour profile of kilobytes would else travel in some formats and not in others
-    bare.save(buffer, kind.format, quality=quality, **kind.options)
+    asked = {kind.quality: [quality] if kind.quality == "quality_layers" else quality}
+    bare.save(buffer, kind.format, **asked, **kind.options)
     return buffer.getvalue()
+
+
+def scan_bytes(jpeg: bytes) -> int:
+    """Bytes of a JPEG file without its tables and headers: what would travel if both ends had agreed on them.
+
+    Only scans are counted: each SOS segment with the entropy-coded data behind it.
+
+    >>> whole = encode_image(Image.new("RGB", (64, 64), "teal"), "JPEG", 50)
+    >>> 0 < scan_bytes(whole) < len(whole) - 200
+    True
+    """
+    position, counted = 2, 0
+    while position < len(jpeg) - 2:  # each turn: one marker segment
+        marker = jpeg[position + 1]
+        end = position + 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+        if marker == 0xDA:  # start of scan: its data run to the next marker that is neither stuffing nor a restart
+            while not (jpeg[end] == 0xFF and jpeg[end + 1] != 0 and not 0xD0 <= jpeg[end + 1] <= 0xD7):
+                end += 1
+            counted += end - position
+        position = end
+    return counted
 
 
 def encode_lossless(image: Image.Image) -> bytes:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.baselines import IMAGE_CODECS, Squeezed, encode_image
+from fsplit_lib.baselines import LIVE, Squeezed, encode_image
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import PHOTOS, center_crop, load_photo, to_array
 from fsplit_lib.decoders import DecoderConfig
@@ -304,13 +304,13 @@ def test_answer_photo_goes_through_the_real_packet(system):
 def test_rivals_stay_under_the_limit_or_say_that_they_cannot(system):
     crop = center_crop(load_photo("chelsea"))
     found = answer_rivals(system.backbone, crop, 900)
-    assert set(found) == set(IMAGE_CODECS)
+    assert set(found) == set(LIVE)
     assert all(one is None or len(one.squeezed.data) <= 900 for one in found.values())
     assert any(one is not None for one in found.values())
     assert set(answer_rivals(system.backbone, crop, 10).values()) == {None}
 
 
-@pytest.mark.parametrize("codec", IMAGE_CODECS)
+@pytest.mark.parametrize("codec", LIVE)
 def test_no_image_codec_pays_for_a_colour_profile(codec):
     crop = center_crop(load_photo("chelsea"))
     assert len(crop.info["icc_profile"]) > 3000

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ import torch
 from PIL import Image
 
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, squeeze
+from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, scan_bytes, squeeze
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo, write_rows
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import (
+    Measured,
+    bd_rate,
+    bd_rates,
     evaluate_images,
     evaluate_photos,
     measure,
@@ -68,11 +72,17 @@ def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         load_photo(name.split("/")[1]).save(tmp_path / f"{name}.png")
     seen = []
-    points = evaluate_photos(
+    measured = evaluate_photos(
         {"tiny": system.eval()}, backbone, image_folder(tmp_path, "mine"), {"JPEG": (95, 1)}, lambda *a: seen.append(a)
     )
+    points = [one.point() for one in measured]
+    assert {one.curve for one in measured} == {"teacher", "tiny", "JPEG", "JPEG, no tables"}
     by = {(p.method, p.setting): p for p in points}
-    assert set(by) == {("teacher", "raw"), ("FrankenSplit", "tiny"), ("JPEG", "q95"), ("JPEG", "q1")}
+    assert set(by) == {("teacher", "raw"), ("FrankenSplit", "tiny"), *(
+        (jpeg, q) for jpeg in ("JPEG", "JPEG, no tables") for q in ("q95", "q1")
+    )}  # fmt: skip
+    assert by["JPEG, no tables", "q1"].bytes < by["JPEG", "q1"].bytes - 150
+    assert by["JPEG, no tables", "q1"].kept == by["JPEG", "q1"].kept
     assert (by["teacher", "raw"].kept, by["teacher", "raw"].bytes) == (1.0, 3 * 224 * 224)
     assert by["JPEG", "q1"].bytes < by["JPEG", "q95"].bytes
     assert all(p.top1 is None and p.dataset == "mine" and p.n == 2 for p in points)
@@ -80,7 +90,7 @@ def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
     write_rows(tmp_path / "t.csv", points)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert list(rows[0])[:4] == ["dataset", "method", "setting", "bytes"] and {"kept", "top1", "n"} <= set(rows[0])
-    assert len(rows) == 4
+    assert len(rows) == 6
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +100,110 @@ def crop():
 
 @pytest.mark.parametrize("codec", IMAGE_CODECS)
 def test_files_decode_and_more_quality_costs_more(codec, crop):
-    sizes = [len(encode_image(crop, codec, q)) for q in (5, 50, 95)]
+    low, middle, high = (IMAGE_CODECS[codec].qualities[i] for i in (5, len(IMAGE_CODECS[codec].qualities) // 2, -5))
+    sizes = [len(encode_image(crop, codec, q)) for q in (low, middle, high)]
     assert sizes == sorted(sizes)
-    assert decode_image(encode_image(crop, codec, 95)).size == crop.size
+    errors = [
+        np.square(np.asarray(decode_image(encode_image(crop, codec, q)), float) - np.asarray(crop, float)).mean()
+        for q in (low, middle, high)
+    ]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 30
+    assert decode_image(encode_image(crop, codec, high)).size == crop.size
     for wrong in (-1, 101):
         with pytest.raises(ParameterError, match="quality runs"):
             encode_image(crop, codec, wrong)
     loud = crop.copy()
     loud.info["icc_profile"] = bytes(3000)
-    assert len(encode_image(loud, codec, 50)) == sizes[1]
+    assert len(encode_image(loud, codec, middle)) == sizes[1]
+
+
+def test_a_missing_plugin_is_named(crop, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ParameterError, match=r"pip install fsplit_lib\[codecs\]"):
+        encode_image(crop, "HEIC", 30)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}], ids=str
+)
+def test_scans_are_all_of_a_jpeg_but_its_tables(crop, options):
+    """The same scan data behind tables of another file's quality would not decode alike, so tables are what was cut."""
+    buffer = io.BytesIO()
+    crop.save(buffer, "JPEG", quality=30, **options)
+    data = buffer.getvalue()
+    position, tables = 2, 0
+    while data[position + 1] != 0xDA:  # before the first scan everything is a header
+        length = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        tables, position = tables + length, position + length
+    later = 0
+    for marker in (b"\xff\xc4", b"\xff\xdb"):  # progressive files define tables between scans
+        start = position
+        while (start := data.find(marker, start)) >= 0:
+            later += 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+            start += 2
+    assert scan_bytes(data) == len(data) - 4 - tables - later  # SOI and EOI
+
+
+def curve(name, sizes, kept, n=400, seed=0):
+    """Settings of one method with given mean bytes and kept shares, the same photos hard for all."""
+    hard = np.random.default_rng(seed).permutation(n)
+    teacher = np.zeros(n, int)
+    return [
+        Measured("d", name, f"q{i}", np.full(n, float(s)), (hard >= k * n).astype(int), teacher, None)
+        for i, (s, k) in enumerate(zip(sizes, kept, strict=True))
+    ]
+
+
+def test_bd_rate_of_a_curve_that_needs_a_quarter_less():
+    sizes, kept = [1000, 2000, 4000, 8000], [0.5, 0.65, 0.8, 0.9]
+    measured = curve("A", sizes, kept) + curve("B", [0.75 * s for s in sizes], kept)
+    forth, back = bd_rates(measured, draws=200)
+    assert (forth.method, forth.against, back.method) == ("A", "B", "B")
+    assert back.percent == pytest.approx(-25, abs=0.1) and forth.percent == pytest.approx(100 / 3, abs=0.2)
+    assert back.low == pytest.approx(-25, abs=0.5) and back.high == pytest.approx(
+        -25, abs=0.5
+    )  # the same photos decide
+    assert (back.kept_from, back.kept_to, back.n) == pytest.approx((0.5, 0.9, 400))
+
+
+def test_bd_rate_by_brute_force():
+    """Linear curves in log bytes: the mean gap over the shared quality, by hand."""
+    q = np.linspace(0.5, 0.9, 30)
+    anchor, test = np.exp(6 + 4 * q), np.exp(5.5 + 4.5 * q)
+    gap = (5.5 + 4.5 * q - 6 - 4 * q).mean()
+    assert bd_rate(anchor, q, test, q) == pytest.approx(100 * (math.exp(gap) - 1), rel=1e-3)
+
+
+def test_bd_rate_of_curves_that_share_nothing_is_none_and_wobbles_are_straightened():
+    measured = curve("A", [100, 200], [0.1, 0.2]) + curve("B", [100, 200], [0.7, 0.8])
+    assert {(d.percent, d.low) for d in bd_rates(measured, draws=20)} == {(None, None)}
+    r = np.array([100.0, 200, 300, 400])
+    wobbly, smooth = np.array([0.5, 0.62, 0.58, 0.7]), np.array([0.5, 0.6, 0.6, 0.7])
+    assert bd_rate(r, smooth, r, wobbly) == pytest.approx(0, abs=0.5)
+
+
+def test_bd_intervals_cover_the_truth_about_as_often_as_they_say():
+    truth, hits = (
+        bd_rate(*[np.array(v) for v in ([1000, 2000, 4000], [0.5, 0.65, 0.8], [900, 1800, 3600], [0.5, 0.65, 0.8])]),
+        0,
+    )
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        measured = []
+        for name, factor in (("A", 1.0), ("B", 0.9)):
+            for i, (size, kept) in enumerate(((1000, 0.5), (2000, 0.65), (4000, 0.8))):
+                decided = (rng.random(300) >= kept).astype(int)
+                measured.append(
+                    Measured("d", name, str(i), np.full(300, size * factor), decided, np.zeros(300, int), None)
+                )
+        (found,) = bd_rates(measured, [("B", "A")], draws=200, seed=seed)
+        hits += found.low <= truth <= found.high
+    assert hits >= 51  # 95 % of 60 are 57
+
+
+def test_bd_rates_of_unknown_curves_are_refused():
+    with pytest.raises(ParameterError, match="no curve C"):
+        bd_rates(curve("A", [1, 2], [0.1, 0.2]), [("A", "C")])
 
 
 def test_unknown_image_codec(crop):

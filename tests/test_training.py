@@ -28,7 +28,7 @@ from fsplit_lib.training.side_information import load_entropy_models, stream_siz
 from fsplit_lib.training.sources import batches
 
 SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1))
-CONFIG = TrainConfig(steps=40, batch=8, seed=3, quantiser="straight_through", rate_warmup=0.3)
+CONFIG = TrainConfig(steps=40, batch=8, seed=3, quantiser="straight_through", rate_warmup=0.3, optimiser="muon")
 SHORT = TrainConfig(steps=7, batch=4)
 
 SCRIPT = """
@@ -162,7 +162,9 @@ def test_broken_checkpoints_are_refused(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "other", [{"lmbda": 2.0}, {"seed": 5}, {"batch": 5}, {"steps": 9}, {"objective": "cross_entropy"}], ids=str
+    "other",
+    [{"lmbda": 2.0}, {"seed": 5}, {"batch": 5}, {"steps": 9}, {"objective": "cross_entropy"}, {"optimiser": "muon"}],
+    ids=str,
 )
 def test_a_checkpoint_of_another_configuration_is_refused(checkpoint, other):
     before = checkpoint.read_bytes()

@@ -9,7 +9,14 @@ from fsplit_lib.cli.photos import DEFAULT
 
 __all__ = ["app"]
 
-QUALITIES = {"JPEG": (1, 5, 10, 20, 40, 80), "WebP": (0, 5, 10, 25, 50, 80), "AVIF": (5, 12, 20, 30, 45, 65)}
+QUALITIES = {
+    "JPEG": (1, 5, 10, 20, 40, 80),
+    "WebP": (0, 5, 10, 25, 50, 80),
+    "AVIF": (5, 12, 20, 30, 45, 65),
+    "JPEG 2000": (20, 23, 26, 29, 33, 38),
+    "JPEG XL": (0, 5, 10, 30, 50, 75),
+    "HEIC": (5, 15, 25, 35, 45, 60),
+}
 app = typer.Typer(help="Measure on a folder of photos.", no_args_is_help=True)
 
 
@@ -21,14 +28,14 @@ def photos(
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
     weights: Annotated[list[str] | None, typer.Option(help="Codecs; may be given more than once.")] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="Image codecs to measure as well; JPEG, WebP and AVIF by default, or none.")
+        list[str] | None, typer.Option(help="Image codecs to measure as well; all by default, or none.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
     ] = None,
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
 ) -> None:
-    """Bytes, kept decisions and top-1 of every codec on a folder of photos, with 95 % intervals."""
+    """Bytes, kept decisions and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals."""
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -36,7 +43,7 @@ def photos(
     from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
-    from fsplit_lib.evaluation import evaluate_photos
+    from fsplit_lib.evaluation import bd_rates, evaluate_photos
     from fsplit_lib.system import load_system
     from fsplit_lib.zoo import write_scores
 
@@ -49,9 +56,14 @@ def photos(
     systems = {name: load_system(name, backbone) for name in weights or [DEFAULT]}
     out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
     bar = tqdm(total=len(pictures), unit="photo", desc=pictures.name)
-    points = evaluate_photos(systems, backbone, pictures, qualities, lambda done, _: bar.update(done - bar.n))
+    measured = evaluate_photos(systems, backbone, pictures, qualities, lambda done, _: bar.update(done - bar.n))
     bar.close()
+    points = [one.point() for one in measured]
     write_rows(out, points)
+    with tqdm(unit="pair", desc="bootstrap") as bar:
+        deltas = bd_rates(measured, progress=lambda done, _: bar.update(done - bar.n))
+    if deltas:
+        write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
         for weights_name in systems:
             mine = [
@@ -66,6 +78,12 @@ def photos(
             f"{point.method:13} {point.setting:18} {point.bytes:9,.0f} B  kept {point.kept:6.1%} "
             f"[{point.kept_low:.1%}, {point.kept_high:.1%}]{top1}  n {point.n}"
         )
+    for delta in deltas:
+        if delta.percent is not None and delta.method in systems:
+            interval = "" if delta.low is None else f" [{delta.low:+.1f}, {delta.high:+.1f}]"
+            typer.echo(
+                f"{delta.method} against {delta.against}: {delta.percent:+.1f} %{interval} bytes at equal kept decisions"
+            )
     typer.echo(f"{out}")
 
 

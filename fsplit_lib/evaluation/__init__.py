@@ -1,6 +1,7 @@
 """How good, at how many bytes."""
 
 from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
+from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
 from fsplit_lib.evaluation.measuring import (
     evaluate_images,
     evaluate_photos,
@@ -9,17 +10,21 @@ from fsplit_lib.evaluation.measuring import (
     photo_tensor,
     top1_of_images,
 )
-from fsplit_lib.evaluation.points import RatePoint, rate_point, wilson
+from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point, wilson
 from fsplit_lib.evaluation.probes import Told, readable, what_symbols_tell
 
 __all__ = [
     "Answer",
+    "BDRate",
+    "Measured",
     "RatePoint",
     "Rival",
     "Told",
     "answer_damaged",
     "answer_photo",
     "answer_rivals",
+    "bd_rate",
+    "bd_rates",
     "evaluate_images",
     "evaluate_photos",
     "ideal_bits_of_images",

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
-from fsplit_lib.baselines import IMAGE_CODECS, Squeezed, squeeze
+from fsplit_lib.baselines import LIVE, Squeezed, squeeze
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import center_crop
 from fsplit_lib.errors import ParameterError
@@ -69,7 +69,7 @@ def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
 @torch.no_grad()
 def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> dict[str, Rival | None]:
     """What the teacher says of a crop that each image codec squeezed; None where none of its files fits."""
-    found = {codec: squeeze(crop, codec, limit_bytes) for codec in IMAGE_CODECS}
+    found = {codec: squeeze(crop, codec, limit_bytes) for codec in LIVE}
     return {
         codec: None if one is None else Rival(one, _shares(backbone(photo_tensor(one.image))))
         for codec, one in found.items()

@@ -1,6 +1,8 @@
 """Systems and image codecs on whole sets of pictures, through real packets and real files."""
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -8,16 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
-from fsplit_lib.baselines import decode_image, encode_image
+from fsplit_lib.baselines import decode_image, encode_image, scan_bytes
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import ImageFolder, center_crop, to_array
 from fsplit_lib.data.tensors import images_to_tensor
-from fsplit_lib.evaluation.points import RatePoint, rate_point
+from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point
 from fsplit_lib.system import FrankenSplit
 
 __all__ = ["evaluate_images", "evaluate_photos", "ideal_bits_of_images", "measure", "photo_tensor", "top1_of_images"]
 
 Progress = Callable[[int, int], None]
+BARE_JPEG = "JPEG, no tables"
 
 
 @torch.no_grad()
@@ -71,7 +74,8 @@ def evaluate_photos(
     folder: ImageFolder,
     image_codecs: dict[str, tuple[int, ...]],
     progress: Progress | None = None,
-) -> list[RatePoint]:
+    lmbdas: int = 7,
+) -> list[Measured]:
     """Every system and every image codec on the same centre crops of a folder.
 
     Args:
@@ -80,44 +84,50 @@ def evaluate_photos(
         folder: of photos; its labels count only where its classes are the backbone's.
         image_codecs: codec name to qualities.
         progress: called with photos done and photos in all.
+        lmbdas: settings of a codec of continuous rate, from the one end of its range to the other.
 
     Returns:
-        One point a system and a quality, and the teacher's own (bytes: raw 8-bit RGB).
+        Every system and quality on every photo, and the teacher itself (bytes: raw 8-bit RGB). JPEG comes
+        twice: as files, and without the tables that two ends could agree on.
     """
     size = backbone.input_size
     rows: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    settings = [(codec, quality) for codec, qualities in image_codecs.items() for quality in qualities]
     teacher = []
-    for done, crop in enumerate(_crops(folder, size), start=1):
-        x = photo_tensor(crop)
-        teacher.append(int(backbone(x).argmax()))
-        rows.setdefault(("teacher", "raw"), []).append((3 * size * size, teacher[-1]))
-        for setting, system in systems.items():
-            y = system.codec.encoder(x)
-            for name, lmbda in _settings(setting, system).items():
-                packets = system.codec.pack(y, lmbda)
-                answer = int(system.answer(packets).argmax())
-                rows.setdefault(("FrankenSplit", name), []).append((len(packets[0].to_bytes()), answer))
-        for codec, qualities in image_codecs.items():
-            for quality in qualities:
-                data = encode_image(crop, codec, quality)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # image codecs let go of the interpreter while they search
+        for done, crop in enumerate(_crops(folder, size), start=1):
+            files = [pool.submit(encode_image, crop, codec, quality) for codec, quality in settings]
+            x = photo_tensor(crop)
+            teacher.append(int(backbone(x).argmax()))
+            rows.setdefault(("teacher", "raw"), []).append((3 * size * size, teacher[-1]))
+            for name, system in systems.items():
+                y = system.codec.encoder(x)
+                for setting, lmbda in _settings(name, system, lmbdas).items():
+                    packets = system.codec.pack(y, lmbda)
+                    answer = int(system.answer(packets).argmax())
+                    rows.setdefault(("FrankenSplit", setting), []).append((len(packets[0].to_bytes()), answer))
+            for (codec, quality), file in zip(settings, files, strict=True):
+                data = file.result()
                 answer = int(backbone(photo_tensor(decode_image(data))).argmax())
                 rows.setdefault((codec, f"q{quality}"), []).append((len(data), answer))
-        if progress is not None:
-            progress(done, len(folder))
+                if codec == "JPEG":
+                    rows.setdefault((BARE_JPEG, f"q{quality}"), []).append((scan_bytes(data), answer))
+            if progress is not None:
+                progress(done, len(folder))
     known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
     labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
     return [
-        rate_point(folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels)
+        Measured(folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels)
         for (method, setting), values in rows.items()
     ]
 
 
-def _settings(name: str, system: FrankenSplit) -> dict[str, float | None]:
-    """Where a system is measured: at its own lmbda, or at seven along its range."""
+def _settings(name: str, system: FrankenSplit, lmbdas: int) -> dict[str, float | None]:
+    """Where a system is measured: at its own lmbda, or at a few along its range."""
     anchors = system.codec.config.anchors
     if not anchors:
         return {name: None}
-    return {f"{name}, lmbda {lmbda:.3g}": float(lmbda) for lmbda in np.geomspace(anchors[0], anchors[-1], 7)}
+    return {f"{name}, lmbda {lmbda:.3g}": float(lmbda) for lmbda in np.geomspace(anchors[0], anchors[-1], lmbdas)}
 
 
 def _crops(folder: ImageFolder, size: int) -> Iterator[Image.Image]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-__all__ = ["RatePoint", "rate_point", "wilson"]
+__all__ = ["Measured", "RatePoint", "rate_point", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,38 @@ class RatePoint:
     top1_low: float | None
     top1_high: float | None
     n: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One setting of one method on every picture of a set.
+
+    Attributes:
+        dataset: name of the pictures.
+        method: as in the book's figures.
+        setting: quality or lmbda.
+        sizes: (N,) bytes of whole packets or files.
+        decided: (N,) the method's top-1.
+        teacher: (N,) the teacher's top-1 on the same crops.
+        labels: (N,) true classes, or None.
+    """
+
+    dataset: str
+    method: str
+    setting: str
+    sizes: np.ndarray
+    decided: np.ndarray
+    teacher: np.ndarray
+    labels: np.ndarray | None
+
+    @property
+    def curve(self) -> str:
+        """Which curve this is a point of: the method, or the codec's weights."""
+        return self.setting.split(",")[0] if self.method == "FrankenSplit" else self.method
+
+    def point(self) -> RatePoint:
+        """The row of a result table."""
+        return rate_point(self.dataset, self.method, self.setting, self.sizes, self.decided, self.teacher, self.labels)
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

@@ -1,0 +1,138 @@
+"""Whole curves against whole curves: the Bjøntegaard delta, with intervals over photos.
+
+One point against one point compares two methods at different bytes *and* different quality. The
+Bjøntegaard delta rate asks instead how many bytes the one needs more or less than the other for the
+same quality, on average over all the quality that both reach (Bjøntegaard 2001, ITU-T VCEG-M33).
+
+    BD = exp( mean over q of  ln R_test(q) − ln R_anchor(q) ) − 1
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bjontegaard
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.points import Measured
+
+__all__ = ["BDRate", "bd_rate", "bd_rates"]
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """Bytes that one method saves against another at equal kept decisions.
+
+    Attributes:
+        dataset: name of the pictures.
+        method: the tested curve.
+        against: the anchor.
+        percent: negative where the method needs fewer bytes; None where the curves share no quality.
+        low: lower end of the 95 % bootstrap interval over photos.
+        high: upper end.
+        kept_from: the least share of kept decisions that both curves reach.
+        kept_to: the largest.
+        n: photos.
+    """
+
+    dataset: str
+    method: str
+    against: str
+    percent: float | None
+    low: float | None
+    high: float | None
+    kept_from: float | None
+    kept_to: float | None
+    n: int
+
+
+def bd_rate(
+    anchor_bytes: np.ndarray, anchor_quality: np.ndarray, test_bytes: np.ndarray, test_quality: np.ndarray
+) -> float | None:
+    """Bjøntegaard delta rate in percent, or None where the curves share no quality.
+
+    Each curve is made monotone first (isotonic regression): measured shares of a few hundred photos
+    wobble, and a curve that falls has no inverse.
+
+    Args:
+        anchor_bytes: (S,) of the anchor's settings.
+        anchor_quality: (S,).
+        test_bytes: (T,).
+        test_quality: (T,).
+
+    >>> r, q = np.array([100.0, 200, 400, 800]), np.array([0.5, 0.6, 0.7, 0.8])
+    >>> round(bd_rate(r, q, 0.75 * r, q), 6)
+    -25.0
+    """
+    anchor, test = _monotone(anchor_bytes, anchor_quality), _monotone(test_bytes, test_quality)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how far curves overlap is reported, not warned of
+        delta = bjontegaard.bd_rate(*anchor, *test, method="pchip", require_matching_points=False, min_overlap=0)
+    return float(delta) if np.isfinite(delta) else None
+
+
+def _monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A curve as strictly increasing bytes and quality, ready to be inverted."""
+    order = np.argsort(size)
+    fitted = isotonic_regression(quality[order]).x + 1e-6 * np.arange(len(order))
+    return np.asarray(size)[order] + 1e-6 * np.arange(len(order)), fitted
+
+
+def bd_rates(
+    measured: list[Measured],
+    pairs: list[tuple[str, str]] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[BDRate]:
+    """The delta of every curve against every other, with bootstrap intervals over photos.
+
+    All curves are resampled with the same photos, since all were measured on the same: what is easy
+    for one is easy for the others, and only differences count.
+
+    Args:
+        measured: every setting of every curve, on the same photos.
+        pairs: of curves (method, against); all of them by default.
+        draws: resampled sets of photos.
+        seed: of the resampling.
+        progress: called with pairs done and pairs in all.
+
+    Raises:
+        ParameterError: a pair names a curve that was not measured.
+    """
+    curves = {name: group for name, group in _curves(measured).items() if len(group) > 1}
+    pairs = [(a, b) for a in curves for b in curves if a != b] if pairs is None else pairs
+    if unknown := {name for pair in pairs for name in pair} - set(curves):
+        raise ParameterError(f"no curve {', '.join(sorted(unknown))}; there are {', '.join(curves)}")
+    n = len(measured[0].sizes)
+    picks = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=draws).T / n  # (N, draws) shares of photos
+    whole = np.full((n, 1), 1 / n)
+    means = {name: [_means(group, share) for share in (whole, picks)] for name, group in curves.items()}
+    found = []
+    for done, (test, anchor) in enumerate(pairs, start=1):
+        (test_all, test_draws), (anchor_all, anchor_draws) = means[test], means[anchor]
+        value = bd_rate(*(part[:, 0] for part in (*anchor_all, *test_all)))
+        drawn = [bd_rate(*(part[:, d] for part in (*anchor_draws, *test_draws))) for d in range(draws)]
+        sound = [v for v in drawn if v is not None]
+        low, high = np.quantile(sound, [0.025, 0.975]) if value is not None and len(sound) > draws / 2 else (None, None)
+        shared = [max(test_all[1].min(), anchor_all[1].min()), min(test_all[1].max(), anchor_all[1].max())]
+        kept = [None, None] if value is None else [float(v) for v in shared]
+        ends = [None if v is None else float(v) for v in (low, high)]
+        found.append(BDRate(measured[0].dataset, test, anchor, value, *ends, *kept, n))
+        if progress is not None:
+            progress(done, len(pairs))
+    return found
+
+
+def _curves(measured: list[Measured]) -> dict[str, list[Measured]]:
+    curves: dict[str, list[Measured]] = {}
+    for one in measured:
+        curves.setdefault(one.curve, []).append(one)
+    return curves
+
+
+def _means(group: list[Measured], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean bytes and kept decisions (S, D) of S settings under D weightings of the photos."""
+    return np.stack([m.sizes for m in group]) @ shares, np.stack([m.decided == m.teacher for m in group]) @ shares
