@@ -75,6 +75,11 @@ class Packet:
     streams: tuple[bytes, ...]
 
     @property
+    def lmbda(self) -> float:
+        """The rate weight that the code stands for."""
+        return code_to_lmbda(self.lmbda_code)
+
+    @property
     def payload_bytes(self) -> int:
         """Bytes of the streams alone."""
         return sum(map(len, self.streams))

@@ -17,7 +17,8 @@ from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, a
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.packet import Packet
-from fsplit_lib.panels.ch00 import OWN, photo_panel
+from fsplit_lib.panels.ch00 import photo_panel
+from fsplit_lib.panels.photo_picker import OWN
 from fsplit_lib.plots import ch00 as plots
 from fsplit_lib.plots import look_of
 from fsplit_lib.plots.ch00.wire import TINTS

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fsplit_lib.codec.encoder import CodecConfig, Encoder
 from fsplit_lib.codec.gains import Gains
-from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits
+from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits, symbol_bits
 from fsplit_lib.entropy.models import FactorizedPrior
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, code_to_lmbda, lmbda_to_code
@@ -45,6 +45,11 @@ class FeatureCodec(nn.Module):
         ends = self.config.anchors or (self.config.lmbda,)
         return range(lmbda_to_code(ends[0]), lmbda_to_code(ends[-1]) + 1)
 
+    @property
+    def lmbdas(self) -> list[float]:
+        """The rate weights that the wire can name and the codec can use, ascending."""
+        return [code_to_lmbda(code) for code in self.codes]
+
     def tables(self, lmbda: float | None = None) -> Tables:
         """The frozen tables for a rate weight; for the codec's own by default.
 
@@ -65,14 +70,14 @@ class FeatureCodec(nn.Module):
 
     @property
     def codec_id(self) -> bytes:
-        """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians and integer tables."""
+        """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians and the digest of the tables."""
         used = {k: v for k, v in asdict(self.config).items() if v != ()}  # no anchors, nothing to hash
         digest = hashlib.sha256(repr(sorted(used.items())).encode())
         for part in (self.encoder, self.gains):
             for parameter in part.state_dict().values() if part is not None else ():
                 digest.update(parameter.cpu().half().numpy().astype("<f2").tobytes())
         digest.update(self.prior.medians.cpu().numpy().astype("<f4").tobytes())
-        digest.update(self.prior.table_bytes)
+        digest.update(self.prior.table_digest)
         return digest.digest()[:4]
 
     def check_size(self, height: int, width: int) -> None:
@@ -159,6 +164,14 @@ class FeatureCodec(nn.Module):
         code = self._code(lmbda)
         tables = self.prior.tables_at(self._level(code))
         return [ideal_bits(one, tables) for one in self.symbols(self.encoder(x), code)]
+
+    @torch.no_grad()
+    def bits_map(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
+        """Where the bits of latents (B, C, h, w) go: (B, h, w), summed over the channels."""
+        code = self._code(lmbda)
+        tables = self.prior.tables_at(self._level(code))
+        bits = [symbol_bits(one, tables).sum(axis=0) for one in self.symbols(y, code)]
+        return np.stack(bits).reshape(len(bits), *y.shape[-2:])
 
     def _gain(self, y: Tensor, lmbda: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.gains is None:

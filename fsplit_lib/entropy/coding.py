@@ -19,7 +19,15 @@ import numpy as np
 
 from fsplit_lib.errors import PacketError
 
-__all__ = ["Tables", "decode_indexed", "decode_symbols", "encode_indexed", "encode_symbols", "ideal_bits"]
+__all__ = [
+    "Tables",
+    "decode_indexed",
+    "decode_symbols",
+    "encode_indexed",
+    "encode_symbols",
+    "ideal_bits",
+    "symbol_bits",
+]
 
 PRECISION = 16  # frequencies of a table add up to 2**16
 ESCAPE_BITS = 8  # an escaped symbol travels as a zig-zag varint, in bytes
@@ -167,17 +175,22 @@ def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarr
     return symbols
 
 
-def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
-    """−Σ log2 of the tables' own probabilities, escapes in full: the bits no coder can go below.
+def symbol_bits(symbols: np.ndarray, tables: Tables) -> np.ndarray:
+    """−log2 of the tables' own probability of every symbol, escapes in full: (C, N).
 
     Args:
         symbols: (C, N) int32.
         tables: one table a channel.
     """
     indices, escaped = _to_indices(symbols, tables)
-    chosen = np.take_along_axis(tables.frequencies, indices, axis=1)
-    bits = float((PRECISION - np.log2(chosen)).sum())
-    return bits + ESCAPE_BITS * len(_varints(symbols[escaped]))
+    bits = PRECISION - np.log2(np.take_along_axis(tables.frequencies, indices, axis=1))
+    bits[escaped] += [ESCAPE_BITS * len(_varints(np.array([value]))) for value in symbols[escaped]]
+    return bits
+
+
+def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
+    """The sum of :func:`symbol_bits`: what no coder can go below."""
+    return float(symbol_bits(symbols, tables).sum())
 
 
 def _to_indices(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray]:

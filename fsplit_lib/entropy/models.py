@@ -7,6 +7,7 @@ Source: Ballé et al. 2018, "Variational image compression with a scale hyperpri
 (arXiv 1802.01436); the density is CompressAI's ``EntropyBottleneck``.
 """
 
+import hashlib
 import warnings
 
 import numpy as np
@@ -58,7 +59,16 @@ class FactorizedPrior(nn.Module):
         self.register_buffer("frequencies", torch.zeros(channels, 0, dtype=torch.int32))
         self.register_buffer("lengths", torch.zeros(channels, dtype=torch.int32))
         self.register_buffer("offsets", torch.zeros(channels, dtype=torch.int32))
-        self._tables: dict[int, Tables] = {}
+        self._tables: dict[int, Tables] = {}  # views of the buffers, made on demand
+        self._digest: bytes | None = None
+
+    def _forget(self) -> None:
+        self._tables.clear()
+        self._digest = None
+
+    def _load_from_state_dict(self, *args: object) -> None:
+        super()._load_from_state_dict(*args)
+        self._forget()
 
     @property
     def channels(self) -> int:
@@ -139,7 +149,7 @@ class FactorizedPrior(nn.Module):
         self.frequencies = torch.cat([pad(f, (0, width - f.shape[1])) for f, _, _ in levels])
         self.lengths = torch.cat([lengths for _, lengths, _ in levels])
         self.offsets = torch.cat([offsets for _, _, offsets in levels])
-        self._tables.clear()
+        self._forget()
 
     def _integer_tables(self, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frequencies (C, L), lengths and offsets (C,) for symbols of one gain (C,)."""
@@ -156,7 +166,7 @@ class FactorizedPrior(nn.Module):
         """Make room for a checkpoint's tables before it is loaded: ``rows`` = levels · C, of ``width`` entries."""
         self.frequencies = torch.zeros(rows, width, dtype=torch.int32)
         self.lengths, self.offsets = (torch.zeros(rows, dtype=torch.int32) for _ in range(2))
-        self._tables.clear()
+        self._forget()
 
     def tables_at(self, level: int = 0) -> Tables:
         """The frozen tables of one level.
@@ -178,8 +188,11 @@ class FactorizedPrior(nn.Module):
         return self.tables_at(0)
 
     @property
-    def table_bytes(self) -> bytes:
-        """All tables as canonical little-endian bytes, for hashing."""
+    def table_digest(self) -> bytes:
+        """SHA-256 of all tables as canonical little-endian bytes; made once, since every packet asks for it."""
         if self.frequencies.shape[1] == 0:
             raise RuntimeError("this prior has no tables yet: call freeze() after training")
-        return Tables(*(part.cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets))).to_bytes()
+        if self._digest is None:
+            whole = Tables(*(part.cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets)))
+            self._digest = hashlib.sha256(whole.to_bytes()).digest()
+        return self._digest

@@ -153,9 +153,9 @@ class Panel:
         if not self._quiet:
             self.refresh()
 
-    def refresh(self) -> str:
-        """Compute and draw the current state; returns the sentence."""
-        sentence = self._update(**self.state())
+    def refresh(self, **instead: Any) -> str:
+        """Compute and draw the current state, or one that differs in the named values; returns the sentence."""
+        sentence = self._update(**self.state() | instead)
         self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{sentence}</p>'
         self.figure.layout.meta = {"alt": sentence}
         return sentence

@@ -1,45 +1,22 @@
 """The panel of chapter 00: one of the seven photos, or one of the reader's own."""
 
 import html
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from fsplit_lib.data import PHOTOS, load_photo, open_image
-from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import Answer
-from fsplit_lib.panels.base import Choice, Control, Panel
+from fsplit_lib.panels.base import Panel
+from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
 from fsplit_lib.plots.ch00 import bar_traces, picture, verdict
 from fsplit_lib.plots.style import finish
 
-__all__ = ["OWN", "PathField", "photo_panel"]
-
-OWN = "my own"
-
-
-class PathField(Control):
-    """A line of text for the path of a file; what the path leads to is the update's business."""
-
-    def __init__(self, label: str):
-        field = widgets.Text(
-            description=label,
-            placeholder="path of a photo, then Enter",
-            continuous_update=False,
-            style={"description_width": "initial"},
-            layout={"width": "520px"},
-        )
-        super().__init__(label, field, field)
-
-    def check(self, value: Any) -> None:
-        if not isinstance(value, str):
-            raise ParameterError(f"{self.label} must be a path as text, got {value!r}")
+__all__ = ["photo_panel"]
 
 
 def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], photo: str = "chelsea") -> Panel:
@@ -52,27 +29,12 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
         names: of the classes.
         photo: shown first: a key of PHOTOS, or a path.
     """
-    known = photo in PHOTOS
-    choice = Choice("Photo", (*PHOTOS, OWN), photo if known else OWN)
-    path = PathField("Own file")
-    path.carrier.value = "" if known else photo
-    uploads: dict[str, bytes] = {}
+    picker = PhotoPicker(photo)
     shown = {"title": ""}
-
-    def source(photo: str, file: str) -> Image.Image:
-        if photo != OWN:
-            return load_photo(photo)
-        if not file.strip():
-            raise DataError("no file yet: type the path of a photo above, or upload one")
-        if file in uploads:
-            stream = io.BytesIO(uploads[file])
-            stream.name = file
-            return open_image(stream)
-        return open_image(Path(file.strip()).expanduser())
 
     def update(photo: str, file: str) -> str:
         try:
-            found = answer(source(photo, file))
+            found = answer(picker.open(photo, file))
         except DataError as error:
             still = f" The figure still shows {shown['title']}." if shown["title"] else ""
             return html.escape(f"{str(error).rstrip('.')}.{still}")
@@ -80,26 +42,10 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
         _draw(panel.figure, found, names, shown["title"])
         return html.escape(f"{shown['title']}: {verdict(found, names)}")
 
-    # a path or an upload is a wish to see it: move the choice along, before the panel looks
-    path.carrier.observe(lambda change: _choose_own(choice, change["new"]), names="value")
-    upload = widgets.FileUpload(
-        accept="image/*", multiple=False, description="Upload a photo", layout={"width": "180px"}
-    )
-    panel = Panel({"photo": choice, "file": path}, _empty(names), update, extra=(upload,))
-    upload.observe(lambda change: _take(panel, uploads, change["new"]), names="value")
+    panel = Panel(picker.controls, _empty(names), update, extra=(picker.upload,))
+    picker.attach(panel)
     panel.refresh()
     return panel
-
-
-def _choose_own(choice: Choice, file: str) -> None:
-    if file.strip():
-        choice.carrier.value = OWN
-
-
-def _take(panel: Panel, uploads: dict[str, bytes], files: Sequence[dict]) -> None:
-    for file in files:
-        uploads[file["name"]] = bytes(file["content"])
-        panel.set(photo=OWN, file=file["name"])
 
 
 def _empty(names: Sequence[str]) -> go.Figure:

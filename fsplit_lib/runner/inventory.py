@@ -19,6 +19,7 @@ SOURCES = {
     "results/fashion_sweep.csv": "measured by `fsplit train fashion_sweep`",
     "results/label_bits.csv": "measured by `fsplit train label_bits`",
     "results/photos.csv": "measured by `fsplit evaluate photos` on the development photos",
+    "results/photos_bd_rates.csv": "likewise, by the same run",
     "results/side_information.csv": "measured by `fsplit evaluate entropy` on the development photos",
 }
 

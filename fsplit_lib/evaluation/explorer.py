@@ -1,0 +1,190 @@
+"""One photo at every rate: what can be computed when it is picked is, so that a slider answers at once.
+
+photo ──► crop ──► y = g_a(x)                          once
+              └──► files of JPEG and AVIF, and what the teacher says of each
+lmbda ──► gain ──► packet ──► h_hat ──► answer          on every move
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsplit_lib.backbones import Backbone
+from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
+from fsplit_lib.data import center_crop
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.measuring import photo_tensor
+from fsplit_lib.packet import Packet
+from fsplit_lib.system import FrankenSplit
+
+__all__ = ["MISSTEERED", "AtRate", "Explorer", "Rung", "ladder", "missteered"]
+
+MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
+
+EVERY = {"JPEG": 4, "AVIF": 8}  # of the codec's qualities: finer steps would not show
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One coded file of a crop.
+
+    Attributes:
+        size: bytes of the file.
+        quality: of the codec.
+        scale: of each side before coding.
+        image: decoded, at the crop's size.
+        shares: (classes,) what the teacher says of it.
+    """
+
+    size: int
+    quality: int
+    scale: float
+    image: Image.Image
+    shares: np.ndarray
+
+
+@dataclass(frozen=True)
+class AtRate:
+    """A photo at one rate weight.
+
+    Attributes:
+        lmbda: as the wire has it.
+        size: bytes of the whole packet.
+        bits: (h, w) bits of the payload at each place of the latent.
+        shares: (classes,) from the packet.
+        rivals: each image codec's best file of at most as many bytes; None where none is as small.
+    """
+
+    lmbda: float
+    size: int
+    bits: np.ndarray
+    shares: np.ndarray
+    rivals: dict[str, Rung | None]
+
+
+def ladder(backbone: Backbone, crop: Image.Image, codec: str, most_bytes: int) -> list[Rung]:
+    """The useful files of an image codec up to a size, smallest first.
+
+    Every size of the picture is tried at a spread of qualities; a file stays if no smaller one has less
+    squared error.
+
+    Args:
+        backbone: the teacher that is shown each of them.
+        crop: RGB.
+        codec: "JPEG" or "AVIF".
+        most_bytes: of the largest file.
+    """
+    original = np.asarray(crop, dtype=np.float32)
+
+    def files(scale: float) -> list[tuple[int, int, float, float, Image.Image]]:
+        small = crop.resize([max(1, round(side * scale)) for side in crop.size], Image.Resampling.LANCZOS)
+        found = []
+        for quality in IMAGE_CODECS[codec].qualities[:: EVERY[codec]]:
+            data = encode_image(small, codec, quality)
+            if len(data) > most_bytes:
+                break
+            image = decode_image(data).resize(crop.size, Image.Resampling.BICUBIC)
+            error = float(np.square(np.asarray(image, dtype=np.float32) - original).mean())
+            found.append((len(data), quality, scale, error, image))
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        candidates = sorted((c for part in pool.map(files, SCALES) for c in part), key=lambda c: c[:4])
+    best, kept = np.inf, []
+    for candidate in candidates:
+        if candidate[3] < best:
+            best = candidate[3]
+            kept.append(candidate)
+    shares = [
+        _shares(backbone, torch.cat([photo_tensor(c[4]) for c in kept[i : i + 8]])) for i in range(0, len(kept), 8)
+    ]
+    return [
+        Rung(size, quality, scale, image, share)
+        for (size, quality, scale, _, image), share in zip(kept, np.concatenate(shares or [[]]), strict=True)
+    ]
+
+
+def _shares(network: torch.nn.Module, x: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return network(x).softmax(1).numpy()
+
+
+class Explorer:
+    """A system with one photo loaded.
+
+    Args:
+        system: with a codec of continuous rate.
+        image: a photo of any size.
+        rivals: image codecs to compare with.
+
+    Attributes:
+        crop: what is coded.
+        teacher: (classes,) shares without compression.
+    """
+
+    @torch.no_grad()
+    def __init__(self, system: FrankenSplit, image: Image.Image, rivals: tuple[str, ...] = ("JPEG", "AVIF")):
+        self.system = system
+        self.crop = center_crop(image, system.backbone.input_size)
+        x = photo_tensor(self.crop)
+        self.y = system.codec.encoder(x)
+        self.teacher = _shares(system.backbone, x)[0]
+        finest = len(self._packet(system.codec.config.anchors[0]).to_bytes())
+        self.ladders = {codec: ladder(system.backbone, self.crop, codec, finest) for codec in rivals}
+
+    def _packet(self, lmbda: float) -> Packet:
+        return self.system.codec.pack(self.y, lmbda)[0]
+
+    @torch.no_grad()
+    def at(self, lmbda: float) -> AtRate:
+        """The photo at a rate weight: through a real packet and back.
+
+        Raises:
+            ParameterError: lmbda outside the codec's range.
+        """
+        codec = self.system.codec
+        packet = Packet.from_bytes(self._packet(lmbda).to_bytes())
+        size = len(packet.to_bytes())
+        shares = self.system.answer([packet]).softmax(1)[0].numpy()
+        rivals = {
+            name: next((r for r in reversed(rungs) if r.size <= size), None) for name, rungs in self.ladders.items()
+        }
+        return AtRate(packet.lmbda, size, codec.bits_map(self.y, lmbda)[0], shares, rivals)
+
+    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every rate weight of the wire that the codec can use, and the bytes of the whole packet at it."""
+        packets = [self._packet(lmbda) for lmbda in self.system.codec.lmbdas]
+        return np.array([p.lmbda for p in packets]), np.array([len(p.to_bytes()) for p in packets])
+
+
+@torch.no_grad()
+def missteered(system: FrankenSplit, y: Tensor, lmbda: float, breaks: str) -> tuple[int, np.ndarray]:
+    """Bytes and (classes,) shares of a latent whose gain went wrong at one of the two ends.
+
+    Args:
+        system: with a codec of continuous rate.
+        y: (1, C, h, w) from its encoder.
+        lmbda: the rate weight asked for.
+        breaks: "nothing", "the inverse gain" (the server forgets it), "the server's lambda" (it takes the
+            inverse of the finest) or "the control" (the phone always packs at the coarsest).
+
+    Raises:
+        ParameterError: nothing of that name can break.
+    """
+    if breaks not in MISSTEERED:
+        raise ParameterError(f"breaks must be one of {', '.join(MISSTEERED)}, got {breaks!r}")
+    codec = system.codec
+    used = codec.lmbdas[-1] if breaks == "the control" else lmbda
+    packet = codec.pack(y, used)[0]
+    y_hat = codec.decompress([packet])
+    own, finest = (codec.gains(torch.tensor([at]))[1] for at in (packet.lmbda, codec.lmbdas[0]))
+    if breaks == "the inverse gain":
+        y_hat = y_hat / own
+    elif breaks == "the server's lambda":
+        y_hat = y_hat / own * finest
+    shares = system.backbone.tail(system.decoder(y_hat)).softmax(1)[0].numpy()
+    return len(packet.to_bytes()), shares

@@ -1,0 +1,88 @@
+"""Pick one of the book's photos, type the path of one, or upload one: the controls that panels share."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+from PIL import Image
+
+from fsplit_lib.data import PHOTOS, load_photo, open_image
+from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.panels.base import Choice, Control, Panel
+
+__all__ = ["OWN", "PathField", "PhotoPicker"]
+
+OWN = "my own"
+
+
+class PathField(Control):
+    """A line of text for the path of a file; what the path leads to is the update's business."""
+
+    def __init__(self, label: str):
+        field = widgets.Text(
+            description=label,
+            placeholder="path of a photo, then Enter",
+            continuous_update=False,
+            style={"description_width": "initial"},
+            layout={"width": "520px"},
+        )
+        super().__init__(label, field, field)
+
+    def check(self, value: Any) -> None:
+        if not isinstance(value, str):
+            raise ParameterError(f"{self.label} must be a path as text, got {value!r}")
+
+
+class PhotoPicker:
+    """The controls "photo" and "file", and a button to upload.
+
+    Args:
+        photo: shown first: a key of PHOTOS, or a path.
+
+    Attributes:
+        controls: for a panel, by name.
+        upload: a widget to show below them.
+    """
+
+    def __init__(self, photo: str):
+        known = photo in PHOTOS
+        choice, path = Choice("Photo", (*PHOTOS, OWN), photo if known else OWN), PathField("Own file")
+        path.carrier.value = "" if known else photo
+        self.controls: dict[str, Control] = {"photo": choice, "file": path}
+        self.upload = widgets.FileUpload(
+            accept="image/*", multiple=False, description="Upload a photo", layout={"width": "180px"}
+        )
+        self._uploads: dict[str, bytes] = {}
+        # a path or an upload is a wish to see it: move the choice along, before the panel looks
+        path.carrier.observe(self._choose_own, names="value")
+
+    def attach(self, panel: Panel) -> None:
+        """Show an uploaded photo in this panel."""
+        self.upload.observe(lambda change: self._take(panel, change["new"]), names="value")
+
+    def open(self, photo: str, file: str) -> Image.Image:
+        """The photo that the controls name.
+
+        Raises:
+            DataError: there is none, or it cannot be read.
+        """
+        if photo != OWN:
+            return load_photo(photo)
+        if not file.strip():
+            raise DataError("no file yet: type the path of a photo above, or upload one")
+        if file in self._uploads:
+            stream = io.BytesIO(self._uploads[file])
+            stream.name = file
+            return open_image(stream)
+        return open_image(Path(file.strip()).expanduser())
+
+    def _choose_own(self, change: dict) -> None:
+        if change["new"].strip():
+            self.controls["photo"].carrier.value = OWN
+
+    def _take(self, panel: Panel, files: Sequence[dict]) -> None:
+        for file in files:
+            self._uploads[file["name"]] = bytes(file["content"])
+            panel.set(photo=OWN, file=file["name"])

@@ -1,0 +1,233 @@
+"""Chapter 06: its checks, the lambda slider, its figures, and a control with two ends that disagree."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsplit_lib.baselines import encode_image
+from fsplit_lib.data import PHOTOS, load_photo
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation import BDRate, RatePoint, wilson
+from fsplit_lib.evaluation.explorer import MISSTEERED, Explorer, ladder, missteered
+from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
+from fsplit_lib.panels.ch06 import LambdaPanel
+from fsplit_lib.panels.photo_picker import OWN
+from fsplit_lib.plots import caption
+from fsplit_lib.plots import ch06 as plots
+from fsplit_lib.system import load_system
+
+MINE = [exercise for exercise in EXERCISES.values() if exercise.id.startswith("06.")]
+CODEC = "photo-head"
+
+
+@pytest.fixture(scope="module")
+def system():
+    return load_system(CODEC)
+
+
+@pytest.fixture(scope="module")
+def explorer(system):
+    return Explorer(system, load_photo("coffee"))
+
+
+@pytest.fixture(scope="module")
+def panel(system):
+    lmbdas = system.codec.lmbdas
+    return LambdaPanel(
+        lambda image: Explorer(system, image, ("JPEG",)), system.backbone.class_names, (lmbdas[0], lmbdas[-1])
+    )
+
+
+@pytest.mark.parametrize("exercise", MINE, ids=lambda e: e.id)
+def test_unanswered_gives_the_hint(exercise):
+    verdict = check(exercise.id, ...)
+    assert verdict.status == "unanswered" and exercise.hint in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("exercise", "trap"), [(e, t) for e in MINE for t in e.traps], ids=lambda v: getattr(v, "id", None)
+)
+def test_each_trap_draws_its_own_hint(exercise, trap):
+    verdict = check(exercise.id, trap.value)
+    assert (verdict.status, verdict.message) == ("wrong", trap.message)
+    assert len({t.message for t in exercise.traps}) == len(exercise.traps)
+
+
+@pytest.mark.parametrize(("id", "answer"), [("06.1", 0.7746), ("06.2", -40), ("06.3", 7203), ("06.4", "C")])
+def test_right_answers(id, answer):
+    assert check(id, answer).status == "right"
+
+
+def interpolate(lmbda, anchors, gains, log_axis=True, log_value=True):
+    axis, value = (math.log if log_axis else float), (math.log if log_value else float)
+    found = np.interp(axis(lmbda), [axis(a) for a in anchors], [value(g) for g in gains])
+    return math.exp(found) if log_value else found
+
+
+@pytest.mark.equation("06.1", "06.2")
+def test_the_function_exercise_agrees_with_the_gains_and_knows_five_mistakes(system):
+    import torch
+
+    gains = system.codec.gains
+    anchors = system.codec.config.anchors
+    for lmbda in (0.1, 0.17, 0.6, 2.2, 3.0):
+        mine = [interpolate(lmbda, anchors, table.exp().tolist()) for table in gains.log_gain.T]
+        assert gains(torch.tensor([lmbda]))[0].flatten().tolist() == pytest.approx(mine, rel=1e-4)
+    assert check("06.5", interpolate).status == "right"
+    wrong = {
+        "arithmetic": lambda *a: interpolate(*a, log_value=False),
+        "axis": lambda *a: interpolate(*a, log_axis=False),
+        "both": lambda *a: interpolate(*a, log_axis=False, log_value=False),
+        "log": lambda *a: math.log(interpolate(*a)),
+        "inverse": lambda *a: 1 / interpolate(*a),
+    }
+    said = {name: check("06.5", f) for name, f in wrong.items()}
+    assert all(v.status == "wrong" for v in said.values()) and len({v.message for v in said.values()}) == 5
+    assert "raised ZeroDivisionError" in check("06.5", lambda *a: 1 / 0).message
+    assert "itself" in check("06.5", 3).message
+
+
+@pytest.mark.equation("06.3")
+def test_kept_is_a_share_with_wilsons_interval():
+    decided, teacher = np.array([1, 2, 3, 4]), np.array([1, 2, 9, 4])
+    assert (decided == teacher).mean() == 0.75 and wilson(3, 4)[0] < 0.75 < wilson(3, 4)[1]
+
+
+@pytest.mark.equation("06.4")
+def test_the_delta_is_the_integral_of_the_log_ratio():
+    from fsplit_lib.evaluation import bd_rate
+
+    q = np.linspace(0.4, 0.9, 40)
+    anchor, test = 500 * np.exp(3 * q**2), 400 * np.exp(3.2 * q**2)
+    mean = (
+        np.trapezoid(np.log(test / anchor), q) / 0.5
+        if hasattr(np, "trapezoid")
+        else np.trapz(np.log(test / anchor), q) / 0.5
+    )
+    assert bd_rate(anchor, q, test, q) == pytest.approx(100 * (math.exp(mean) - 1), rel=2e-3)
+
+
+def test_the_explorer_goes_through_real_packets(system, explorer):
+    for lmbda in (0.1, 0.55, 3.0):
+        at = explorer.at(lmbda)
+        (packet,) = system.codec.pack(explorer.y, lmbda)
+        assert at.size == len(packet.to_bytes()) and at.lmbda == code_to_lmbda(lmbda_to_code(lmbda))
+        assert at.shares == pytest.approx(system.answer([packet]).softmax(1)[0].numpy())
+        assert at.bits.shape == (28, 28) and 0 <= packet.payload_bytes - at.bits.sum() / 8 < 5
+        for rung in at.rivals.values():
+            assert rung.size <= at.size
+    lmbdas, sizes = explorer.sizes()
+    assert len(lmbdas) == len(system.codec.codes) and sizes[0] > 1.8 * sizes[-1]
+    with pytest.raises(ParameterError, match="packs with lmbda"):
+        explorer.at(30.0)
+
+
+def test_a_ladder_gets_better_with_every_rung(system, explorer):
+    rungs = explorer.ladders["JPEG"]
+    sizes = [r.size for r in rungs]
+    errors = [np.square(np.asarray(r.image, float) - np.asarray(explorer.crop, float)).mean() for r in rungs]
+    assert len(rungs) > 8 and sizes == sorted(set(sizes)) and errors == sorted(errors, reverse=True)
+    small = explorer.crop.resize([round(224 * rungs[3].scale)] * 2, Image.Resampling.LANCZOS)
+    assert len(encode_image(small, "JPEG", rungs[3].quality)) == rungs[3].size
+    assert rungs[5].shares.sum() == pytest.approx(1, abs=1e-4)
+    assert ladder(system.backbone, explorer.crop, "JPEG", 100) == []
+
+
+def sound(panel):
+    for trace in panel.figure.data:
+        for values in (getattr(trace, "y", None), getattr(trace, "z", None)):
+            if values is not None and len(values) and not isinstance(values[0], str):
+                assert np.isfinite(np.asarray(values, float)).all()
+
+
+@pytest.mark.parametrize("lmbda", [0.1, 0.1234, 0.6, 1.7, 2.9])
+def test_the_slider_at_any_place(panel, lmbda):
+    panel.set(lmbda=lmbda)
+    at = panel.explorer.at(lmbda)
+    assert f"{at.size:,} bytes" in panel.summary.value and panel.figure.layout.meta["alt"] in panel.summary.value
+    assert list(panel.figure.data[10].y) == [at.size]
+    assert np.asarray(panel.figure.data[2].z) == pytest.approx(at.bits)
+    sound(panel)
+
+
+def test_the_slider_is_quick_and_leaves_the_photo_alone(panel):
+    panel.set(photo="chelsea")
+    loaded, took = panel.explorer, []
+    for lmbda in np.geomspace(0.11, 2.8, 12):
+        begun = time.perf_counter()
+        panel.controls["lmbda"].carrier.value = float(lmbda)
+        took.append(time.perf_counter() - begun)
+    assert panel.explorer is loaded
+    assert np.median(took) < 0.4  # a busy test machine; 100 ms are measured on an idle one
+    panel.controls["photo"].carrier.value = "coffee"  # not loaded before the button
+    panel.controls["lmbda"].carrier.value = 0.5
+    assert panel.explorer is loaded
+    panel.button.click()
+    assert panel.explorer is not loaded
+    panel.set(photo="chelsea", lmbda=0.6)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lmbda": 0.01}, {"lmbda": 30}, {"lmbda": "1"}, {"photo": "nobody"}, {"file": 3}, {"gain": 1}], ids=str
+)
+def test_illegal_values_move_nothing(panel, wrong):
+    before = panel.state(), panel.summary.value
+    with pytest.raises(ParameterError):
+        panel.set(**wrong)
+    assert (panel.state(), panel.summary.value) == before
+
+
+def test_own_photos_and_bad_files(panel, tmp_path):
+    load_photo("rocket").save(tmp_path / "mine.png")
+    panel.set(photo=OWN, file=str(tmp_path / "mine.png"))
+    mine = panel.explorer
+    assert "bits per pixel" in panel.summary.value
+    (tmp_path / "no.png").write_text("no picture")
+    panel.set(file=str(tmp_path / "no.png"))
+    assert panel.explorer is mine and "not an image" in panel.summary.value and "photo before" in panel.summary.value
+    panel.set(photo="chelsea", file="")
+
+
+def test_broken_ends_change_what_they_should(system):
+    """Only the phone's fault shows in the bytes; the server's faults show in the answers alone."""
+    explorers = [Explorer(system, load_photo(name), rivals=()) for name in list(PHOTOS)[:4]]
+    size, left = {}, {}
+    for kind in MISSTEERED:
+        found = [missteered(system, one.y, 0.6, kind) for one in explorers]
+        size[kind] = np.mean([s for s, _ in found])
+        left[kind] = np.mean([shares[one.teacher.argmax()] for one, (_, shares) in zip(explorers, found, strict=True)])
+    assert size["nothing"] == size["the inverse gain"] == size["the server's lambda"] > 1.3 * size["the control"]
+    assert left["the server's lambda"] < left["nothing"] and left["the inverse gain"] < left["nothing"]
+    with pytest.raises(ParameterError, match="breaks must be one of"):
+        missteered(system, explorers[0].y, 0.6, "magic")
+
+
+POINTS = [
+    RatePoint("d", m, s, b, k, k - 0.03, k + 0.03, k, k - 0.03, k + 0.03, 100)
+    for m, s, b, k in (
+        ("teacher", "raw", 150000.0, 0.97), ("FrankenSplit", "photo-head, lmbda 1", 900.0, 0.7), ("JPEG", "q10", 2500.0, 0.66),
+        ("FrankenSplit", "photo-head, lmbda 0.1", 2900.0, 0.84), ("JPEG", "q40", 6000.0, 0.86), ("HEIC", "q5", 900.0, 0.3),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("quality", ["kept", "top1"])
+def test_curves_say_what_they_show(quality):
+    figure = plots.rate_accuracy(POINTS, "photo-head", quality)
+    assert [t.name for t in figure.data] == ["FrankenSplit (photo-head)", "JPEG", "HEIC"]
+    assert list(figure.data[0].x) == [900.0, 2900.0] and list(figure.data[0].y) == pytest.approx([70, 84])
+    assert "from 70 % at 900 bytes to 84 % at 2,900" in caption(figure) and "bytes" in figure.layout.xaxis.title.text
+    assert len({(t.line.dash, t.marker.symbol) for t in figure.data}) == 3  # never colour alone
+
+
+def test_deltas_say_what_they_show():
+    rows = [BDRate("d", "photo-head", "JPEG", -60.0, -66.0, -55.0, 0.5, 0.8, 100), BDRate("d", "photo-head", "HEIC", -20.0, None, None, 0.5, 0.6, 100),
+            BDRate("d", "photo-head", "WebP", None, None, None, None, None, 100), BDRate("d", "JPEG", "HEIC", 5.0, 1.0, 9.0, 0.5, 0.8, 100)]  # fmt: skip
+    figure = plots.bd_rates(rows, "photo-head")
+    assert [t.y[0] for t in figure.data] == ["against JPEG", "against HEIC"]
+    assert "-60 % bytes against JPEG (95 % interval -66 to -55)" in caption(figure)
+    assert "share any quality" in caption(plots.bd_rates([], "photo-head"))
