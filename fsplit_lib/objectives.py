@@ -65,6 +65,7 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
     return error.mean() if saliency is None else (saliency * error).mean()
 
 
+Maybe = Tensor | None
 Guidance = Literal["unguided", "guided", "constant", "shuffled"]
 
 
@@ -90,12 +91,7 @@ def saliency_weight(saliency: Tensor, guidance: Guidance) -> Tensor | None:
     return weight.mean(dim=(2, 3), keepdim=True).expand_as(weight) if guidance == "constant" else weight
 
 
-def _head_distillation(
-    system: FrankenSplit,
-    out: ForwardPass,
-    labels: Tensor | None,
-    weight: Tensor | None,
-) -> Tensor:
+def _head_distillation(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:
     return head_distillation(system.backbone.head(out.x), out.h_hat, system.decoder.spread, weight)
 
 
@@ -117,23 +113,13 @@ def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
 TAIL_WEIGHT = 0.2
 
 
-def _tail_distillation(
-    system: FrankenSplit,
-    out: ForwardPass,
-    labels: Tensor | None,
-    weight: Tensor | None,
-) -> Tensor:
+def _tail_distillation(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:
     with torch.no_grad():
         teacher = system.backbone(out.x)
     return tail_distillation(teacher, system.backbone.tail(out.h_hat))
 
 
-def _head_and_tail(
-    system: FrankenSplit,
-    out: ForwardPass,
-    labels: Tensor | None,
-    weight: Tensor | None,
-) -> Tensor:
+def _head_and_tail(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:
     """Head distillation, and the teacher's answer behind the frozen tail: beyond the paper."""
     with torch.no_grad():
         h = system.backbone.head(out.x)
@@ -142,12 +128,7 @@ def _head_and_tail(
     return distortion + TAIL_WEIGHT * tail_distillation(teacher, system.backbone.tail(out.h_hat))
 
 
-def cross_entropy(
-    system: FrankenSplit,
-    out: ForwardPass,
-    labels: Tensor | None,
-    weight: Tensor | None = None,
-) -> Tensor:
+def cross_entropy(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe = None) -> Tensor:
     """Cross-entropy of the label behind the frozen tail, in nats: the direct objective."""
     if labels is None:
         raise ValueError("cross-entropy needs labels; this data set has none")
