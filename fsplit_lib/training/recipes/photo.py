@@ -94,14 +94,14 @@ def _photo(job: Job) -> str:
 def _saliency_arm(guidance: Guidance, seed: int, job: Job) -> str:
     config = TrainConfig(
         steps=5000, batch=16, learning_rate=6e-3, seed=seed, quantiser="straight_through", rate_warmup=0.2,
-        optimiser="muon", guidance=guidance,
+        optimiser="muon", guidance=guidance, precision="bf16-mixed", gains_rate=0.5,
     )  # fmt: skip
     backbone = load_backbone("tf_efficientnet_lite0")
     codec, decoder = CodecConfig(lmbda=0.6, anchors=ANCHORS), DecoderConfig(2, 0, 96, "dense")
     system = build_system(backbone, codec, decoder, seed)
     summary = f"One arm of the saliency experiment: the paper's objective, {guidance}, seed {seed}."
     limits = ["made to be compared with its siblings, at equal crops and steps", FLATTERED]
-    return _train_on_caltech(job, config, system, f"saliency-{guidance}-{seed}", summary, limits, crop=128)
+    return _train_on_caltech(job, config, system, f"saliency-{guidance}-{seed}", summary, limits, crop=96)
 
 
 def _train_on_caltech(
