@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsplit_lib.backbones import Backbone
 from fsplit_lib.system import ForwardPass, FrankenSplit
 
 __all__ = [
     "OBJECTIVES",
     "Guidance",
     "Loss",
+    "channel_sensitivity",
     "cross_entropy",
     "head_distillation",
     "loss_of",
@@ -54,7 +56,7 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
         h: teacher features (B, C, h, w).
         h_hat: decoded features, same shape.
         spread: σ_c, broadcastable to h.
-        saliency: s, (B, 1, h, w) >= 0, or None for 1 everywhere.
+        saliency: s, (B, 1, h, w) >= 0, or None for 1 everywhere; times channel weights (1, C, 1, 1), if any.
 
     >>> import torch
     >>> h = torch.ones(1, 2, 4, 4)
@@ -66,6 +68,34 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
 
 
 Maybe = Tensor | None
+
+
+@torch.no_grad()
+def channel_sensitivity(backbone: Backbone, x: Tensor, spread: Tensor) -> Tensor:
+    """How much an error in each channel moves the answer behind the frozen tail, relative to the mean channel.
+
+    To second order, KL(teacher ‖ split) = ½ δᵀ F δ for a small feature error δ, with F the Fisher
+    information of the answer; its diagonal, in units of σ_c and averaged over places and pictures, is
+    the weight. One answer a picture is drawn from the teacher's own shares, so no label is needed.
+
+    Args:
+        backbone: the teacher.
+        x: (B, 3, H, W) photos.
+        spread: σ_c, (1, C, 1, 1).
+
+    Returns:
+        (1, C, 1, 1), with mean 1.
+    """
+    h = backbone.head(x)
+    with torch.enable_grad():
+        h.requires_grad_()
+        shares = backbone.tail(h).log_softmax(1)
+        drawn = torch.multinomial(shares.detach().exp(), 1, generator=torch.Generator().manual_seed(0))
+        (slope,) = torch.autograd.grad(shares.gather(1, drawn).sum(), h)
+    fisher = (slope * spread).square().mean(dim=(0, 2, 3), keepdim=True)
+    return fisher / fisher.mean()
+
+
 Guidance = Literal["unguided", "guided", "constant", "shuffled"]
 
 
@@ -159,7 +189,8 @@ def loss_of(
         out: one pass through it.
         labels: (B,) classes, for the objectives that ask for them.
         lmbda: weight of the rate; may be one (B,) a picture.
-        weight: of every place in the feature distortion, from :func:`saliency_weight`.
+        weight: of every place in the feature distortion, from :func:`saliency_weight`, of every channel,
+            from :func:`channel_sensitivity`, or their product.
     """
     distortion = OBJECTIVES[objective](system, out, labels, weight)
     rate = out.bits_per_pixel

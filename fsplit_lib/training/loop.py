@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from fsplit_lib.codec import Quantiser
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES, Guidance, loss_of, saliency_weight
+from fsplit_lib.objectives import OBJECTIVES, Guidance, channel_sensitivity, loss_of, saliency_weight
 from fsplit_lib.system import FrankenSplit
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
@@ -45,6 +45,7 @@ class TrainConfig:
         optimiser: "adamw", or "muon" for dense layers with AdamW for everything else.
         guidance: where the feature distortion counts, see :func:`fsplit_lib.objectives.saliency_weight`;
             all but "unguided" need a source with saliency maps.
+        channels: "equal", or "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`.
         precision: Lightning Fabric's name: "32-true", or "bf16-mixed" for convolutions and linear layers in
             bfloat16, which processors with such instructions run almost twice as fast; likelihoods and
             weights stay in float32.
@@ -63,6 +64,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     optimiser: Literal["adamw", "muon"] = "adamw"
     guidance: Guidance = "unguided"
+    channels: Literal["equal", "sensitive"] = "equal"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     prior_rate: float = 10.0
     gains_rate: float = 3.0
@@ -76,6 +78,8 @@ class TrainConfig:
             raise ParameterError(f"optimiser must be adamw or muon, got {self.optimiser!r}")
         if self.guidance not in get_args(Guidance):
             raise ParameterError(f"guidance must be one of {', '.join(get_args(Guidance))}, got {self.guidance!r}")
+        if self.channels not in ("equal", "sensitive"):
+            raise ParameterError(f"channels must be equal or sensitive, got {self.channels!r}")
         if self.precision not in ("32-true", "bf16-mixed"):
             raise ParameterError(f"precision must be 32-true or bf16-mixed, got {self.precision!r}")
         rates = (self.learning_rate, self.prior_rate, self.gains_rate)
@@ -195,6 +199,9 @@ def train_system(
         raise ParameterError(f"guidance {config.guidance!r} needs a source with saliency maps")
     with torch.no_grad():
         system.decoder.fit_statistics(system.backbone.head(first.x))
+    sensitivity = None
+    if config.channels == "sensitive":
+        sensitivity = channel_sensitivity(system.backbone, first.x, system.decoder.spread)
     height = width = first.x.shape[-1] // system.codec.config.stride
     latent = (system.codec.config.widths[-1], height, width)
 
@@ -204,6 +211,8 @@ def train_system(
         out = wrapped(batch.x, config.quantiser, batch.noise(latent), lmbda)
         price = config.warmed(config.lmbda if lmbda is None else lmbda, batch.step)
         weight = None if batch.saliency is None else saliency_weight(batch.saliency, config.guidance)
+        if sensitivity is not None:
+            weight = sensitivity if weight is None else weight * sensitivity
         value = loss_of(config.objective, system, out, batch.labels, price, weight)
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
