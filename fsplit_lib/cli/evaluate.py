@@ -53,7 +53,8 @@ def photos(
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
     backbone = load_backbone("tf_efficientnet_lite0")
-    systems = {name: load_system(name, backbone) for name in weights or [DEFAULT]}
+    folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
+    systems = {known: load_system(given, backbone) for known, given in folders.items()}
     out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
     bar = tqdm(total=len(pictures), unit="photo", desc=pictures.name)
     measured = evaluate_photos(systems, backbone, pictures, qualities, lambda done, _: bar.update(done - bar.n))
@@ -71,7 +72,7 @@ def photos(
                 for p in points
                 if (p.method == "FrankenSplit" and p.setting.split(",")[0] == weights_name) or p.method == "teacher"
             ]
-            write_scores(weights_name, mine)
+            write_scores(folders[weights_name], mine)
     for point in points:
         top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
         typer.echo(
