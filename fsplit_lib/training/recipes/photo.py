@@ -56,7 +56,7 @@ def _photo_head(job: Job) -> str:
 
 def _photo(job: Job) -> str:
     config = TrainConfig(
-        steps=2800, batch=16, learning_rate=1e-3, seed=1, quantiser="straight_through", objective="head_and_tail",
+        steps=2200, batch=16, learning_rate=3e-4, seed=1, quantiser="straight_through", objective="head_and_tail",
         optimiser="muon", precision="bf16-mixed", prior_rate=3.0, gains_rate=0.5,
     )  # fmt: skip
     system = load_system("photo-head", load_backbone("tf_efficientnet_lite0"))
