@@ -4,7 +4,9 @@ Callbacks are plain ``observe`` handlers and the first call is explicit, so an e
 notebook instead of hiding in it, and papermill never waits for an Output widget.
 """
 
+import html
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import ipywidgets as widgets
@@ -138,6 +140,7 @@ class Panel:
         self.figure = go.FigureWidget(figure)
         self.summary = widgets.HTML()
         self._update = update
+        self._said = ""
         self._quiet = False
         top: list[widgets.Widget] = [control.widget for control in self.controls.values()] + list(extra)
         self.button = widgets.Button(description=run, button_style="primary") if run else None
@@ -155,10 +158,12 @@ class Panel:
 
     def refresh(self, **instead: Any) -> str:
         """Compute and draw the current state, or one that differs in the named values; returns the sentence."""
-        sentence = self._update(**self.state() | instead)
-        self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{sentence}</p>'
-        self.figure.layout.meta = {"alt": sentence}
-        return sentence
+        live = nullcontext() if self.button else self.figure.batch_update()  # behind a button, progress is drawn
+        with live:
+            self._said = self._update(**self.state() | instead)
+        text = html.escape(self._said)
+        self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{text}</p>'
+        return self._said
 
     def set(self, **values: Any) -> "Panel":
         """Move controls, by name, and draw once.
@@ -185,7 +190,8 @@ class Panel:
 
     def static(self) -> go.Figure:
         """The current figure without a widget: what GitHub, HTML and print can show."""
-        return go.Figure(self.figure.to_dict())
+        figure = go.Figure(self.figure.to_dict())
+        return figure.update_layout(meta={"alt": self._said})  # on the live figure it would cost a second drawing
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
