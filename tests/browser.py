@@ -6,6 +6,7 @@ Chromium and its driver are the system's own (Debian: ``apt-get install chromium
 selenium downloads nothing, and the browser resolves no name but the loopback's.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -29,9 +30,9 @@ from selenium.webdriver.remote.webelement import WebElement
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 DRIVER = ("chromedriver", "chromium.chromedriver")
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
-).split()
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
 LOOPBACK_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 TOKEN = "offline"  # of a server that listens on the loopback for the length of a test
 SETTINGS = {  # no questions to the visitor; every cell in the page, so that all figures can be found
@@ -138,7 +139,7 @@ def wait_for(browser: WebDriver, script: str, seconds: float = 60, *arguments: o
     while time.monotonic() < end:
         if found := browser.execute_script(script, *arguments):
             return found
-        time.sleep(0.05)
+        time.sleep(0.1)
     said = "; ".join(entry["message"] for entry in browser.get_log("browser")[-5:])
     raise TimeoutError(f"not within {seconds:g} s: {script.strip()[:200]} (browser: {said or 'silent'})")
 
@@ -162,10 +163,10 @@ def run_all(browser: WebDriver, seconds: float = 300) -> list[str]:
     Returns:
         "cell number: error" for every output that is an error.
     """
-    browser.set_script_timeout(seconds)
-    browser.execute_async_script(
-        "const done = arguments[0]; window.jupyterapp.commands.execute('notebook:run-all-cells').then(done, done);"
+    browser.execute_script(
+        "window.ran = false; window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => window.ran = true)"
     )
+    wait_for(browser, "return window.ran", seconds)
     return browser.execute_script(
         """return window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) =>
              (cell.model.type === 'code' ? cell.model.sharedModel.getOutputs() : [])
@@ -180,8 +181,6 @@ def screenshot(browser: WebDriver, path: Path, element: WebElement | None = None
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.screenshot(str(path))
         return path
-    import base64
-
     size = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
     taken = browser.execute_cdp_cmd(
         "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": size | {"x": 0, "y": 0, "scale": 1}}

@@ -122,7 +122,8 @@ class Explorer:
     Attributes:
         crop: what is coded.
         teacher: (classes,) shares without compression.
-        sizes: (L,) bytes of the whole packet at each of the codec's ``lmbdas``.
+        lmbdas: (L,) every rate weight of the wire that the codec can use.
+        sizes: (L,) bytes of the whole packet at each of them.
         ladders: of each image codec, the files that some packet has to be compared with, smallest first.
     """
 
@@ -133,8 +134,8 @@ class Explorer:
         x = photo_tensor(self.crop)
         self.y = system.codec.encoder(x)
         self.teacher = _shares(system.backbone, x)[0]
-        packets = [self._packet(lmbda) for lmbda in system.codec.lmbdas]
-        self.sizes = np.array([len(packet.to_bytes()) for packet in packets])
+        self.lmbdas = np.array(system.codec.lmbdas)
+        self.sizes = np.array([len(self._packet(lmbda).to_bytes()) for lmbda in self.lmbdas])
         self.ladders = {codec: ladder(system.backbone, self.crop, codec, self.sizes.tolist()) for codec in rivals}
 
     def _packet(self, lmbda: float) -> Packet:
@@ -151,10 +152,14 @@ class Explorer:
         packet = Packet.from_bytes(self._packet(lmbda).to_bytes())
         size = len(packet.to_bytes())
         shares = self.system.answer([packet]).softmax(1)[0].numpy()
-        rivals = {
-            name: next((r for r in reversed(rungs) if r.size <= size), None) for name, rungs in self.ladders.items()
+        return AtRate(packet.lmbda, size, codec.bits_map(self.y, lmbda)[0], shares, self.rivals(size))
+
+    def rivals(self, size: int) -> dict[str, Rung | None]:
+        """Each image codec's best file of at most so many bytes, None where none is as small."""
+        return {
+            name: next((rung for rung in reversed(rungs) if rung.size <= size), None)
+            for name, rungs in self.ladders.items()
         }
-        return AtRate(packet.lmbda, size, codec.bits_map(self.y, lmbda)[0], shares, rivals)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
@@ -16,6 +17,21 @@ import traitlets
 from fsplit_lib.errors import ParameterError
 
 __all__ = ["Choice", "Control", "LogNumber", "Number", "Panel"]
+
+
+class _Fit(anywidget.AnyWidget):
+    """An empty line that has figures fill the page's width.
+
+    A FigureWidget is drawn before it is in the page, hence 700 pixels wide; a responsive one draws itself
+    again when the window's size changes. This says so when the page's does, the first time included.
+    """
+
+    _esm = """
+    export default { render({ el }) {
+      const watch = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+      watch.observe(el);
+      return () => watch.disconnect();
+    } }"""
 
 
 class Control:
@@ -138,6 +154,7 @@ class Panel:
     ):
         self.controls = dict(controls)
         self.figure = go.FigureWidget(figure)
+        self.figure._config = {"responsive": True}  # plotly has no public name for it
         self.summary = widgets.HTML()
         self._update = update
         self._said = ""
@@ -150,7 +167,7 @@ class Panel:
         else:
             for control in self.controls.values():
                 control.carrier.observe(self._changed, names="value")
-        self.box = widgets.VBox([widgets.VBox(top), self.figure, self.summary])
+        self.box = widgets.VBox([widgets.VBox(top), _Fit(), self.figure, self.summary])
 
     def _changed(self, _: object) -> None:
         if not self._quiet:
@@ -191,7 +208,9 @@ class Panel:
     def static(self) -> go.Figure:
         """The current figure without a widget: what GitHub, HTML and print can show."""
         figure = go.Figure(self.figure.to_dict())
-        return figure.update_layout(meta={"alt": self._said})  # on the live figure it would cost a second drawing
+        if self._said:
+            figure.layout.meta = {"alt": self._said}  # on the live figure it would cost a second drawing
+        return figure
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
