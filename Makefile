@@ -17,7 +17,7 @@ lab: $(STAMP)
 	$(VENV)/bin/fsplit lab
 
 bench: $(STAMP)
-	$(VENV)/bin/python -m pytest tests/bench_coding.py
+	$(VENV)/bin/python -m pytest -s tests/bench_coding.py tests/bench_slider.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || \

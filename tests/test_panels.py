@@ -30,6 +30,7 @@ def panel(calls):
         if n == 9:
             raise RuntimeError("boom")
         panel.figure.data[0].y = [beta * n]
+        panel.figure.layout.title.text = kind
         return f"{beta:g} times {n} is {beta * n:g}."
 
     panel = Panel(controls, figure, update)
@@ -44,7 +45,7 @@ def test_every_state_draws_and_speaks(panel, values):
     assert panel.state() == state
     assert panel.figure.data[0].y[0] == pytest.approx(values[0] * values[1])
     assert f"{values[0] * values[1]:g}." in panel.summary.value
-    assert panel.figure.layout.meta["alt"] in panel.summary.value
+    assert caption(panel.static()) in panel.summary.value
     assert isinstance(panel.static(), go.Figure) and not isinstance(panel.static(), go.FigureWidget)
 
 
@@ -63,9 +64,12 @@ def test_illegal_values_move_nothing(panel, calls, wrong, message):
 
 
 def test_one_drawing_for_one_set(panel, calls):
+    messages = []
+    kinds = [f"_py2js_{kind}" for kind in ("update", "restyle", "relayout")]
+    panel.figure.observe(lambda change: messages.append(change["name"]) if change["new"] else None, names=kinds)
     calls.clear()
     panel.set(beta=1.0, n=4, kind="b")
-    assert calls == [(1.0, 4, "b")]
+    assert calls == [(1.0, 4, "b")] and messages == ["_py2js_update"]  # the browser draws once, too
     panel.controls["n"].carrier.value = 5
     assert calls[-1] == (1.0, 5, "b") and len(calls) == 2
 

@@ -1,10 +1,12 @@
 """One photo at every rate: what can be computed when it is picked is, so that a slider answers at once.
 
 photo ──► crop ──► y = g_a(x)                          once
-              └──► files of JPEG and AVIF, and what the teacher says of each
+              └──► the size of every packet             once
+              └──► files of JPEG and AVIF of those sizes, and what the teacher says of each
 lmbda ──► gain ──► packet ──► h_hat ──► answer          on every move
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -66,46 +68,42 @@ class AtRate:
     rivals: dict[str, Rung | None]
 
 
-def ladder(backbone: Backbone, crop: Image.Image, codec: str, most_bytes: int) -> list[Rung]:
-    """The useful files of an image codec up to a size, smallest first.
+def ladder(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[int]) -> list[Rung]:
+    """The best file of an image codec for each of some sizes, smallest first.
 
-    Every size of the picture is tried at a spread of qualities; a file stays if no smaller one has less
-    squared error.
+    Every size of the picture is tried at a spread of qualities. The best of at most so many bytes is the
+    one with the least squared error; only those that any size asks for are shown to the teacher.
 
     Args:
-        backbone: the teacher that is shown each of them.
+        backbone: the teacher.
         crop: RGB.
         codec: "JPEG" or "AVIF".
-        most_bytes: of the largest file.
+        sizes: in bytes.
     """
     original = np.asarray(crop, dtype=np.float32)
 
-    def files(scale: float) -> list[tuple[int, int, float, float, Image.Image]]:
+    def files(scale: float) -> list[tuple[float, int, int, float, Image.Image]]:
         small = crop.resize([max(1, round(side * scale)) for side in crop.size], Image.Resampling.LANCZOS)
         found = []
         for quality in IMAGE_CODECS[codec].qualities[:: EVERY[codec]]:
             data = encode_image(small, codec, quality)
-            if len(data) > most_bytes:
+            if len(data) > max(sizes):
                 break
             image = decode_image(data).resize(crop.size, Image.Resampling.BICUBIC)
             error = float(np.square(np.asarray(image, dtype=np.float32) - original).mean())
-            found.append((len(data), quality, scale, error, image))
+            found.append((error, len(data), quality, scale, image))
         return found
 
-    with ThreadPoolExecutor() as pool:
-        candidates = sorted((c for part in pool.map(files, SCALES) for c in part), key=lambda c: c[:4])
-    best, kept = np.inf, []
-    for candidate in candidates:
-        if candidate[3] < best:
-            best = candidate[3]
-            kept.append(candidate)
+    with ThreadPoolExecutor() as pool:  # the codecs work outside Python's lock
+        best_first = sorted((file for part in pool.map(files, SCALES) for file in part), key=lambda file: file[:4])
+    used = {next((i for i, file in enumerate(best_first) if file[1] <= size), None) for size in sizes} - {None}
+    kept = [best_first[i] for i in sorted(used, reverse=True)]
     shares = [
-        _shares(backbone, torch.cat([photo_tensor(c[4]) for c in kept[i : i + 8]])) for i in range(0, len(kept), 8)
+        share
+        for i in range(0, len(kept), 8)
+        for share in _shares(backbone, torch.cat([photo_tensor(file[4]) for file in kept[i : i + 8]]))
     ]
-    return [
-        Rung(size, quality, scale, image, share)
-        for (size, quality, scale, _, image), share in zip(kept, np.concatenate(shares or [[]]), strict=True)
-    ]
+    return [Rung(*file[1:], share) for file, share in zip(kept, shares, strict=True)]
 
 
 def _shares(network: torch.nn.Module, x: Tensor) -> np.ndarray:
@@ -124,6 +122,9 @@ class Explorer:
     Attributes:
         crop: what is coded.
         teacher: (classes,) shares without compression.
+        lmbdas: (L,) every rate weight of the wire that the codec can use.
+        sizes: (L,) bytes of the whole packet at each of them.
+        ladders: of each image codec, the files that some packet has to be compared with, smallest first.
     """
 
     @torch.no_grad()
@@ -133,8 +134,9 @@ class Explorer:
         x = photo_tensor(self.crop)
         self.y = system.codec.encoder(x)
         self.teacher = _shares(system.backbone, x)[0]
-        finest = len(self._packet(system.codec.config.anchors[0]).to_bytes())
-        self.ladders = {codec: ladder(system.backbone, self.crop, codec, finest) for codec in rivals}
+        self.lmbdas = np.array(system.codec.lmbdas)
+        self.sizes = np.array([len(self._packet(lmbda).to_bytes()) for lmbda in self.lmbdas])
+        self.ladders = {codec: ladder(system.backbone, self.crop, codec, self.sizes.tolist()) for codec in rivals}
 
     def _packet(self, lmbda: float) -> Packet:
         return self.system.codec.pack(self.y, lmbda)[0]
@@ -150,15 +152,14 @@ class Explorer:
         packet = Packet.from_bytes(self._packet(lmbda).to_bytes())
         size = len(packet.to_bytes())
         shares = self.system.answer([packet]).softmax(1)[0].numpy()
-        rivals = {
-            name: next((r for r in reversed(rungs) if r.size <= size), None) for name, rungs in self.ladders.items()
-        }
-        return AtRate(packet.lmbda, size, codec.bits_map(self.y, lmbda)[0], shares, rivals)
+        return AtRate(packet.lmbda, size, codec.bits_map(self.y, lmbda)[0], shares, self.rivals(size))
 
-    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Every rate weight of the wire that the codec can use, and the bytes of the whole packet at it."""
-        packets = [self._packet(lmbda) for lmbda in self.system.codec.lmbdas]
-        return np.array([p.lmbda for p in packets]), np.array([len(p.to_bytes()) for p in packets])
+    def rivals(self, size: int) -> dict[str, Rung | None]:
+        """Each image codec's best file of at most so many bytes, None where none is as small."""
+        return {
+            name: next((rung for rung in reversed(rungs) if rung.size <= size), None)
+            for name, rungs in self.ladders.items()
+        }
 
 
 @torch.no_grad()

@@ -4,9 +4,12 @@ Callbacks are plain ``observe`` handlers and the first call is explicit, so an e
 notebook instead of hiding in it, and papermill never waits for an Output widget.
 """
 
+import html
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
@@ -14,6 +17,21 @@ import traitlets
 from fsplit_lib.errors import ParameterError
 
 __all__ = ["Choice", "Control", "LogNumber", "Number", "Panel"]
+
+
+class _Fit(anywidget.AnyWidget):
+    """An empty line that has figures fill the page's width.
+
+    A FigureWidget is drawn before it is in the page, hence 700 pixels wide; a responsive one draws itself
+    again when the window's size changes. This says so when the page's does, the first time included.
+    """
+
+    _esm = """
+    export default { render({ el }) {
+      const watch = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+      watch.observe(el);
+      return () => watch.disconnect();
+    } }"""
 
 
 class Control:
@@ -136,8 +154,10 @@ class Panel:
     ):
         self.controls = dict(controls)
         self.figure = go.FigureWidget(figure)
+        self.figure._config = {"responsive": True}  # plotly has no public name for it
         self.summary = widgets.HTML()
         self._update = update
+        self._said = ""
         self._quiet = False
         top: list[widgets.Widget] = [control.widget for control in self.controls.values()] + list(extra)
         self.button = widgets.Button(description=run, button_style="primary") if run else None
@@ -147,7 +167,7 @@ class Panel:
         else:
             for control in self.controls.values():
                 control.carrier.observe(self._changed, names="value")
-        self.box = widgets.VBox([widgets.VBox(top), self.figure, self.summary])
+        self.box = widgets.VBox([widgets.VBox(top), _Fit(), self.figure, self.summary])
 
     def _changed(self, _: object) -> None:
         if not self._quiet:
@@ -155,10 +175,12 @@ class Panel:
 
     def refresh(self, **instead: Any) -> str:
         """Compute and draw the current state, or one that differs in the named values; returns the sentence."""
-        sentence = self._update(**self.state() | instead)
-        self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{sentence}</p>'
-        self.figure.layout.meta = {"alt": sentence}
-        return sentence
+        live = nullcontext() if self.button else self.figure.batch_update()  # behind a button, progress is drawn
+        with live:
+            self._said = self._update(**self.state() | instead)
+        text = html.escape(self._said)
+        self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{text}</p>'
+        return self._said
 
     def set(self, **values: Any) -> "Panel":
         """Move controls, by name, and draw once.
@@ -185,7 +207,10 @@ class Panel:
 
     def static(self) -> go.Figure:
         """The current figure without a widget: what GitHub, HTML and print can show."""
-        return go.Figure(self.figure.to_dict())
+        figure = go.Figure(self.figure.to_dict())
+        if self._said:
+            figure.layout.meta = {"alt": self._said}  # on the live figure it would cost a second drawing
+        return figure
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

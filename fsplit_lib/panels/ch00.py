@@ -1,6 +1,5 @@
 """The panel of chapter 00: one of the seven photos, or one of the reader's own."""
 
-import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,10 +36,10 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
             found = answer(picker.open(photo, file))
         except DataError as error:
             still = f" The figure still shows {shown['title']}." if shown["title"] else ""
-            return html.escape(f"{str(error).rstrip('.')}.{still}")
+            return f"{str(error).rstrip('.')}.{still}"
         shown["title"] = photo if photo != OWN else Path(file).name
         _draw(panel.figure, found, names, shown["title"])
-        return html.escape(f"{shown['title']}: {verdict(found, names)}")
+        return f"{shown['title']}: {verdict(found, names)}"
 
     panel = Panel(picker.controls, _empty(names), update, extra=(picker.upload,))
     picker.attach(panel)

@@ -1,6 +1,5 @@
 """The lambda slider: one photo, any rate, next to JPEG and AVIF at the same bytes."""
 
-import html
 import math
 from collections.abc import Callable, Sequence
 
@@ -11,6 +10,7 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.explorer import AtRate, Explorer, Rung
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
+from fsplit_lib.plots.ch00.tools import shortened
 from fsplit_lib.plots.ch06 import answer_traces, empty_explorer, shown
 
 __all__ = ["LambdaPanel"]
@@ -69,32 +69,33 @@ class LambdaPanel(Panel):
             except DataError as error:
                 problem = f"{str(error).rstrip('.')}. "
                 if self.explorer is None:
-                    return html.escape(problem)
+                    return problem
                 problem += "The figure still shows the photo before. "
         at = self.explorer.at(lmbda)
         self._draw(at)
-        return html.escape(problem + self.sentence(at))
+        return problem + self.sentence(at)
 
     def _load(self, photo: str, file: str) -> None:
         self.explorer = self._explore(self._picker.open(photo, file))
         self._loaded, self._uris = (photo, file if photo == OWN else ""), {}
-        lmbdas, sizes = self.explorer.sizes()
         with self.figure.batch_update():
             for trace in self.figure.data[:2]:
                 trace.source = shown(self.explorer.crop)
-            self.figure.data[9].x, self.figure.data[9].y = lmbdas, sizes
+            self.figure.data[9].x, self.figure.data[9].y = self.explorer.lmbdas, self.explorer.sizes
 
     def _draw(self, at: AtRate) -> None:
         answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.shares}
         answers |= {name: rung.shares for name, rung in at.rivals.items() if rung is not None}
+        titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
         with self.figure.batch_update():
             heat = self.figure.data[2]
             heat.z, heat.zmax = at.bits, float(np.quantile(at.bits, 0.99))
             for position, (name, rung) in enumerate(at.rivals.items(), start=3):
                 self.figure.data[position].source = self._uri(rung)
-                text = f"{name}: no file that small" if rung is None else f"{name}, {rung.size:,} bytes"
-                self.figure.layout.annotations[position - 1].text = text
-            self.figure.layout.annotations[1].text = f"where {at.size:,} bytes go"
+                titles[name] = f"{name}: no file that small" if rung is None else f"{name}, {rung.size:,} bytes"
+            for label, (method, text) in zip(self.figure.layout.annotations, titles.items(), strict=False):
+                best = shortened(self._names[answers[method].argmax()]) if method in answers else "no answer"
+                label.text = f"{text}<br><b>{best}</b>"
             for trace, new in zip(self.figure.data[5:9], answer_traces(answers, self._names), strict=True):
                 trace.x, trace.y = new.x, new.y
             self.figure.data[10].x, self.figure.data[10].y = [at.lmbda], [at.size]

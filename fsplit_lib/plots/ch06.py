@@ -26,7 +26,7 @@ __all__ = [
     "two_at_once",
 ]
 
-PICTURES = ("the crop", "where the bits go", "JPEG", "AVIF")
+PICTURES = ("the crop", "where the bits go", "JPEG", "AVIF")  # two lines once there is an answer
 BARS = (
     ("teacher", "no compression", ""),
     ("FrankenSplit", "packet", "/"),
@@ -206,15 +206,14 @@ def shown(image: Image.Image) -> str:
 
 
 def answer_traces(answers: dict[str, np.ndarray], names: Sequence[str]) -> list[go.Bar]:
-    """One group of bars a class that any answer ranks among its first three.
+    """One group of bars a class that the network ranks among its first five, without or with compression.
 
     Args:
         answers: the four of BARS, by method; a missing one is all zero.
         names: of the classes.
     """
+    order, labels = top_names((answers["teacher"], answers["FrankenSplit"]), names)
     answers = {method: answers.get(method, np.zeros(len(names))) for method, _, _ in BARS}
-    order, labels = top_names([shares for shares in answers.values() if shares.any()] or [answers["teacher"]], names, 2)
-    order, labels = order[:6], labels[:6]
     return [
         go.Bar(
             x=labels, y=[100 * float(answers[method][i]) for i in order], name=title,
@@ -232,7 +231,7 @@ def empty_explorer(names: Sequence[str], stride: int, side: int) -> go.Figure:
     """
     figure = make_subplots(
         2, 4, specs=[[{}, {}, {}, {}], [{"colspan": 3}, None, None, {}]], subplot_titles=(*PICTURES, "", "bytes over lambda"),
-        row_heights=[0.48, 0.52], horizontal_spacing=0.05, vertical_spacing=0.16,
+        row_heights=[0.5, 0.5], horizontal_spacing=0.05, vertical_spacing=0.13,
     )  # fmt: skip
     grey = shown(Image.new("RGB", (side, side), "#d0d7de"))
     for column in (1, 2):
@@ -262,11 +261,11 @@ def empty_explorer(names: Sequence[str], stride: int, side: int) -> go.Figure:
     figure.update_yaxes(title_text="share of the answer (%)", range=[0, 100], row=2, col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], row=2, col=4)
     figure.update_yaxes(rangemode="tozero", row=2, col=4)
-    finish(figure, "", "No photo yet.", height=600)
+    finish(figure, "", "No photo yet.", height=660)
     figure.update_annotations(font_size=15)
     return figure.update_layout(
         barmode="group",
         bargap=0.2,
-        legend={"orientation": "h", "x": 0, "y": 0.47, "yanchor": "bottom"},
-        margin={"l": 60, "r": 15, "t": 40, "b": 60},
+        legend={"orientation": "h", "x": 0, "y": 0.45, "yanchor": "bottom"},
+        margin={"l": 60, "r": 15, "t": 75, "b": 60},
     )

@@ -51,6 +51,7 @@ TEMPLATE = go.layout.Template(
         "legend": {"bgcolor": "rgba(255,255,255,0.8)", "font": {"size": 15}},
         "hoverlabel": {"font": {"size": 15}},
         "xaxis": {
+            "title": {"standoff": 10},  # without it the title ends on the figure's last pixel and loses its descenders
             "showgrid": True,
             "gridcolor": "#e5e8ec",
             "zeroline": False,
