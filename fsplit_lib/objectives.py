@@ -25,6 +25,7 @@ __all__ = [
     "channel_sensitivity",
     "cross_entropy",
     "head_distillation",
+    "lmbda_factor",
     "loss_of",
     "saliency_weight",
     "tail_distillation",
@@ -119,6 +120,15 @@ def saliency_weight(saliency: Tensor, guidance: Guidance) -> Tensor | None:
         return None
     weight = (1 + saliency) / 2
     return weight.mean(dim=(2, 3), keepdim=True).expand_as(weight) if guidance == "constant" else weight
+
+
+def lmbda_factor(saliency: float) -> float:
+    """What a map of this mean multiplies lmbda with if it is the same everywhere, Eq. (6) of chapter 04.
+
+    >>> lmbda_factor(0.0), lmbda_factor(1.0)
+    (2.0, 1.0)
+    """
+    return 2 / (1 + saliency)
 
 
 def _head_distillation(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:

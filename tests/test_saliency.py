@@ -244,12 +244,6 @@ def test_weights_by_hand():
     assert head_distillation(h, h_hat, spread, guided).item() == pytest.approx(by_hand, rel=1e-5)
 
 
-@pytest.mark.equation("04.5")
-def test_a_constant_weight_is_another_lmbda_and_nothing_else():
-    d, r, lmbda, c = 0.37, 1.9, 0.4, 0.62
-    assert c * d + lmbda * r == pytest.approx(c * (d + lmbda / c * r))
-
-
 def test_guidance_needs_maps_and_a_known_name(album, lite):
     from fsplit_lib.codec import CodecConfig
     from fsplit_lib.decoders import DecoderConfig

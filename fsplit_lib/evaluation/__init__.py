@@ -1,6 +1,7 @@
 """How good, at how many bytes."""
 
 from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
+from fsplit_lib.evaluation.arms import Arms, Contrast, read_arms
 from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
 from fsplit_lib.evaluation.measuring import (
     evaluate_images,
@@ -15,7 +16,9 @@ from fsplit_lib.evaluation.probes import Told, readable, what_symbols_tell
 
 __all__ = [
     "Answer",
+    "Arms",
     "BDRate",
+    "Contrast",
     "Measured",
     "RatePoint",
     "Rival",
@@ -31,6 +34,7 @@ __all__ = [
     "measure",
     "photo_tensor",
     "rate_point",
+    "read_arms",
     "readable",
     "top1_of_images",
     "what_symbols_tell",

@@ -20,6 +20,8 @@ SOURCES = {
     "results/label_bits.csv": "measured by `fsplit train label_bits`",
     "results/photos.csv": "measured by `fsplit evaluate photos` on the development photos",
     "results/photos_bd_rates.csv": "likewise, by the same run",
+    "results/saliency_arms.csv": "measured by `fsplit evaluate photos` on the development photos",
+    "results/saliency_arms_bd_rates.csv": "likewise, by the same run",
     "results/side_information.csv": "measured by `fsplit evaluate entropy` on the development photos",
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.codec import CodecConfig, Quantiser
@@ -42,6 +43,7 @@ def train_lab(
     update_quantiles: bool = True,
     widths: tuple[int, int, int] = LAB_WIDTHS,
     anchors: tuple[float, ...] = (),
+    maps: Tensor | None = None,
 ) -> LabRun:
     """Train an encoder of strides 2, 2, 1 (latent 8×8) and a decoder for a frozen backbone.
 
@@ -56,6 +58,7 @@ def train_lab(
         update_quantiles: False makes the tables from wherever the quantiles happen to be.
         widths: of the encoder; (48, 64, 48) is the photo encoder's.
         anchors: makes a codec of continuous rate, trained between the first and the last.
+        maps: saliency (N, 1, 8, 8) of the training pictures, whose weights then guide the distortion.
     """
     config = TrainConfig(
         steps=steps,
@@ -66,12 +69,13 @@ def train_lab(
         quantiser=quantiser,
         lmbda=lmbda,
         rate_warmup=0.3,
+        guidance="unguided" if maps is None else "guided",
     )
     codec = CodecConfig(
         widths=widths, strides=(2, 2, 1), lmbda=max(lmbda, 1e-3), anchors=anchors
     )  # the wire's code starts there
     system = build_system(backbone, codec, LAB_DECODER, seed)
-    source = ArraySource(*fashion_mnist("train"))
+    source = ArraySource(*fashion_mnist("train"), maps=maps)
     log = train_system(system, source, config, update_quantiles=update_quantiles, progress=progress)
     return LabRun(system, config, log)
 

@@ -35,7 +35,7 @@ class Batch:
     Attributes:
         x: (B, 3, H, W) float32 in [0, 1], contiguous.
         labels: (B,) int64.
-        saliency: (B, 1, H/8, W/8) float32 in [0, 1], cropped and flipped with x, or None.
+        saliency: (B, 1, h, w) of the features' size, float32 in [0, 1], cropped and flipped with x, or None.
         step: of the run.
     """
 
@@ -62,10 +62,21 @@ class Batch:
 
 
 class ArraySource(Dataset):
-    """Grey images in memory (N, H, W) uint8, as RGB, optionally shifted and flipped at random."""
+    """Grey images in memory (N, H, W) uint8, as RGB, optionally shifted and flipped at random.
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, augment: bool = False):
-        self.images, self.labels = images, labels
+    Args:
+        images: (N, H, W) uint8.
+        labels: (N,).
+        augment: shift and flip.
+        maps: saliency (N, 1, h, w) in [0, 1], for images that are not augmented.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, augment: bool = False, maps: Tensor | None = None):
+        if maps is not None and (augment or len(maps) != len(images)):
+            raise DataError(
+                f"{len(images)} images, none of them augmented, need as many saliency maps: got {len(maps)}"
+            )
+        self.images, self.labels, self.maps = images, labels, maps
         self.augment = (
             v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()]) if augment else None
         )
@@ -73,12 +84,13 @@ class ArraySource(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
         index = np.array([i for i, _ in wanted])
         x = images_to_tensor(self.images[index])
         if self.augment is not None:
             x = torch.stack([_keyed(self.augment, one, key) for one, (_, key) in zip(x, wanted, strict=True)])
-        return x.contiguous(), torch.from_numpy(self.labels[index])
+        sample = (x.contiguous(), torch.from_numpy(self.labels[index]))
+        return sample if self.maps is None else (*sample, self.maps[index])
 
 
 class FolderSource(Dataset):

@@ -1,0 +1,118 @@
+"""The arms of the saliency experiment, compared twice: at equal lambda, and at equal quality.
+
+At equal lambda any weight below 1 seems to save bytes (chapter 04, Eq. (6)), so that comparison shows
+the confound. At equal quality, by whole curves, an arm is ahead of another only if it is so for every
+pair of seeds, and with the whole of every interval over photos.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fsplit_lib.data import read_rows
+from fsplit_lib.errors import DataError
+from fsplit_lib.evaluation.curves import BDRate
+from fsplit_lib.evaluation.points import RatePoint
+
+__all__ = ["Arms", "Contrast", "read_arms"]
+
+NAME = re.compile(r"saliency-(\w+)-(\d+)")
+COMMAND = "fsplit evaluate photos FOLDER --weights saliency-guided-0 --weights ... --against none"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One arm against another, over all pairs of seeds.
+
+    Attributes:
+        arm: the tested guidance.
+        against: the other one.
+        deltas: one a pair of seeds whose curves share any quality.
+    """
+
+    arm: str
+    against: str
+    deltas: tuple[BDRate, ...]
+
+    @property
+    def percent(self) -> float:
+        """Geometric mean of the pairs: bytes more or less for the same kept decisions."""
+        return float(100 * np.expm1(np.mean([np.log1p(d.percent / 100) for d in self.deltas])))
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """From the lowest to the highest end of the pairs' intervals, in percent."""
+        ends = [(d.low, d.high) if d.low is not None else (-100.0, np.inf) for d in self.deltas]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    @property
+    def verdict(self) -> Literal["fewer", "more", "open"]:
+        """Whether the arm needs fewer bytes, more, or cannot be told apart by these photos and seeds."""
+        low, high = self.reach
+        return "fewer" if high < 0 else "more" if low > 0 else "open"
+
+
+@dataclass(frozen=True)
+class Arms:
+    """What was measured of every arm.
+
+    Attributes:
+        curves: (guidance, seed) to points from the smallest lambda up; all at the same lambdas.
+        deltas: between every two of them.
+    """
+
+    curves: dict[tuple[str, int], list[RatePoint]]
+    deltas: dict[tuple[tuple[str, int], tuple[str, int]], BDRate]
+
+    def seeds(self, guidance: str) -> list[int]:
+        """Those that an arm was trained with."""
+        return sorted(seed for arm, seed in self.curves if arm == guidance)
+
+    def contrast(self, arm: str, against: str) -> Contrast:
+        """One arm against another, pair by pair; an arm against itself: each later seed against each earlier one.
+
+        Raises:
+            DataError: no two of their curves share any quality.
+        """
+        pairs = [((arm, s), (against, t)) for s in self.seeds(arm) for t in self.seeds(against)]
+        wanted = [pair for pair in pairs if arm != against or pair[0][1] > pair[1][1]]
+        found = tuple(d for d in map(self.deltas.get, wanted) if d is not None and d.percent is not None)
+        if not found:
+            raise DataError(f"the tables know no two curves of {arm} and {against} that share any quality")
+        return Contrast(arm, against, found)
+
+    def at_equal_lmbda(self, arm: str, against: str = "unguided") -> tuple[float, float]:
+        """Bytes in percent and kept decisions in percentage points that an arm has more, mean over lambdas and seeds."""
+        (size, kept), (other_size, other_kept) = self._means(arm), self._means(against)
+        return float(100 * np.expm1(size - other_size)), float(100 * (kept - other_kept))
+
+    def _means(self, guidance: str) -> tuple[float, float]:
+        points = [p for (arm, _), curve in self.curves.items() if arm == guidance for p in curve]
+        return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.kept for p in points]))
+
+
+def read_arms(folder: Path) -> Arms:
+    """The tables ``saliency_arms.csv`` and ``saliency_arms_bd_rates.csv`` of a folder; rows of other methods are left out.
+
+    Raises:
+        DataError: a table is missing, or the arms were not measured at the same lambdas.
+    """
+    curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
+    for point in read_rows(folder / "saliency_arms.csv", RatePoint, COMMAND):
+        name, _, lmbda = point.setting.partition(", lmbda ")
+        if match := NAME.fullmatch(name):
+            curves.setdefault((match[1], int(match[2])), {})[float(lmbda)] = point
+    missing = {"unguided", "guided", "constant", "shuffled"} - {arm for arm, _ in curves}
+    if missing or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
+        raise DataError(
+            f"{folder / 'saliency_arms.csv'} needs all four arms at the same lambdas: make it with `{COMMAND}`"
+        )
+    deltas = {}
+    for delta in read_rows(folder / "saliency_arms_bd_rates.csv", BDRate, COMMAND):
+        ends = [NAME.fullmatch(name) for name in (delta.method, delta.against)]
+        if all(ends):
+            deltas[tuple((m[1], int(m[2])) for m in ends)] = delta
+    return Arms({arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()}, deltas)

@@ -1,0 +1,141 @@
+"""What a map is worth: does it need the trained weights, and does spoiling what it marks hurt the answer?
+
+Sources: Adebayo et al. 2018, "Sanity Checks for Saliency Maps" (arXiv 1810.03292) for the randomised
+network; the spoiling follows the deletion test of Petsiuk et al. 2018 (RISE, arXiv 1806.07421), at the
+features of the cut instead of the pixels.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from fsplit_lib.backbones import Backbone, load_backbone
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.saliency.maps import saliency_map
+
+__all__ = ["Spoiled", "cascade", "concentration", "edge_map", "randomised", "rank_correlation", "spoil"]
+
+
+def edge_map(x: Tensor) -> Tensor:
+    """Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network."""
+    kernel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
+    grey = F.pad(x.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    size = F.conv2d(grey, torch.stack([kernel, kernel.T]).unsqueeze(1)).square().sum(dim=1, keepdim=True).sqrt()
+    return size / size.amax(dim=(2, 3), keepdim=True).clamp_min(1e-4)
+
+
+def concentration(values: np.ndarray) -> float:
+    """The share of the places that hold half of a map: at most 0.5, for a flat one.
+
+    >>> concentration(np.array([8.0, 1.0, 1.0, 1.0]))
+    0.25
+    """
+    largest = np.sort(values.ravel())[::-1].cumsum()
+    return float((np.searchsorted(largest, largest[-1] / 2) + 1) / values.size)
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
+    """Spearman's correlation of two maps, picture by picture; 0 where one of them is flat.
+
+    Args:
+        a: (B, 1, h, w).
+        b: (B, 1, h, w).
+
+    >>> a = torch.rand(2, 1, 4, 4)
+    >>> rank_correlation(a, torch.cat([a[:1] ** 2, -a[1:]])).round(6).tolist()
+    [1.0, -1.0]
+    """
+    ranks = [rankdata(one.flatten(1).numpy(), axis=1) for one in (a, b)]
+    left, right = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    size = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
+    return (left * right).sum(axis=1) / np.maximum(size, 1e-12)
+
+
+def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
+    """A copy whose top parts are untrained: its classifier for depth 1, then its stages, last one first.
+
+    Raises:
+        ParameterError: the network has fewer parts.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = load_backbone(backbone.name, "random", backbone.spec.stride)
+    made = copy.deepcopy(backbone)
+    pairs = list(zip(_parts(made), _parts(fresh), strict=True))
+    if not 0 <= depth <= len(pairs):
+        raise ParameterError(f"depth must be from 0 to {len(pairs)}, the parts of {backbone.name}, got {depth}")
+    for mine, theirs in pairs[:depth]:
+        mine.load_state_dict(theirs.state_dict())
+    return made
+
+
+def cascade(
+    backbone: Backbone, x: Tensor, method: str, depths: Sequence[int], seed: int, classes: list[int]
+) -> np.ndarray:
+    """How alike maps stay as a network is ruined from the top down: rank correlations (D, B) at the cut's grid.
+
+    Args:
+        backbone: the trained network.
+        x: (B, 3, H, W) in [0, 1].
+        method: see :func:`fsplit_lib.saliency.saliency_map`.
+        depths: D numbers of untrained parts, see :func:`randomised`.
+        seed: of the untrained weights.
+        classes: whose score, one a picture: asked of every network, ruined or not.
+    """
+    grid = [side // backbone.spec.stride for side in x.shape[-2:]]
+    whole, *ruined = (
+        F.interpolate(saliency_map(network, x, method, classes=classes), size=grid, mode="area")
+        for network in (backbone, *(randomised(backbone, depth, seed) for depth in depths))
+    )
+    return np.stack([rank_correlation(whole, one) for one in ruined])
+
+
+def _parts(backbone: Backbone) -> list[nn.Module]:
+    return [backbone.network.get_classifier(), *reversed([*backbone.head.layers, *backbone.tail.layers])]
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """What was left of the answers when features were spoiled.
+
+    Attributes:
+        share: (S, B) softmax share of the teacher's top-1 that is left.
+        kept: (S, B) whether the decision survived.
+    """
+
+    share: np.ndarray
+    kept: np.ndarray
+
+
+@torch.no_grad()
+def spoil(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence[float]) -> Spoiled:
+    """Replace features at the cut by the pictures' channel means, at more and more places.
+
+    Args:
+        backbone: the teacher.
+        x: (B, 3, H, W) in [0, 1].
+        first: (B, 1, h, w): places with large values are spoiled first; brought to the features' grid.
+        shares: S shares of the places, each in 0 to 1.
+
+    Raises:
+        ParameterError: a share outside 0 to 1.
+    """
+    if not all(0 <= share <= 1 for share in shares):
+        raise ParameterError(f"shares must be in 0 to 1, got {list(shares)}")
+    h = backbone.head(x)
+    top, fill = backbone.tail(h).argmax(1, keepdim=True), h.mean(dim=(0, 2, 3), keepdim=True)
+    order = F.interpolate(first, size=h.shape[-2:], mode="area").flatten(1).argsort(dim=1, descending=True, stable=True)
+    left, kept = [], []
+    for share in shares:
+        gone = torch.zeros(order.shape).scatter(1, order[:, : round(share * order.shape[1])], 1.0)
+        gone = gone.view(-1, 1, *h.shape[-2:])
+        said = backbone.tail(h * (1 - gone) + fill * gone).softmax(1)
+        left.append(said.gather(1, top)[:, 0].numpy())
+        kept.append((said.argmax(1, keepdim=True) == top)[:, 0].numpy())
+    return Spoiled(np.stack(left), np.stack(kept))

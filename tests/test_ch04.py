@@ -1,0 +1,436 @@
+"""Chapter 04: its checks, its panels, its figures, what a weight does to a loss, and what the arms' tables say."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, write_rows
+from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.evaluation import BDRate, RatePoint, read_arms
+from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
+from fsplit_lib.panels.ch04 import MIXED, Explained, factor_panel, map_panel
+from fsplit_lib.plots import caption
+from fsplit_lib.plots import ch04 as plots
+from fsplit_lib.saliency import (
+    Spoiled,
+    cascade,
+    concentration,
+    edge_map,
+    randomised,
+    rank_correlation,
+    saliency_map,
+    spoil,
+)
+from fsplit_lib.training.sources import ArraySource
+
+MINE = [exercise for exercise in EXERCISES.values() if exercise.id.startswith("04.")]
+
+
+@pytest.mark.parametrize("exercise", MINE, ids=lambda e: e.id)
+def test_unanswered_gives_the_hint(exercise):
+    verdict = check(exercise.id, ...)
+    assert verdict.status == "unanswered" and exercise.hint in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("exercise", "trap"), [(e, t) for e in MINE for t in e.traps], ids=lambda v: getattr(v, "id", None)
+)
+def test_each_trap_draws_its_own_hint(exercise, trap):
+    verdict = check(exercise.id, trap.value)
+    assert (verdict.status, verdict.message) == ("wrong", trap.message)
+    assert len({t.message for t in exercise.traps}) == len(exercise.traps)
+
+
+@pytest.mark.parametrize(("id", "answer"), [("04.1", "B"), ("04.3", 1.6), ("04.4", "c"), ("04.5", 28)])
+def test_right_answers(id, answer):
+    assert check(id, answer).status == "right"
+
+
+def stretched(values):
+    return (values - values.min()) / np.ptp(values)
+
+
+def my_map(a, g):
+    return stretched(np.maximum((g.mean(axis=(1, 2))[:, None, None] * a).sum(axis=0), 0))
+
+
+def test_the_function_exercise_knows_five_mistakes():
+    weigh = lambda alpha, a: np.maximum((alpha[:, None, None] * a).sum(axis=0), 0)
+    wrong = {
+        "max(0, ·) is missing": lambda a, g: stretched((g.mean(axis=(1, 2))[:, None, None] * a).sum(axis=0)),
+        "Not stretched": lambda a, g: weigh(g.mean(axis=(1, 2)), a),
+        "HiResCAM": lambda a, g: stretched(np.maximum((g * a).sum(axis=0), 0)),
+        "Absolute gradients": lambda a, g: stretched(weigh(np.abs(g).mean(axis=(1, 2)), a)),
+        "means of the activations": lambda a, g: stretched(weigh(a.mean(axis=(1, 2)), g)),
+        "one number a place": lambda a, g: g.mean(axis=(1, 2)),
+        "raised ZeroDivisionError": lambda a, g: 1 / 0,
+    }
+    assert check("04.2", my_map).status == "right"
+    for word, function in wrong.items():
+        verdict = check("04.2", function)
+        assert verdict.status == "wrong" and word in verdict.message
+    assert "without calling" in check("04.2", 3).message
+
+
+@pytest.mark.equation("04.5")
+def test_a_weighted_distortion_is_the_mean_weight_times_the_plain_one_plus_a_covariance():
+    generator = torch.Generator().manual_seed(3)
+    h, h_hat = torch.randn(2, 4, 3, 6, 5, generator=generator, dtype=torch.float64)
+    s = torch.rand(4, 1, 6, 5, generator=generator, dtype=torch.float64)
+    spread = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64).view(1, 3, 1, 1)
+    w = saliency_weight(s, "guided")
+    cov = np.cov(w.expand_as(h).numpy().ravel(), (((h - h_hat) / spread) ** 2).numpy().ravel(), bias=True)[0, 1]
+    plain, weighted = head_distillation(h, h_hat, spread), head_distillation(h, h_hat, spread, w)
+    assert abs(cov) > 1e-3 and weighted.item() == pytest.approx((w.mean() * plain).item() + cov, rel=1e-9)
+
+
+@pytest.mark.equation("04.6")
+@pytest.mark.parametrize("mean", [0.0, 0.25, 0.7])
+def test_a_constant_map_pulls_every_weight_where_another_lmbda_would(mean):
+    """Gradients, not algebra: those of the weighted loss are those of the plain one at lmbda's factor, times (1 + s) / 2."""
+    from fsplit_lib.codec import CodecConfig
+    from fsplit_lib.system import build_system
+    from fsplit_lib.training.lab import LAB_DECODER
+
+    system = build_system(load_backbone("fashion_resnet"), CodecConfig((4, 4, 4), strides=(2, 2, 1)), LAB_DECODER, 0)
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    learned = [p for p in (*system.codec.encoder.parameters(), *system.decoder.parameters()) if p.requires_grad]
+
+    noise = torch.rand(4, 4, 8, 8, generator=torch.Generator().manual_seed(6)) - 0.5
+
+    def pull(lmbda, weight):
+        loss = loss_of("head_distillation", system, system(x, noise=noise), None, lmbda, weight).total
+        grads = torch.autograd.grad(loss, learned, allow_unused=True)
+        return torch.cat([g.flatten() for g in grads if g is not None])
+
+    weight = saliency_weight(torch.full((4, 1, 8, 8), mean), "constant")
+    weighted, plain = pull(0.4, weight), pull(0.4 * lmbda_factor(mean), None)
+    assert plain.abs().max() > 0
+    assert weighted.numpy() == pytest.approx((1 + mean) / 2 * plain.numpy(), rel=1e-3, abs=1e-6)
+    if mean < 0.5:
+        assert not np.allclose(weighted.numpy(), (1 + mean) / 2 * pull(0.4, None).numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_edges_are_where_the_picture_changes():
+    x = torch.zeros(1, 3, 8, 8)
+    x[..., 5:] = 1
+    edges = edge_map(x)
+    assert edges.shape == (1, 1, 8, 8) and edges.max() == 1
+    assert edges[0, 0].sum(dim=0).nonzero().flatten().tolist() == [4, 5]
+    assert edge_map(torch.full((1, 3, 4, 4), 0.7)).max() < 0.01  # nothing but rounding is left
+    assert torch.equal(edge_map(x.transpose(2, 3)), edges.transpose(2, 3))
+
+
+def test_rank_correlation_against_scipy_and_for_flat_maps():
+    from scipy.stats import spearmanr
+
+    a, b = torch.rand(2, 3, 1, 5, 7, generator=torch.Generator().manual_seed(0))
+    by_hand = [spearmanr(p.flatten(), q.flatten()).statistic for p, q in zip(a, b, strict=True)]
+    assert rank_correlation(a, b) == pytest.approx(by_hand)
+    assert rank_correlation(a, torch.ones_like(a)).tolist() == [0, 0, 0]
+
+
+def test_concentration_by_hand():
+    assert concentration(np.full((4, 5), 0.3)) == 0.5
+    assert concentration(np.eye(10)[3]) == 0.1
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_backbone("fashion_resnet")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_ruining_goes_from_the_top_down_and_spares_the_teacher(small, pictures):
+    before = {k: v.clone() for k, v in small.network.state_dict().items()}
+    parts = len([*small.head.layers, *small.tail.layers]) + 1
+    changed = []
+    for depth in range(parts + 1):
+        ruin = randomised(small, depth, seed=7)
+        changed.append({k for k, v in ruin.network.state_dict().items() if not torch.equal(v, before[k])})
+    assert changed[0] == set() and all(a < b for a, b in itertools.pairwise(changed))
+    assert all(name.startswith("fc.") for name in changed[1])
+    assert torch.equal(randomised(small, 0, 7)(pictures), small(pictures))
+    assert torch.equal(randomised(small, 2, 7)(pictures), randomised(small, 2, 7)(pictures))  # seeded
+    assert all(torch.equal(v, before[k]) for k, v in small.network.state_dict().items())
+    with pytest.raises(ParameterError, match=f"from 0 to {parts}"):
+        randomised(small, parts + 1, 7)
+
+
+def test_a_cascade_compares_with_the_trained_map(small, pictures):
+    found = cascade(small, pictures, "eigencam", (0, 1), 0, [0, 1, 2])
+    assert found == pytest.approx(np.ones((2, 3)))  # EigenCAM never asks the classifier
+    found = cascade(small, pictures, "gradcam", (0, 1), 0, [0, 1, 2])
+    assert found[0] == pytest.approx(np.ones(3)) and np.abs(found[1]).max() < 0.999
+
+
+def test_spoiling_by_brute_force(small, pictures):
+    order = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    found = spoil(small, pictures, order, [0, 0.25, 1])
+    assert found.kept[0].all()
+    with torch.no_grad():
+        h = small.head(pictures)
+        fill = h.mean(dim=(0, 2, 3), keepdim=True)
+        mine = h.clone()
+        for n, one in enumerate(torch.nn.functional.interpolate(order, size=(8, 8), mode="area")[:, 0]):
+            for place in one.flatten().argsort(descending=True)[:16]:
+                mine[n, :, place // 8, place % 8] = fill[0, :, 0, 0]
+        whole, said = small.tail(h).softmax(1), small.tail(mine).softmax(1)
+        top = whole.argmax(1, keepdim=True)
+        flat = small.tail(fill.expand_as(h)).softmax(1)
+    for row, logits in ((0, whole), (1, said), (2, flat)):
+        assert found.share[row] == pytest.approx(logits.gather(1, top)[:, 0].numpy(), rel=1e-4)
+    assert found.kept[1].tolist() == (said.argmax(1) == top[:, 0]).tolist()
+    with pytest.raises(ParameterError, match="0 to 1"):
+        spoil(small, pictures, order, [1.5])
+
+
+def test_swin_needs_its_axes_turned():
+    """Without the turn pytorch-grad-cam weighs rows for channels, silently; ours is Eq. (1) and (2) on (B, C, H, W)."""
+    from pytorch_grad_cam import GradCAM
+
+    from fsplit_lib.saliency import saliency_layers
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        swin = load_backbone("swin_tiny_patch4_window7_224", weights="random")
+    x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    layer = saliency_layers(swin)[8]
+    with GradCAM(swin, [layer]) as cam:
+        cam(x.clone().requires_grad_(), None)
+        a, g = cam.activations_and_grads.activations[0], cam.activations_and_grads.gradients[0]
+    assert a.shape == (1, 28, 28, 192) and g.mean(dim=(2, 3)).shape == (1, 28)
+    right = np.maximum((g.mean(dim=(1, 2))[0] * a[0]).sum(dim=-1).detach().numpy(), 0)
+    ours = saliency_map(swin, x, "gradcam", (8,))[0, 0]
+    small = torch.nn.functional.interpolate(ours[None, None], size=(28, 28), mode="area")[0, 0]
+    assert np.corrcoef(small.numpy().ravel(), right.ravel())[0, 1] > 0.95
+
+
+def test_maps_travel_with_the_pictures_of_an_array():
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.arange(4)
+    maps = torch.arange(4.0).view(4, 1, 1, 1).expand(-1, -1, 8, 8) / 4
+    x, found, weights = ArraySource(images, labels, maps=maps).__getitems__([(2, 0), (0, 1)])
+    assert found.tolist() == [2, 0] and weights[:, 0, 0, 0].tolist() == [0.5, 0.0]
+    assert len(ArraySource(images, labels).__getitems__([(0, 0)])) == 2
+    for wrong in ({"maps": maps[:3]}, {"maps": maps, "augment": True}):
+        with pytest.raises(DataError, match="saliency maps"):
+            ArraySource(images, labels, **wrong)
+
+
+@pytest.fixture(scope="module")
+def maps_panel():
+    asked = []
+
+    def explain(photo, method, strides, rank):
+        asked.append((photo, method, strides, rank))
+        values = np.zeros((224, 224)) if rank == 2 else np.eye(224)
+        return Explained(values, f"class {rank}", 0.5, 0.25)
+
+    crops = {name: center_crop(load_photo(name)) for name in list(PHOTOS)[:2]}
+    return map_panel(crops, explain, (8, 16, 32), "astronaut"), asked
+
+
+def test_the_map_panel_asks_on_its_button_only(maps_panel):
+    panel, asked = maps_panel
+    assert asked == [("astronaut", "xgradcam", (), 0)]
+    panel.controls["layers"].carrier.value = "stride 8"
+    assert len(asked) == 1
+    panel.button.click()
+    assert asked[-1] == ("astronaut", "xgradcam", (8,), 0)
+    panel.set(photo="chelsea", method="EigenCAM", layers=MIXED, answer="second")
+    assert asked[-1] == ("chelsea", "eigencam", (), 1)
+    assert "class 1 (50%)" in panel.summary.value and "edges is 0.25" in panel.summary.value
+    assert panel.figure.data[0].source != panel.figure.data[1].source
+    assert panel.static().layout.meta["alt"] in panel.summary.value
+    panel.set(answer="third")
+    assert "0 everywhere" in panel.summary.value
+    for wrong in ({"photo": "nobody"}, {"method": "magic"}, {"layers": "stride 2"}, {"answer": "fourth"}):
+        with pytest.raises(ParameterError):
+            panel.set(**wrong)
+
+
+@pytest.mark.parametrize(("mean", "lmbda"), [(0.0, 0.1), (0.25, 0.6), (1.0, 0.6), (0.5, 1.5)])
+def test_the_factor_panel_by_hand(mean, lmbda):
+    lmbdas = np.geomspace(0.1, 3, 9)
+    panel = factor_panel(np.array([0.2, 0.4]), lmbdas, 1000 * lmbdas**-0.5, 0.3, 0.6)
+    panel.set(mean=mean, lmbda=lmbda)
+    factor = 2 / (1 + mean)
+    assert list(panel.figure.data[4].x) == pytest.approx([lmbda, lmbda * factor])
+    # sizes fall as a power of lambda, of which the interpolation between nine points knows a little less
+    assert list(panel.figure.data[4].y) == pytest.approx(
+        [1000 * lmbda**-0.5, 1000 * (lmbda * factor) ** -0.5], rel=0.03
+    )
+    assert f"{factor:.2f} times" in panel.summary.value
+
+
+def test_the_factor_panel_says_where_the_codec_ends():
+    lmbdas = np.geomspace(0.1, 3, 9)
+    panel = factor_panel(np.array([0.2]), lmbdas, 1000 * lmbdas**-0.5, 0.0, 3.0)
+    assert "where this codec ends" in panel.summary.value
+    for wrong in ({"mean": 1.1}, {"mean": -0.1}, {"lmbda": 30}, {"lmbda": "1"}, {"map": 1}):
+        with pytest.raises(ParameterError):
+            panel.set(**wrong)
+
+
+LMBDAS = (0.1, 0.3, 1.0, 3.0)
+CURVES = [f"saliency-{arm}-{seed}" for arm in ("unguided", "guided", "constant", "shuffled") for seed in (0, 1)]
+
+
+def tables(folder, percent, half_width=2.0, save=1.0):
+    """Tables in which ``percent(arm, against)`` is the BD-rate of every pair, and weighted arms write ``save`` times the bytes."""
+    points = [RatePoint("d", "teacher", "raw", 150528.0, 1.0, 0.99, 1.0, 0.9, 0.8, 0.95, 100)]
+    for name in CURVES:
+        for lmbda in LMBDAS:
+            size, kept = 1000 * lmbda**-0.4 * (1 if "unguided" in name else save), 0.8 - 0.1 * np.log10(lmbda)
+            points.append(
+                RatePoint("d", "FrankenSplit", f"{name}, lmbda {lmbda:.3g}", size, kept, kept - 0.05, kept + 0.05,
+                          kept, kept - 0.05, kept + 0.05, 100)
+            )  # fmt: skip
+    deltas = [
+        BDRate("d", a, b, v, None if v is None else v - half_width, None if v is None else v + half_width, 0.7, 0.9, 100)
+        for a in CURVES for b in CURVES if a != b for v in [percent(a, b)]
+    ]  # fmt: skip
+    write_rows(folder / "saliency_arms.csv", points)
+    write_rows(folder / "saliency_arms_bd_rates.csv", deltas)
+    return points, deltas
+
+
+def levels(**bytes_of):
+    """Percent between arms whose curves lie at given multiples of bytes; later seeds lie 1 % higher."""
+
+    def percent(a, b):
+        size = [bytes_of.get(name.split("-")[1], 1.0) * 1.01 ** int(name[-1]) for name in (a, b)]
+        return 100 * (size[0] / size[1] - 1)
+
+    return percent
+
+
+def test_contrasts_by_hand(tmp_path):
+    tables(tmp_path, levels(guided=0.8), save=0.7)
+    arms = read_arms(tmp_path)
+    assert set(arms.curves) == {(name.split("-")[1], int(name[-1])) for name in CURVES}
+    assert [p.bytes for p in arms.curves["guided", 0]] == sorted(
+        (p.bytes for p in arms.curves["guided", 0]), reverse=True
+    )
+    found = arms.contrast("guided", "unguided")
+    assert len(found.deltas) == 4 and found.percent == pytest.approx(-20, abs=1e-3) and found.verdict == "fewer"
+    assert found.reach == pytest.approx((100 * (0.8 / 1.01 - 1) - 2, 100 * (0.8 * 1.01 - 1) + 2), abs=1e-3)
+    assert arms.contrast("unguided", "guided").verdict == "more"
+    assert arms.contrast("constant", "shuffled").verdict == "open"
+    assert [(d.method, d.against) for d in arms.contrast("guided", "guided").deltas] == [
+        ("saliency-guided-1", "saliency-guided-0")
+    ]
+    assert arms.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
+
+
+OUTCOMES = {
+    "own map": ({"guided": 0.8}, 2.0, "it has to be the photo's own map"),
+    "any map": ({"guided": 0.8, "shuffled": 0.8}, 2.0, "another photo's map is not shown to be worse"),
+    "even weight": ({"constant": 0.8}, 2.0, "the maps cost bytes"),
+    "nothing": ({}, 2.0, "is not shown here"),
+    "wide": ({"guided": 0.9}, 30.0, "is not shown here"),
+}
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_sentences_follow_from_the_tables(kind, tmp_path):
+    bytes_of, half_width, last = OUTCOMES[kind]
+    tables(tmp_path, levels(**bytes_of), half_width, save=0.75)
+    told = plots.outcome(read_arms(tmp_path))
+    assert last in told[-1] and len(told) == 7
+    assert "25 % fewer" in told[5] and "writes 25 % fewer" in told[5] and "up to 1.0 % apart" in told[4]
+    expected = 100 * (bytes_of.get("guided", 1.0) / bytes_of.get("constant", 1.0) - 1)
+    assert told[1].startswith(f"guided against constant: {round(expected, 1) + 0.0:+.1f} %")
+    assert ("Every pair of seeds leans to fewer bytes" in told[0]) == (kind == "wide")
+    assert plots.told(read_arms(tmp_path)).data.count("<li>") == 7
+
+
+def test_the_papers_number_is_held_against_the_intervals(tmp_path):
+    tables(tmp_path, levels(guided=0.76), half_width=4.0)
+    assert "lie within" in plots.outcome(read_arms(tmp_path))[5]
+    tables(tmp_path, levels(guided=0.95), half_width=4.0)
+    assert "lie outside" in plots.outcome(read_arms(tmp_path))[5]
+
+
+def test_curves_without_shared_quality_and_intervals(tmp_path):
+    tables(tmp_path, lambda a, b: None if "guided-0" in a or "guided-0" in b else -20.0)
+    assert len(read_arms(tmp_path).contrast("guided", "constant").deltas) == 2  # "unguided-0" is left out as well
+    _, deltas = tables(tmp_path, lambda a, b: -20.0)
+    write_rows(tmp_path / "saliency_arms_bd_rates.csv", [replace(d, low=None, high=None) for d in deltas])
+    assert read_arms(tmp_path).contrast("guided", "constant").verdict == "open"
+    tables(tmp_path, lambda a, b: None)
+    with pytest.raises(DataError, match="share any quality"):
+        read_arms(tmp_path).contrast("guided", "constant")
+
+
+def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
+    with pytest.raises(DataError, match="fsplit evaluate photos"):
+        read_arms(tmp_path)
+    points, _ = tables(tmp_path, levels())
+    for wrong in (
+        [p for p in points if "shuffled" not in p.setting],  # an arm is missing
+        [p for p in points if p.setting != "saliency-guided-1, lmbda 0.3"],  # a lambda is missing
+        points[:1],
+    ):
+        write_rows(tmp_path / "saliency_arms.csv", wrong)
+        with pytest.raises(DataError, match="all four arms at the same lambdas"):
+            read_arms(tmp_path)
+
+
+def test_figures_of_the_arms_say_what_they_show(tmp_path):
+    tables(tmp_path, levels(guided=0.8), save=0.7)
+    arms = read_arms(tmp_path)
+    curves = plots.arm_curves(arms)
+    assert len(curves.data) == 8 and "guided 0 from 75 % at 451 to 90 % at 1,758" in caption(curves)
+    assert len({(t.line.dash, t.marker.symbol) for t in curves.data}) == 8  # never colour alone
+    assert list(curves.data[0].error_y.array) == pytest.approx([5] * 4)
+    deltas = plots.arm_deltas(arms)
+    assert "guided against unguided -20.0 % (pairs -20.8 to -19.2, intervals -22.8 to -17.2)" in caption(deltas)
+    assert [len(t.x) for t in deltas.data] == [4] * 4 + [1] * 4
+    naive = plots.equal_lambda(arms)
+    assert "constant: -30.0 % bytes, +0.0 points" in caption(naive)
+    assert list(naive.data[0].y) == pytest.approx([-30] * 3, abs=1e-3)
+
+
+def test_one_seed_an_arm_is_told(tmp_path):
+    points, deltas = tables(tmp_path, levels())
+    write_rows(tmp_path / "saliency_arms.csv", [p for p in points if "-1, " not in p.setting])
+    write_rows(tmp_path / "saliency_arms_bd_rates.csv", [d for d in deltas if d.method[-1] == d.against[-1] == "0"])
+    arms = read_arms(tmp_path)
+    assert "no spread is known" in plots.outcome(arms)[4] and len(plots.arm_deltas(arms).data) == 4
+
+
+def test_other_figures_say_what_they_show():
+    crop, one = center_crop(load_photo("coffee")), np.random.default_rng(0).random((2, 5))
+    maps = {m: {"stride 8": np.eye(224), "all, mixed": np.ones((224, 224))} for m in ("gradcam", "eigencam")}
+    runs = {"map": (Spoiled(one, one > 0.5), Spoiled(one / 2, one > 0.9))}
+    points = {"plain": (50.0, 0.5), "weighted": (40.0, 0.6), "dear": (41.0, 0.59)}
+    flat, busy = np.zeros((28, 28)), np.zeros((28, 192))
+    flat[3, 20], busy[20, 3] = 1.0, 1.0
+    figures = {
+        "Grad-CAM 50%, EigenCAM 50%": plots.map_grid(crop, maps),
+        "after the first step (classifier)": plots.sanity(["none", "classifier"], {"gradcam": one, "edges": one}),
+        "50% of the places": plots.spoiling((0.25, 0.5), runs, Spoiled(one, one > 0.5)),
+        "% with the most, ": plots.ruined({"healthy": (Spoiled(one[:1], one[:1] > 0.5),) * 2}, 0.5),
+        "weighted: 40.0 bytes at distortion 0.600": plots.along_the_curve(points, "weighted"),
+        "100% lies there": plots.swin_axes(torch.full((1, 3, 224, 224), 0.5), flat, busy),
+    }
+    for said, figure in figures.items():
+        assert said in caption(figure) and figure.layout.title.text
+
+
+def test_the_real_tables_where_there_are_any():
+    if not (data_root() / "results" / "saliency_arms.csv").exists():
+        pytest.skip("the arms are not measured yet")
+    arms = read_arms(data_root() / "results")
+    assert all(len(arms.seeds(arm)) >= 2 for arm in ("unguided", "guided", "constant", "shuffled"))
+    assert len(plots.outcome(arms)) == 7
