@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from fsplit_lib.cli import book, device, evaluate, photos, saliency, train
+from fsplit_lib.cli import book, device, evaluate, offload, photos, saliency, train
 from fsplit_lib.errors import FsplitError
 
 __all__ = ["app", "main"]
@@ -16,9 +16,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    book.book, book.test, book.lab, train.train, saliency.saliency, photos.compress, photos.predict,
-    device.export, device.latency,
-):  # fmt: skip
+    book.book,
+    book.test,
+    book.lab,
+    train.train,
+    saliency.saliency,
+    photos.compress,
+    photos.predict,
+    offload.serve,
+    offload.send,
+    device.export,
+    device.latency,
+):
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
 
