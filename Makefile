@@ -6,7 +6,7 @@ PIP_ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: book test lab bench clean
+.PHONY: book test lab bench device-proof clean
 book: $(STAMP)
 	$(VENV)/bin/fsplit book
 
@@ -18,6 +18,9 @@ lab: $(STAMP)
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m pytest -s tests/bench_coding.py tests/bench_slider.py
+
+device-proof: $(STAMP)
+	$(VENV)/bin/python -m pytest tests/proof_device.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || \

@@ -1,7 +1,9 @@
-"""What the codec competes with: image codecs through Pillow, each at its best honest setting."""
+"""What the codec competes with: image codecs through Pillow, each at its best honest setting, and plain 8-bit features."""
 
 import importlib
 import io
+import struct
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +18,10 @@ __all__ = [
     "decode_image",
     "encode_image",
     "encode_lossless",
+    "pack_features",
     "scan_bytes",
     "squeeze",
+    "unpack_features",
 ]
 
 
@@ -188,3 +192,22 @@ def _highest_quality(image: Image.Image, codec: str, limit_bytes: int) -> tuple[
         else:
             high = middle - 1
     return found
+
+
+def pack_features(h: np.ndarray) -> bytes:
+    """Features of any shape as 8-bit numbers between their own extremes, through zlib: what splitting alone would send.
+
+    >>> h = np.linspace(-1, 3, 1000, dtype=np.float32).reshape(1, 10, 10, 10)
+    >>> float(abs(unpack_features(pack_features(h), h.shape) - h).max()) <= 4 / 255 / 2 + 1e-6
+    True
+    """
+    low = float(h.min())
+    step = max(float(h.max()) - low, 1e-12) / 255
+    return struct.pack("<ff", low, step) + zlib.compress(np.rint((h - low) / step).astype(np.uint8).tobytes())
+
+
+def unpack_features(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The float32 features of :func:`pack_features`, each within half a step."""
+    low, step = struct.unpack_from("<ff", data)
+    values = np.frombuffer(zlib.decompress(data[8:]), dtype=np.uint8).reshape(shape)
+    return values.astype(np.float32) * np.float32(step) + np.float32(low)

@@ -1,6 +1,6 @@
 """The errors a user can meet. Each names the argument, the rule, the value and the way out."""
 
-__all__ = ["DataError", "FsplitError", "PacketError", "ParameterError", "WeightsError"]
+__all__ = ["DataError", "FsplitError", "OffloadError", "PacketError", "ParameterError", "WeightsError"]
 
 
 class FsplitError(Exception):
@@ -21,3 +21,11 @@ class PacketError(FsplitError, ValueError):
 
 class ParameterError(FsplitError, ValueError):
     """A parameter has an unknown name or a value outside its range."""
+
+
+class OffloadError(FsplitError):
+    """A server could not be reached, did not answer in time, or refused; ``status`` is its HTTP status, if it had one."""
+
+    def __init__(self, sentence: str, status: int | None = None):
+        super().__init__(sentence)
+        self.status = status

@@ -136,7 +136,15 @@ def test_graders():
     assert "one letter: a, b, c" in choice.grade("z")
 
 
-GRADE_FUNCTIONS = {"01.4", "02.4", "03.4", "03.5", "05.4", "06.5"}  # their mistakes are in the tests of their chapters
+GRADE_FUNCTIONS = {
+    "01.4",
+    "02.4",
+    "03.4",
+    "03.5",
+    "05.4",
+    "06.5",
+    "08.5",
+}  # their mistakes are in the tests of their chapters
 
 
 def test_every_exercise_waits_for_an_answer_and_knows_three_mistakes():

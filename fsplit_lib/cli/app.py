@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from fsplit_lib.cli import book, evaluate, photos, saliency, train
+from fsplit_lib.cli import book, device, evaluate, offload, photos, saliency, train
 from fsplit_lib.errors import FsplitError
 
 __all__ = ["app", "main"]
@@ -15,7 +15,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (book.book, book.test, book.lab, train.train, saliency.saliency, photos.compress, photos.predict):
+for command in (
+    book.book,
+    book.test,
+    book.lab,
+    train.train,
+    saliency.saliency,
+    photos.compress,
+    photos.predict,
+    offload.serve,
+    offload.send,
+    device.export,
+    device.latency,
+):
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
 

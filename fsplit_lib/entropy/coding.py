@@ -27,6 +27,7 @@ __all__ = [
     "encode_symbols",
     "ideal_bits",
     "symbol_bits",
+    "table_entries",
 ]
 
 PRECISION = 16  # frequencies of a table add up to 2**16
@@ -98,7 +99,7 @@ def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
     >>> decode_symbols(encode_symbols(np.array([[0, 1, 1, 99]], "i4"), t), t, 4)
     array([[ 0,  1,  1, 99]], dtype=int32)
     """
-    indices, escaped = _to_indices(symbols, tables)
+    indices, escaped = table_entries(symbols, tables)
     coder = constriction.stream.stack.AnsCoder()
     if escaped.any():
         coder.encode_reverse(_varints(symbols[escaped]), _BYTE)
@@ -143,7 +144,7 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
     """
     coder = constriction.stream.stack.AnsCoder()
     groups = [(table, symbols[index == table]) for table in range(tables.channels)]
-    coded = [(table, *_to_indices(group[None], tables.row(table))) for table, group in groups if len(group)]
+    coded = [(table, *table_entries(group[None], tables.row(table))) for table, group in groups if len(group)]
     escaped = np.concatenate([groups[table][1][mask[0]] for table, _, mask in coded])
     if len(escaped):
         coder.encode_reverse(_varints(escaped), _BYTE)
@@ -182,7 +183,7 @@ def symbol_bits(symbols: np.ndarray, tables: Tables) -> np.ndarray:
         symbols: (C, N) int32.
         tables: one table a channel.
     """
-    indices, escaped = _to_indices(symbols, tables)
+    indices, escaped = table_entries(symbols, tables)
     bits = PRECISION - np.log2(np.take_along_axis(tables.frequencies, indices, axis=1))
     bits[escaped] += [ESCAPE_BITS * len(_varints(np.array([value]))) for value in symbols[escaped]]
     return bits
@@ -193,14 +194,14 @@ def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
     return float(symbol_bits(symbols, tables).sum())
 
 
-def _to_indices(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray]:
-    """Table entries (C, N) int32 and the mask of those that had to be escaped."""
+def table_entries(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray]:
+    """Table entries (C, N) int32 of symbols (C, N) int32, and the mask of those that had to be escaped."""
     if symbols.ndim != 2 or symbols.shape[0] != tables.channels:
         raise ValueError(f"symbols must be ({tables.channels}, N), got {symbols.shape}")
     escape = tables.lengths[:, None] - 1
-    indices = symbols.astype(np.int64) - tables.offsets[:, None]
-    escaped = (indices < 0) | (indices >= escape)
-    return np.where(escaped, escape, indices).astype(np.int32), escaped
+    indices = symbols.astype(np.int32, copy=False) - tables.offsets[:, None]
+    escaped = indices.view(np.uint32) >= escape.view(np.uint32)  # as unsigned, below the table is far above it
+    return np.where(escaped, escape, indices), escaped
 
 
 def _stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:

@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.points import Measured
 
-__all__ = ["BDRate", "bd_rate", "bd_rates"]
+__all__ = ["BDRate", "bd_rate", "bd_rates", "monotone"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def bd_rate(
     >>> round(bd_rate(r, q, 0.75 * r, q), 6)
     -25.0
     """
-    anchor, test = _monotone(anchor_bytes, anchor_quality), _monotone(test_bytes, test_quality)
+    anchor, test = monotone(anchor_bytes, anchor_quality), monotone(test_bytes, test_quality)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # how far curves overlap is reported, not warned of
         delta = bjontegaard.bd_rate(*anchor, *test, method="pchip", require_matching_points=False, min_overlap=0)
     return float(delta) if np.isfinite(delta) else None
 
 
-def _monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A curve as strictly increasing bytes and quality, ready to be inverted."""
     order = np.argsort(size)
     fitted = isotonic_regression(quality[order]).x + 1e-6 * np.arange(len(order))

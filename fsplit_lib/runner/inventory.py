@@ -15,9 +15,11 @@ HEAD = "| file | source | licence | bytes | sha256 |\n|---|---|---|---|---|\n"
 SOURCES = {
     "fashion-mnist": "Fashion-MNIST, as Zalando Research publishes it (arXiv 1708.07747)",
     "pictures": "drawn from chapter 00; the photo is scikit-image's coffee (CC0)",
+    "results/device_cards": "measured by `fsplit latency --card` on the machine that the card names",
     "results/development_photos.csv": "names and checksums of the development photos",
     "results/fashion_sweep.csv": "measured by `fsplit train fashion_sweep`",
     "results/label_bits.csv": "measured by `fsplit train label_bits`",
+    "results/latency.csv": "measured by `fsplit latency` on the development photos",
     "results/photos.csv": "measured by `fsplit evaluate photos` on the development photos",
     "results/photos_bd_rates.csv": "likewise, by the same run",
     "results/saliency_arms.csv": "measured by `fsplit evaluate photos` on the development photos",

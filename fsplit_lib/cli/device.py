@@ -1,0 +1,124 @@
+"""``fsplit export`` and ``fsplit latency``: what a device needs, and what it and its rivals take."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fsplit_lib.cli.photos import DEFAULT, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fsplit_lib.device import Bundle
+
+__all__ = ["export", "latency"]
+
+Calibrate = Annotated[
+    Path | None, typer.Option(help="Photos that the 8-bit ranges are taken from; none that anything is measured on.")
+]
+CALIBRATION_PHOTOS = 64
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="Folder of the bundle; copy it to the device.")],
+    weights: Weights = DEFAULT,
+    int8: Annotated[bool, typer.Option("--int8", help="Also an encoder of 8-bit weights and activations.")] = False,
+    calibrate: Calibrate = None,
+    network: Annotated[bool, typer.Option("--network", help="Also the whole backbone, to be timed against.")] = False,
+) -> None:
+    """Write a device bundle: all that `python -m fsplit_lib.device` needs, without torch."""
+    from fsplit_lib.errors import ParameterError
+
+    if int8 != (calibrate is not None):
+        raise ParameterError("an int8 encoder takes both --int8 and --calibrate FOLDER of photos")
+    bundle = _export(out, weights, calibrate, network)
+    for file in bundle.files:
+        typer.echo(f"{bundle.folder / file}: {(bundle.folder / file).stat().st_size:,} bytes")
+
+
+def _export(out: Path, weights: str, calibrate: Path | None, network: bool) -> "Bundle":
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.device.export import export_bundle
+    from fsplit_lib.system import load_codec
+    from fsplit_lib.zoo import read_card
+
+    codec, photos = load_codec(weights), None if calibrate is None else list(_calibration(calibrate))
+    backbone = load_backbone(read_card(weights).architecture["backbone"]) if network else None
+    return export_bundle(out, codec, Path(weights).name, photos, backbone)
+
+
+def _calibration(folder: Path) -> Iterator["np.ndarray"]:
+    from fsplit_lib.data import center_crop, to_array, training_folder
+
+    pictures = training_folder(folder)
+    for index in range(0, len(pictures), max(1, len(pictures) // CALIBRATION_PHOTOS)):
+        yield to_array(center_crop(pictures[index]))[None]
+
+
+def latency(
+    bundle: Annotated[
+        Path, typer.Option(help="Device bundle with --network; made from --weights where there is none.")
+    ] = Path("build/device"),
+    weights: Weights = DEFAULT,
+    calibrate: Calibrate = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Photos to measure bytes and kept decisions on; the workbook's own by default.")
+    ] = None,
+    kept: Annotated[list[float] | None, typer.Option(help="Shares of kept decisions to compare at.")] = None,
+    runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/latency.csv"),
+    card: Annotated[Path | None, typer.Option(help="Write this machine's device card instead of the table.")] = None,
+    name: Annotated[str, typer.Option(help="What the card calls this machine.")] = "my device",
+) -> None:
+    """Time every stage on device and server, ours and its rivals', in turns; or write a device card."""
+    from tqdm import tqdm
+
+    from fsplit_lib.data import write_rows
+    from fsplit_lib.device import read_bundle, write_card
+    from fsplit_lib.device.card import make_card
+    from fsplit_lib.device.timing import Timing
+
+    found = read_bundle(bundle) if (bundle / "bundle.json").is_file() else _export(bundle, weights, calibrate, True)
+    bars: dict[str, tqdm] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        bar = bars.setdefault(what, tqdm(total=total, desc=what) if what not in bars else bars[what])
+        bar.update(done - bar.n)
+
+    if card is not None:
+        made = make_card(found, name, runs, lambda *n: progress("rounds", *n))
+        write_card(card, made)
+        rows, target = made.rows, card
+    else:
+        rows, target = _table(found, weights, photos, kept or [0.75, 0.85], runs, progress), out
+        write_rows(out, rows)
+    for bar in bars.values():
+        bar.close()
+    lines: dict[str, None] = {}  # a table repeats what does not depend on the level
+    for row in rows:
+        if row.median_ms is not None:
+            doubt = Timing(row.median_ms, row.iqr_ms, row.runs).doubt.partition(":")[0]
+            lines[
+                f"{getattr(row, 'network', ''):22} {row.method:26} {row.setting:12} {row.stage:24} {row.precision:8} "
+                f"{row.threads} threads {row.median_ms:9.3f} ms, IQR {row.iqr_ms:.3f}  {doubt}"
+            ] = None
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"{target}")
+
+
+def _table(bundle: "Bundle", weights: str, photos: Path | None, kept: list[float], runs: int, progress: object) -> list:
+    from fsplit_lib.data import PHOTOS, data_root, image_folder, load_photo, read_rows
+    from fsplit_lib.errors import ParameterError
+    from fsplit_lib.evaluation import RatePoint
+    from fsplit_lib.latency.measuring import measure_latency
+    from fsplit_lib.system import load_system
+
+    system = load_system(weights)
+    if system.codec.codec_id != bundle.codec_id:
+        raise ParameterError(f"the bundle {bundle.folder} was made of other weights than {weights}: delete it")
+    points = read_rows(data_root() / "results" / "photos.csv", RatePoint, "fsplit evaluate photos FOLDER")
+    pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
+    return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, kept, runs, progress)

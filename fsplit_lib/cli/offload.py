@@ -1,0 +1,103 @@
+"""``fsplit serve`` and ``fsplit send``: the two ends of the link as two processes."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsplit_lib.cli.photos import DEFAULT, Weights
+
+__all__ = ["send", "serve"]
+
+Token = Annotated[
+    str | None, typer.Option(envvar="FSPLIT_TOKEN", help="Bearer token; required on any address but loopback.")
+]
+
+
+def serve(
+    weights: Weights = DEFAULT,
+    host: Annotated[str, typer.Option(help="IP address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Token = None,
+    max_batch: Annotated[int, typer.Option(min=2, help="Photos in one pass.")] = 16,
+    batch_wait_ms: Annotated[float, typer.Option(min=0, help="How long a photo waits for others.")] = 2.0,
+    workers: Annotated[int, typer.Option(min=1, help="Passes at the same time, a thread each.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to receive a request, and again to answer it.")] = 20,
+    stop_on_eof: Annotated[
+        bool, typer.Option("--stop-on-eof", help="Stop when standard input ends, with the program that holds it.")
+    ] = False,
+) -> None:
+    """Answer packets, and photos for comparison, over HTTP."""
+    import sys
+
+    from fsplit_lib.offload.server import Settings, build_app, listen, serve
+    from fsplit_lib.system import load_system
+
+    settings = Settings(max_batch=max_batch, batch_wait_ms=batch_wait_ms, workers=workers, timeout_s=timeout)
+    with listen(host, port, token) as listener:  # an impossible address is told before the weights are read
+        system = load_system(weights)
+        app = build_app(system, token, settings)
+        shown, number = listener.getsockname()[:2]
+        url = f"http://[{shown}]:{number}" if ":" in shown else f"http://{shown}:{number}"
+        typer.echo(f"{weights}, codec {system.codec.codec_id.hex()}, for {system.backbone.name}: {url}")
+        sys.stdout.flush()
+        serve(app, listener, settings, sys.stdin.read if stop_on_eof else None)
+
+
+class As(StrEnum):
+    """What travels."""
+
+    packet = "packet"
+    jpeg = "jpeg"
+    png = "png"
+    webp = "webp"
+    avif = "avif"
+
+
+def send(
+    photo: Annotated[Path, typer.Argument(help="A photo, or a packet (.fsp).")],
+    url: Annotated[str, typer.Option(help="Of the server.")] = "http://127.0.0.1:8000",
+    weights: Weights = DEFAULT,
+    lmbda: Annotated[float | None, typer.Option(help="Rate weight of a packet: larger means fewer bytes.")] = None,
+    as_: Annotated[
+        As, typer.Option("--as", help="What to send: the packet, or the same crop as an image.")
+    ] = As.packet,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpeg, webp and avif.")] = 50,
+    token: Token = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until it is given up.")] = 10,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
+) -> None:
+    """Encode a photo here, send it, and print the server's answer with its times."""
+    from fsplit_lib.data import center_crop, open_image, to_array
+    from fsplit_lib.errors import DataError, ParameterError
+    from fsplit_lib.offload import Client
+
+    if not photo.is_file():
+        raise DataError(f"there is no file {photo}")
+    if lmbda is not None and (as_ is not As.packet or photo.suffix == ".fsp"):
+        raise ParameterError("--lmbda steers a packet that is made here: leave it out, or leave out --as")
+    if photo.suffix == ".fsp":
+        data, kind = photo.read_bytes(), "packet"
+    elif as_ is As.packet:
+        import torch
+
+        from fsplit_lib.system import load_codec
+
+        x = torch.from_numpy(to_array(center_crop(open_image(photo), 224))).unsqueeze(0)
+        data, kind = load_codec(weights).compress(x, lmbda)[0].to_bytes(), "packet"
+    else:
+        from fsplit_lib.baselines import encode_image, encode_lossless
+
+        crop = center_crop(open_image(photo), 224)
+        names = {As.jpeg: "JPEG", As.webp: "WebP", As.avif: "AVIF"}
+        data = encode_lossless(crop) if as_ is As.png else encode_image(crop, names[as_], quality)
+        kind = "image"
+    with Client(url, token, timeout) as client:
+        reply = client.send(data, kind, top)
+    typer.echo(
+        f"{len(data):,} bytes sent, answered in {reply.total_ms:.0f} ms (at the server {reply.server_ms:.0f} ms: "
+        f"decode {reply.decode_ms:.1f}, queue {reply.queue_ms:.1f}, tail {reply.tail_ms:.1f})"
+    )
+    for share, name in zip(reply.shares, reply.classes, strict=True):
+        typer.echo(f"  {share:6.1%}  {name}")

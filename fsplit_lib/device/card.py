@@ -1,0 +1,153 @@
+"""Device cards: what one machine measured, as a small JSON file that travels.
+
+{"format": "fsplit device card", "version": 1,
+ "name": "a name for figures",  "cpu": "...", "cores": 4, "system": "Linux aarch64", "date": "2026-01-31",
+ "codec": "photo", "photo": "512 x 512", "versions": {"python": "...", "onnxruntime": "...", ...},
+ "rows": [{"method": "FrankenSplit", "setting": "", "stage": "encode", "precision": "int8", "threads": 1,
+           "median_ms": 4.1, "iqr_ms": 0.1, "runs": 100}, ...]}
+"""
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+
+from fsplit_lib.data.files import write_atomically
+from fsplit_lib.data.images import open_image
+from fsplit_lib.device.bundle import Bundle
+from fsplit_lib.device.measuring import DeviceRow, measure_device
+from fsplit_lib.device.timing import cpu_name
+from fsplit_lib.errors import DataError
+
+__all__ = ["DeviceCard", "make_card", "read_card", "read_cards", "versions", "write_card"]
+
+FORMAT, VERSION = "fsplit device card", 1
+
+
+@dataclass(frozen=True)
+class DeviceCard:
+    """What one device measured.
+
+    Attributes:
+        name: for figures.
+        cpu: as the system names it.
+        cores: of the machine.
+        system: operating system and architecture.
+        date: of the measurement, ISO.
+        codec: whose bundle was timed.
+        photo: width x height of the photo.
+        versions: of what was used.
+        rows: one a stage.
+    """
+
+    name: str
+    cpu: str
+    cores: int
+    system: str
+    date: str
+    codec: str
+    photo: str
+    versions: dict[str, str]
+    rows: tuple[DeviceRow, ...]
+
+    def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:
+        """The first row of a stage, or None where the device did not measure it."""
+        wanted = (method, stage, precision, threads)
+        return next((r for r in self.rows if (r.method, r.stage, r.precision, r.threads) == wanted), None)
+
+    @property
+    def doubts(self) -> list[str]:
+        """Which rows support no conclusion, and why."""
+        return [f"{r.method}, {r.stage}: {r.timing.doubt}" for r in self.rows if r.timing.doubt]
+
+
+def versions() -> dict[str, str]:
+    """Releases of what takes the time."""
+    found = {"python": platform.python_version()}
+    for package in ("numpy", "pillow", "constriction", "onnxruntime"):
+        found[package] = metadata.version(package)
+    return found
+
+
+def make_card(
+    bundle: Bundle, name: str, runs: int = 100, progress: Callable[[int, int], None] | None = None
+) -> DeviceCard:
+    """Measure this machine with a bundle's own photo.
+
+    Args:
+        bundle: see :func:`fsplit_lib.device.read_bundle`.
+        name: of the device, for figures.
+        runs: timed rounds.
+        progress: called with rounds done and rounds in all.
+    """
+    photo = open_image(bundle.path("photo.png"))
+    rows = tuple(measure_device(bundle, photo, runs, progress))
+    system, size = f"{platform.system()} {platform.machine()}", f"{photo.width} x {photo.height}"
+    today = time.strftime("%Y-%m-%d")
+    return DeviceCard(name, cpu_name(), os.cpu_count() or 1, system, today, bundle.name, size, versions(), rows)
+
+
+def write_card(path: Path, card: DeviceCard) -> None:
+    """Write a card, whole or not at all."""
+    told = {"format": FORMAT, "version": VERSION} | asdict(card)
+    write_atomically(path, (json.dumps(told, indent=1) + "\n").encode())
+
+
+def read_card(path: Path) -> DeviceCard:
+    """Read a card that somebody has brought.
+
+    Raises:
+        DataError: naming the field that is missing, of another type, or impossible.
+    """
+    try:
+        told = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a device card: {error}") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise DataError(f"{path} is not a device card: its field format must be {FORMAT!r}")
+    if told.get("version") != VERSION:
+        raise DataError(f"{path} is a device card of version {told.get('version')!r}; only version {VERSION} is known")
+    rows = told.get("rows")
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{path} is not a device card: its field rows must be a list with at least one row")
+    made = tuple(DeviceRow(**_checked(row, DeviceRow, f"{path}, row {i}")) for i, row in enumerate(rows, start=1))
+    for i, row in enumerate(made, start=1):
+        if not (0 < row.median_ms < math.inf and 0 <= row.iqr_ms < math.inf and row.runs >= 2 and row.threads >= 1):
+            raise DataError(f"{path}, row {i}: times must be positive and finite, with at least 2 runs and 1 thread")
+    return DeviceCard(**_checked(told | {"rows": made}, DeviceCard, str(path)))
+
+
+def read_cards(folder: str | Path) -> list[DeviceCard]:
+    """Every card (``*.json``) of a folder, by file name.
+
+    Raises:
+        DataError: no such folder, or a file in it is no card.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there is no folder of device cards {folder}")
+    return [read_card(path) for path in sorted(folder.glob("*.json"))]
+
+
+KINDS = {"str": str, "int": int, "float": (int, float)}
+
+
+def _checked(told: object, kind: type, where: str) -> dict:
+    """The fields of a dataclass out of JSON, each of its own type."""
+    if not isinstance(told, dict):
+        raise DataError(f"{where} must be an object with the fields {', '.join(f.name for f in fields(kind))}")
+    found = {}
+    for field in fields(kind):
+        if field.name not in told:
+            raise DataError(f"{where} lacks the field {field.name}")
+        value, name = told[field.name], getattr(field.type, "__name__", str(field.type))
+        wanted = KINDS.get(name, dict if name.startswith("dict") else tuple)
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise DataError(f"{where}: the field {field.name} must be of type {name}, got {value!r}")
+        found[field.name] = value
+    return found

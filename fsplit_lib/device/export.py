@@ -1,0 +1,150 @@
+"""From a trained codec to a device bundle: the one module of this room that needs torch.
+
+FeatureCodec ──► encoder.onnx ──► encoder.int8.onnx (static quantisation, calibrated on photos)
+             └──► codec.npz
+"""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsplit_lib.codec import FeatureCodec
+from fsplit_lib.data import load_photo
+from fsplit_lib.device.bundle import Bundle, read_bundle, write_manifest
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.packet import code_to_lmbda
+
+__all__ = ["export_bundle", "quantise", "to_onnx"]
+
+CARD_PHOTO = "astronaut"
+
+
+def export_bundle(
+    folder: Path,
+    codec: FeatureCodec,
+    name: str,
+    calibration: Iterable[np.ndarray] | None = None,
+    network: nn.Module | None = None,
+) -> Bundle:
+    """Write all that a device needs to make a codec's packets.
+
+    Args:
+        folder: is made if missing.
+        codec: with frozen tables.
+        name: of the codec, for readers.
+        calibration: photos (1, 3, H, W) float32 in [0, 1] for an int8 encoder; none without.
+        network: a whole backbone, to be timed against, in the same precisions; left out by default.
+
+    Raises:
+        ParameterError: no photo to calibrate with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bundle.json").unlink(missing_ok=True)
+    files = ["codec.npz", "photo.png", "encoder.onnx"]
+    stride, codes = codec.config.stride, codec.codes
+    with torch.no_grad():
+        gains = [
+            codec._gain(torch.zeros(1), torch.tensor([code_to_lmbda(code)]))[0].expand(1, codec.prior.channels, 1, 1)
+            for code in codes
+        ]
+    prior = codec.prior
+    np.savez_compressed(
+        folder / "codec.npz",
+        codec_id=np.frombuffer(codec.codec_id, np.uint8),
+        lmbda=codec.config.lmbda,
+        stride=stride,
+        first_code=codes[0],
+        gains=torch.cat(gains).flatten(1).numpy(),
+        medians=prior.medians.flatten().numpy(),
+        **{part: getattr(prior, part).numpy() for part in ("frequencies", "lengths", "offsets")},
+    )
+    load_photo(CARD_PHOTO).save(folder / "photo.png")
+    to_onnx(codec.encoder, (1, 3, 28 * stride, 28 * stride), folder / "encoder.onnx", any_size=True)
+    if network is not None:
+        to_onnx(network, (1, 3, 224, 224), folder / "network.onnx")
+        files.append("network.onnx")
+    if calibration is not None:
+        photos = list(calibration)
+        for file in [file for file in files if file.endswith(".onnx")]:
+            files.append(file.replace(".onnx", ".int8.onnx"))
+            quantise(folder / file, folder / files[-1], photos, spare_last_sum=file == "encoder.onnx")
+    write_manifest(folder, name, files)
+    return read_bundle(folder)
+
+
+def to_onnx(module: nn.Module, shape: tuple[int, ...], path: Path, any_size: bool = False) -> None:
+    """Write a module of one input and one output as ONNX.
+
+    Args:
+        module: in eval mode.
+        shape: of an input.
+        path: of the file.
+        any_size: leaves both sides of the picture open.
+    """
+    free = {"x": {2: "height", 3: "width"}, "y": {2: "rows", 3: "columns"}} if any_size else None
+    with warnings.catch_warnings(), _only_errors():
+        warnings.simplefilter("ignore")
+        # the older of torch's two exporters: the same graphs for plain convolutions, in a tenth of the time
+        torch.onnx.export(
+            module.eval(), (torch.zeros(shape),), str(path), dynamo=False, dynamic_axes=free,
+            input_names=["x"], output_names=["y"],
+        )  # fmt: skip
+
+
+def quantise(source: Path, target: Path, photos: Iterable[np.ndarray], spare_last_sum: bool = False) -> None:
+    """8-bit weights (a scale per channel) and activations (ranges from photos), as onnxruntime's own tool does it.
+
+    Args:
+        source: ONNX file.
+        target: of the quantised one.
+        photos: (1, 3, H, W) float32 in [0, 1].
+        spare_last_sum: leaves an encoder's last sum and the convolutions before it in float32. They are 3 % of its
+            work, and make the latent, which needs more than the 256 values that 8 bits have.
+
+    Raises:
+        ParameterError: no photos.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.photos: Iterator[np.ndarray] = iter(photos)
+            self.seen = 0
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            x = next(self.photos, None)
+            self.seen += x is not None
+            return None if x is None else {"x": x}
+
+    nodes, reader = onnx.load(source).graph.node, Reader()
+    last = nodes[-1]
+    spared = [last.name, *(n.name for n in nodes if set(n.output) & set(last.input))] if spare_last_sum else []
+    with _only_errors():
+        try:
+            quantize_static(
+                source, target, reader, quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                nodes_to_exclude=spared,
+            )  # fmt: skip
+        except Exception as error:
+            if reader.seen:
+                raise
+            raise ParameterError("an int8 encoder needs photos to calibrate with, got none") from error
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """Exporters and quantisers log what they would rather have; here they keep it to themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,141 @@
+"""What runs on a device, stage by stage, against what phones do today: on the device itself, without torch."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import constriction
+from PIL import Image
+
+from fsplit_lib.baselines import encode_image, encode_lossless
+from fsplit_lib.data.images import center_crop
+from fsplit_lib.device.bundle import Bundle
+from fsplit_lib.device.runtime import DeviceEncoder, Network
+from fsplit_lib.device.timing import Timing, interleave
+from fsplit_lib.entropy.coding import encode_symbols, table_entries
+from fsplit_lib.errors import ParameterError
+
+__all__ = ["DeviceRow", "device_calls", "measure_device"]
+
+OURS, LOCAL = "FrankenSplit", "on the device"
+QUALITIES = {"JPEG": 40, "WebP": 50, "AVIF": 45}  # each keeps about as many decisions as our finest rates
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One stage of one method on one device.
+
+    Attributes:
+        method: as in the book's figures.
+        setting: quality or rate weight; "" where it makes no difference.
+        stage: what was timed.
+        precision: of the network, "" where none runs.
+        threads: that the stage could use.
+        median_ms: milliseconds.
+        iqr_ms: between the quartiles.
+        runs: timed.
+    """
+
+    method: str
+    setting: str
+    stage: str
+    precision: str
+    threads: int
+    median_ms: float
+    iqr_ms: float
+    runs: int
+
+    @property
+    def timing(self) -> Timing:
+        """Median and spread alone."""
+        return Timing(self.median_ms, self.iqr_ms, self.runs)
+
+
+def device_calls(
+    bundle: Bundle,
+    photo: Image.Image,
+    lmbdas: Sequence[float | None] = (None,),
+    qualities: Sequence[tuple[str, int]] = tuple(QUALITIES.items()),
+    threads: Sequence[int] | None = None,
+) -> dict[tuple[str, str, str, str, int], Callable[[], Any]]:
+    """What to time, by method, setting, stage, precision and threads.
+
+    The stages of a method add up to its time on the device, but for two of ours: "whole call" is all of them in one,
+    and "libraries alone" what Pillow, onnxruntime and constriction need of it when nothing of ours is between them.
+
+    Args:
+        bundle: with or without int8 encoder and network; what is missing is left out.
+        photo: RGB, as the camera hands it over.
+        lmbdas: rate weights to code at; None is the codec's own.
+        qualities: image codecs and their qualities.
+        threads: of the networks; one and all of this machine by default.
+    """
+    threads = sorted({1, os.cpu_count() or 1}) if threads is None else threads
+    crop, calls = center_crop(photo), {}
+    for precision in ("float32", "int8"):
+        if precision == "int8" and "encoder.int8.onnx" not in bundle.files:
+            continue
+        encoders = {count: DeviceEncoder(bundle, precision, count) for count in threads}
+        for count, encoder in encoders.items():
+            x = encoder.preprocess(photo)
+            calls[OURS, "", "encode", precision, count] = lambda e=encoder, x=x: e.encode(x)
+            calls[OURS, "", "whole call", precision, count] = lambda e=encoder: e.compress(photo, lmbdas[0])
+            calls[OURS, "", "libraries alone", precision, count] = _libraries_alone(encoder, photo, lmbdas[0])
+    encoder = DeviceEncoder(bundle)
+    calls[OURS, "", "preprocess", "", 1] = lambda: encoder.preprocess(photo)
+    y = encoder.encode(encoder.preprocess(photo))
+    for lmbda in lmbdas:
+        setting, packet = f"lmbda {lmbda or bundle.lmbda:.3g}", encoder.pack(y, lmbda)
+        calls[OURS, setting, "entropy code", "", 1] = lambda lmbda=lmbda: encode_symbols(*encoder.symbols(y, lmbda))
+        calls[OURS, setting, "packet", "", 1] = packet.to_bytes
+    calls["PNG", "", "preprocess", "", 1] = lambda: center_crop(photo)
+    calls["PNG", "", "encode", "", 1] = lambda: encode_lossless(crop)
+    for codec, quality in qualities:
+        calls[codec, "", "preprocess", "", 1] = lambda: center_crop(photo)
+        count = (os.cpu_count() or 1) if codec == "AVIF" else 1  # Pillow lets libavif use all threads
+        calls[codec, f"q{quality}", "encode", "", count] = lambda c=codec, q=quality: encode_image(crop, c, q)
+    for precision, file in (("float32", "network.onnx"), ("int8", "network.int8.onnx")):
+        for count in threads if file in bundle.files else ():
+            network, x = Network(bundle.path(file), count), encoder.preprocess(photo)
+            calls[LOCAL, "", "preprocess", "", 1] = lambda: encoder.preprocess(photo)
+            calls[LOCAL, "", "network", precision, count] = lambda n=network, x=x: n(x)
+    return calls
+
+
+def _libraries_alone(encoder: DeviceEncoder, photo: Image.Image, lmbda: float | None) -> Callable[[], Any]:
+    x = encoder.preprocess(photo)
+    symbols, tables = encoder.symbols(encoder.encode(x), lmbda)
+    entries, _ = table_entries(symbols, tables)
+    short = min(photo.size)
+    size = tuple(256 * side // short for side in photo.size)
+    box = ((size[0] - 224) // 2, (size[1] - 224) // 2, (size[0] + 224) // 2, (size[1] + 224) // 2)
+
+    def call() -> None:
+        photo.resize(size, Image.Resampling.BICUBIC).crop(box)
+        encoder.encode(x)
+        coder = constriction.stream.stack.AnsCoder()
+        for row, model in zip(entries[::-1], tables.models[::-1], strict=True):
+            coder.encode_reverse(row, model)
+        coder.get_compressed()
+
+    return call
+
+
+def measure_device(
+    bundle: Bundle, photo: Image.Image, runs: int, progress: Callable[[int, int], None] | None = None
+) -> list[DeviceRow]:
+    """Time everything that a bundle lets a device do, in turns.
+
+    Raises:
+        ParameterError: fewer than 2 runs, or an image codec that this Pillow lacks.
+    """
+    have = []
+    for codec, quality in QUALITIES.items():
+        try:
+            encode_image(photo, codec, quality)
+            have.append((codec, quality))
+        except ParameterError:  # an old Pillow on a small board: the others are still worth knowing
+            continue
+    timings = interleave(device_calls(bundle, photo, qualities=have), runs, progress=progress)
+    return [DeviceRow(*key, t.median_ms, t.iqr_ms, t.runs) for key, t in timings.items()]

@@ -1,0 +1,123 @@
+"""The encoder on the device: onnxruntime for the network, numpy and constriction for the rest.
+
+photo ──► preprocess ──► x ──► encode ──► y ──► symbols ──► entropy code ──► Packet ──► bytes
+Pillow                        onnxruntime       numpy       constriction     struct, zlib
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from fsplit_lib.data.images import center_crop, to_array
+from fsplit_lib.device.bundle import Bundle, read_bundle
+from fsplit_lib.entropy.coding import Tables, encode_symbols
+from fsplit_lib.errors import ParameterError, WeightsError
+from fsplit_lib.packet import Packet
+
+__all__ = ["DeviceEncoder", "Network", "Precision"]
+
+Precision = Literal["float32", "int8"]
+FILES = {"float32": "encoder.onnx", "int8": "encoder.int8.onnx"}
+LARGEST = np.float32(2**30)
+
+
+class Network:
+    """An ONNX file as a function of one array.
+
+    Args:
+        path: of the file.
+        threads: that one call may use.
+
+    Raises:
+        ParameterError: fewer than one thread, or onnxruntime is not installed.
+        WeightsError: not a network that onnxruntime can run.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        if threads < 1:
+            raise ParameterError(f"threads must be at least 1, got {threads}; this machine has {os.cpu_count()}")
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ParameterError("running on the device needs onnxruntime: pip install fsplit_lib[device]") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors only
+        # idle threads of one session must not slow down what is timed beside it
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises kinds of its own
+            raise WeightsError(f"{path} is not a network that onnxruntime can run: {error}") from error
+        self._name = self._session.get_inputs()[0].name
+        self.threads = threads
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The network's only output for its only input."""
+        return self._session.run(None, {self._name: x})[0]
+
+
+class DeviceEncoder:
+    """Photos to packets, without torch; a server with the same codec's checkpoint decodes them.
+
+    Args:
+        bundle: a folder that ``fsplit export`` has written, or what was read from it.
+        precision: of the encoder network.
+        threads: that the encoder network may use.
+
+    Raises:
+        ParameterError: an unknown precision, or no threads.
+        WeightsError: a missing, damaged or foreign bundle.
+    """
+
+    def __init__(self, bundle: str | Path | Bundle, precision: Precision = "float32", threads: int = 1):
+        if precision not in FILES:
+            raise ParameterError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+        self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        self.precision = precision
+        self._network = Network(self.bundle.path(FILES[precision]), threads)
+
+    def preprocess(self, image: Image.Image, size: int = 224) -> np.ndarray:
+        """The centre crop of an RGB photo as (1, 3, size, size) float32 in [0, 1]."""
+        return to_array(center_crop(image, size))[None]
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Pixels (1, 3, H, W) float32 in [0, 1] to the latent y (1, C, H/stride, W/stride).
+
+        Raises:
+            ValueError: another shape, or sides that are no multiples of the stride.
+        """
+        stride = self.bundle.stride
+        if x.ndim != 4 or x.shape[:2] != (1, 3) or 0 in x.shape or x.shape[2] % stride or x.shape[3] % stride:
+            raise ValueError(f"x must be (1, 3, H, W) with sides that are multiples of {stride}, got {x.shape}")
+        return self._network(x)
+
+    def symbols(self, y: np.ndarray, lmbda: float | None = None) -> tuple[np.ndarray, Tables]:
+        """The integers on the wire (C, h·w) int32 and the tables to write them with.
+
+        Raises:
+            ParameterError: lmbda outside the codec's range.
+        """
+        gain, tables = self.bundle.level(self.bundle.code(lmbda))
+        u = y[0].reshape(len(gain), -1) * gain[:, None]
+        u -= self.bundle.medians[:, None]
+        np.rint(u, out=u)
+        return np.clip(u, -LARGEST, LARGEST, out=u).astype(np.int32), tables
+
+    def pack(self, y: np.ndarray, lmbda: float | None = None) -> Packet:
+        """The packet of a latent (1, C, h, w), at a rate weight; the codec's own by default.
+
+        Raises:
+            ParameterError: lmbda outside the codec's range.
+        """
+        symbols, tables = self.symbols(y, lmbda)
+        height, width = (side * self.bundle.stride for side in y.shape[-2:])
+        stream = encode_symbols(symbols, tables)
+        return Packet(self.bundle.codec_id, height, width, self.bundle.code(lmbda), (stream,))
+
+    def compress(self, image: Image.Image, lmbda: float | None = None) -> bytes:
+        """An RGB photo of any size to the bytes that travel."""
+        return self.pack(self.encode(self.preprocess(image)), lmbda).to_bytes()

@@ -1,0 +1,116 @@
+"""How long something takes, told with its spread: medians and quartiles over many runs, rivals in turns.
+
+Two things are compared fairly only if they were timed A B A B ...: a machine that slows down for a second then slows
+both. A median whose quartiles lie far apart supports no conclusion, and says so.
+"""
+
+import gc
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsplit_lib.errors import ParameterError
+
+__all__ = ["ENOUGH_RUNS", "WIDEST", "Timing", "cpu_name", "interleave", "time_ms"]
+
+ENOUGH_RUNS = 100
+WIDEST = 0.2  # interquartile range over median
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A duration.
+
+    Attributes:
+        median_ms: over the runs, in milliseconds.
+        iqr_ms: between the quartiles.
+        runs: after warming up.
+    """
+
+    median_ms: float
+    iqr_ms: float
+    runs: int
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over median: Eq. (1) of chapter 08."""
+        return self.iqr_ms / self.median_ms if self.median_ms else 0.0
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing may be concluded from it; "" if something may.
+
+        >>> Timing(10.0, 1.0, 100).doubt, Timing(10.0, 4.0, 100).doubt
+        ('', 'too noisy to conclude: the quartiles lie 40 % of the median apart, more than 20 %')
+        """
+        if self.spread > WIDEST:
+            apart = f"the quartiles lie {self.spread:.0%} of the median apart, more than {WIDEST:.0%}"
+            return f"too noisy to conclude: {apart}".replace("%", " %")
+        return "" if self.runs >= ENOUGH_RUNS else f"a glance, not a measurement: {self.runs} runs, not {ENOUGH_RUNS}"
+
+
+def time_ms(call: Callable[[], Any], runs: int = ENOUGH_RUNS, warmup: int = 10) -> Timing:
+    """Time one call alone.
+
+    Raises:
+        ParameterError: fewer than 2 runs.
+    """
+    return interleave({"": call}, runs, warmup)[""]
+
+
+def interleave(
+    calls: dict[str, Callable[[], Any]],
+    runs: int = ENOUGH_RUNS,
+    warmup: int = 5,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Timing]:
+    """Time several calls in turns: every round runs each of them once.
+
+    Args:
+        calls: by name.
+        runs: timed rounds.
+        warmup: rounds before them.
+        progress: called with rounds done and rounds in all.
+
+    Returns:
+        A timing for each name.
+
+    Raises:
+        ParameterError: fewer than 2 runs.
+    """
+    if runs < 2:
+        raise ParameterError(f"runs must be at least 2, since one has no spread, got {runs}")
+    took = np.zeros((warmup + runs, len(calls)))
+    collecting = gc.isenabled()
+    gc.disable()  # a collection would fall on one of them by chance
+    try:
+        for done, row in enumerate(took, start=1):
+            for index, call in enumerate(calls.values()):
+                begun = time.perf_counter()
+                call()
+                row[index] = time.perf_counter() - begun
+            if progress is not None:
+                progress(done, len(took))
+    finally:
+        if collecting:
+            gc.enable()
+    low, middle, high = 1000 * np.quantile(took[warmup:], [0.25, 0.5, 0.75], axis=0)
+    return {
+        name: Timing(float(m), float(h - lo), runs) for name, m, lo, h in zip(calls, middle, low, high, strict=True)
+    }
+
+
+def cpu_name() -> str:
+    """The processor as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told = dict(line.split(":", 1) for line in lines if ":" in line)
+        names = {key.strip(): value.strip() for key, value in told.items()}
+        return names.get("model name") or names.get("Model") or names["Hardware"]
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()

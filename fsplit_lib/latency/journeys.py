@@ -1,0 +1,147 @@
+"""Photo in, answer out: a method's time on the device, on any wire, and at the server, from the measured table.
+
+T(r) = k · t_device + t_wire(r) + t_server / s          k: slowdown of the device, s: speed-up of the server
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.latency.planning import Plan, Route
+from fsplit_lib.latency.table import COMMAND, LatencyRow
+from fsplit_lib.offload.link import Link
+
+__all__ = ["REPLY_BYTES", "REQUEST_BYTES", "Circumstances", "Journey", "journeys", "rate_for", "ratio", "widest_ratio"]
+
+REQUEST_BYTES, REPLY_BYTES = 250, 600  # headers of the request; headers and JSON of the answer
+
+
+@dataclass(frozen=True)
+class Journey:
+    """One method at one setting.
+
+    Attributes:
+        method: as in figures.
+        setting: quality or rate weight.
+        device: stage to milliseconds on the measuring machine.
+        server: likewise.
+        bytes: sent; 0 if nothing is.
+        kept: share of decisions kept, or None.
+    """
+
+    method: str
+    setting: str
+    device: dict[str, float]
+    server: dict[str, float]
+    bytes: float
+    kept: float | None
+
+    @property
+    def up_bytes(self) -> float:
+        """With the request's headers; 0 where nothing is sent."""
+        return self.bytes + REQUEST_BYTES if self.bytes else 0.0
+
+    @property
+    def down_bytes(self) -> float:
+        """Of the answer."""
+        return REPLY_BYTES if self.bytes else 0.0
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Where a journey takes place.
+
+    Attributes:
+        link: to the server.
+        slowdown: how much slower than the measuring machine the device is.
+        speedup: how much faster than the measuring machine the server is.
+    """
+
+    link: Link = field(default_factory=lambda: Link("1 Mbit/s", 1.0, 1.0, 0.0))
+    slowdown: float = 1.0
+    speedup: float = 1.0
+
+    def plan(self, journey: Journey) -> Plan:
+        """Seconds on device, wire and server: Eq. (2) of chapter 08; ``plan(journey).total`` is their sum."""
+        kind = "compressed" if journey.method == "FrankenSplit" else "remote" if journey.bytes else "local"
+        device, server = sum(journey.device.values()) / 1e3, sum(journey.server.values()) / 1e3
+        wire = self.link.transfer_ms(journey.up_bytes, journey.down_bytes) / 1e3
+        route = Route(journey.method, kind, device, journey.bytes, server)
+        return Plan(route, device * self.slowdown, wire, server / self.speedup)
+
+    def fixed_ms(self, journey: Journey) -> float:
+        """What no faster link takes away: device, server and delays."""
+        plan = self.plan(journey)
+        return 1e3 * (plan.device + plan.server) + (2 * self.link.delay_ms if journey.bytes else 0.0)
+
+
+def journeys(
+    rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8", threads: int = 1
+) -> dict[str, Journey]:
+    """Every method of the table, at the settings that were chosen for a level.
+
+    Args:
+        rows: of the latency table.
+        network: whose answer is wanted.
+        level: share of kept decisions.
+        precision: of the networks on the device; float32 where a method has no other.
+        threads: of the networks on the device.
+
+    Raises:
+        DataError: nothing was measured at the level, or for the network.
+    """
+    rows = [r for r in rows if r.network in ("", network) and r.level in (None, level) and r.place != "check"]
+    if not any(row.level == level for row in rows) or not any(row.network == network for row in rows):
+        raise DataError(
+            f"the latency table has no rows for {network} at level {level:g}: measure with `{COMMAND} --kept {level:g}`"
+        )
+    found = {}
+    for method in dict.fromkeys(row.method for row in rows):
+        mine = [row for row in rows if row.method == method]
+        have = {row.precision for row in mine if row.place == "device"} - {""}
+        used = precision if precision in have else next(iter(sorted(have)), "")
+        counts = {row.threads for row in mine if row.precision == used and row.place == "device"}
+        count = threads if threads in counts else max(counts)
+        device = {
+            row.stage: row.median_ms
+            for row in mine
+            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, count))
+        }
+        server = {row.stage: row.median_ms for row in mine if row.place == "server"}
+        one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))
+        found[method] = Journey(method, one.setting, device, server, one.bytes, one.kept)
+    return found
+
+
+def ratio(ours: Journey, other: Journey, where: Circumstances) -> float:
+    """How many times as long the other takes: Eq. (3) of chapter 08."""
+    return where.plan(other).total / where.plan(ours).total
+
+
+def rate_for(ours: Journey, other: Journey, where: Circumstances, times: float = 1.0) -> float | None:
+    """The link rate in Mbit/s at which the other takes exactly ``times`` as long: Eq. (4) of chapter 08.
+
+    r = 8 (B_other − times · B_ours) / (times · c_ours − c_other), with c what does not depend on the rate.
+    With ``times = 1`` it is the crossover. Up and down at the same rate, no loss.
+
+    Returns:
+        None where no rate does it.
+
+    Raises:
+        ParameterError: times is not positive.
+    """
+    if times <= 0:
+        raise ParameterError(f"times must be above 0, got {times}")
+    bytes_left = (other.up_bytes + other.down_bytes) - times * (ours.up_bytes + ours.down_bytes)
+    ms_left = times * where.fixed_ms(ours) - where.fixed_ms(other)
+    rate = 8e-3 * bytes_left / ms_left if ms_left else 0.0
+    return rate if rate > 0 else None
+
+
+def widest_ratio(ours: Journey, other: Journey, where: Circumstances) -> tuple[float, float]:
+    """The ratio on an endlessly slow and on an endlessly fast link; on any other it lies between them.
+
+    The first is a ratio of bytes, the second a ratio of everything else: Eq. (5) of chapter 08.
+    """
+    slow = (other.up_bytes + other.down_bytes) / max(ours.up_bytes + ours.down_bytes, 1e-9)
+    return slow, where.fixed_ms(other) / where.fixed_ms(ours)

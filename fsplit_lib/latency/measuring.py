@@ -1,0 +1,279 @@
+"""One run that fills the table of chapter 08: every stage of every method, timed in turns, and what each keeps.
+
+photos.csv ──► settings that keep the same share ──► bytes and kept decisions on photos ──┐
+                                                └──► stages on one photo, A B C A B C ... ──┴──► rows
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from fsplit_lib.backbones import Backbone, FeatureSpec, Head, Tail, stages_of
+from fsplit_lib.baselines import decode_image, encode_image, encode_lossless, pack_features, unpack_features
+from fsplit_lib.data.images import center_crop, to_array
+from fsplit_lib.decoders import DecoderConfig, build_decoder
+from fsplit_lib.device import Bundle, DeviceEncoder, Timing, interleave
+from fsplit_lib.device.card import versions
+from fsplit_lib.device.export import to_onnx
+from fsplit_lib.device.measuring import LOCAL, OURS, device_calls
+from fsplit_lib.device.runtime import Network
+from fsplit_lib.device.timing import cpu_name
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.latency.profiling import units_of
+from fsplit_lib.latency.table import LatencyRow, settings_at
+from fsplit_lib.packet import Packet
+from fsplit_lib.system import FrankenSplit
+
+__all__ = ["Photos", "Split", "measure_latency", "splits_of"]
+
+ENGINES = {
+    "preprocess": "Pillow", "encode": "Pillow", "decode": "Pillow", "entropy code": "constriction",
+    "entropy decode": "constriction", "packet": "python", "pack": "zlib", "unpack": "zlib",
+}  # fmt: skip
+FEW = 100  # photos below which kept decisions are left out: their interval would be wider than any difference
+LARGE = ("resnet50", "resnet", 512, DecoderConfig(2, 2, 128))  # a network ten times as large: timed, never trained
+Key = tuple[str, str, str, str, str, int]  # network, method, setting, stage, precision, threads
+
+
+class Photos(Protocol):
+    """Anything that has photos by number."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """A backbone cut somewhere, with 8-bit features in between."""
+
+    method: str
+    head: nn.Module
+    tail: nn.Module
+
+
+def splits_of(backbone: Backbone) -> list[Split]:
+    """The two splits without a bottleneck of our own: at our cut, and where the network itself is narrowest."""
+    units = units_of(backbone.network)[:-1]
+    value, sizes = torch.zeros(1, 3, backbone.input_size, backbone.input_size), []
+    with torch.no_grad():
+        for _, unit in units:
+            value = unit(value)
+            sizes.append(value.numel())
+    at, layers, nhwc = sizes.index(min(sizes)) + 1, [unit for _, unit in units], stages_of(backbone.network)[2]
+    mean, std = (tuple(part.flatten().tolist()) for part in (backbone.head.mean, backbone.head.std))
+    narrow = Head(layers[:at], mean, std, nhwc), Tail(layers[at:], backbone.network, nhwc)
+    return [
+        Split("8-bit features, our cut", backbone.head, backbone.tail),
+        Split("8-bit features, narrowest", *narrow),
+    ]
+
+
+def measure_latency(
+    system: FrankenSplit,
+    bundle: Bundle,
+    points: Sequence[RatePoint],
+    photo: Image.Image,
+    photos: Photos,
+    levels: Sequence[float] = (0.75, 0.85),
+    runs: int = 100,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[LatencyRow]:
+    """The whole table.
+
+    Args:
+        system: the server's half, with the codec of the bundle.
+        bundle: the device's half, with the backbone; without an int8 encoder there are no int8 rows.
+        points: rows of ``photos.csv``, which choose the settings.
+        photo: that is timed.
+        photos: that bytes and kept decisions are measured on.
+        levels: shares of kept decisions.
+        runs: timed rounds.
+        progress: called with what goes on, how much is done and how much there is.
+
+    Raises:
+        ParameterError: our codec keeps none of the shares.
+        WeightsError: the bundle has no backbone.
+    """
+    told = progress or (lambda *_: None)
+    chosen = {level: settings_at(points, level, bundle.name) for level in levels}
+    lmbdas = [found[OURS] for found in chosen.values() if OURS in found]
+    if not lmbdas:
+        raise ParameterError(
+            f"kept must be a share that {bundle.name} reaches in photos.csv, got {', '.join(f'{v:g}' for v in levels)}"
+        )
+    names = ("JPEG", "WebP", "AVIF")
+    qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
+    splits = splits_of(system.backbone)
+    scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda *n: told("photos", *n))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
+            timings = interleave(calls, runs, progress=lambda *n: told("rounds", *n))
+    finally:
+        torch.set_num_threads(threads)
+    settings = {level: {m: _setting(m, v) for m, v in found.items()} for level, found in chosen.items()}
+    return _rows(timings, places, scores, settings, len(photos))
+
+
+def _setting(method: str, value: float) -> str:
+    return f"lmbda {value:.3g}" if method == OURS else f"q{int(value)}"
+
+
+def _calls(
+    system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
+    qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
+) -> tuple[dict[Key, Callable[[], Any]], dict[Key, str]]:  # fmt: skip
+    """What to time, and where each of it takes place."""
+    name = system.backbone.name
+    on_device = device_calls(bundle, photo, lmbdas, qualities)
+    calls = {(name if key[0] == LOCAL else "", *key): call for key, call in on_device.items()}
+    places = {key: "check" if key[3] in ("whole call", "libraries alone") else "device" for key in calls}
+    threads, encoder, crop = sorted({key[5] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
+    x = encoder.preprocess(photo)
+    pixels, y = torch.from_numpy(x), encoder.encode(x)
+
+    def at(place: str, *key: Any, call: Callable[[], Any]) -> None:
+        calls[key], places[key] = call, place  # type: ignore[index]
+
+    def exported(module: nn.Module, value: np.ndarray) -> list[Network]:
+        path = folder / "network.onnx"  # onnxruntime has read it when the next one is written
+        to_onnx(module, value.shape, path)
+        return [Network(path, count) for count in threads]  # the first with one thread
+
+    for lmbda in lmbdas:
+        wire = encoder.pack(y, lmbda).to_bytes()
+        at("server", "", OURS, _setting(OURS, lmbda), "entropy decode", "", 1,
+           call=lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)]))  # fmt: skip
+    y_hat = system.codec.decompress([encoder.pack(y)])
+    files = [("PNG", "", encode_lossless(crop))]
+    files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
+    for codec, setting, data in files:
+        at("server", "", codec, setting, "decode", "", 1, call=lambda data=data: to_array(decode_image(data))[None])
+    for network, whole, behind in _networks(system):
+        (served, *_), (answered, *others) = exported(behind, y_hat.numpy()), exported(whole, x)
+        at("server", network, OURS, "", "decoder + tail", "float32", 1, call=lambda f=served: f(y_hat.numpy()))
+        at("check", network, OURS, "", "decoder + tail in torch", "float32", 1, call=_in_torch(behind, y_hat))
+        at("check", network, LOCAL, "", "network in torch", "float32", 1, call=_in_torch(whole, pixels))
+        for codec in dict.fromkeys(codec for codec, _, _ in files):
+            at("server", network, codec, "", "network", "float32", 1, call=lambda f=answered: f(x))
+        if network != name:
+            at("device", network, LOCAL, "", "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+            for local in (answered, *others):
+                at("device", network, LOCAL, "", "network", "float32", local.threads, call=lambda f=local: f(x))
+    for split in splits:
+        at("device", name, split.method, "", "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+        for head in exported(split.head, x):
+            at("device", name, split.method, "", "head", "float32", head.threads, call=lambda f=head: f(x))
+        h = head(x)
+        (rest, *_), packed = exported(split.tail, h), pack_features(h)
+        at("device", name, split.method, "", "pack", "", 1, call=lambda h=h: pack_features(h))
+        at("server", name, split.method, "", "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
+        at("server", name, split.method, "", "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
+    return calls, places
+
+
+def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
+    """Name, whole network, and what the server runs behind our packets: our own backbone, and a large untrained one."""
+    name, family, channels, config = LARGE
+    large = Backbone(name, timm.create_model(name, pretrained=False))
+    decoder = build_decoder(system.codec.config.widths[-1], FeatureSpec(family, channels, 8), config)
+    return [
+        (system.backbone.name, system.backbone, nn.Sequential(system.decoder, system.backbone.tail)),
+        (name, large, nn.Sequential(decoder, large.tail)),
+    ]
+
+
+def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
+    def call() -> Tensor:
+        with torch.no_grad():
+            return module(value)
+
+    return call
+
+
+@torch.no_grad()
+def _scores(
+    system: FrankenSplit, bundle: Bundle, photos: Photos, lmbdas: Sequence[float],
+    qualities: Sequence[tuple[str, int]], splits: list[Split], progress: Callable[[int, int], None],
+) -> dict[tuple[str, str, str], tuple[float, float]]:  # fmt: skip
+    """Mean bytes and share of kept decisions, by method, setting and precision."""
+    network = Network(bundle.path("network.onnx"))
+    found: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
+    small = [precision for precision in ("float32", "int8") if f"encoder{_infix(precision)}.onnx" in bundle.files]
+    encoders = {precision: DeviceEncoder(bundle, precision) for precision in small}
+    quantised = Network(bundle.path("network.int8.onnx")) if "network.int8.onnx" in bundle.files else None
+    for index in range(len(photos)):
+        crop = center_crop(photos[index])
+        x = to_array(crop)[None]
+        teacher = int(network(x).argmax())
+
+        def note(key: tuple[str, str, str], size: int, logits: Any, teacher: int = teacher) -> None:
+            found.setdefault(key, []).append((size, int(logits.argmax()) == teacher))
+
+        for precision, encoder in encoders.items():
+            y = encoder.encode(x)
+            for lmbda in lmbdas:
+                packet = encoder.pack(y, lmbda)
+                note((OURS, _setting(OURS, lmbda), precision), len(packet.to_bytes()), system.answer([packet]))
+        files = [("PNG", "", encode_lossless(crop))]
+        files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
+        for codec, setting, data in files:
+            note((codec, setting, ""), len(data), network(to_array(decode_image(data))[None]))
+        for split in splits:
+            h = split.head(torch.from_numpy(x)).numpy()
+            packed = pack_features(h)
+            note((split.method, "", ""), len(packed), split.tail(torch.from_numpy(unpack_features(packed, h.shape))))
+        note((LOCAL, "", "float32"), 0, network(x))
+        if quantised is not None:
+            note((LOCAL, "", "int8"), 0, quantised(x))
+        progress(index + 1, len(photos))
+    return {key: tuple(np.mean(rows, axis=0).tolist()) for key, rows in found.items()}
+
+
+def _infix(precision: str) -> str:
+    return ".int8" if precision == "int8" else ""
+
+
+def _rows(
+    timings: dict[Key, Timing], places: dict[Key, str], scores: dict[tuple[str, str, str], tuple[float, float]],
+    settings: dict[float, dict[str, str]], n: int,
+) -> list[LatencyRow]:  # fmt: skip
+    """Timings and scores, once for every level that a method has a setting for."""
+    cpu, released = cpu_name(), ", ".join(f"{k} {v}" for k, v in (versions() | {"torch": torch.__version__}).items())
+    timed = dict.fromkeys(key[1] for key in timings)
+    groups = [(level, m, s) for level, chosen in settings.items() for m, s in chosen.items() if m in timed]
+    steered = {method for _, method, _ in groups}
+    groups += [(None, method, "") for method in timed if method not in steered]
+    found = []
+    for level, method, setting in groups:
+        mine = {
+            p: (size, share if n >= FEW else None)
+            for (m, s, p), (size, share) in scores.items()
+            if (m, s) == (method, setting)
+        }
+        keys = [key for key in timings if key[1] == method and key[2] in ("", setting)]
+        whose = dict.fromkeys(key[0] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
+        for network in whose:
+            for precision, (size, share) in mine.items():
+                sent = (network, method, setting, "send", "wire", "", precision, 1, None, None, 0, level)
+                found.append(LatencyRow(*sent, size, share if network != LARGE[0] else None, n, cpu, released))
+        for key in keys:
+            network, _, _, stage, precision, threads = key
+            engine = "torch" if "torch" in stage else "onnxruntime" if precision else ENGINES.get(stage, "")
+            size, share = mine.get(precision) or next(iter(mine.values()))
+            timing, share = timings[key], share if network != LARGE[0] else None
+            what = (network, method, setting, stage, places[key], engine, precision, threads)
+            took = (timing.median_ms, timing.iqr_ms, timing.runs)
+            found.append(LatencyRow(*what, *took, level, size, share, n, cpu, released))
+    return found

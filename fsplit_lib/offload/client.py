@@ -1,0 +1,185 @@
+"""The device's half of the conversation: one photo's bytes out, one answer in. Standard library only.
+
+POST /answer?top=5    Content-Type: application/octet-stream (a packet) or image/jpeg, image/png, image/webp, image/avif
+200                   {"classes": [...], "shares": [...], "decode_ms": ..., "queue_ms": ..., "tail_ms": ..., ...}
+4xx, 5xx              {"error": "one sentence"}
+"""
+
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from fsplit_lib.errors import OffloadError, ParameterError
+
+__all__ = ["PACKET", "Client", "Reply", "media_type"]
+
+PACKET = "application/octet-stream"
+MAX_REPLY = 2**20
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and where its time went.
+
+    Attributes:
+        classes: names, most likely first.
+        shares: of the softmax, in [0, 1].
+        decode_ms: entropy decoding, or decoding and cropping the image.
+        queue_ms: waiting for a batch to form and for the one before.
+        tail_ms: decoder and tail, or the whole backbone, for the batch this photo was in.
+        server_ms: from the request's last byte to the answer; more than the sum by the server's own work.
+        batch: photos in that pass.
+        total_ms: at the client, from the call to the answer, connecting included.
+    """
+
+    classes: tuple[str, ...]
+    shares: tuple[float, ...]
+    decode_ms: float
+    queue_ms: float
+    tail_ms: float
+    server_ms: float
+    batch: int
+    total_ms: float
+
+
+def media_type(data: bytes) -> str | None:
+    """What a coded image is, by its first bytes; None for anything but JPEG, PNG, WebP and AVIF.
+
+    >>> media_type(bytes.fromhex("ffd8ffe0")), media_type(b"FS")
+    ('image/jpeg', None)
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        return "image/jpeg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/avif" if data[4:12] in (b"ftypavif", b"ftypavis") else None
+
+
+class Client:
+    """Talks to one server; keeps its connection from one photo to the next. Not for several threads at once.
+
+    Args:
+        url: such as http://127.0.0.1:8000; https is verified as usual.
+        token: the server's, if it asks for one.
+        timeout_s: for one call, whatever happens.
+
+    Raises:
+        ParameterError: another kind of URL.
+    """
+
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0):
+        parts = urlsplit(url)
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.scheme not in kinds or not parts.hostname:
+            raise ParameterError(f"url must be http://HOST:PORT or https://HOST:PORT, got {url!r}")
+        if not timeout_s > 0:
+            raise ParameterError(f"timeout_s must be above 0 seconds, got {timeout_s}")
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
+        self._path = parts.path.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout_s)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the connection; the next call makes a new one."""
+        self._connection.close()
+
+    def send(self, data: bytes, kind: Literal["packet", "image"] = "packet", top: int = 5) -> Reply:
+        """The server's answer to one packet or coded image.
+
+        Args:
+            data: a packet's wire bytes, or a JPEG, PNG, WebP or AVIF file.
+            kind: which of them.
+            top: number of classes wanted.
+
+        Raises:
+            ParameterError: an image of another kind.
+            OffloadError: no connection, no answer in time, or a refusal, with the server's own sentence.
+        """
+        content = PACKET if kind == "packet" else media_type(data)
+        if content is None:
+            raise ParameterError(f"an image must be JPEG, PNG, WebP or AVIF, got bytes that begin with {data[:4]!r}")
+        begun = time.monotonic()
+        answer = self._ask("POST", f"/answer?top={top}", data, {"Content-Type": content}, begun)
+        total_ms = 1e3 * (time.monotonic() - begun)
+        try:
+            times = {name: float(answer[name]) for name in ("decode_ms", "queue_ms", "tail_ms", "server_ms")}
+            classes, shares = tuple(map(str, answer["classes"])), tuple(map(float, answer["shares"]))
+            return Reply(classes, shares, batch=int(answer["batch"]), total_ms=total_ms, **times)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OffloadError(f"{self.url} answered with something that is no answer") from error
+
+    def health(self) -> dict:
+        """What the server says of itself: codec id, backbone and limits.
+
+        Raises:
+            OffloadError: as :meth:`send`.
+        """
+        return self._ask("GET", "/health", None, {}, time.monotonic())
+
+    def _ask(self, verb: str, path: str, data: bytes | None, headers: dict, begun: float) -> dict:
+        status, body = self._exchange(verb, path, data, headers, begun)
+        try:
+            content = json.loads(body)
+            sentence = None if status == 200 else content["error"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OffloadError(
+                f"{self.url} answered {status}, with a body that is not a server's of ours", status
+            ) from error
+        if sentence is not None:
+            raise OffloadError(f"{self.url} refused ({status}): {sentence}", status)
+        return content
+
+    def _exchange(self, verb: str, path: str, data: bytes | None, headers: dict, begun: float) -> tuple[int, bytes]:
+        reused = self._connection.sock is not None
+        try:
+            return self._once(verb, path, data, headers, begun)
+        except TimeoutError as error:
+            raise OffloadError(f"{self.url} did not answer within {self.timeout_s:g} s") from error
+        except (ConnectionError, http.client.BadStatusLine) as error:
+            if reused:  # the server may have closed an idle connection; asking twice changes nothing there
+                return self._exchange(verb, path, data, headers, begun)
+            if isinstance(error, ConnectionRefusedError):
+                raise OffloadError(f"nothing listens at {self.url}: start it with fsplit serve") from error
+            raise OffloadError(
+                f"{self.url} closed the connection before it answered: it may have been stopped"
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise OffloadError(f"{self.url} cannot be talked to: {error or type(error).__name__}") from error
+
+    def _once(self, verb: str, path: str, data: bytes | None, headers: dict, begun: float) -> tuple[int, bytes]:
+        connection = self._connection
+        try:
+            connection.timeout = self._left(begun)
+            if connection.sock is not None:
+                connection.sock.settimeout(connection.timeout)
+            connection.request(verb, self._path + path, data, self._headers | headers)
+            connection.sock.settimeout(self._left(begun))
+            response, body = connection.getresponse(), b""
+            while piece := response.read1():
+                body += piece
+                if len(body) > MAX_REPLY:
+                    raise http.client.HTTPException(f"an answer of more than {MAX_REPLY} bytes")
+                if connection.sock is not None:
+                    connection.sock.settimeout(self._left(begun))
+            response.close()
+            return response.status, body
+        except BaseException:
+            connection.close()
+            raise
+
+    def _left(self, begun: float) -> float:
+        left = begun + self.timeout_s - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left

@@ -1,0 +1,321 @@
+"""Chapter 08: journeys against arithmetic and brute force, the table's settings, the panel, figures, exercises."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsplit_lib.data import PHOTOS, load_photo
+from fsplit_lib.device import DeviceCard, Timing
+from fsplit_lib.device.measuring import DeviceRow
+from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.latency import Circumstances, Journey, LatencyRow, journeys, rate_for, ratio, settings_at, widest_ratio
+from fsplit_lib.latency.journeys import REPLY_BYTES, REQUEST_BYTES
+from fsplit_lib.offload.link import Link
+from fsplit_lib.panels.ch08 import journey_panel
+from fsplit_lib.plots import caption
+from fsplit_lib.plots import ch08 as plots
+
+MINE = [exercise for exercise in EXERCISES.values() if exercise.id.startswith("08.")]
+
+
+def table():
+    """A made-up latency table: two networks, two levels, as `fsplit latency` writes it."""
+    rows = []
+
+    def add(network, method, setting, stage, place, precision, threads, ms, level, size):
+        rows.append(
+            LatencyRow(network, method, setting, stage, place, "", precision, threads, ms, ms if ms is None else ms / 10,
+                       0 if ms is None else 100, level, size, 0.8, 500, "a cpu", "numpy 1")
+        )  # fmt: skip
+
+    for level, setting, size, quality, jpeg in (
+        (0.75, "lmbda 2", 1000.0, "q17", 3500.0),
+        (0.85, "lmbda 0.4", 2000.0, "q30", 5500.0),
+    ):
+        for precision, ms in (("float32", 16.0), ("int8", 6.0)):
+            add("", "FrankenSplit", setting, "send", "wire", precision, 1, None, level, size)
+            for threads in (1, 2):
+                add("", "FrankenSplit", setting, "encode", "device", precision, threads, ms / threads, level, size)
+                add("", "FrankenSplit", setting, "whole call", "check", precision, threads, ms + 4, level, size)
+                add("", "FrankenSplit", setting, "libraries alone", "check", precision, threads, ms + 3.5, level, size)
+        add("", "FrankenSplit", setting, "preprocess", "device", "", 1, 2.0, level, size)
+        add("", "FrankenSplit", setting, "entropy code", "device", "", 1, 0.4, level, size)
+        add("", "FrankenSplit", setting, "entropy decode", "server", "", 1, 1.0, level, size)
+        for network, served, answered in (("tf_efficientnet_lite0", 25.0, 18.0), ("resnet50", 100.0, 110.0)):
+            add(network, "FrankenSplit", setting, "decoder + tail", "server", "float32", 1, served, level, size)
+            add(network, "JPEG", quality, "network", "server", "float32", 1, answered, level, jpeg)
+        add("", "JPEG", quality, "send", "wire", "", 1, None, level, jpeg)
+        add("", "JPEG", quality, "preprocess", "device", "", 1, 2.0, level, jpeg)
+        add("", "JPEG", quality, "encode", "device", "", 1, 0.7, level, jpeg)
+        add("", "JPEG", quality, "decode", "server", "", 1, 0.6, level, jpeg)
+    add("", "PNG", "", "send", "wire", "", 1, None, None, 90000.0)
+    add("", "PNG", "", "encode", "device", "", 1, 9.0, None, 90000.0)
+    add("", "PNG", "", "decode", "server", "", 1, 0.9, None, 90000.0)
+    for network, ms in (("tf_efficientnet_lite0", 18.0), ("resnet50", 110.0)):
+        add(network, "PNG", "", "network", "server", "float32", 1, ms, None, 90000.0)
+        add(network, "on the device", "", "send", "wire", "float32", 1, None, None, 0.0)
+        add(network, "on the device", "", "network", "device", "float32", 1, ms, None, 0.0)
+        add(network, "on the device", "", "network", "device", "float32", 2, 0.6 * ms, None, 0.0)
+    add("tf_efficientnet_lite0", "8-bit features, our cut", "", "send", "wire", "", 1, None, None, 12000.0)
+    add("tf_efficientnet_lite0", "8-bit features, our cut", "", "head", "device", "float32", 1, 7.0, None, 12000.0)
+    add("tf_efficientnet_lite0", "8-bit features, our cut", "", "rest", "server", "float32", 1, 11.0, None, 12000.0)
+    return rows
+
+
+ROWS = table()
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return journey_panel(ROWS, "resnet50", "75 %", "int8", 1.0, 4.0, 4.0)
+
+
+def test_journeys_take_what_belongs_to_them():
+    found = journeys(ROWS, "resnet50", 0.75)
+    assert list(found) == ["FrankenSplit", "JPEG", "PNG", "on the device"]  # no split of a network that was not split
+    ours = found["FrankenSplit"]
+    assert ours.device == {"encode": 6.0, "preprocess": 2.0, "entropy code": 0.4}
+    assert ours.server == {"entropy decode": 1.0, "decoder + tail": 100.0}
+    assert (ours.bytes, ours.setting, ours.kept) == (1000.0, "lmbda 2", 0.8)
+    assert found["on the device"].device == {"network": 110.0} and found["on the device"].up_bytes == 0
+    two = journeys(ROWS, "tf_efficientnet_lite0", 0.85, "float32", 2)
+    assert two["FrankenSplit"].device["encode"] == 8.0 and two["on the device"].device == {
+        "network": pytest.approx(10.8)
+    }
+    assert two["8-bit features, our cut"].device == {"head": 7.0} and two["JPEG"].setting == "q30"
+    for wrong in (("resnet50", 0.5), ("vgg", 0.75)):
+        with pytest.raises(DataError, match="fsplit latency --kept"):
+            journeys(ROWS, *wrong)
+
+
+@pytest.mark.equation("08.2", "08.3")
+def test_a_journey_by_hand():
+    ours, jpeg = (journeys(ROWS, "resnet50", 0.75)[name] for name in ("FrankenSplit", "JPEG"))
+    where = Circumstances(Link("", 2.0, 0.5, 30.0), slowdown=3.0, speedup=10.0)
+    plan = where.plan(ours)
+    wire = 8e-3 * (1000 + REQUEST_BYTES) / 2 + 8e-3 * REPLY_BYTES / 0.5 + 60
+    assert 1e3 * plan.device == pytest.approx(3 * 8.4) and 1e3 * plan.server == pytest.approx(10.1)
+    assert 1e3 * plan.wire == pytest.approx(wire) and 1e3 * plan.total == pytest.approx(25.2 + wire + 10.1)
+    assert ratio(ours, jpeg, where) == pytest.approx(where.plan(jpeg).total / plan.total)
+    local = where.plan(journeys(ROWS, "resnet50", 0.75)["on the device"])
+    assert local.wire == local.server == 0 and local.route.kind == "local"
+
+
+def drawn(rng, name):
+    sent = float(rng.integers(0, 2)) * rng.uniform(100, 1e5)
+    return Journey(name, "", {"a": rng.uniform(1, 50)}, {"b": rng.uniform(0, 50)}, sent, None)
+
+
+@pytest.mark.equation("08.4")
+@given(st.integers(0, 10**6))
+def test_the_rate_for_a_ratio_against_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    ours, other = drawn(rng, "ours"), drawn(rng, "other")
+    delay, times = rng.uniform(0, 50), 10 ** rng.uniform(-1, 1.5)
+    where = Circumstances(Link("", 1.0, 1.0, delay), rng.uniform(0.1, 20), rng.uniform(0.1, 20))
+    rate = rate_for(ours, other, where, times)
+    at = lambda r: ratio(ours, other, Circumstances(Link("", r, r, delay), where.slowdown, where.speedup))
+    if rate is not None:
+        assert at(rate) == pytest.approx(times, rel=1e-6)
+    else:
+        signs = {at(r) > times for r in np.geomspace(1e-7, 1e7, 60)}
+        assert len(signs) == 1
+
+
+@pytest.mark.equation("08.5")
+@given(st.integers(0, 10**6))
+def test_ratios_lie_between_their_ends(seed):
+    rng = np.random.default_rng(seed)
+    ours, other = replace(drawn(rng, "ours"), bytes=rng.uniform(100, 5000)), drawn(rng, "other")
+    where = Circumstances(Link("", 1.0, 1.0, rng.uniform(0, 50)), rng.uniform(0.1, 20), rng.uniform(0.1, 20))
+    ends = widest_ratio(ours, other, where)
+    values = [
+        ratio(ours, other, Circumstances(Link("", r, r, where.link.delay_ms), where.slowdown, where.speedup))
+        for r in np.geomspace(1e-6, 1e9, 50)
+    ]
+    assert values[0] == pytest.approx(ends[0], rel=0.05, abs=0.01) and values[-1] == pytest.approx(ends[1], rel=0.01)
+    steps = np.diff(values)
+    assert (steps >= -1e-9).all() or (steps <= 1e-9).all()
+    assert all(min(ends) - 1e-9 <= v <= max(ends) + 1e-9 for v in values)
+
+
+def test_a_ratio_has_to_be_positive():
+    ours = journeys(ROWS, "resnet50", 0.75)["FrankenSplit"]
+    with pytest.raises(ParameterError, match="times must be above 0"):
+        rate_for(ours, ours, Circumstances(), 0.0)
+
+
+@pytest.mark.parametrize("network", ["resnet50", "tf_efficientnet_lite0"])
+def test_winners_against_a_grid(network):
+    found = journeys(ROWS, network, 0.75)
+    where = Circumstances(Link("", 1.0, 1.0, 5.0), 4.0, 20.0)
+    spans = plots.winners(found, where)
+    assert spans[0][1] == 0.01 and spans[-1][2] == 1e4
+    for rate in np.geomspace(0.0101, 9999, 200):
+        here = Circumstances(Link("", rate, rate, 5.0), 4.0, 20.0)
+        best = min(found.values(), key=lambda one: here.plan(one).total).method
+        assert best == next(name for name, low, high in spans if low <= rate <= high)
+
+
+def point(method, setting, size, kept):
+    return RatePoint("d", method, setting, size, kept, 0, 1, None, None, None, 500)
+
+
+def test_settings_are_read_from_the_curves():
+    points = [
+        point("teacher", "raw", 150528.0, 1.0), point("JPEG", "q10", 2000.0, 0.6), point("JPEG", "q20", 4000.0, 0.8),
+        point("JPEG, no tables", "q10", 1500.0, 0.6), point("FrankenSplit", "mine, lmbda 0.1", 3000.0, 0.8),
+        point("FrankenSplit", "mine, lmbda 10", 500.0, 0.6), point("FrankenSplit", "other, lmbda 1", 500.0, 0.7), point("FrankenSplit", "first", 1.0, 0.7),
+    ]  # fmt: skip
+    found = settings_at(points, 0.7, "mine")
+    assert found == {"JPEG": 15.0, "FrankenSplit": pytest.approx(1.0, rel=1e-4)}
+    assert settings_at(points, 0.9, "mine") == {} and settings_at([], 0.9, "mine") == {}
+    wobbling = [point("JPEG", f"q{q}", 100.0 * q, k) for q, k in ((10, 0.6), (20, 0.75), (30, 0.74), (40, 0.9))]
+    assert 20 <= settings_at(wobbling, 0.745, "mine")["JPEG"] <= 30
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{}, {"network": "tf_efficientnet_lite0", "level": "85 %"}, {"precision": "float32", "megabits": 0.01, "slowdown": 100.0},
+     {"megabits": 1000.0, "delay": 200.0, "speedup": 100.0, "slowdown": 0.1}],
+)  # fmt: skip
+def test_the_panel_says_what_it_draws(panel, state):
+    panel.set(**state)
+    said = panel.state()
+    found = journeys(ROWS, said["network"], float(said["level"].split()[0]) / 100, said["precision"])
+    where = Circumstances(
+        Link("", said["megabits"], said["megabits"], said["delay"]), said["slowdown"], said["speedup"]
+    )
+    plans = [where.plan(one) for one in found.values()]
+    drawn = np.sum([trace.x for trace in panel.figure.data], axis=0)
+    assert drawn == pytest.approx([1e3 * plan.total for plan in plans])
+    fastest = min(plans, key=lambda one: one.total).route.name
+    assert f"Fastest: {fastest}" in panel.summary.value and "FrankenSplit is the fastest" in panel.summary.value
+    assert [name.startswith("★") for name in panel.figure.data[0].y].index(True) == [p.route.name for p in plans].index(
+        fastest
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"megabits": 0}, {"level": "70 %"}, {"network": "vgg"}, {"delay": -1.0}, {"rate": 1}], ids=str
+)
+def test_illegal_values_move_nothing(panel, wrong):
+    before = panel.state(), panel.summary.value
+    with pytest.raises(ParameterError):
+        panel.set(**wrong)
+    assert (panel.state(), panel.summary.value) == before
+
+
+def test_figures_say_what_they_show():
+    found, where = journeys(ROWS, "resnet50", 0.75), Circumstances(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
+    lines = plots.over_the_link(found, where, "t")
+    assert {t.name for t in lines.data} == set(found) and caption(lines).startswith("Fastest: ")
+    assert len({(t.line.dash, t.marker.symbol) for t in lines.data}) == len(found)
+    times = plots.times_as_fast(found, where, 16.0, "t")
+    slow, fast = widest_ratio(found["FrankenSplit"], found["PNG"], where)
+    assert f"PNG {slow:.1f} and {fast:.2f}" in caption(times) and "FrankenSplit" not in {t.name for t in times.data}
+    bars = plots.stages(
+        {"a": {"preprocess": Timing(2, 0.1, 100), "encode": Timing(5, 0.2, 100)}, "b": {"encode": Timing(1, 0.9, 100)}},
+        "t",
+    )
+    assert "a 7.0, b 1.0" in caption(bars) and "Too noisy to conclude anything: b" in caption(bars)
+    row = DeviceRow("FrankenSplit", "", "encode", "int8", 1, 4.2, 0.1, 100)
+    card = DeviceCard(
+        "a board",
+        "cpu",
+        4,
+        "Linux",
+        "2026-01-01",
+        "photo",
+        "512 x 512",
+        {},
+        (row, replace(row, stage="packet", runs=3)),
+    )
+    figure = plots.cards([card, replace(card, name="b")], [("FrankenSplit", "encode", "int8"), ("JPEG", "encode", "")])
+    assert [list(t.x) for t in figure.data] == [[4.2], [4.2]] and len({t.marker.symbol for t in figure.data}) == 2
+    assert "a board: FrankenSplit encode int8 4.20 ms, 1 of 2 rows not conclusive" in caption(figure)
+
+
+def test_what_breaks_chapter_08():
+    """Each broken comparison moves the end of the curve that the chapter says it moves."""
+    found, where = journeys(ROWS, "resnet50", 0.75), Circumstances(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
+    ours, jpeg = found["FrankenSplit"], found["JPEG"]
+    healthy = widest_ratio(ours, jpeg, where)
+    unequal = widest_ratio(ours, replace(jpeg, bytes=found["PNG"].bytes), where)
+    uncoded = widest_ratio(replace(ours, bytes=48 * 28 * 28), jpeg, where)
+    far = widest_ratio(ours, jpeg, replace(where, link=Link("", 1.0, 1.0, 100.0)))
+    assert healthy[0] < 16 < unequal[0] and unequal[1] == healthy[1]
+    assert uncoded[0] < 1 < healthy[0] and uncoded[1] == healthy[1]
+    assert far[0] == healthy[0] and abs(math.log(far[1])) < abs(math.log(healthy[1]))
+
+
+def test_the_whole_table_in_one_run(tmp_path):
+    """Small, but real: a tiny codec, two photos, two rounds; every method has its stages, bytes and scores."""
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.codec import CodecConfig
+    from fsplit_lib.decoders import DecoderConfig
+    from fsplit_lib.device.export import export_bundle
+    from fsplit_lib.latency.measuring import measure_latency
+    from fsplit_lib.system import build_system
+
+    backbone = load_backbone("tf_efficientnet_lite0")
+    system = build_system(backbone, CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0)), DecoderConfig(0, 1, 16), 0)
+    system.codec.freeze()
+    bundle = export_bundle(tmp_path, system.codec, "tiny", network=backbone)
+    points = [point("JPEG", f"q{q}", 100.0 * q, k) for q, k in ((10, 0.5), (40, 0.9))]
+    points += [point("FrankenSplit", f"tiny, lmbda {v}", 1000 / v, k) for v, k in ((0.2, 0.9), (2.0, 0.5))]
+    photos = [load_photo(name) for name in list(PHOTOS)[:2]]
+    rows = measure_latency(system, bundle, points, photos[0], photos, [0.7], 2)
+    found = {network: journeys(rows, network, 0.7, "float32") for network in ("tf_efficientnet_lite0", "resnet50")}
+    names = ["FrankenSplit", "JPEG", "PNG", "on the device"]
+    assert sorted(found["resnet50"]) == names
+    assert sorted(found["tf_efficientnet_lite0"]) == sorted(
+        [*names, "8-bit features, our cut", "8-bit features, narrowest"]
+    )
+    lite = found["tf_efficientnet_lite0"]
+    assert set(lite["FrankenSplit"].device) == {"preprocess", "encode", "entropy code", "packet"}
+    assert set(lite["FrankenSplit"].server) == {"entropy decode", "decoder + tail"}
+    assert set(lite["JPEG"].server) == {"decode", "network"} and lite["on the device"].server == {}
+    assert lite["JPEG"].setting == "q25" and 0 < lite["JPEG"].bytes < lite["PNG"].bytes
+    assert lite["8-bit features, narrowest"].bytes < lite["8-bit features, our cut"].bytes < 40 * 28 * 28
+    assert {(row.n, row.kept) for row in rows} == {(2, None)}  # two photos tell nothing about kept decisions
+    with pytest.raises(ParameterError, match="kept must be a share that tiny reaches"):
+        measure_latency(system, bundle, points, photos[0], photos, [0.99], 2)
+
+
+@pytest.mark.parametrize("exercise", MINE, ids=lambda e: e.id)
+def test_unanswered_gives_the_hint(exercise):
+    verdict = check(exercise.id, ...)
+    assert verdict.status == "unanswered" and exercise.hint in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("exercise", "trap"), [(e, t) for e in MINE for t in e.traps], ids=lambda v: getattr(v, "id", None)
+)
+def test_each_trap_draws_its_own_hint(exercise, trap):
+    verdict = check(exercise.id, trap.value)
+    assert (verdict.status, verdict.message) == ("wrong", trap.message)
+    assert len({t.message for t in exercise.traps}) == len(exercise.traps)
+
+
+@pytest.mark.parametrize(("id", "answer"), [("08.1", 1.412), ("08.2", 3), ("08.3", 10), ("08.4", "C")])
+def test_right_answers(id, answer):
+    assert check(id, answer).status == "right"
+
+
+def test_the_function_exercise_knows_five_mistakes():
+    def total(d, b, s, r, w, k, f, bits=8, ways=2, unit=1e3, slow=1, fast=1):
+        return d * k**slow + bits * b / (unit * r) + ways * w + s / f**fast
+
+    assert check("08.5", total).status == "right"
+    mistakes = ({"bits": 1}, {"ways": 1}, {"unit": 1.0}, {"fast": -1}, {"slow": -1})
+    said = [check("08.5", lambda *a, m=m: total(*a, **m)) for m in mistakes]
+    assert all(v.status == "wrong" for v in said) and len({v.message for v in said}) == 5
+    assert "raised ZeroDivisionError" in check("08.5", lambda *a: 1 / 0).message
+    assert "itself" in check("08.5", 3).message
