@@ -15,19 +15,20 @@ from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, scan_
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo, write_rows
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import ParameterError
+from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.evaluation import (
     Measured,
     bd_rate,
     bd_rates,
     evaluate_images,
+    evaluate_in_processes,
     evaluate_photos,
     measure,
     rate_point,
     top1_of_images,
     wilson,
 )
-from fsplit_lib.system import build_system
+from fsplit_lib.system import build_system, load_system
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (10, 10), (300, 500)])
@@ -91,6 +92,31 @@ def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert list(rows[0])[:4] == ["dataset", "method", "setting", "bytes"] and {"kept", "top1", "n"} <= set(rows[0])
     assert len(rows) == 6
+
+
+def test_processes_measure_what_one_process_measures(tmp_path, monkeypatch):
+    """Two processes, shards of one photo: the same rows in the same order, each photo once."""
+    for index, name in enumerate(("chelsea", "coffee", "rocket")):
+        folder = tmp_path / "photos" / f"n0144076{4 if index else 5}"
+        folder.mkdir(parents=True, exist_ok=True)
+        load_photo(name).save(folder / f"{name}.png")
+    folder, backbone, codecs = (
+        image_folder(tmp_path / "photos"),
+        load_backbone("tf_efficientnet_lite0"),
+        {"JPEG": (20,)},
+    )
+    monkeypatch.setattr("fsplit_lib.evaluation.processes.SHARD", 1)
+    seen = []
+    shared = evaluate_in_processes(
+        {"mine": "photo"}, backbone.name, folder, codecs, 2, lambda *a: seen.append(a), lmbdas=2
+    )
+    alone = evaluate_photos({"mine": load_system("photo", backbone)}, backbone, folder, codecs, lmbdas=2)
+    assert [m.setting for m in shared] == [m.setting for m in alone] and len(shared) == 5
+    for one, other in zip(shared, alone, strict=True):
+        assert one.point() == other.point() and list(one.sizes) == list(other.sizes)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    with pytest.raises(WeightsError, match="no weights"):
+        evaluate_in_processes({"mine": "nobody"}, backbone.name, folder, codecs, 2)
 
 
 @pytest.fixture(scope="module")

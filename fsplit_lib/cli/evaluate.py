@@ -34,17 +34,16 @@ def photos(
         str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
     ] = None,
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
 ) -> None:
     """Bytes, kept decisions and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals."""
     from dataclasses import asdict
 
     from tqdm import tqdm
 
-    from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
-    from fsplit_lib.evaluation import bd_rates, evaluate_photos
-    from fsplit_lib.system import load_system
+    from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
     from fsplit_lib.zoo import write_scores
 
     wanted = set(against or QUALITIES) - {"none"}
@@ -52,12 +51,12 @@ def photos(
         raise ParameterError(f"no image codec {', '.join(sorted(unknown))}; there are {', '.join(QUALITIES)}, or none")
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
-    backbone = load_backbone("tf_efficientnet_lite0")
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
-    systems = {known: load_system(given, backbone) for known, given in folders.items()}
     out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
     bar = tqdm(total=len(pictures), unit="photo", desc=pictures.name)
-    measured = evaluate_photos(systems, backbone, pictures, qualities, lambda done, _: bar.update(done - bar.n))
+    measured = evaluate_in_processes(
+        folders, "tf_efficientnet_lite0", pictures, qualities, jobs, lambda done, _: bar.update(done - bar.n)
+    )
     bar.close()
     points = [one.point() for one in measured]
     write_rows(out, points)
@@ -66,7 +65,7 @@ def photos(
     if deltas:
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
-        for weights_name in systems:
+        for weights_name in folders:
             mine = [
                 asdict(p)
                 for p in points
@@ -80,7 +79,7 @@ def photos(
             f"[{point.kept_low:.1%}, {point.kept_high:.1%}]{top1}  n {point.n}"
         )
     for delta in deltas:
-        if delta.percent is not None and delta.method in systems:
+        if delta.percent is not None and delta.method in folders:
             interval = "" if delta.low is None else f" [{delta.low:+.1f}, {delta.high:+.1f}]"
             typer.echo(
                 f"{delta.method} against {delta.against}: {delta.percent:+.1f} %{interval} bytes at equal kept decisions"

@@ -13,6 +13,7 @@ from fsplit_lib.evaluation.measuring import (
 )
 from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point, wilson
 from fsplit_lib.evaluation.probes import Told, readable, what_symbols_tell
+from fsplit_lib.evaluation.processes import evaluate_in_processes
 
 __all__ = [
     "Answer",
@@ -29,6 +30,7 @@ __all__ = [
     "bd_rate",
     "bd_rates",
     "evaluate_images",
+    "evaluate_in_processes",
     "evaluate_photos",
     "ideal_bits_of_images",
     "measure",
