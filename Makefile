@@ -6,7 +6,7 @@ PIP_ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: book test lab bench clean
+.PHONY: book test lab bench proof clean
 book: $(STAMP)
 	$(VENV)/bin/fsplit book
 
@@ -18,6 +18,9 @@ lab: $(STAMP)
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/bench_coding.py
+
+proof: $(STAMP)
+	$(VENV)/bin/python -m pytest -s tests/proof_offload.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || \
