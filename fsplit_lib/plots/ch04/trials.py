@@ -59,7 +59,7 @@ def _whiskers(values: np.ndarray, only: int | None = None) -> dict:
     """From the least to the largest photo of (S, N) values, at all settings or at one."""
     mean = values.mean(axis=1)
     ends = [values.max(axis=1) - mean, mean - values.min(axis=1)]
-    up, down = ends if only is None else np.where(np.arange(len(mean)) == only, ends, None)
+    up, down = ends if only is None else np.where(np.arange(len(mean)) == only, ends, np.nan)
     return {"array": up, "arrayminus": down, "thickness": 1, "width": 3}
 
 
