@@ -55,9 +55,12 @@ def sanity(steps: Sequence[str], alike: dict[str, np.ndarray]) -> go.Figure:
     return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin={"t": 110})
 
 
-def _whiskers(values: np.ndarray) -> dict:
+def _whiskers(values: np.ndarray, only: int | None = None) -> dict:
+    """From the least to the largest photo of (S, N) values, at all settings or at one."""
     mean = values.mean(axis=1)
-    return {"array": values.max(axis=1) - mean, "arrayminus": mean - values.min(axis=1), "thickness": 1, "width": 3}
+    ends = [values.max(axis=1) - mean, mean - values.min(axis=1)]
+    up, down = ends if only is None else np.where(np.arange(len(mean)) == only, ends, np.nan)
+    return {"array": up, "arrayminus": down, "thickness": 1, "width": 3}
 
 
 def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], chance: Spoiled) -> go.Figure:
@@ -76,7 +79,7 @@ def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], 
             figure.add_trace(
                 go.Scatter(
                     x=100 * np.array(shares) + 1.5 * (n - 1), y=100 * run.share.mean(axis=1), name=way,
-                    mode="lines+markers", error_y=_whiskers(100 * run.share) | {"thickness": 0.6}, showlegend=column == 1,
+                    mode="lines+markers", error_y=_whiskers(100 * run.share, only=half), showlegend=column == 1,
                     line={"color": look.color, "dash": look.dash, "width": 2.5},
                     marker={"symbol": look.symbol, "size": 9},
                     customdata=run.kept.sum(axis=1), hovertemplate="%{y:.0f} %, %{customdata} decisions kept",
@@ -93,8 +96,8 @@ def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], 
     figure.update_annotations(font_size=15)
     alt = (
         f"The teacher's share of its first answer, mean over {chance.share.shape[1]} photos, with {shares[half]:.0%} of the "
-        f"places spoiled. {'; '.join(told)}; at random: {chance.share[half].mean():.0%}. Whiskers from the least to the "
-        "largest photo."
+        f"places spoiled. {'; '.join(told)}; at random: {chance.share[half].mean():.0%}. The whiskers there go from the "
+        "least to the largest photo."
     )
     finish(figure, "Spoil the features, watch the answer", alt, 500)
     return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})

@@ -81,4 +81,4 @@ def along_the_curve(points: dict[str, tuple[float, float]], weighted: str) -> go
     )
     figure.update_yaxes(title_text="error / spread²", range=[y.min() - 0.2 * high, y.max() + 0.3 * high])
     alt = "; ".join(f"{name}: {size:.1f} bytes at distortion {error:.3f}" for name, (size, error) in points.items())
-    return finish(figure, "The same picture set, three losses", alt + ".", 430)
+    return finish(figure, "Three losses, the same pictures", alt + ".", 430)
