@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsplit_lib.backbones import load_backbone
@@ -122,6 +122,7 @@ def drawn(rng, name):
 
 
 @pytest.mark.equation("08.4")
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_rate_for_a_ratio_against_brute_force(seed):
     rng = np.random.default_rng(seed)
@@ -138,6 +139,7 @@ def test_the_rate_for_a_ratio_against_brute_force(seed):
 
 
 @pytest.mark.equation("08.5")
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_ratios_lie_between_their_ends(seed):
     rng = np.random.default_rng(seed)

@@ -68,7 +68,7 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     for name in names:
         reach = totals[name] + max(t.iqr_ms for t in bars[name].values()) / 2
         figure.add_annotation(
-            x=min(reach, far), y=name, text=f"{totals[name]:,.1f}", showarrow=False, xanchor="left", xshift=5,
+            x=min(reach, far), y=name, text=f"{totals[name]:,.1f}" + (" →" if reach > far else ""), showarrow=False, xanchor="left", xshift=5,
             font_size=14, bgcolor="rgba(255,255,255,0.85)",
         )  # fmt: skip
     alt = "Milliseconds on the device: " + ", ".join(f"{name} {total:,.1f}" for name, total in totals.items()) + "."
