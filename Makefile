@@ -6,7 +6,7 @@ PIP_ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: book test lab bench device-proof clean
+.PHONY: book test lab bench proof clean
 book: $(STAMP)
 	$(VENV)/bin/fsplit book
 
@@ -19,8 +19,8 @@ lab: $(STAMP)
 bench: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/bench_coding.py
 
-device-proof: $(STAMP)
-	$(VENV)/bin/python -m pytest tests/proof_device.py
+proof: $(STAMP)
+	$(VENV)/bin/python -m pytest -s tests/proof_offload.py tests/proof_device.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || \

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from fsplit_lib.cli import book, device, evaluate, offload, photos, saliency, train
+from fsplit_lib.cli import book, device, evaluate, photos, saliency, send, serve, train
 from fsplit_lib.errors import FsplitError
 
 __all__ = ["app", "main"]
@@ -23,8 +23,8 @@ for command in (
     saliency.saliency,
     photos.compress,
     photos.predict,
-    offload.serve,
-    offload.send,
+    serve.serve,
+    send.send,
     device.export,
     device.latency,
 ):

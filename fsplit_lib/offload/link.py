@@ -23,7 +23,7 @@ from fsplit_lib.errors import ParameterError
 __all__ = ["LINKS", "SEGMENT_BYTES", "Link", "ShapedLink"]
 
 SEGMENT_BYTES = 1448  # TCP's payload of a 1,500-byte IP packet with timestamps: the unit of loss
-AHEAD_S = 0.05  # how far ahead of the link's clock bytes are taken in
+AHEAD_S = 0.25  # how far ahead of the link's clock bytes are taken in: a busy machine may be late by as much
 HOST = "127.0.0.1"
 
 
@@ -213,13 +213,13 @@ class ShapedLink:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         loop = asyncio.get_running_loop()
-        arrivals: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        arrivals: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(1024)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deliver(arrivals, writer))
             chunk = b"..."
             while chunk:
                 chunk = await reader.read(way.chunk_bytes)
-                arrivals.put_nowait((way.schedule(loop.time(), len(chunk)), chunk))
+                await arrivals.put((way.schedule(loop.time(), len(chunk)), chunk))
                 await asyncio.sleep(max(0.0, way.free - loop.time() - AHEAD_S))
 
     async def _deliver(self, arrivals: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:

@@ -144,7 +144,7 @@ class Service:
             "max_bytes": settings.max_bytes,
         }
         self.inside = 0
-        self.pillow = threading.Lock()  # open_image turns a warning into an error, which is not thread-safe
+        self.pillow = threading.Lock()  # one large photo in memory; and open_image catches warnings, not thread-safely
         self.passes: Passes | None = None
 
     @asynccontextmanager
@@ -241,10 +241,10 @@ class Service:
             return PACKET, self.system.codec.decompress([packet])
         if media_type(data) != content:
             raise DataError(f"the body is not {content}: it begins with {data[:8]!r}")
+        size = self.system.backbone.input_size
         with self.pillow:
             image = open_image(io.BytesIO(data))
-        size = self.system.backbone.input_size
-        crop = image if image.size == (size, size) else center_crop(image, size)
+            crop = image if image.size == (size, size) else center_crop(image, size)
         return "image", torch.from_numpy(to_array(crop)).unsqueeze(0)
 
 

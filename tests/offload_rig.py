@@ -1,0 +1,106 @@
+"""What the tests of offloading share: a small system, a sink at the end of a link, a crowd of clients."""
+
+import contextlib
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.codec import CodecConfig
+from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.offload import Client, ShapedLink
+from fsplit_lib.system import build_system
+
+LMBDAS = (0.25, 1.0, 4.0)
+
+
+def small_system(seed=0):
+    """Untrained, of continuous rate, for 32 x 32 pictures; answers differ from picture to picture."""
+    config = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1), lmbda=1.0, anchors=LMBDAS)
+    system = build_system(load_backbone("fashion_resnet"), config, DecoderConfig(1, 1, 16), seed)
+    with torch.no_grad():
+        for parameter in system.codec.encoder.parameters():
+            parameter.mul_(2)
+        torch.nn.init.normal_(system.decoder.project.weight, std=0.5, generator=torch.Generator().manual_seed(seed))
+    system.codec.freeze()
+    return system.eval()
+
+
+def pictures(count, side=32, seed=1):
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@contextlib.contextmanager
+def sink(answer_bytes):
+    """A server on loopback: for each line "N\\n" and N more bytes it answers ``answer_bytes`` bytes."""
+
+    def talk(connection):
+        with connection, connection.makefile("rb") as lines:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while line := lines.readline():
+                lines.read(int(line))
+                connection.sendall(bytes(answer_bytes))
+
+    def run():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=[listener.accept()[0]], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=run, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def exchange(connection, up_bytes, down_bytes):
+    """Seconds from the first byte of a message to the last of its answer."""
+    head = f"{up_bytes}\n".encode()
+    head += bytes(max(0, up_bytes))
+    begun = time.monotonic()
+    connection.sendall(head)
+    left = down_bytes
+    while left:
+        piece = connection.recv(min(left, 1 << 20))
+        assert piece, "the link closed early"
+        left -= len(piece)
+    return time.monotonic() - begun
+
+
+def measured_ms(link, up_bytes, down_bytes, tries=10, enough=lambda ms: True):
+    """The quickest of a few transfers over a standing connection: what the others took longer, the machine was busy."""
+    times = []
+    with contextlib.ExitStack() as stack:
+        shaped = stack.enter_context(ShapedLink(link, stack.enter_context(sink(down_bytes))))
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", shaped.port), timeout=120))
+        if down_bytes < 2000:  # the handshake is not part of it
+            exchange(connection, 0, down_bytes)
+        while len(times) < tries and not (times and enough(times[-1])):
+            times.append(1e3 * exchange(connection, up_bytes, down_bytes))
+    return min(times)
+
+
+def crowd(url, wires, answers, seconds, clients=64):
+    """Clients that send their own packet again and again; returns how many answers came, all of them right."""
+    until = time.monotonic() + seconds
+    gate = threading.Barrier(clients)
+
+    def one(number):
+        wire, (classes, shares) = wires[number % len(wires)], answers[number % len(wires)]
+        count, largest = 0, 0
+        with Client(url, timeout_s=60) as client:
+            gate.wait(60)
+            while time.monotonic() < until or not count:
+                reply = client.send(wire, top=3)
+                assert (
+                    reply.classes == classes
+                    and max(abs(a - b) for a, b in zip(reply.shares, shares, strict=True)) < 1e-4
+                )
+                count, largest = count + 1, max(largest, reply.batch)
+        return count, largest
+
+    with ThreadPoolExecutor(clients) as pool:
+        done = list(pool.map(one, range(clients)))
+    return sum(count for count, _ in done), max(largest for _, largest in done)

@@ -1,0 +1,562 @@
+"""The link costs what it says, the server answers as the system does, and nothing sent to it brings it down."""
+
+import contextlib
+import http.client
+import io
+import math
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from offload_rig import LMBDAS, crowd, measured_ms, pictures, sink, small_system
+from PIL import Image
+from test_cli import fsplit, refused
+
+from fsplit_lib import zoo
+from fsplit_lib.data import center_crop, load_photo, to_array
+from fsplit_lib.errors import OffloadError, ParameterError
+from fsplit_lib.offload import LINKS, Client, Link, ShapedLink
+from fsplit_lib.offload.link import SEGMENT_BYTES, Way
+from fsplit_lib.offload.process import ServerProcess
+from fsplit_lib.offload.server import Settings, listen, serving
+from fsplit_lib.packet import Packet
+from fsplit_lib.system import load_system, save_system
+
+MB = 1_000_000
+
+
+def expected(system, packets, top=3):
+    shares, indices = system.answer(packets).softmax(1).topk(top)
+    names = system.backbone.class_names
+    return [(tuple(names[i] for i in row), tuple(s)) for row, s in zip(indices.tolist(), shares.tolist(), strict=True)]
+
+
+def agrees(reply, wanted):
+    return reply.classes == wanted[0] and np.allclose(reply.shares, wanted[1], atol=1e-4)
+
+
+def coded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def system():
+    return small_system()
+
+
+@pytest.fixture(scope="module")
+def port(system):
+    with serving(system, settings=Settings(max_bytes=50_000, max_pixels=64 * 64)) as port:
+        yield port
+
+
+@pytest.fixture
+def client(port):
+    with Client(f"http://127.0.0.1:{port}") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def wire(system):
+    return system.codec.compress(pictures(1))[0].to_bytes()
+
+
+# --- the link
+
+
+@pytest.mark.parametrize("name", ["LTE uplink", "Wi-Fi", "5G"])
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_megabyte_takes_what_the_preset_says(name, way):
+    link, (up, down) = LINKS[name], (MB, 1) if way == "up" else (3, MB)
+    said = link.transfer_ms(up, down)
+    took = measured_ms(link, up, down, enough=lambda ms: abs(ms / said - 1) < 0.04)
+    assert took == pytest.approx(said, rel=0.05)
+
+
+def test_thirty_kilobytes_over_bluetooth_take_what_the_preset_says():
+    said = LINKS["BLE"].transfer_ms(30_000, 100)
+    assert measured_ms(LINKS["BLE"], 30_000, 100, tries=1) == pytest.approx(said, rel=0.05)
+
+
+def test_closed_form():
+    link = Link("", 8.0, 80.0, 30.0)
+    assert link.transfer_ms(0, 0) == 0
+    assert link.transfer_ms(1000, 0) == pytest.approx(1 + 30)
+    assert link.transfer_ms(1000, 1000) == pytest.approx(1 + 0.1 + 60)
+    assert link.transfer_ms(1000, 1000, new_connection=True) == pytest.approx(1 + 0.1 + 120)
+    assert LINKS["loopback"].transfer_ms(MB, MB) == 0
+    # 20 bytes of 676 µs: preamble, address, header and CRC are 10 bytes of 8 µs, beside 27 of payload
+    assert LINKS["BLE"].uplink_mbit_s == pytest.approx(20 * 8 / ((10 + 27) * 8 + 150 + 10 * 8 + 150), rel=1e-3)
+
+
+def test_loss_costs_what_the_closed_form_says_on_average():
+    link, segments = Link("", 8.0, 8.0, 20.0, loss=0.2), 2000
+    way = Way(link, link.uplink_mbit_s, random.Random(0))
+    took = [way.schedule(0.0, SEGMENT_BYTES) for _ in range(segments)][-1]
+    assert 1e3 * took == pytest.approx(link.transfer_ms(segments * SEGMENT_BYTES, 0), rel=0.1)
+    assert 1e3 * took > 5 * Link("", 8.0, 8.0, 20.0).transfer_ms(segments * SEGMENT_BYTES, 0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 5000)), min_size=1, max_size=30),
+    st.floats(0.1, 100),
+    st.floats(0, 50),
+    st.floats(0, 0.3),
+    st.integers(0, 99),
+)
+def test_no_link_changes_the_order_or_beats_its_own_rate(chunks, rate, jitter, loss, seed):
+    link = Link("", rate, rate, 50.0, jitter, loss)
+    ways = [Way(link, rate, random.Random(seed)) for _ in range(2)]
+    now, total, last = 0.0, 0, 0.0
+    for pause, size in chunks:
+        now, total = now + pause, total + size
+        arrival = ways[0].schedule(now, size)
+        assert arrival == ways[1].schedule(now, size)  # a seed repeats
+        assert arrival >= last
+        assert arrival >= now + size * 8e-6 / rate + 1e-3 * (50 - jitter) - 1e-9
+        assert arrival >= total * 8e-6 / rate
+        last = arrival
+    assert ways[0].bytes == total
+
+
+def test_a_new_connection_costs_a_round_trip_more():
+    link = Link("", 100.0, 100.0, 40.0)
+    with sink(10) as port, ShapedLink(link, port) as shaped:
+        times = []
+        for _ in range(3):
+            begun = time.monotonic()
+            with socket.create_connection(("127.0.0.1", shaped.port), timeout=20) as connection:
+                for _ in range(2):
+                    connection.sendall(b"0\n")
+                    assert len(connection.recv(10)) == 10
+                    times.append(time.monotonic() - begun)
+                    begun = time.monotonic()
+        assert shaped.up.bytes == 12 and shaped.down.bytes == 60
+    assert 0.16 <= min(times[::2]) < 0.2 and 0.08 <= min(times[1::2]) < 0.12
+
+
+def test_a_link_is_bounded_in_connections_and_in_time():
+    with sink(1) as port, ShapedLink(LINKS["loopback"], port, max_connections=2, lifetime_s=1.5) as shaped:
+        ask = [socket.create_connection(("127.0.0.1", shaped.port), timeout=20) for _ in range(3)]
+        with contextlib.ExitStack() as stack:
+            for one in map(stack.enter_context, ask):
+                with contextlib.suppress(OSError):
+                    one.sendall(b"0\n")
+            heard = []
+            for one in ask:
+                try:
+                    heard.append(one.recv(1))
+                except ConnectionError:
+                    heard.append(b"")
+            assert sorted(heard) == [b"", b"\0", b"\0"]
+            with contextlib.suppress(ConnectionError):
+                assert ask[0].recv(1) == b""  # within the 20 s of the socket: the lifetime is over
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", shaped.port), timeout=5)
+
+
+@pytest.mark.parametrize("wrong", [{"uplink_mbit_s": 0}, {"delay_ms": -1}, {"jitter_ms": 60}, {"loss": 0.9}])
+def test_impossible_links_are_refused(wrong):
+    with pytest.raises(ParameterError):
+        Link(**({"name": "", "uplink_mbit_s": 1, "downlink_mbit_s": 1, "delay_ms": 50} | wrong))
+
+
+def test_every_preset_says_where_it_comes_from():
+    assert list(LINKS) == ["BLE", "LTE uplink", "Wi-Fi", "5G", "loopback"]
+    for link in LINKS.values():
+        assert "doi:" in link.source or "ITU-R" in link.source or link.source.startswith(("assumption", "unshaped"))
+
+
+def test_link_and_client_need_no_torch():
+    code = "import sys, fsplit_lib.offload; print({'torch', 'numpy', 'PIL', 'starlette'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+# --- the server answers as the system does
+
+
+def test_packets_of_any_rate_and_size_at_once(system, client):
+    cases = []
+    for side in (32, 64):
+        x = pictures(4, side)
+        for lmbda in LMBDAS:
+            packets = system.codec.compress(x, lmbda)
+            cases += zip((p.to_bytes() for p in packets), expected(system, packets), strict=True)
+
+    def ask(case):
+        with Client(client.url) as mine:
+            return agrees(mine.send(case[0], top=3), case[1])
+
+    assert len({wanted for _, wanted in cases}) == len(cases)  # else a mix-up would not show
+    with ThreadPoolExecutor(len(cases)) as pool:
+        assert all(pool.map(ask, cases))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WebP", "AVIF"])
+def test_images_are_cropped_unless_they_have_the_right_size(system, client, kind):
+    for image in (center_crop(load_photo("coffee"), 32), load_photo("coffee").resize((80, 60))):
+        data = coded(image, kind)
+        decoded = Image.open(io.BytesIO(data)).convert("RGB")
+        crop = decoded if decoded.size == (32, 32) else center_crop(decoded, 32)
+        with torch.no_grad():
+            shares = system.backbone(torch.from_numpy(to_array(crop)).unsqueeze(0)).softmax(1)[0]
+        reply = client.send(data, "image", top=10)
+        assert reply.classes[0] == system.backbone.class_names[int(shares.argmax())]
+        assert np.allclose(reply.shares, shares.sort(descending=True).values, atol=1e-4)
+
+
+def test_times_add_up(client, wire):
+    reply = client.send(wire)
+    parts = (reply.decode_ms, reply.queue_ms, reply.tail_ms)
+    assert min(parts) >= 0 and sum(parts) <= reply.server_ms + 0.01 < reply.total_ms
+    assert len(reply.classes) == len(reply.shares) == 5 and reply.batch == 1
+
+
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(client):
+    def took():
+        begun = time.monotonic()
+        client.health()
+        return time.monotonic() - begun
+
+    assert min(took() for _ in range(20)) < 0.03  # 40 ms with Nagle's algorithm
+
+
+def test_what_waits_goes_in_one_pass(system):
+    tail = system.backbone.tail
+    wires = [p.to_bytes() for p in system.codec.compress(pictures(9))]
+    sizes = []
+
+    class Slow(torch.nn.Module):
+        def forward(self, h):
+            sizes.append(len(h))
+            time.sleep(0.3)
+            return tail(h)
+
+    system.backbone.tail = Slow()
+    try:
+        with serving(system, settings=Settings(max_batch=4, batch_wait_ms=0)) as port:
+
+            def ask(data):
+                with Client(f"http://127.0.0.1:{port}") as mine:
+                    return mine.send(data).batch
+
+            with ThreadPoolExecutor(9) as pool:
+                batches = list(pool.map(ask, wires))
+    finally:
+        system.backbone.tail = tail
+    assert max(sizes) == max(batches) == 4 and sum(sizes) == 9
+
+
+def test_64_clients_lose_and_mix_up_nothing(system, client):
+    packets = system.codec.compress(pictures(64))
+    wires, answers = [p.to_bytes() for p in packets], expected(system, packets)
+    assert len(set(answers)) == 64
+    count, largest = crowd(client.url, wires, answers, seconds=4)
+    assert count >= 64 and largest > 1
+
+
+def test_the_shipped_codec_over_http():
+    system = load_system("photo")
+    photo = load_photo("coffee")
+    packets = system.codec.compress(torch.from_numpy(to_array(center_crop(photo, 224))).unsqueeze(0), 1.0)
+    with serving(system) as port, Client(f"http://127.0.0.1:{port}", timeout_s=60) as client:
+        assert client.health()["codec_id"] == packets[0].codec_id.hex()
+        assert agrees(client.send(packets[0].to_bytes(), top=3), expected(system, packets)[0])
+
+
+# --- what is wrong is refused with one sentence
+
+
+def test_a_thousand_mutated_packets_leave_it_answering(system, client, wire):
+    rng, answered = random.Random(7), 0
+    wanted = expected(system, [Packet.from_bytes(wire)])[0]
+
+    def mutate():
+        bent = bytearray(wire)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            action, at = rng.randrange(4), rng.randrange(len(bent))
+            if action == 0:
+                bent[at] ^= 1 << rng.randrange(8)
+            elif action == 1:
+                del bent[at : at + rng.randrange(1, 9)]
+            elif action == 2:
+                bent[at:at] = rng.randbytes(rng.randrange(1, 9))
+            else:
+                bent[at] = rng.randrange(256)
+            if not bent:
+                return b"\0"
+        if rng.random() < 0.3:  # a checksum that holds: what lies below has to refuse
+            bent[-4:] = zlib.crc32(bytes(bent[:-4])).to_bytes(4, "little")
+        return bytes(bent)
+
+    for _ in range(1200):
+        bent = mutate()
+        try:
+            reply = client.send(bent, top=10)
+            answered += 1
+            assert sum(reply.shares) == pytest.approx(1, abs=1e-3)
+        except OffloadError as error:
+            assert error.status == 400 and "Traceback" not in str(error) and "\n" not in str(error)
+    assert answered < 400
+    assert agrees(client.send(wire, top=3), wanted)
+
+
+def test_a_foreign_packet_is_told_both_codecs(client, wire):
+    packet = Packet.from_bytes(wire)
+    foreign = Packet(b"abcd", packet.height, packet.width, packet.lmbda_code, packet.streams).to_bytes()
+    with pytest.raises(OffloadError, match=rf"400.*codec 61626364, this is codec {packet.codec_id.hex()}") as caught:
+        client.send(foreign)
+    assert caught.value.status == 400
+
+
+def test_a_packet_may_not_ask_for_a_huge_picture(client, wire):
+    packet = Packet.from_bytes(wire)
+    huge = Packet(packet.codec_id, 4096, 4096, packet.lmbda_code, packet.streams).to_bytes()
+    with pytest.raises(OffloadError, match="4096 x 4096 pixels; this server takes at most 4096"):
+        client.send(huge)
+
+
+def raw(port, verb, path, body=None, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(verb, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "verb", "path", "body", "content", "word"),
+    [
+        (404, "POST", "/else", b"", "application/octet-stream", "Not Found"),
+        (405, "GET", "/answer", None, "", "Not Allowed"),
+        (415, "POST", "/answer", b"x", "application/x-pickle", "Content-Type"),
+        (400, "POST", "/answer", b"", "application/octet-stream", "cut short"),
+        (400, "POST", "/answer", b"%!PS-Adobe-3.0 EPSF-3.0", "image/jpeg", "not image/jpeg"),
+        (400, "POST", "/answer", b"\xff\xd8\xff\xe0garbage", "image/jpeg", "cut short"),
+        (400, "POST", "/answer?top=0", b"", "application/octet-stream", "top"),
+        (400, "POST", "/answer?top=11", b"", "application/octet-stream", "top"),
+        (400, "POST", "/answer?top=" + "9" * 50, b"", "application/octet-stream", "top"),
+    ],
+)
+def test_malformed_requests_get_one_sentence(port, status, verb, path, body, content, word):
+    got, text = raw(port, verb, path, body, {"Content-Type": content})
+    assert got == status and text.startswith('{"error":"') and word in text and "Traceback" not in text
+
+
+def test_lines_that_are_not_http_get_400(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"\x80\x04pickle?\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("size", [50_001, 150_000, 3_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_payload_limit(port, client, wire, size, chunked):
+    body = iter([bytes(10_000)] * math.ceil(size / 10_000)) if chunked else bytes(size)
+    try:
+        status, text = raw(port, "POST", "/answer", body, {"Content-Type": "application/octet-stream"})
+        assert status == 413 and "50000 bytes" in text
+    except ConnectionError:
+        assert size > 4 * 50_000  # closed while it was still being sent
+    assert client.send(wire).classes
+
+
+def test_the_token(system, wire):
+    with serving(system, token="geheim") as port:
+        url = f"http://127.0.0.1:{port}"
+        for token in (None, "", "falsch", "geheim2"):
+            with Client(url, token) as client, pytest.raises(OffloadError, match="401.*token") as caught:
+                client.send(wire)
+            assert caught.value.status == 401
+        with Client(url, "geheim") as client:
+            assert client.send(wire).classes
+        status, _ = raw(port, "POST", "/answer", bytes(100_000), {"Content-Type": "application/octet-stream"})
+        assert status == 401
+
+
+def test_other_addresses_need_a_token():
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        with pytest.raises(ParameterError, match=f"host {host} can be reached by others: a token is required"):
+            listen(host, 0, None)
+        with pytest.raises(ParameterError, match="a token is required"):
+            listen(host, 0, "")
+    with pytest.raises(ParameterError, match="host must be"):
+        listen("example.org", 0, "token")
+    with listen("127.0.0.1", 0, None) as taken, pytest.raises(ParameterError, match="cannot listen.*--port"):
+        listen("localhost", taken.getsockname()[1], None)
+
+
+# --- time runs out, things break
+
+
+def test_a_slow_sender_and_a_slow_pass_are_cut_off(system, wire):
+    decoder = system.decoder.forward
+    system.decoder.forward = lambda y: (time.sleep(1.5), decoder(y))[1]
+    try:
+        with serving(system, settings=Settings(timeout_s=0.5)) as port, Client(f"http://127.0.0.1:{port}") as client:
+            with pytest.raises(OffloadError, match=r"503.*more than 0.5 s to be answered"):
+                client.send(wire)
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+                slow.sendall(
+                    b"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 99\r\n\r\nFS"
+                )
+                assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+            system.decoder.forward = decoder
+            time.sleep(1.5)  # the pass that was given up still has to end
+            assert client.send(wire).classes
+    finally:
+        system.decoder.forward = decoder
+
+
+def test_a_fault_of_the_server_stays_with_those_it_concerns(system):
+    wires = [system.codec.compress(pictures(1, side))[0].to_bytes() for side in (32, 64)]
+    decoder = system.decoder.forward
+
+    def broken(y):
+        time.sleep(0.2)
+        if y.shape[-1] == 16:
+            raise RuntimeError("secret")
+        return decoder(y)
+
+    system.decoder.forward = broken
+    try:
+        with serving(system, settings=Settings(batch_wait_ms=200)) as port:
+
+            def ask(data):
+                with Client(f"http://127.0.0.1:{port}") as client:
+                    try:
+                        return client.send(data).batch
+                    except OffloadError as error:
+                        return str(error)
+
+            with ThreadPoolExecutor(4) as pool:
+                said = list(pool.map(ask, wires * 2))
+    finally:
+        system.decoder.forward = decoder
+    assert all(isinstance(one, int) for one in said[::2])
+    assert all("500" in one and "its log" in one and "secret" not in one for one in said[1::2])
+
+
+def test_too_many_requests_are_turned_away(system, wire):
+    decoder = system.decoder.forward
+    system.decoder.forward = lambda y: (time.sleep(0.5), decoder(y))[1]
+    try:
+        with serving(system, settings=Settings(max_waiting=2)) as port:
+
+            def ask(_):
+                with Client(f"http://127.0.0.1:{port}") as client:
+                    try:
+                        return client.send(wire).classes != ()
+                    except OffloadError as error:
+                        return error.status
+
+            with ThreadPoolExecutor(6) as pool:
+                said = list(pool.map(ask, range(6)))
+    finally:
+        system.decoder.forward = decoder
+    assert set(said) == {True, 503}
+
+
+def test_a_server_that_says_nothing_or_nonsense_or_is_not_there():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        begun = time.monotonic()
+        with Client(url, timeout_s=0.5) as client, pytest.raises(OffloadError, match="did not answer within 0.5 s"):
+            client.send(b"FS")
+        assert time.monotonic() - begun < 5
+    with Client(url) as client, pytest.raises(OffloadError, match="nothing listens.*fsplit serve"):
+        client.send(b"FS")
+    with sink(10) as port, Client(f"http://127.0.0.1:{port}") as client, pytest.raises(OffloadError):
+        client.send(b"FS")
+    for url in ("ftp://127.0.0.1", "127.0.0.1:8000", "http://"):
+        with pytest.raises(ParameterError, match="url must be"):
+            Client(url)
+    with pytest.raises(ParameterError, match="JPEG, PNG, WebP or AVIF"):
+        Client("http://127.0.0.1").send(b"GIF89a", "image")
+
+
+def test_no_proxy_of_the_environment_is_used(client, wire, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert client.send(wire).classes
+
+
+def test_a_connection_that_the_server_closed_is_made_again(system, wire):
+    with Client("http://127.0.0.1:1") as client:
+        for _ in range(2):
+            with serving(system) as port:
+                client._connection.port = port
+                assert client.send(wire).classes and client.send(wire).classes
+
+
+# --- real processes
+
+
+def test_killed_mid_request_reported_in_time_and_a_retry_works(system, wire, tmp_path, monkeypatch):
+    folder = tmp_path / "small"
+    save_system(folder, system, zoo.Card("small", "codec", "", "", "", {}, {}))
+    saved = load_system(folder)
+    packets = saved.codec.compress(pictures(1))
+    wire, wanted = packets[0].to_bytes(), expected(saved, packets)[0]
+    with ServerProcess(folder, token="geheim") as first, Client(first.url, "geheim", timeout_s=30) as client:
+        assert agrees(client.send(wire, top=3), wanted)
+        os.kill(first._process.pid, signal.SIGSTOP)  # it has the request and cannot answer
+        with Client(first.url, "geheim", timeout_s=0.5) as hasty, pytest.raises(OffloadError, match="within 0.5 s"):
+            hasty.send(wire)
+        death = threading.Timer(0.3, first.kill)
+        death.start()
+        begun = time.monotonic()
+        with pytest.raises(OffloadError, match="closed the connection|nothing listens"):
+            client.send(wire)
+        assert time.monotonic() - begun < 10
+        death.join()
+        with ServerProcess(folder, token="geheim", port=first.port) as second:
+            assert agrees(client.send(wire, top=3), wanted)  # the same client, called again
+            (tmp_path / "one.fsp").write_bytes(wire)
+            monkeypatch.setenv("FSPLIT_TOKEN", "geheim")
+            done = fsplit("send", tmp_path / "one.fsp", "--url", second.url, "--top", 3)
+            assert done.returncode == 0 and f"{len(wire)} bytes sent" in done.stdout and wanted[0][0] in done.stdout
+            refused(fsplit("send", tmp_path / "one.fsp", "--url", second.url, "--token", "falsch"), "401", "token")
+    assert second._process.returncode == 0  # ended because its standard input did
+
+
+def test_a_server_that_cannot_start_says_why():
+    with pytest.raises(OffloadError, match="did not start.*max-batch"), ServerProcess("photo", "--max-batch", "1"):
+        pass
+
+
+def test_serve_and_send_refuse_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.delenv("FSPLIT_TOKEN", raising=False)
+    refused(fsplit("serve", "--host", "0.0.0.0", "--port", 0), "0.0.0.0", "token")
+    refused(fsplit("send", tmp_path / "none.jpg"), "there is no file")
+    load_photo("coffee").resize((64, 64)).save(tmp_path / "a.jpg")
+    refused(fsplit("send", tmp_path / "a.jpg", "--as", "webp", "--lmbda", 1), "--lmbda")
+    refused(fsplit("send", tmp_path / "a.jpg", "--as", "webp", "--url", "http://127.0.0.1:9"), "nothing listens")
+
+
+@pytest.mark.parametrize("as_", ["packet", "jpeg", "png", "webp", "avif"])
+def test_send_a_photo(system, tmp_path, as_, monkeypatch):
+    load_photo("coffee").save(tmp_path / "coffee.jpg")
+    monkeypatch.setattr("fsplit_lib.system.load_codec", lambda _: system.codec)
+    with serving(system) as port:
+        done = fsplit("send", tmp_path / "coffee.jpg", "--url", f"http://127.0.0.1:{port}", "--as", as_, "--top", 2)
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert "bytes sent, answered in" in first and "decode" in first and len(rest) == 2
