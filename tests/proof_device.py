@@ -1,6 +1,6 @@
 """The bare install, for real: a fresh environment with `.[device]` and nothing else makes the packet that torch makes.
 
-make device-proof        needs a package registry, so it is no part of `make test`
+make proof        needs a package registry, so it is no part of `make test`
 """
 
 import json

@@ -5,21 +5,30 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsplit_lib.data import PHOTOS, load_photo
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.baselines import encode_image
+from fsplit_lib.codec import CodecConfig
+from fsplit_lib.data import PHOTOS, center_crop, load_photo
+from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.device import DeviceCard, Timing
+from fsplit_lib.device.export import export_bundle
 from fsplit_lib.device.measuring import DeviceRow
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.evaluation import RatePoint, photo_tensor
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.latency import Circumstances, Journey, LatencyRow, journeys, rate_for, ratio, settings_at, widest_ratio
 from fsplit_lib.latency.journeys import REPLY_BYTES, REQUEST_BYTES
+from fsplit_lib.latency.measuring import measure_latency
+from fsplit_lib.latency.real import through_server
 from fsplit_lib.offload.link import Link
+from fsplit_lib.offload.server import serving
 from fsplit_lib.panels.ch08 import journey_panel
 from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch08 as plots
+from fsplit_lib.system import build_system
 
 MINE = [exercise for exercise in EXERCISES.values() if exercise.id.startswith("08.")]
 
@@ -113,6 +122,7 @@ def drawn(rng, name):
 
 
 @pytest.mark.equation("08.4")
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_rate_for_a_ratio_against_brute_force(seed):
     rng = np.random.default_rng(seed)
@@ -129,6 +139,7 @@ def test_the_rate_for_a_ratio_against_brute_force(seed):
 
 
 @pytest.mark.equation("08.5")
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_ratios_lie_between_their_ends(seed):
     rng = np.random.default_rng(seed)
@@ -255,19 +266,33 @@ def test_what_breaks_chapter_08():
     assert far[0] == healthy[0] and abs(math.log(far[1])) < abs(math.log(healthy[1]))
 
 
-def test_the_whole_table_in_one_run(tmp_path):
-    """Small, but real: a tiny codec, two photos, two rounds; every method has its stages, bytes and scores."""
-    from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.codec import CodecConfig
-    from fsplit_lib.decoders import DecoderConfig
-    from fsplit_lib.device.export import export_bundle
-    from fsplit_lib.latency.measuring import measure_latency
-    from fsplit_lib.system import build_system
-
+@pytest.fixture(scope="module")
+def system():
     backbone = load_backbone("tf_efficientnet_lite0")
-    system = build_system(backbone, CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0)), DecoderConfig(0, 1, 16), 0)
-    system.codec.freeze()
-    bundle = export_bundle(tmp_path, system.codec, "tiny", network=backbone)
+    tiny = build_system(backbone, CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0)), DecoderConfig(0, 1, 16), 0)
+    tiny.codec.freeze()
+    return tiny
+
+
+def test_the_same_journey_through_a_real_server(system):
+    """Bytes that take 100 ms on the link take them; a slower payload takes longer; the parts leave little unexplained."""
+    crop = center_crop(load_photo("coffee"))
+    packet = system.codec.compress(photo_tensor(crop))[0].to_bytes()
+    link = Link("slow", 0.4, 8.0, 5.0)
+    with serving(system) as port:
+        found = through_server(
+            f"http://127.0.0.1:{port}", {"ours": packet, "JPEG": encode_image(crop, "JPEG", 10)}, link, 3, 1
+        )
+    for one in found.values():
+        assert one.total.median_ms > one.wire_ms > 10 and one.decode_ms > 0 and one.tail_ms > 0
+        assert one.unexplained_ms < one.total.median_ms
+    sent = 8e-3 * (len(packet) + REQUEST_BYTES) / 0.4 + 8e-3 * REPLY_BYTES / 8 + 10
+    assert found["ours"].wire_ms == pytest.approx(sent)
+
+
+def test_the_whole_table_in_one_run(tmp_path, system):
+    """Small, but real: a tiny codec, two photos, two rounds; every method has its stages, bytes and scores."""
+    bundle = export_bundle(tmp_path, system.codec, "tiny", network=system.backbone)
     points = [point("JPEG", f"q{q}", 100.0 * q, k) for q, k in ((10, 0.5), (40, 0.9))]
     points += [point("FrankenSplit", f"tiny, lmbda {v}", 1000 / v, k) for v, k in ((0.2, 0.9), (2.0, 0.5))]
     photos = [load_photo(name) for name in list(PHOTOS)[:2]]

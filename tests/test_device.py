@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from fsplit_lib.cli.device import export, latency
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import PHOTOS, center_crop, load_photo, to_array
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.device import DeviceEncoder, Timing, interleave, read_bundle, read_card, read_cards, time_ms, write_card
 from fsplit_lib.device.__main__ import main as device_main
+from fsplit_lib.device.bundle import write_manifest
 from fsplit_lib.device.card import make_card
 from fsplit_lib.device.export import export_bundle, quantise, to_onnx
 from fsplit_lib.device.measuring import device_calls
@@ -187,6 +189,24 @@ def test_the_command_tells_mistakes_in_one_sentence(folder, tmp_path, capsys):
         assert device_main(arguments) == 2
         told = capsys.readouterr()
         assert told.out == "" and told.err.startswith("fsplit: ") and words in told.err and told.err.count("\n") == 1
+
+
+def test_the_workbooks_own_commands(folder, tmp_path, capsys):
+    with pytest.raises(ParameterError, match="both --int8 and --calibrate"):
+        export(tmp_path, int8=True)
+    with pytest.raises(DataError, match="no folder"):
+        export(tmp_path, int8=True, calibrate=tmp_path / "nowhere")
+    with pytest.raises(WeightsError, match="no weights are called"):
+        export(tmp_path, weights="nobody")
+    latency(bundle=folder, card=tmp_path / "card.json", name="mine", runs=2)
+    assert read_card(tmp_path / "card.json").name == "mine"
+    assert "a glance" in capsys.readouterr().out
+    other = copied(folder, tmp_path)
+    told = dict(np.load(other / "codec.npz")) | {"codec_id": np.zeros(4, np.uint8)}
+    np.savez(other / "codec.npz", **told)
+    write_manifest(other, CODEC, [name for name in read_bundle(folder).files])
+    with pytest.raises(ParameterError, match="made of other weights than photo"):
+        latency(bundle=other, weights=CODEC, runs=2)
 
 
 def test_timing_by_hand():

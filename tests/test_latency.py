@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsplit_lib.errors import ParameterError
@@ -103,6 +103,7 @@ def test_a_plan_by_hand():
 
 
 @pytest.mark.equation("02.4")
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_best_route_by_brute_force(seed):
     rng = np.random.default_rng(seed)
@@ -117,6 +118,7 @@ def test_the_best_route_by_brute_force(seed):
 
 
 @pytest.mark.equation("02.5")
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_what_can_win_by_brute_force(seed):
     rng = np.random.default_rng(seed)

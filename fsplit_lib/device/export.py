@@ -18,7 +18,6 @@ from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import load_photo
 from fsplit_lib.device.bundle import Bundle, read_bundle, write_manifest
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.packet import code_to_lmbda
 
 __all__ = ["export_bundle", "quantise", "to_onnx"]
 
@@ -48,19 +47,17 @@ def export_bundle(
     (folder / "bundle.json").unlink(missing_ok=True)
     files = ["codec.npz", "photo.png", "encoder.onnx"]
     stride, codes = codec.config.stride, codec.codes
-    with torch.no_grad():
-        gains = [
-            codec._gain(torch.zeros(1), torch.tensor([code_to_lmbda(code)]))[0].expand(1, codec.prior.channels, 1, 1)
-            for code in codes
-        ]
-    prior = codec.prior
+    prior, gains = codec.prior, torch.ones(len(codes), codec.prior.channels)
+    if codec.gains is not None:
+        with torch.no_grad():
+            gains = torch.cat([codec.gains(torch.tensor([lmbda]))[0].flatten(1) for lmbda in codec.lmbdas])
     np.savez_compressed(
         folder / "codec.npz",
         codec_id=np.frombuffer(codec.codec_id, np.uint8),
         lmbda=codec.config.lmbda,
         stride=stride,
         first_code=codes[0],
-        gains=torch.cat(gains).flatten(1).numpy(),
+        gains=gains.numpy(),
         medians=prior.medians.flatten().numpy(),
         **{part: getattr(prior, part).numpy() for part in ("frequencies", "lengths", "offsets")},
     )

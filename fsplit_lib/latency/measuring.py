@@ -83,7 +83,7 @@ def measure_latency(
     points: Sequence[RatePoint],
     photo: Image.Image,
     photos: Photos,
-    levels: Sequence[float] = (0.75, 0.85),
+    levels: Sequence[float] = (0.75, 0.8),
     runs: int = 100,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[LatencyRow]:
@@ -100,16 +100,14 @@ def measure_latency(
         progress: called with what goes on, how much is done and how much there is.
 
     Raises:
-        ParameterError: our codec keeps none of the shares.
+        ParameterError: our codec does not keep one of the shares at any rate.
         WeightsError: the bundle has no backbone.
     """
     told = progress or (lambda *_: None)
     chosen = {level: settings_at(points, level, bundle.name) for level in levels}
-    lmbdas = [found[OURS] for found in chosen.values() if OURS in found]
-    if not lmbdas:
-        raise ParameterError(
-            f"kept must be a share that {bundle.name} reaches in photos.csv, got {', '.join(f'{v:g}' for v in levels)}"
-        )
+    if missed := [f"{level:g}" for level, found in chosen.items() if OURS not in found]:
+        raise ParameterError(f"kept must be a share that {bundle.name} reaches in photos.csv, got {', '.join(missed)}")
+    lmbdas = [found[OURS] for found in chosen.values()]
     names = ("JPEG", "WebP", "AVIF")
     qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
     splits = splits_of(system.backbone)

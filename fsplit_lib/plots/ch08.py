@@ -39,7 +39,8 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
         bars: method and setting to stage to timing.
         title: of the figure.
     """
-    figure, names = go.Figure(), list(bars)
+    methods = list(dict.fromkeys(map(_bare, bars)))
+    figure, names = go.Figure(), sorted(bars, key=lambda name: methods.index(_bare(name)))
     present = [stage for stage in STAGES if any(stage in one for one in bars.values())]
     for stage in present:
         colour, pattern = STAGES[stage]
@@ -60,17 +61,25 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     figure.update_layout(
         barmode="stack", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
     )
-    figure.update_xaxes(title_text="on the device (ms)", range=[0, 1.18 * max(totals.values())])
+    ordered = sorted(totals.values())
+    far = min(ordered[-1], 2.5 * ordered[max(0, len(ordered) - 2)])  # one slow rival must not make the others invisible
+    figure.update_xaxes(title_text="on the device (ms)", range=[0, 1.2 * far])
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
-    for name, total in totals.items():
+    for name in names:
+        reach = totals[name] + max(t.iqr_ms for t in bars[name].values()) / 2
         figure.add_annotation(
-            x=total, y=name, text=f"{total:,.1f}", showarrow=False, xanchor="left", xshift=12, font_size=14
-        )
+            x=min(reach, far), y=name, text=f"{totals[name]:,.1f}" + (" →" if reach > far else ""), showarrow=False, xanchor="left", xshift=5,
+            font_size=14, bgcolor="rgba(255,255,255,0.85)",
+        )  # fmt: skip
     alt = "Milliseconds on the device: " + ", ".join(f"{name} {total:,.1f}" for name, total in totals.items()) + "."
     if noisy:
         alt += f" Too noisy to conclude anything: {', '.join(noisy)}."
     finish(figure, title, alt, height=170 + 34 * max(len(bars), 5))
     return figure.update_layout(margin={"t": 100})
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(", float32").removesuffix(", int8")
 
 
 def journey_waterfall(plans: Sequence[Plan], title: str) -> go.Figure:
@@ -198,17 +207,19 @@ def times_as_fast(found: dict[str, Journey], where: Circumstances, times: float,
                        marker={"symbol": look.symbol, "size": [9 if i % 15 == 0 else 0 for i in range(len(rates))]},
                        hovertemplate="%{x:.3g} Mbit/s<br>%{y:.2f} times<extra>" + name + "</extra>")
         )  # fmt: skip
-    figure.add_hline(
-        y=times,
-        line={"color": "#1b1f24", "dash": "dash"},
-        annotation_text=f"{times:g} times",
-        annotation_position="top right",
-    )
-    figure.add_hline(y=1, line={"color": "#8b949e"}, annotation_text="as fast", annotation_position="bottom right")
+    seen = [value for trace in figure.data for value in trace.y] + [times, 1.0]
+    low, high = np.log10(0.7 * max(min(seen), 0.02)), np.log10(1.5 * max(seen))
+    for y, text in ((times, f"{times:g} times as long"), (1.0, "as long")):
+        figure.add_hline(y=y, line={"color": "#1b1f24", "dash": "dash" if y == times else "solid", "width": 1.5})
+        figure.add_annotation(
+            x=1, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="right", yanchor="bottom",
+            bgcolor="rgba(255,255,255,0.8)",
+        )  # fmt: skip
     figure.update_xaxes(title_text="link, both ways (Mbit/s)", type="log", dtick=1)
     figure.update_yaxes(
-        title_text="time, in times of FrankenSplit's", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 5, 10, 16, 50, 100]
-    )
+        title_text="time, in times of FrankenSplit's", type="log", range=[low, high],
+        tickvals=[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100],
+    )  # fmt: skip
     told = []
     for name, other in found.items():
         if name != OURS:

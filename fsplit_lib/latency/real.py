@@ -1,0 +1,85 @@
+"""The same journeys through a real server and real sockets: what the model leaves out shows in the difference.
+
+bytes ──► Client ──► ShapedLink ──► server ──► Reply, with the server's own times
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from fsplit_lib.device.timing import Timing, interleave
+from fsplit_lib.latency.journeys import REPLY_BYTES, REQUEST_BYTES
+from fsplit_lib.offload.client import Client, Reply
+from fsplit_lib.offload.link import Link, ShapedLink
+from fsplit_lib.packet import MAGIC
+
+__all__ = ["RealJourney", "through_server"]
+
+
+@dataclass(frozen=True)
+class RealJourney:
+    """Bytes in, answer out, as a client saw it.
+
+    Attributes:
+        total: at the client, on a connection that was open already.
+        decode_ms: the server's own, median.
+        queue_ms: likewise.
+        tail_ms: likewise.
+        wire_ms: what the link's closed form says.
+    """
+
+    total: Timing
+    decode_ms: float
+    queue_ms: float
+    tail_ms: float
+    wire_ms: float
+
+    @property
+    def unexplained_ms(self) -> float:
+        """What neither the link nor the server's own times account for."""
+        return self.total.median_ms - self.wire_ms - self.decode_ms - self.queue_ms - self.tail_ms
+
+
+def through_server(
+    url: str,
+    payloads: Mapping[str, bytes],
+    link: Link | None = None,
+    runs: int = 20,
+    warmup: int = 3,
+    token: str | None = None,
+) -> dict[str, RealJourney]:
+    """Send every payload in turns, and tell what each took.
+
+    Args:
+        url: of a running ``fsplit serve``; on this machine where there is a link to shape.
+        payloads: a packet or an image file for each method.
+        link: to travel through; None takes the way as it is.
+        runs: timed rounds.
+        warmup: rounds before them; the first opens the connection.
+        token: the server's.
+
+    Raises:
+        OffloadError: the server cannot be reached or refuses.
+    """
+    replies: dict[str, list[Reply]] = {name: [] for name in payloads}
+    shaped = nullcontext() if link is None else ShapedLink(link, urlsplit(url).port)
+    with shaped, Client(url if link is None else shaped.url, token) as client:
+        asking = {name: partial(_ask, client, data, replies[name]) for name, data in payloads.items()}
+        timings = interleave(asking, runs, warmup)
+    found = {}
+    for name, data in payloads.items():
+        kept = replies[name][warmup:]
+        parts = [
+            float(np.median([getattr(one, part) for one in kept])) for part in ("decode_ms", "queue_ms", "tail_ms")
+        ]
+        wire = link.transfer_ms(len(data) + REQUEST_BYTES, REPLY_BYTES) if link else 0.0
+        found[name] = RealJourney(timings[name], *parts, wire)
+    return found
+
+
+def _ask(client: Client, data: bytes, replies: list[Reply]) -> None:
+    replies.append(client.send(data, "packet" if data[:2] == MAGIC else "image"))
