@@ -95,11 +95,14 @@ def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, F
         input_size: side of the square input in pixels.
 
     Raises:
-        ParameterError: another family, or no stage of that stride.
+        ParameterError: another family, no stage of that stride, or pictures that are too small for it.
     """
     family, stages, nhwc = stages_of(network.eval())
     config = network.pretrained_cfg
-    strides = strides_of(stages, nhwc, input_size)
+    try:
+        strides = strides_of(stages, nhwc, input_size)
+    except (RuntimeError, AssertionError) as error:  # what torch and timm say of maps that become too small
+        raise ParameterError(f"this {family} cannot take {input_size} x {input_size} pictures: {error}") from error
     if stride not in strides:
         raise ParameterError(f"no stage of this {family} has stride {stride}; its strides are {strides}")
     behind = len(strides) - strides[::-1].index(stride)

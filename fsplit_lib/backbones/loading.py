@@ -87,8 +87,10 @@ def load_backbone(
             close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
             raise ParameterError(f"timm has no model {name!r}; close to it: {', '.join(close) or 'none'}")
         stride = stride or 8
-        if input_size is not None and (input_size < stride or input_size % stride):
-            raise ParameterError(f"input_size must be a positive multiple of the stride {stride}, got {input_size}")
+        if input_size is not None and (input_size < 2 * stride or input_size % stride):
+            raise ParameterError(
+                f"input_size must be a multiple of the stride {stride}, and 2 of them at least, got {input_size}"
+            )
         network = _timm_network(name, weights == "download", input_size)
     if weights == "shipped":
         _load_shipped(name, network)

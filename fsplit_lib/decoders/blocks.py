@@ -66,6 +66,13 @@ class RestorationBlock(nn.Module):
         return x + self.branch(x)
 
 
+class NextBlock(ConvNeXtBlock):
+    """Timm's ConvNeXt block, with a contiguous result for whatever comes next."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous()
+
+
 class SwinBlock(nn.Module):
     """Timm's Swin block on (B, C, h, w): (B, h, w, C) inside, padded to whole windows, masks made for each size.
 
@@ -116,6 +123,6 @@ def _swin_blocks(width: int, count: int, window: int) -> list[nn.Module]:
 TRANSFORMATION: dict[str, Callable[[int, int, int], list[nn.Module]]] = {  # of (width, count, window)
     "efficientnet": partial(_repeat, _efficientnet_block),
     "resnet": partial(_repeat, _resnet_block),
-    "convnext": partial(_repeat, partial(ConvNeXtBlock, ls_init_value=BRANCH)),
+    "convnext": partial(_repeat, partial(NextBlock, ls_init_value=BRANCH)),
     "swin": _swin_blocks,
 }
