@@ -15,10 +15,11 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.objectives import Guidance
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, build_system, load_system, save_system
-from fsplit_lib.training.loop import TrainConfig, train_system
+from fsplit_lib.training.loop import TrainConfig
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.recipes.job import Job, Recipe
 from fsplit_lib.training.sources import FolderSource
+from fsplit_lib.training.systems import train_system
 
 __all__ = ["PHOTO_RECIPES"]
 
