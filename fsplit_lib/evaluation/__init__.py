@@ -3,6 +3,7 @@
 from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
 from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
 from fsplit_lib.evaluation.measuring import (
+    curve_of_images,
     evaluate_images,
     evaluate_photos,
     ideal_bits_of_images,
@@ -25,6 +26,7 @@ __all__ = [
     "answer_rivals",
     "bd_rate",
     "bd_rates",
+    "curve_of_images",
     "evaluate_images",
     "evaluate_photos",
     "ideal_bits_of_images",
