@@ -17,7 +17,16 @@ from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
 from fsplit_lib.errors import WeightsError
 from fsplit_lib.packet import Packet
 
-__all__ = ["ForwardPass", "FrankenSplit", "build_system", "load_codec", "load_system", "save_system"]
+__all__ = [
+    "ForwardPass",
+    "FrankenSplit",
+    "add_decoder",
+    "build_system",
+    "load_codec",
+    "load_system",
+    "save_system",
+    "serve",
+]
 
 
 @dataclass
@@ -105,16 +114,20 @@ def build_system(
     Raises:
         ValueError: the strides differ.
     """
-    if codec_config.stride != backbone.spec.stride:
-        raise ValueError(
-            f"the encoder has stride {codec_config.stride}, the backbone is cut at stride {backbone.spec.stride}; "
-            "no decoder upsamples, so they must agree"
-        )
+    _check_strides(codec_config, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         codec = FeatureCodec(codec_config)
         decoder = build_decoder(codec_config.widths[-1], backbone.spec, decoder_config)
     return FrankenSplit(codec, decoder, backbone)
+
+
+def _check_strides(codec_config: CodecConfig, backbone: Backbone) -> None:
+    if codec_config.stride != backbone.spec.stride:
+        raise ValueError(
+            f"the encoder has stride {codec_config.stride}, the backbone is cut at stride {backbone.spec.stride}; "
+            "no decoder upsamples, so they must agree"
+        )
 
 
 def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
@@ -127,6 +140,50 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
     }
     states = {"codec.safetensors": system.codec.state_dict(), decoder_file: system.decoder.state_dict()}
     return zoo.write_model(folder, card, states)
+
+
+def serve(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig, seed: int) -> FrankenSplit:
+    """A trained codec with an untrained decoder for another backbone.
+
+    Args:
+        codec: is shared, not copied.
+        backbone: the teacher; its cut must have the encoder's stride.
+        decoder_config: of the decoder.
+        seed: of the decoder's first weights.
+
+    Raises:
+        ValueError: the strides differ.
+    """
+    _check_strides(codec.config, backbone)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = build_decoder(codec.config.widths[-1], backbone.spec, decoder_config)
+    return FrankenSplit(codec, decoder, backbone)
+
+
+def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list[dict]) -> zoo.Card:
+    """Put the decoder of one more backbone beside a codec that is already stored.
+
+    Args:
+        folder: of the codec's weights and card.
+        system: the same codec, with the decoder to be stored.
+        training: how the decoder was trained; the card keeps it under the backbone's name.
+        scores: measured with it.
+
+    Raises:
+        WeightsError: the folder holds another codec.
+    """
+    card, theirs, ours = zoo.read_card(folder), load_codec(folder).codec_id, system.codec.codec_id
+    if theirs != ours:
+        raise WeightsError(
+            f"{folder} holds codec {theirs.hex()}, the decoder was trained for codec {ours.hex()}: "
+            "it cannot read those packets"
+        )
+    name = system.backbone.name
+    card.architecture["decoders"][name] = asdict(system.decoder.config)
+    card.training.setdefault("decoders", {})[name] = training
+    card.scores += scores
+    return zoo.write_model(folder, card, {f"decoder-{name}.safetensors": system.decoder.state_dict()})
 
 
 def load_codec(name: str | Path) -> FeatureCodec:

@@ -1,5 +1,6 @@
 """``fsplit train``: make shipped weights again."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,14 @@ def train(
         Path, typer.Option(help="Saliency maps of the training photos, for recipes that are guided by them.")
     ] = Path("build/saliency/caltech101.safetensors"),
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler for recipes that are grids, such as tcp://host:8786.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=0, help="Local processes of a grid; one a core by default, 0 for none of its own.")
+    ] = None,
 ) -> None:
-    """Run a named recipe; run it again to resume after a crash."""
+    """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
     from fsplit_lib.training.loop import LogRow
     from fsplit_lib.training.recipes import RECIPES, Job, run_recipe
 
@@ -39,7 +46,13 @@ def train(
         bars[-1].set_postfix({name: f"{value:.4f}" for name, value in row.values.items()}, refresh=False)
         bars[-1].update(row.step + 1 - bars[-1].n)
 
-    sentence = run_recipe(recipe, Job(out or Path("build/weights") / recipe, data, work, progress, workers, maps))
+    out = out or Path("build/weights") / recipe
+    if rank := int(os.environ.get("RANK", 0)):  # the first process tells and writes for all
+        out, told = work / f"process-{rank}" / out.name, None
+    else:
+        told = progress
+    sentence = run_recipe(recipe, Job(out, data, work, told, workers, maps, scheduler, processes))
     for bar in bars:
         bar.close()
-    typer.echo(sentence)
+    if not rank:
+        typer.echo(sentence)

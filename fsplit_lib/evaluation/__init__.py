@@ -4,6 +4,7 @@ from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_
 from fsplit_lib.evaluation.arms import Arms, Contrast, read_arms
 from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
 from fsplit_lib.evaluation.measuring import (
+    curve_of_images,
     evaluate_images,
     evaluate_photos,
     ideal_bits_of_images,
@@ -29,6 +30,7 @@ __all__ = [
     "answer_rivals",
     "bd_rate",
     "bd_rates",
+    "curve_of_images",
     "evaluate_images",
     "evaluate_in_processes",
     "evaluate_photos",

@@ -17,7 +17,15 @@ from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["evaluate_images", "evaluate_photos", "ideal_bits_of_images", "measure", "photo_tensor", "top1_of_images"]
+__all__ = [
+    "curve_of_images",
+    "evaluate_images",
+    "evaluate_photos",
+    "ideal_bits_of_images",
+    "measure",
+    "photo_tensor",
+    "top1_of_images",
+]
 
 Progress = Callable[[int, int], None]
 BARE_JPEG = "JPEG, no tables"
@@ -48,6 +56,32 @@ def evaluate_images(
     sizes, decided = (np.concatenate(part) for part in zip(*parts, strict=True))
     teacher = top1_of_images(system.backbone, images, batch)
     return rate_point(dataset, "FrankenSplit", setting, sizes, decided, teacher, labels)
+
+
+@torch.no_grad()
+def curve_of_images(
+    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, name: str, lmbdas: list[float], batch: int = 250
+) -> list[Measured]:
+    """A codec of continuous rate on grey images (N, H, W) uint8, one setting a rate weight, through real packets."""
+    rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
+    for x in _batches(images, batch):
+        y = system.codec.encoder(x)
+        for lmbda, parts in rows.items():
+            packets = system.codec.pack(y, lmbda)
+            decided = system.answer(packets).argmax(1).numpy()
+            parts.append((np.array([len(p.to_bytes()) for p in packets]), decided))
+    teacher = top1_of_images(system.backbone, images, batch)
+    return [
+        Measured(
+            "Fashion-MNIST test",
+            name,
+            f"lmbda {lmbda:.3g}",
+            *map(np.concatenate, zip(*parts, strict=True)),
+            teacher,
+            labels,
+        )
+        for lmbda, parts in rows.items()
+    ]
 
 
 @torch.no_grad()

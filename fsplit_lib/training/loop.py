@@ -19,12 +19,11 @@ from torch.utils.data import Dataset
 
 from fsplit_lib.codec import Quantiser
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES, Guidance, channel_sensitivity, loss_of, saliency_weight
-from fsplit_lib.system import FrankenSplit
+from fsplit_lib.objectives import OBJECTIVES, Guidance
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
-__all__ = ["LogRow", "TrainConfig", "fit", "train_system"]
+__all__ = ["LogRow", "TrainConfig", "fit"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def fit(
     """Train ``pieces`` of ``module`` and return the log.
 
     Args:
-        module: is called inside ``loss``; Fabric wraps it.
+        module: is called inside ``loss``; Fabric wraps it, and several processes share gradients through that.
         pieces: the parts that learn and are checkpointed, by name.
         loss: returns scalars, of which ``"total"`` is minimised.
         source: of samples.
@@ -137,17 +136,24 @@ def fit(
         checkpoint: file to resume from if it exists, and to write; it is replaced whole, never in part.
         checkpoint_every: steps between two checkpoints.
         workers: loader processes.
-        fabric: for devices, processes and precision; one CPU process of ``config.precision`` by default.
+        fabric: for devices, processes and precision; by default one CPU process of ``config.precision``, or as
+            many as torchrun has started, which then share every global batch. BatchNorm sees only its process's
+            share; codec and decoders have none.
 
     Raises:
+        ParameterError: the processes cannot share the batch evenly.
         WeightsError: the checkpoint is broken or belongs to another configuration or network.
         FloatingPointError: the loss is no longer finite.
     """
-    fabric = fabric or Fabric(accelerator="cpu", devices=1, precision=config.precision)
+    fabric = fabric or _fabric(config)
+    if config.batch % fabric.world_size:
+        raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
     optimisers = _optimisers(pieces, rate_factors or {}, config)
     parameters = [p for o in optimisers for group in o.param_groups for p in group["params"]]
     wrapped, *optimisers = fabric.setup(module, *optimisers)
     start, log = _resume(checkpoint, pieces, optimisers, config) if checkpoint else (0, [])
+    if fabric.broadcast(start) != start:
+        raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
@@ -158,9 +164,11 @@ def fit(
             group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         with fabric.autocast():
             values = loss(wrapped, batch)
-        if not torch.isfinite(values["total"]):
+        told = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean").tolist()
+        row = LogRow(batch.step, dict(zip(values, told, strict=True)), time.perf_counter() - begun)
+        if not math.isfinite(row.values["total"]):
             raise FloatingPointError(
-                f"the loss became {values['total'].item()} at step {batch.step}; lower the learning rate"
+                f"the loss became {row.values['total']} at step {batch.step}; lower the learning rate"
             )
         for optimiser in optimisers:
             optimiser.zero_grad()
@@ -168,7 +176,6 @@ def fit(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimiser in optimisers:
             optimiser.step()
-        row = LogRow(batch.step, {k: v.item() for k, v in values.items()}, time.perf_counter() - begun)
         log.append(row)
         if progress is not None:
             progress(row)
@@ -179,47 +186,16 @@ def fit(
     return log
 
 
-def train_system(
-    system: FrankenSplit, source: Dataset, config: TrainConfig, *, update_quantiles: bool = True, **options: object
-) -> list[LogRow]:
-    """Train codec and decoder against the frozen backbone, then freeze the entropy tables.
-
-    Args:
-        system: from :func:`fsplit_lib.system.build_system`; changed in place.
-        source: of photos.
-        config: of the run.
-        update_quantiles: see :meth:`fsplit_lib.entropy.models.FactorizedPrior.freeze`.
-        options: as in :func:`fit`.
-
-    Returns:
-        The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
-    """
-    first = next(batches(source, min(128, len(source)), 0, 1, config.seed))
-    if config.guidance != "unguided" and first.saliency is None:
-        raise ParameterError(f"guidance {config.guidance!r} needs a source with saliency maps")
-    with torch.no_grad():
-        system.decoder.fit_statistics(system.backbone.head(first.x))
-    sensitivity = None
-    if config.channels == "sensitive":
-        sensitivity = channel_sensitivity(system.backbone, first.x, system.decoder.spread)
-    height = width = first.x.shape[-1] // system.codec.config.stride
-    latent = (system.codec.config.widths[-1], height, width)
-
-    def loss(wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        anchors = system.codec.config.anchors
-        lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None
-        out = wrapped(batch.x, config.quantiser, batch.noise(latent), lmbda)
-        price = config.warmed(config.lmbda if lmbda is None else lmbda, batch.step)
-        weight = None if batch.saliency is None else saliency_weight(batch.saliency, config.guidance)
-        if sensitivity is not None:
-            weight = sensitivity if weight is None else weight * sensitivity
-        value = loss_of(config.objective, system, out, batch.labels, price, weight)
-        return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
-
-    factors = {"prior": config.prior_rate, "gains": config.gains_rate}
-    log = fit(system, system.trainable(), loss, source, config, rate_factors=factors, **options)
-    system.codec.freeze(update_quantiles, keep_grid=config.quantiser == "straight_through")
-    return log
+def _fabric(config: TrainConfig) -> Fabric:
+    """One process on one CPU, or what torchrun says in the environment."""
+    world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if world == 1:
+        return Fabric(accelerator="cpu", devices=1, precision=config.precision)
+    fabric = Fabric(
+        accelerator="cpu", strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision
+    )
+    fabric.launch()
+    return fabric
 
 
 def _optimisers(

@@ -58,6 +58,11 @@ class EntropyModels(nn.Module):
         self.scale = Hyperprior(channels, width, means=False)
         self.mean_scale = Hyperprior(channels, width, means=True)
 
+    def forward(self, y: Tensor, side: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """Likelihoods of latents y (B, C, h, w) and of the side information with the noise ``side``, by model."""
+        parts = {"factorised": (self.factorised.likelihood(y),)}
+        return parts | {name: getattr(self, name)(y, side) for name in ("scale", "mean_scale")}
+
     def reserve(self, state: dict[str, Tensor]) -> None:
         """Make room for the tables of a checkpoint before it is loaded."""
         self.factorised.reserve(*state["factorised.frequencies"].shape)
@@ -109,12 +114,11 @@ def train_entropy_models(
     for model in (models.scale, models.mean_scale):
         model.start_from(y)
 
-    def loss(_: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
             y = codec.encoder(batch.x).round()  # the encoder is frozen, so its true symbols can be had
         side = batch.noise((WIDTH, y.shape[2] // 4, y.shape[3] // 4))
-        parts = {"factorised": (models.factorised.likelihood(y),)}
-        parts |= {name: getattr(models, name)(y, side) for name in ("scale", "mean_scale")}
+        parts = wrapped(y, side)
         bits = {name: -sum(p.log2().sum() for p in ps) / len(y) / 8 for name, ps in parts.items()}
         return bits | {"total": sum(bits.values()) / 1000}
 

@@ -2,14 +2,26 @@
 
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.training.recipes.ablation import ABLATION_RECIPES
+from fsplit_lib.training.recipes.crossing import CROSS_RECIPES
 from fsplit_lib.training.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.training.recipes.fashion import FASHION_RECIPES
 from fsplit_lib.training.recipes.job import Job, Recipe
 from fsplit_lib.training.recipes.photo import PHOTO_RECIPES
+from fsplit_lib.training.recipes.teachers import TEACHER_RECIPES
 
 __all__ = ["RECIPES", "Job", "Recipe", "run_recipe"]
 
-RECIPES = {recipe.name: recipe for recipe in (*FASHION_RECIPES, *ENTROPY_RECIPES, *PHOTO_RECIPES, *ABLATION_RECIPES)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        *TEACHER_RECIPES,
+        *FASHION_RECIPES,
+        *CROSS_RECIPES,
+        *ENTROPY_RECIPES,
+        *PHOTO_RECIPES,
+        *ABLATION_RECIPES,
+    )
+}
 
 
 def run_recipe(name: str, job: Job) -> str:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fsplit_lib.runner.grid import Cell, run_grid
 from fsplit_lib.training.loop import LogRow, TrainConfig
 
 __all__ = ["Job", "Recipe"]
@@ -29,6 +31,8 @@ class Job:
         maps: file of saliency maps, for recipes that are guided by them.
         progress: called with every step and the number of steps.
         workers: loader processes.
+        scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
+        processes: of the local cluster, one a core where None; 0 runs a grid in this process.
     """
 
     out: Path
@@ -37,9 +41,20 @@ class Job:
     progress: Callable[[LogRow, int], None] | None = None
     workers: int = 0
     maps: Path = Path("build/saliency/caltech101.safetensors")
+    scheduler: str | None = None
+    processes: int | None = None
 
     def options(self, config: TrainConfig) -> dict:
         """The keywords that :func:`fit` takes."""
         self.work.mkdir(parents=True, exist_ok=True)
         told = (lambda row: self.progress(row, config.steps)) if self.progress else None
         return {"progress": told, "checkpoint": self.work / f"{self.out.name}.ckpt", "workers": self.workers}
+
+    def grid(self, cells: dict[str, Cell]) -> dict[str, Any]:
+        """The results of a grid; see :func:`fsplit_lib.runner.grid.run_grid`."""
+
+        def told(_: str, done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(LogRow(done - 1, {}, 0.0), total)
+
+        return run_grid(cells, self.work / f"{self.out.name}-cells", self.scheduler, self.processes, told)

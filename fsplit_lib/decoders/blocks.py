@@ -1,0 +1,128 @@
+"""The blocks of a decoder: restoration blocks recover the signal, transformation blocks carry a family's bias.
+
+All map (B, width, h, w) to the same shape, at any h and w, and none looks at batch statistics.
+
+    restoration    depthwise   7×7 depthwise ► 1×1 (×3) ► GELU ► 1×1      around a skip
+                   dense       3×3 ► GELU ► 3×3                           around a skip
+    transformation resnet      timm's BasicBlock: two 3×3 convolutions
+                   efficientnet timm's InvertedResidual: 1×1 (×3) ► 5×5 depthwise ► 1×1
+                   convnext    timm's ConvNeXtBlock: 7×7 depthwise ► LayerNorm ► 1×1 (×4) ► GELU ► 1×1
+                   swin        timm's SwinTransformerBlock: attention inside windows, every second one shifted
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from timm.models._efficientnet_blocks import InvertedResidual
+from timm.models.convnext import ConvNeXtBlock
+from timm.models.resnet import BasicBlock
+from timm.models.swin_transformer import SwinTransformerBlock
+from torch import Tensor, nn
+
+__all__ = ["TRANSFORMATION", "Affine", "RestorationBlock", "SwinBlock"]
+
+BRANCH = 0.2  # first weight of a residual branch
+
+
+class Affine(nn.Module):
+    """x · weight + bias per channel, where ResNet and EfficientNet normalise over the batch.
+
+    It has no batch statistics, so training behaves the same at any batch size and on any number of
+    machines; a small first ``weight`` at the end of a residual branch keeps deep stacks stable.
+    """
+
+    def __init__(self, channels: int, weight: float = 1.0, act: nn.Module | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1, channels, 1, 1), weight))
+        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.act = act or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(x * self.weight + self.bias)
+
+
+class RestorationBlock(nn.Module):
+    """A residual branch around a skip.
+
+    depthwise   7×7 depthwise → 1×1 (×3) → GELU → 1×1: a wide view in few multiplications
+    dense       3×3 → GELU → 3×3, as the paper's restoration blocks
+    """
+
+    def __init__(self, width: int, kind: str):
+        super().__init__()
+        layers = {
+            "depthwise": lambda: [
+                nn.Conv2d(width, width, 7, padding=3, groups=width),
+                nn.Conv2d(width, 3 * width, 1),
+                nn.GELU(),
+                nn.Conv2d(3 * width, width, 1),
+            ],
+            "dense": lambda: [nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)],
+        }[kind]
+        self.branch = nn.Sequential(*layers(), Affine(width, BRANCH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class NextBlock(ConvNeXtBlock):
+    """Timm's ConvNeXt block, with a contiguous result for whatever comes next."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous()
+
+
+class SwinBlock(nn.Module):
+    """Timm's Swin block on (B, C, h, w): (B, h, w, C) inside, padded to whole windows, masks made for each size.
+
+    Args:
+        width: channels; as many heads as give each 32 or a little more.
+        window: side of a window in latent positions.
+        shifted: by half a window, which lets neighbouring windows talk.
+    """
+
+    def __init__(self, width: int, window: int, shifted: bool):
+        super().__init__()
+        heads = next(n for n in range(max(1, width // 32), 0, -1) if width % n == 0)
+        self.block = SwinTransformerBlock(
+            width, input_resolution=(window, window), num_heads=heads, window_size=window,
+            shift_size=window // 2 if shifted else 0, always_partition=True, dynamic_mask=True,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
+
+
+def _efficientnet_block(width: int) -> nn.Module:
+    block = InvertedResidual(width, width, dw_kernel_size=5, exp_ratio=3.0, norm_layer=_affine_norm)
+    block.bn1.act, block.bn2.act = nn.ReLU6(), nn.ReLU6()
+    nn.init.constant_(block.bn3.weight, BRANCH)
+    return block
+
+
+def _resnet_block(width: int) -> nn.Module:
+    block = BasicBlock(width, width, norm_layer=_affine_norm)
+    nn.init.constant_(block.bn2.weight, BRANCH)
+    return block
+
+
+def _affine_norm(channels: int, **_: object) -> Affine:
+    """An Affine for timm, which asks for a norm with an activation inside."""
+    return Affine(channels)
+
+
+def _repeat(block: Callable[[int], nn.Module], width: int, count: int, window: int) -> list[nn.Module]:  # noqa: ARG001
+    return [block(width) for _ in range(count)]
+
+
+def _swin_blocks(width: int, count: int, window: int) -> list[nn.Module]:
+    return [SwinBlock(width, window, shifted=n % 2 == 1) for n in range(count)]
+
+
+TRANSFORMATION: dict[str, Callable[[int, int, int], list[nn.Module]]] = {  # of (width, count, window)
+    "efficientnet": partial(_repeat, _efficientnet_block),
+    "resnet": partial(_repeat, _resnet_block),
+    "convnext": partial(_repeat, partial(NextBlock, ls_init_value=BRANCH)),
+    "swin": _swin_blocks,
+}

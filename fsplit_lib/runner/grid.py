@@ -1,0 +1,189 @@
+"""Grids of runs through Dask: named cells, one result file each, on this machine or on many.
+
+    cells ──► scheduler ──► worker ──► out/<cell>.json, whole or not at all
+                       └──► worker ──► …
+
+A cell whose file is there is never run again, whoever wrote it: a dead worker costs the cells that it had not
+finished, a dead scheduler or a closed laptop likewise, and the same call goes on from there.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsplit_lib.data.files import write_atomically
+from fsplit_lib.errors import DataError, FsplitError, ParameterError
+
+__all__ = ["Cell", "GridError", "run_grid"]
+
+PATIENCE = "10s"  # for a scheduler to answer
+
+
+class GridError(FsplitError):
+    """Cells of a grid failed, or the scheduler went away; what had finished is kept."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        function: at the top of a module that every worker can import; returns what JSON can hold.
+        options: its keywords. Paths say where things are; everything else says what the cell is, and has to be
+            what JSON can hold.
+    """
+
+    function: Callable[..., Any]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """What tells the cell from another of its name: function and options, but no paths."""
+        what = {k: v for k, v in self.options.items() if not isinstance(v, Path)}
+        try:
+            text = json.dumps([self.function.__module__, self.function.__qualname__, what], sort_keys=True)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"options of a cell must be paths or what JSON can hold: {error}") from error
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_grid(
+    cells: dict[str, Cell],
+    out: Path,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Run what has no result yet.
+
+    Args:
+        cells: by name, which becomes the name of a file.
+        out: folder of the results. Workers that see it write there; for others this process does.
+        scheduler: address of a Dask scheduler, such as ``tcp://host:8786``; by default a cluster of local
+            processes of one thread each, for as long as the call lasts.
+        workers: of these processes, one a core by default; 0 runs the cells here, one after the other.
+        progress: called with the name of each cell that has a result, how many there are now, and of how many.
+
+    Returns:
+        What the functions returned, after a trip through JSON, in the order of ``cells``.
+
+    Raises:
+        GridError: naming the cells that failed and why, after all others have finished.
+        ParameterError: a name that is no file name, or options that JSON cannot hold.
+        DataError: a result in ``out`` belongs to other options.
+    """
+    if strange := [name for name in cells if not re.fullmatch(r"\w[\w.+-]*", name)]:
+        raise ParameterError(f"a cell's name must be made of letters, digits and _ . + -, got {strange[0]!r}")
+    for cell in cells.values():
+        cell.digest  # noqa: B018  (refuses bad options before anything runs)
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    found = {name: row for name, cell in cells.items() if (row := _read(out, name, cell))}
+    failed: dict[str, str] = {}
+
+    def tell(name: str) -> None:
+        if progress is not None:
+            progress(name, len(found), len(cells))
+
+    for name in list(found):
+        tell(name)
+    missing = {name: cell for name, cell in cells.items() if name not in found}
+    for name, outcome in _outcomes(missing, out, scheduler, workers) if missing else ():
+        if isinstance(outcome, Exception):
+            failed[name] = f"{type(outcome).__name__}: {outcome}".splitlines()[0]
+            continue
+        if not _path(out, name).is_file():
+            _write(out, name, outcome)
+        found[name] = outcome
+        tell(name)
+    if failed:
+        told = "; ".join(f"{name} ({why})" for name, why in list(failed.items())[:3])
+        raise GridError(
+            f"{len(failed)} of {len(cells)} cells have no result: {told}. The others are kept in {out}; "
+            "the same call runs what is missing"
+        )
+    return {name: found[name]["value"] for name in cells}
+
+
+def _outcomes(
+    cells: dict[str, Cell], out: Path, scheduler: str | None, workers: int | None
+) -> Iterator[tuple[str, dict | Exception]]:
+    """Rows, or what went wrong, in the order in which cells end."""
+    if scheduler is None and workers == 0:
+        for name, cell in cells.items():
+            try:
+                yield name, _run(name, cell, out)
+            except Exception as error:
+                yield name, error
+        return
+    from dask.distributed import as_completed
+
+    with _client(scheduler, min(workers or os.cpu_count() or 1, len(cells))) as client:
+        futures = {client.submit(_run, n, c, out, key=f"{n}-{c.digest}"): n for n, c in cells.items()}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except Exception as error:  # of the cell, of a worker that died too often, of a scheduler that is gone
+                yield futures[future], error
+            future.release()
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
+    from dask.distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=PATIENCE)
+        except (OSError, ValueError) as error:
+            raise GridError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _run(name: str, cell: Cell, out: Path) -> dict:
+    """What a worker does; it may have been done before by one that died with the result in memory."""
+    if known := _read(out, name, cell):
+        return known
+    begun = time.perf_counter()
+    value = cell.function(**cell.options)
+    row = {"cell": name, "digest": cell.digest, "seconds": round(time.perf_counter() - begun, 2), "value": value}
+    row = json.loads(json.dumps(row))
+    if out.is_dir():
+        _write(out, name, row)
+    return row
+
+
+def _path(out: Path, name: str) -> Path:
+    return out / f"{name}.json"
+
+
+def _write(out: Path, name: str, row: dict) -> None:
+    write_atomically(_path(out, name), json.dumps(row).encode())
+
+
+def _read(out: Path, name: str, cell: Cell) -> dict | None:
+    path = _path(out, name)
+    if not path.is_file():
+        return None
+    try:
+        row = json.loads(path.read_bytes())
+        digest, _ = row["digest"], row["value"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not the result of a cell; delete it") from error
+    if digest != cell.digest:
+        raise DataError(f"{path} was made with other options; delete it, or choose another folder")
+    return row

@@ -1,0 +1,128 @@
+"""Recipes of the three teachers on Fashion-MNIST, and their spread over seeds."""
+
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones import OWN, Backbone
+from fsplit_lib.data import fashion_mnist
+from fsplit_lib.errors import DataError
+from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
+from fsplit_lib.runner.grid import Cell
+from fsplit_lib.training.loop import LogRow, TrainConfig, fit
+from fsplit_lib.training.machine import machine
+from fsplit_lib.training.recipes.job import Job, Recipe
+from fsplit_lib.training.sources import ArraySource, Batch
+
+__all__ = ["TEACHERS", "TEACHER_RECIPES"]
+
+SMOOTHING = 0.1
+MUON = TrainConfig(
+    steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="bf16-mixed"
+)
+TEACHERS = {
+    "fashion_resnet": (
+        "timm's ResNet with BasicBlocks (2, 2, 2, 1) of widths 32, 64, 96, 128 for Fashion-MNIST at 32x32.",
+        TrainConfig(steps=3750, batch=128, learning_rate=4e-3, weight_decay=0.05),
+    ),
+    "fashion_convnext": (
+        "timm's ConvNeXt with blocks (3, 2, 2, 1) of widths 64, 96, 128, 160 for Fashion-MNIST at 32x32.",
+        MUON,
+    ),
+    "fashion_swin": (
+        "timm's SwinTransformer with blocks (2, 2, 1) of widths 48, 96, 192 and windows of 4x4 for Fashion-MNIST at 32x32.",
+        MUON,
+    ),
+}
+
+
+def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, RatePoint, list[LogRow]]:
+    """A trained network as its file will hold it, its score on the test pictures, and the log."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = OWN[name]()
+
+    def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"total": F.cross_entropy(module(2 * batch.x - 1), batch.labels, label_smoothing=SMOOTHING)}
+
+    source = ArraySource(*fashion_mnist("train"), augment=True)
+    log = fit(network, {"network": network}, loss, source, config, **options)
+    network.load_state_dict(zoo.as_stored(network.state_dict()))
+    images, labels = fashion_mnist("test")
+    decided = top1_of_images(Backbone(name, network, stride=4), images)
+    point = rate_point("Fashion-MNIST test", "teacher", "raw", np.full(len(labels), 32 * 32), decided, decided, labels)
+    return network, point, log
+
+
+def _teacher(name: str, job: Job) -> str:
+    summary, config = TEACHERS[name]
+    network, point, log = _fit(name, config, job.options(config))
+    card = zoo.Card(
+        name=name,
+        kind="backbone",
+        summary=summary,
+        command=f"fsplit train {name}",
+        data="Fashion-MNIST, 60,000 training images, shifted by up to 2 pixels and flipped (MIT licence)",
+        training={
+            "objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}",
+            "steps": config.steps,
+            "batch": config.batch,
+            "learning_rate": config.learning_rate,
+            "weight_decay": config.weight_decay,
+            "optimiser": config.optimiser,
+            "precision": config.precision,
+            "seed": config.seed,
+            "samples": config.steps * config.batch,
+            "minutes": round(log[-1].seconds / 60, 1),
+        },
+        architecture={"backbone": name},
+        scores=[asdict(point)],
+        limits=["one seed; its spread over seeds is not measured yet"],
+        machine=machine(),
+    )
+    zoo.write_model(job.out, card, {"network.safetensors": network.state_dict()})
+    return f"{job.out}: {point.top1:.2%} of {point.n:,} test pictures"
+
+
+def teacher_cell(name: str, seed: int, steps: int, work: Path) -> dict:
+    """One more seed of a teacher: its accuracy, and no weights."""
+    work.mkdir(parents=True, exist_ok=True)
+    config = replace(TEACHERS[name][1], seed=seed, steps=steps)
+    _, point, log = _fit(name, config, {"checkpoint": work / f"{name}-{seed}.ckpt"})
+    return {"top1": point.top1, "minutes": round(log[-1].seconds / 60, 1)}
+
+
+def _seeds(job: Job) -> str:
+    """Seeds 1 and 2 of every teacher, written into the cards beside ``job.out``."""
+    missing = [name for name in TEACHERS if not (job.out.parent / name / "card.json").is_file()]
+    if missing:
+        raise DataError(
+            f"no card of {', '.join(missing)} in {job.out.parent}: train them first, or name their place with --out"
+        )
+    cells = {
+        f"{name}-seed{seed}": Cell(teacher_cell, {"name": name, "seed": seed, "steps": config.steps, "work": job.work})
+        for name, (_, config) in TEACHERS.items()
+        for seed in (1, 2)
+    }
+    results, sentences = job.grid(cells), []
+    for name in TEACHERS:
+        card = zoo.read_card(job.out.parent / name)
+        found = [card.scores[0]["top1"], *(results[f"{name}-seed{seed}"]["top1"] for seed in (1, 2))]
+        card.training["top1_by_seed"] = found
+        card.training["top1_spread"] = round(max(found) - min(found), 5)
+        card.limits = [limit for limit in card.limits if "spread over seeds" not in limit]
+        zoo.write_model(job.out.parent / name, card, {})
+        sentences.append(f"{name} " + ", ".join(f"{top1:.2%}" for top1 in found))
+    return "; ".join(sentences)
+
+
+TEACHER_RECIPES = (
+    *(Recipe(name, f"the teacher {name} on Fashion-MNIST", partial(_teacher, name)) for name in TEACHERS),
+    Recipe("fashion_seeds", "two more seeds of each teacher, into their cards beside --out (a grid)", _seeds),
+)
