@@ -56,7 +56,7 @@ def _found(names: tuple[str, ...]) -> str:
 
 
 @contextlib.contextmanager
-def chromium(profile: Path, width: int = 1400, height: int = 1000) -> Iterator[WebDriver]:
+def chromium(profile: Path, width: int = 1400, height: int = 1400) -> Iterator[WebDriver]:
     """A headless browser without a network.
 
     Args:

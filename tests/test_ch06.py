@@ -4,6 +4,7 @@ import html
 import io
 import math
 import time
+from datetime import UTC, datetime
 
 import ipywidgets as widgets
 import numpy as np
@@ -45,6 +46,13 @@ def panel(system):
     return LambdaPanel(
         lambda image: Explorer(system, image, ("JPEG",)), system.backbone.class_names, (lmbdas[0], lmbdas[-1])
     )
+
+
+@pytest.fixture(scope="module")
+def alone(system):
+    """A panel without rivals: quick to load."""
+    ends = system.codec.lmbdas[:: len(system.codec.lmbdas) - 1]
+    return LambdaPanel(lambda image: Explorer(system, image, ()), system.backbone.class_names, tuple(ends))
 
 
 @pytest.mark.parametrize("exercise", MINE, ids=lambda e: e.id)
@@ -248,7 +256,8 @@ def test_own_photos_and_bad_files(panel, tmp_path):
 
 def upload(panel, name, content):
     (control,) = (w for w in panel.box.children[0].children if isinstance(w, widgets.FileUpload))
-    control.value = ({"name": name, "type": "image/*", "size": len(content), "content": memoryview(content)},)
+    file = {"name": name, "type": "image/*", "size": len(content), "content": memoryview(content)}
+    control.value = ({**file, "last_modified": datetime.now(UTC)},)
 
 
 def as_file(image, kind, **options):
@@ -258,7 +267,7 @@ def as_file(image, kind, **options):
 
 
 @pytest.mark.parametrize("kind", ["grey", "palette", "transparent", "16 bits", "CMYK", "sideways", "tiny"])
-def test_odd_uploads_are_shown_upright_in_colour(panel, kind):
+def test_odd_uploads_are_shown_upright_in_colour(alone, kind):
     photo = load_photo("rocket")
     turned = Image.Exif()
     turned[0x0112] = 6  # taken with the phone upright
@@ -271,32 +280,46 @@ def test_odd_uploads_are_shown_upright_in_colour(panel, kind):
         "sideways": lambda: as_file(photo.rotate(90, expand=True), "JPEG", exif=turned),
         "tiny": lambda: as_file(photo.resize((5, 9)), "PNG"),
     }[kind]()
-    before = panel.explorer
-    upload(panel, f"{kind}.file", content)
-    assert panel.explorer is not before and panel.state()["photo"] == OWN
-    assert "bits per pixel" in panel.summary.value and panel.explorer.crop.size == (224, 224)
+    before = alone.explorer
+    upload(alone, f"{kind}.file", content)
+    assert alone.explorer is not before and alone.state()["photo"] == OWN
+    assert "bits per pixel" in alone.summary.value and alone.explorer.crop.size == (224, 224)
     if kind in ("transparent", "sideways", "CMYK"):
-        near = center_crop(photo).resize((8, 8)), panel.explorer.crop.resize((8, 8))
+        near = center_crop(photo).resize((8, 8)), alone.explorer.crop.resize((8, 8))
         assert np.abs(np.subtract(*(np.asarray(one, float) for one in near))).mean() < 12
-    sound(panel)
+    sound(alone)
+
+
+def test_another_upload_of_the_same_name_is_another_photo(alone):
+    crops = []
+    for name in ("rocket", "coffee"):
+        upload(alone, "image.jpg", as_file(load_photo(name), "PNG"))
+        crops.append(alone.explorer.crop)
+        assert np.array_equal(crops[-1], center_crop(load_photo(name)))
+    mine = alone.explorer
+    upload(alone, "image.jpg", b"no picture")
+    assert alone.explorer is mine and "photo before" in alone.summary.value
+    alone.controls["lmbda"].carrier.value = 0.9  # a slide asks for no photo again
+    assert alone.explorer is mine and "photo before" not in alone.summary.value
+    alone.set(photo="chelsea", file="", lmbda=0.6)
 
 
 @pytest.mark.parametrize(
     ("name", "content"), [("words.jpg", b"no picture"), ("empty.png", b""), ("half.jpg", None), ("<b>bold</b>.png", b"?"), ("line.png", 1)]
 )  # fmt: skip
-def test_a_bad_upload_is_one_sentence_and_changes_nothing(panel, name, content):
-    panel.set(photo="chelsea")
-    before = panel.explorer, panel.figure.data[0].source
+def test_a_bad_upload_is_one_sentence_and_changes_nothing(alone, name, content):
+    alone.set(photo="chelsea")
+    before = alone.explorer, alone.figure.data[0].source
     if content is None:
         content = as_file(load_photo("rocket"), "JPEG")[:3000]
     elif content == 1:
         content = as_file(Image.new("RGB", (3000, 2)), "PNG")
-    upload(panel, name, content)
-    assert (panel.explorer, panel.figure.data[0].source) == before
-    problem = panel._said.split(" The figure still shows the photo before. ")[0]
-    assert panel._said != problem and problem.count(". ") == 0 and len(problem) < 250
-    assert "<b>bold" not in panel.summary.value
-    panel.set(photo="chelsea", file="")
+    upload(alone, name, content)
+    assert (alone.explorer, alone.figure.data[0].source) == before
+    problem = alone._said.split(" The figure still shows the photo before. ")[0]
+    assert alone._said != problem and problem.count(". ") == 0 and len(problem) < 250
+    assert "<b>bold" not in alone.summary.value
+    alone.set(photo="chelsea", file="")
 
 
 def test_broken_ends_change_what_they_should(system):

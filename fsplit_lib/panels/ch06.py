@@ -9,7 +9,7 @@ from PIL import Image
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.explorer import AtRate, Explorer, Rung
 from fsplit_lib.panels.base import LogNumber, Panel
-from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
+from fsplit_lib.panels.photo_picker import PhotoPicker
 from fsplit_lib.plots.ch00.tools import shortened
 from fsplit_lib.plots.ch06 import answer_traces, empty_explorer, shown
 
@@ -46,7 +46,7 @@ class LambdaPanel(Panel):
     ):
         self._explore, self._names, self._picker = explore, names, PhotoPicker(photo)
         self.explorer: Explorer | None = None
-        self._loaded, self._uris = ("", ""), {}
+        self._loaded, self._uris = None, {}
         controls = {
             "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda, STEP),
             **self._picker.controls,
@@ -59,11 +59,11 @@ class LambdaPanel(Panel):
 
     def slide(self) -> str:
         """What a move of lambda does: the photo stays the one that is loaded."""
-        return self.refresh(photo=self._loaded[0], file=self._loaded[1]) if self.explorer else self.refresh()
+        return self.refresh(photo=None) if self.explorer else self.refresh()
 
-    def _update(self, lmbda: float, photo: str, file: str) -> str:
+    def _update(self, lmbda: float, photo: str | None, file: str) -> str:
         problem = ""
-        if self.explorer is None or (photo, file if photo == OWN else "") != self._loaded:
+        if photo is not None and self._picker.key(photo, file) != self._loaded:
             try:
                 self._load(photo, file)
             except DataError as error:
@@ -77,7 +77,7 @@ class LambdaPanel(Panel):
 
     def _load(self, photo: str, file: str) -> None:
         self.explorer = self._explore(self._picker.open(photo, file))
-        self._loaded, self._uris = (photo, file if photo == OWN else ""), {}
+        self._loaded, self._uris = self._picker.key(photo, file), {}
         with self.figure.batch_update():
             for trace in self.figure.data[:2]:
                 trace.source = shown(self.explorer.crop)
@@ -119,5 +119,5 @@ class LambdaPanel(Panel):
             f"Lambda {at.lmbda:.3g}: {at.size:,} bytes, {8 * at.size / pixels:.3f} bits per pixel. The network says "
             f"{self._names[after]} ({at.shares[after]:.0%}), without compression {self._names[before]} "
             f"({self.explorer.teacher[before]:.0%}): decision {'kept' if before == after else 'lost'}. "
-            f"At as many bytes {' and '.join(rivals)}."
+            + (f"At as many bytes {' and '.join(rivals)}." if rivals else "")
         )

@@ -78,6 +78,10 @@ class PhotoPicker:
             return open_image(stream)
         return open_image(Path(file.strip()).expanduser())
 
+    def key(self, photo: str, file: str) -> tuple[str, str, bytes | None]:
+        """Equal for equal photos: another upload of the same name is another photo."""
+        return (photo, file, self._uploads.get(file)) if photo == OWN else (photo, "", None)
+
     def _choose_own(self, change: dict) -> None:
         if change["new"].strip():
             self.controls["photo"].carrier.value = OWN
