@@ -152,7 +152,9 @@ def gains(lmbdas: Sequence[float], gain: np.ndarray, anchors: Sequence[float]) -
     figure.update_xaxes(
         title_text="lambda (distortion per bit and pixel)", type="log", tickvals=[0.1, 0.2, 0.3, 0.5, 1, 2, 3]
     )
-    figure.update_yaxes(title_text="gain before rounding", type="log", tickvals=[0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5])
+    figure.update_yaxes(
+        title_text="gain before rounding", type="log", tickvals=[0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
+    )
     alt = (
         f"From lambda {lmbdas[0]:.2g} to {lmbdas[-1]:.2g} the channels' gains fall; the most steered one by a factor of "
         f"{spread.max():.1f}, the least by {spread.min():.1f}, the geometric mean by {np.exp(np.log(spread).mean()):.1f}."
