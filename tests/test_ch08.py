@@ -286,6 +286,11 @@ def test_the_same_journey_through_a_real_server(system):
     for one in found.values():
         assert one.total.median_ms > one.wire_ms > 10 and one.decode_ms > 0 and one.tail_ms > 0
         assert one.unexplained_ms < one.total.median_ms
+    figure = plots.real_journeys({"slow": found})
+    assert [t.y[0] for t in figure.data] == ["slow: ours"] * 3 and list(figure.data[0].x) == [
+        one.wire_ms for one in found.values()
+    ]
+    assert "slow, JPEG" in caption(figure)
     sent = 8e-3 * (len(packet) + REQUEST_BYTES) / 0.4 + 8e-3 * REPLY_BYTES / 8 + 10
     assert found["ours"].wire_ms == pytest.approx(sent)
 

@@ -8,11 +8,21 @@ import plotly.graph_objects as go
 
 from fsplit_lib.device import DeviceCard, Timing
 from fsplit_lib.latency import Circumstances, Journey, Plan, rate_for, ratio, widest_ratio
+from fsplit_lib.latency.real import RealJourney
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.plots.ch02 import PARTS
 from fsplit_lib.plots.style import Look, finish, look_of
 
-__all__ = ["cards", "journey_waterfall", "move_journeys", "over_the_link", "stages", "times_as_fast", "winners"]
+__all__ = [
+    "cards",
+    "journey_waterfall",
+    "move_journeys",
+    "over_the_link",
+    "real_journeys",
+    "stages",
+    "times_as_fast",
+    "winners",
+]
 
 OURS, LOCAL = "FrankenSplit", "on the device"
 STAGES = {
@@ -260,3 +270,36 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
     figure.update_yaxes(autorange="reversed", tickfont={"size": 14})
     figure.update_layout(showlegend=True)
     return finish(figure, "Device cards", "; ".join(told) + ".", height=200 + 36 * len(wanted))
+
+
+def real_journeys(found: dict[str, dict[str, RealJourney]]) -> go.Figure:
+    """What real sockets and a real server took, from bytes in hand to the answer, and what of it is accounted for.
+
+    Args:
+        found: link to method to journey.
+    """
+    names = [(link, method) for link, one in found.items() for method in one]
+    every = [found[link][method] for link, method in names]
+    parts = {
+        "the link's formula": [one.wire_ms for one in every],
+        "server's own times": [one.decode_ms + one.queue_ms + one.tail_ms for one in every],
+        "everything else": [max(0.0, one.unexplained_ms) for one in every],
+    }
+    figure = go.Figure()
+    for (title, values), colour, pattern in zip(
+        parts.items(), ("#0072B2", "#D55E00", "#8b949e"), ("/", "", "x"), strict=True
+    ):
+        figure.add_trace(
+            go.Bar(
+                x=values, y=[f"{link}: {method}" for link, method in names], orientation="h", name=title,
+                marker={"color": colour, "pattern": {"shape": pattern}}, hovertemplate="%{x:.1f} ms<extra>" + title + "</extra>",
+            )
+        )  # fmt: skip
+    figure.update_xaxes(title_text="milliseconds from bytes in hand to the answer, median")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    told = [
+        f"{link}, {method}: {one.total.median_ms:.0f} ms, of which the formula says {one.wire_ms:.0f}"
+        for (link, method), one in zip(names, every, strict=True)
+    ]
+    finish(figure, "The model against real sockets", "; ".join(told) + ".", height=200 + 38 * len(names))
+    return figure.update_layout(barmode="stack", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
