@@ -92,7 +92,7 @@ def latency(
         write_card(card, made)
         rows, target = made.rows, card
     else:
-        rows, target = _table(found, weights, photos, kept or [0.75, 0.8], runs, progress), out
+        rows, target = _table(found, weights, photos, kept or [0.8, 0.85], runs, progress), out
         write_rows(out, rows)
     for bar in bars.values():
         bar.close()

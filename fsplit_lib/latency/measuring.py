@@ -83,7 +83,7 @@ def measure_latency(
     points: Sequence[RatePoint],
     photo: Image.Image,
     photos: Photos,
-    levels: Sequence[float] = (0.75, 0.8),
+    levels: Sequence[float] = (0.8, 0.85),
     runs: int = 100,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[LatencyRow]:
