@@ -44,7 +44,7 @@ def photos(
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
-    from fsplit_lib.zoo import write_scores
+    from fsplit_lib.zoo import read_card, write_scores
 
     wanted = set(against or QUALITIES) - {"none"}
     if unknown := wanted - set(QUALITIES):
@@ -52,12 +52,18 @@ def photos(
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
+    for given in folders.values():
+        read_card(given)
     out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
-    bar = tqdm(total=len(pictures), unit="photo", desc=pictures.name)
-    measured = evaluate_in_processes(
-        folders, "tf_efficientnet_lite0", pictures, qualities, jobs, lambda done, _: bar.update(done - bar.n)
-    )
-    bar.close()
+    bars: list[tqdm] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(total=total, unit="photo", desc=pictures.name))
+        bars[0].update(done - bars[0].n)
+
+    measured = evaluate_in_processes(folders, "tf_efficientnet_lite0", pictures, qualities, jobs, progress)
+    bars[0].close()
     points = [one.point() for one in measured]
     write_rows(out, points)
     with tqdm(unit="pair", desc="bootstrap") as bar:
