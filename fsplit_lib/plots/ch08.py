@@ -302,4 +302,5 @@ def real_journeys(found: dict[str, dict[str, RealJourney]]) -> go.Figure:
         for (link, method), one in zip(names, every, strict=True)
     ]
     finish(figure, "The model against real sockets", "; ".join(told) + ".", height=200 + 38 * len(names))
-    return figure.update_layout(barmode="stack", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    legend = {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "traceorder": "normal"}
+    return figure.update_layout(barmode="stack", legend=legend, margin={"t": 100})
