@@ -32,7 +32,7 @@ def test_64_clients_for_30_seconds():
         wires += [packet.to_bytes() for packet in packets]
         answers += [(tuple(names[i] for i in row), s) for row, s in zip(indices.tolist(), shares.tolist(), strict=True)]
     assert len(set(wires[:64])) == 64
-    with ServerProcess("photo") as server:
+    with ServerProcess("photo", start_s=400) as server:
         count, largest = crowd(server.url, wires[:64], answers[:64], seconds=30)
     print(f"\n64 clients, 30 s: {count} answers, all right; up to {largest} photos in one pass")
     assert largest > 1

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from offload_rig import LMBDAS, crowd, measured_ms, pictures, sink, small_system
 from PIL import Image
@@ -78,18 +78,26 @@ def wire(system):
 # --- the link
 
 
-@pytest.mark.parametrize("name", ["LTE uplink", "Wi-Fi", "5G"])
-@pytest.mark.parametrize("way", ["up", "down"])
-def test_a_megabyte_takes_what_the_preset_says(name, way):
-    link, (up, down) = LINKS[name], (MB, 1) if way == "up" else (3, MB)
-    said = link.transfer_ms(up, down)
-    took = measured_ms(link, up, down, enough=lambda ms: abs(ms / said - 1) < 0.04)
+@pytest.mark.parametrize(
+    ("name", "up", "down"),
+    [
+        ("LTE uplink", MB, 1),
+        ("LTE uplink", 3, MB),
+        ("Wi-Fi", 5 * MB, 1),
+        ("Wi-Fi", 3, 5 * MB),
+        ("5G", 6 * MB, 1),
+        ("5G", 3, 12 * MB),
+    ],
+)
+def test_megabytes_take_what_the_preset_says(name, up, down):
+    said = LINKS[name].transfer_ms(up, down)  # about a second each: of less, 5 % is what a busy machine may be late
+    took = measured_ms(LINKS[name], up, down, tries=4, enough=lambda ms: abs(ms / said - 1) < 0.05)
     assert took == pytest.approx(said, rel=0.05)
 
 
 def test_thirty_kilobytes_over_bluetooth_take_what_the_preset_says():
     said = LINKS["BLE"].transfer_ms(30_000, 100)
-    assert measured_ms(LINKS["BLE"], 30_000, 100, tries=1) == pytest.approx(said, rel=0.05)
+    assert measured_ms(LINKS["BLE"], 30_000, 100, tries=2) == pytest.approx(said, rel=0.05)
 
 
 def test_closed_form():
@@ -111,6 +119,7 @@ def test_loss_costs_what_the_closed_form_says_on_average():
     assert 1e3 * took > 5 * Link("", 8.0, 8.0, 20.0).transfer_ms(segments * SEGMENT_BYTES, 0)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 5000)), min_size=1, max_size=30),
     st.floats(0.1, 100),
@@ -137,7 +146,7 @@ def test_a_new_connection_costs_a_round_trip_more():
     link = Link("", 100.0, 100.0, 40.0)
     with sink(10) as port, ShapedLink(link, port) as shaped:
         times = []
-        for _ in range(3):
+        for _ in range(5):
             begun = time.monotonic()
             with socket.create_connection(("127.0.0.1", shaped.port), timeout=20) as connection:
                 for _ in range(2):
@@ -145,8 +154,8 @@ def test_a_new_connection_costs_a_round_trip_more():
                     assert len(connection.recv(10)) == 10
                     times.append(time.monotonic() - begun)
                     begun = time.monotonic()
-        assert shaped.up.bytes == 12 and shaped.down.bytes == 60
-    assert 0.16 <= min(times[::2]) < 0.2 and 0.08 <= min(times[1::2]) < 0.12
+        assert shaped.up.bytes == 20 and shaped.down.bytes == 100
+    assert 0.16 <= min(times[::2]) < 0.24 and 0.08 <= min(times[1::2]) < 0.16
 
 
 def test_a_link_is_bounded_in_connections_and_in_time():
@@ -517,7 +526,10 @@ def test_killed_mid_request_reported_in_time_and_a_retry_works(system, wire, tmp
     saved = load_system(folder)
     packets = saved.codec.compress(pictures(1))
     wire, wanted = packets[0].to_bytes(), expected(saved, packets)[0]
-    with ServerProcess(folder, token="geheim") as first, Client(first.url, "geheim", timeout_s=30) as client:
+    with (
+        ServerProcess(folder, token="geheim", start_s=400) as first,
+        Client(first.url, "geheim", timeout_s=30) as client,
+    ):
         assert agrees(client.send(wire, top=3), wanted)
         os.kill(first._process.pid, signal.SIGSTOP)  # it has the request and cannot answer
         with Client(first.url, "geheim", timeout_s=0.5) as hasty, pytest.raises(OffloadError, match="within 0.5 s"):
@@ -529,7 +541,7 @@ def test_killed_mid_request_reported_in_time_and_a_retry_works(system, wire, tmp
             client.send(wire)
         assert time.monotonic() - begun < 10
         death.join()
-        with ServerProcess(folder, token="geheim", port=first.port) as second:
+        with ServerProcess(folder, token="geheim", port=first.port, start_s=400) as second:
             assert agrees(client.send(wire, top=3), wanted)  # the same client, called again
             (tmp_path / "one.fsp").write_bytes(wire)
             monkeypatch.setenv("FSPLIT_TOKEN", "geheim")
