@@ -1,8 +1,8 @@
 """The workbook's own networks: three families at 32×32, below a million parameters each, cut at stride 4.
 
     fashion_resnet    stride 2 ► 4 (64 maps of 8×8) ► 8 ► 16          759,930 parameters
-    fashion_convnext  stem of stride 4 ► 4 (64 maps) ► 8 ► 8 ► 8      894,346
-    fashion_swin      stride 2 ► 4 (96 maps) ► 8, windows of 4×4      898,384
+    fashion_convnext  stem of stride 4 ► 4 (64 maps) ► 8 ► 8 ► 8      932,170
+    fashion_swin      stride 2 ► 4 (96 maps) ► 8, windows of 4×4      822,414
 
 All are timm's own classes with small widths. ``fsplit train NAME`` trains one again.
 """
