@@ -79,9 +79,10 @@ class Link:
 
 
 _BLE = (
-    "rate: Bluetooth Core Specification 4.0, volume 6: 20 bytes of attribute value every 676 µs at 1 Mbit/s (27-byte PDU "
-    "296 µs, answer 80 µs, two spaces of 150 µs), the bound of Gomez, Demirkol & Paradells 2011, "
-    "doi:10.1109/LCOMM.2011.092011.111314, without errors; delay and jitter: assumption, half a connection interval of 30 ms"
+    "rate: an upper bound by arithmetic, no measurement: Bluetooth 4.0 at 1 Mbit/s carries 20 bytes of attribute value every "
+    "676 µs (37-byte packet 296 µs, empty answer 80 µs, two spaces of 150 µs); Gomez, Demirkol & Paradells 2011, "
+    "doi:10.1109/LCOMM.2011.092011.111314, model this case with errors; delay and jitter: assumption, half a connection interval "
+    "of 30 ms"
 )
 _LTE = (
     "rates: medians of Huang et al. 2012, A close examination of performance and power characteristics of 4G LTE networks, "
