@@ -30,7 +30,7 @@ def evaluate_in_processes(
     progress: Callable[[int, int], None] | None = None,
     lmbdas: int = 7,
 ) -> list[Measured]:
-    """What :func:`evaluate_photos` measures, by several processes of one torch thread each.
+    """What :func:`evaluate_photos` measures: here for one job, by processes of one torch thread each for more.
 
     Args:
         weights: name of a curve to the weights to load.
@@ -45,8 +45,9 @@ def evaluate_in_processes(
         WeightsError: before any process starts, for weights that do not load.
     """
     teacher = load_backbone(backbone)
-    for given in weights.values():
-        load_system(given, teacher)
+    systems = {name: load_system(given, teacher) for name, given in weights.items()}
+    if jobs == 1:
+        return evaluate_photos(systems, teacher, folder, image_codecs, progress, lmbdas)
     shards = [_part(folder, slice(start, start + SHARD)) for start in range(0, len(folder), SHARD)]
     done, parts = 0, []
     context = multiprocessing.get_context("spawn")
