@@ -1,5 +1,7 @@
 """Figures of chapter 02: what the layers weigh, where the time goes, and which route is best when."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -9,6 +11,8 @@ from fsplit_lib.plots.style import finish
 __all__ = [
     "NETWORKS",
     "decision_map",
+    "empty_waterfall",
+    "fill_waterfall",
     "layer_bytes",
     "macs_against_seconds",
     "move_waterfall",
@@ -119,6 +123,20 @@ def macs_against_seconds(profiles: dict[str, list[SplitPoint]]) -> go.Figure:
 
 def waterfall(plans: list[Plan], title: str) -> go.Figure:
     """Device, wire and server time of every route, stacked."""
+    figure = empty_waterfall(title, len(plans), row_height=24, font_size=12)
+    move_waterfall(figure, plans)
+    return figure
+
+
+def empty_waterfall(title: str, rows: int, row_height: int, font_size: int) -> go.Figure:
+    """Stacked bars of device, wire and server before any times are in them.
+
+    Args:
+        title: of the figure.
+        rows: bars to make room for.
+        row_height: in pixels.
+        font_size: of the names beside the bars.
+    """
     figure = go.Figure(
         [
             go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": {"shape": pattern}})
@@ -130,20 +148,23 @@ def waterfall(plans: list[Plan], title: str) -> go.Figure:
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
     )
     figure.update_xaxes(title_text="photo in, answer out (ms)")
-    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 12})
-    finish(figure, title, "", height=190 + 24 * max(len(plans), 6))
-    move_waterfall(figure, plans)
-    return figure
+    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": font_size})
+    return finish(figure, title, "", height=190 + row_height * max(rows, 6))
 
 
-def move_waterfall(figure: go.Figure, plans: list[Plan]) -> str:
-    """Put other times into a :func:`waterfall`, in place; returns the sentence."""
+def fill_waterfall(figure: go.Figure, plans: Sequence[Plan]) -> list[str]:
+    """Put times into an :func:`empty_waterfall`, in place; returns the names, the fastest with a star."""
     fastest = min(plans, key=lambda one: one.total)
     names = [("★ " if one is fastest else "") + one.route.name for one in plans]
     with figure.batch_update():
         for trace, (part, _, _) in zip(figure.data, PARTS, strict=True):
-            trace.y = names
-            trace.x = [1000 * getattr(one, part) for one in plans]
+            trace.y, trace.x = names, [1000 * getattr(one, part) for one in plans]
+    return names
+
+
+def move_waterfall(figure: go.Figure, plans: list[Plan]) -> str:
+    """Put other times into a :func:`waterfall`, in place; returns the sentence."""
+    fastest, names = min(plans, key=lambda one: one.total), fill_waterfall(figure, plans)
     remote = next(one for one in plans if one.route.kind == "remote")
     local = next(one for one in plans if one.route.kind == "local")
     far = 1000 * min(max(one.total for one in plans), 4 * max(local.total, remote.total, fastest.total))

@@ -10,7 +10,7 @@ from fsplit_lib.device import DeviceCard, Timing
 from fsplit_lib.latency import Circumstances, Journey, Plan, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.real import RealJourney
 from fsplit_lib.offload.link import LINKS, Link
-from fsplit_lib.plots.ch02 import PARTS
+from fsplit_lib.plots.ch02 import empty_waterfall, fill_waterfall
 from fsplit_lib.plots.style import Look, finish, look_of
 
 __all__ = [
@@ -94,25 +94,14 @@ def _bare(name: str) -> str:
 
 def journey_waterfall(plans: Sequence[Plan], title: str) -> go.Figure:
     """Device, wire and server time of every method, stacked."""
-    parts = [go.Bar(name=p, orientation="h", marker={"color": c, "pattern": {"shape": s}}) for p, c, s in PARTS]
-    figure = go.Figure(parts)
-    figure.update_layout(
-        barmode="stack", legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
-    )  # fmt: skip
-    figure.update_xaxes(title_text="photo in, answer out (ms)")
-    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
-    finish(figure, title, "", height=190 + 32 * max(len(plans), 6))
+    figure = empty_waterfall(title, len(plans), row_height=32, font_size=14)
     move_journeys(figure, plans)
     return figure
 
 
 def move_journeys(figure: go.Figure, plans: Sequence[Plan]) -> str:
     """Put other times into a :func:`journey_waterfall`, in place; returns the sentence."""
-    fastest = min(plans, key=lambda one: one.total)
-    names = [("★ " if one is fastest else "") + one.route.name for one in plans]
-    with figure.batch_update():
-        for trace, (part, _, _) in zip(figure.data, PARTS, strict=True):
-            trace.y, trace.x = names, [1000 * getattr(one, part) for one in plans]
+    fastest, names = min(plans, key=lambda one: one.total), fill_waterfall(figure, plans)
     totals = sorted(1000 * one.total for one in plans)
     far = min(totals[-1], 8 * totals[len(totals) // 2])  # the contenders stay readable beside a hopeless route
     figure.layout.xaxis.range = [0, 1.16 * far]
