@@ -11,9 +11,9 @@ from fsplit_lib.evaluation import BDRate, RatePoint
 from fsplit_lib.objectives import channel_sensitivity
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.ablation import ablation, kept_at, kept_over_crops
+from fsplit_lib.recipes import RECIPES
+from fsplit_lib.recipes.ablation import ABLATION_ROWS, BASE, CODEC, DECODER
 from fsplit_lib.training import TrainConfig
-from fsplit_lib.training.recipes import RECIPES
-from fsplit_lib.training.recipes.ablation import ABLATION_ROWS, BASE, CODEC, DECODER
 
 
 def test_every_row_is_a_recipe_and_none_repeats_another():

@@ -11,12 +11,12 @@ from fsplit_lib.data import fashion_mnist, read_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import BDRate, curve_of_images, measure
+from fsplit_lib.recipes import Job, teachers
+from fsplit_lib.recipes import crossing as recipes
+from fsplit_lib.recipes.crossing import CrossPlan, DecodeTime, smallest_within
 from fsplit_lib.system import load_codec, load_system
 from fsplit_lib.training import crossing
 from fsplit_lib.training.crossing import CrossRow, measured_of
-from fsplit_lib.training.recipes import Job, teachers
-from fsplit_lib.training.recipes import crossing as recipes
-from fsplit_lib.training.recipes.crossing import CrossPlan, DecodeTime, smallest_within
 
 PLAN = CrossPlan(
     steps=3, seeds=(0, 1), pictures=40, settings=3, restoration=(0, 1), widths=(8,),

@@ -20,10 +20,10 @@ from fsplit_lib.data import ImageFolder, fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.recipes import RECIPES, Job, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
 from fsplit_lib.training.lab import train_lab
-from fsplit_lib.training.recipes import RECIPES, Job, run_recipe
 from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
 from fsplit_lib.training.sources import batches
 

@@ -31,8 +31,8 @@ def train(
     ] = None,
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
+    from fsplit_lib.recipes import RECIPES, Job, run_recipe
     from fsplit_lib.training.loop import LogRow
-    from fsplit_lib.training.recipes import RECIPES, Job, run_recipe
 
     if recipe == "list":
         for known in RECIPES.values():

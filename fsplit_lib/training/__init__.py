@@ -1,4 +1,4 @@
-"""One seeded, resumable loop, the data it draws from, and the named recipes that `fsplit train` repeats."""
+"""One seeded, resumable loop, the data it draws from, and what is trained by it."""
 
 from fsplit_lib.training.loop import LogRow, TrainConfig, fit
 from fsplit_lib.training.sources import ArraySource, FolderSource

@@ -8,9 +8,9 @@ import numpy as np
 
 from fsplit_lib.data import write_rows
 from fsplit_lib.evaluation import bd_rates
+from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.training.crossing import CrossRow, cross_rows, decode_ms, frozen_cell, measured_of, native_cell
-from fsplit_lib.training.recipes.job import Job, Recipe
 
 __all__ = ["CROSS_RECIPES", "CrossPlan", "DecodeTime", "smallest_within"]
 

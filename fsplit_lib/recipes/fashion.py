@@ -5,10 +5,10 @@ from functools import partial
 
 from fsplit_lib import zoo
 from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.system import save_system
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.recipes.job import Job, Recipe
 from fsplit_lib.training.sweep import FASHION_SWEEP, LABEL_BITS, Sweep, run_sweep
 
 __all__ = ["FASHION_RECIPES"]

@@ -1,13 +1,13 @@
 """The named runs behind `fsplit train`: each makes one of the shipped weights again."""
 
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.training.recipes.ablation import ABLATION_RECIPES
-from fsplit_lib.training.recipes.crossing import CROSS_RECIPES
-from fsplit_lib.training.recipes.entropy import ENTROPY_RECIPES
-from fsplit_lib.training.recipes.fashion import FASHION_RECIPES
-from fsplit_lib.training.recipes.job import Job, Recipe
-from fsplit_lib.training.recipes.photo import PHOTO_RECIPES
-from fsplit_lib.training.recipes.teachers import TEACHER_RECIPES
+from fsplit_lib.recipes.ablation import ABLATION_RECIPES
+from fsplit_lib.recipes.crossing import CROSS_RECIPES
+from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
+from fsplit_lib.recipes.fashion import FASHION_RECIPES
+from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.photo import PHOTO_RECIPES
+from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
 __all__ = ["RECIPES", "Job", "Recipe", "run_recipe"]
 

@@ -7,10 +7,10 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.objectives import Guidance
+from fsplit_lib.recipes.caltech import ANCHORS, FLATTERED, train_on_caltech
+from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.system import build_system, load_system
 from fsplit_lib.training.loop import TrainConfig
-from fsplit_lib.training.recipes.caltech import ANCHORS, FLATTERED, train_on_caltech
-from fsplit_lib.training.recipes.job import Job, Recipe
 
 __all__ = ["PHOTO_RECIPES"]
 

@@ -14,10 +14,10 @@ from fsplit_lib.backbones import OWN, Backbone
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
+from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.training.loop import LogRow, TrainConfig, fit
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.recipes.job import Job, Recipe
 from fsplit_lib.training.sources import ArraySource, Batch
 
 __all__ = ["TEACHERS", "TEACHER_RECIPES"]

@@ -7,11 +7,11 @@ import numpy as np
 from fsplit_lib import zoo
 from fsplit_lib.data import caltech101
 from fsplit_lib.errors import DataError
+from fsplit_lib.recipes.job import Job
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, save_system
 from fsplit_lib.training.loop import TrainConfig
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.recipes.job import Job
 from fsplit_lib.training.sources import FolderSource
 from fsplit_lib.training.systems import train_system
 
