@@ -10,7 +10,7 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint
 from fsplit_lib.objectives import channel_sensitivity
 from fsplit_lib.plots import caption
-from fsplit_lib.plots.ablation import ablation, kept_at, kept_over_crops
+from fsplit_lib.plots.ablation import ablation, continuity, kept_at, kept_over_crops
 from fsplit_lib.recipes import RECIPES
 from fsplit_lib.recipes.ablation import ABLATION_ROWS, BASE, CODEC, DECODER
 from fsplit_lib.training import TrainConfig
@@ -69,3 +69,16 @@ def test_figures_say_what_they_show():
     figure = kept_over_crops(table, {"many": 4000, "few": 1000}, (1000,))
     assert list(figure.data[0].x) == [1000, 4000] and list(figure.data[0].y) == pytest.approx([40, 70])
     assert "from 40 % after 1,000 crops to 70 % after 4,000" in caption(figure) and figure.layout.xaxis.type == "log"
+
+
+def test_codecs_of_one_rate_are_held_against_the_curve_at_their_own_bytes():
+    table = (
+        points("base", [(400.0, 0.4), (1600.0, 0.8)]) + points("alone", [(800.0, 0.7)]) + points("far", [(9000.0, 0.9)])
+    )
+    table = [replace(p, kept_low=p.kept - 0.1, kept_high=p.kept + 0.1) for p in table]
+    figure = continuity(table, "base", {"alone": "one rate", "far": "another"})
+    assert [list(t.x) for t in figure.data] == [[400, 1600], [800], [9000]]
+    assert "one rate keeps 70 % (60 to 80) at 800 bytes, the codec of continuous rate 60 %" in caption(figure)
+    assert "another keeps 90 % (80 to 100) at 9,000 bytes, the codec of continuous rate out of its range" in caption(
+        figure
+    )

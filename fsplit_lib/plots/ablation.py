@@ -6,7 +6,9 @@ import plotly.graph_objects as go
 from fsplit_lib.evaluation import BDRate, RatePoint
 from fsplit_lib.plots.style import finish, look_of
 
-__all__ = ["ablation", "kept_at", "kept_over_crops"]
+__all__ = ["ablation", "continuity", "kept_at", "kept_over_crops"]
+
+BYTE_TICKS = [300, 500, 700, 1000, 1500, 2000, 3000, 5000]
 
 
 def ablation(deltas: list[BDRate], base: str, labels: dict[str, str]) -> go.Figure:
@@ -82,3 +84,37 @@ def kept_over_crops(points: list[RatePoint], crops: dict[str, int], sizes_bytes:
     figure.update_xaxes(title_text="crops seen in training", type="log")
     figure.update_yaxes(title_text="decisions of the teacher kept (%)")
     return finish(figure, "What more training gives", "Kept decisions: " + "; ".join(told) + ".", height=440)
+
+
+def continuity(points: list[RatePoint], curve: str, alone: dict[str, str]) -> go.Figure:
+    """A codec of continuous rate beside codecs of one rate, trained alike, with Wilson's 95 % intervals.
+
+    Args:
+        points: rows of a result table.
+        curve: weights of the codec of continuous rate.
+        alone: weights of each codec of one rate, to its name in the figure.
+    """
+    figure, told = go.Figure(), []
+    looks = (("FrankenSplit", "continuous rate"), ("JPEG", ""), ("WebP", ""))
+    for (method, name), weights in zip(looks, (curve, *alone), strict=False):
+        rows = sorted((p for p in points if p.setting.split(",")[0] == weights), key=lambda p: p.bytes)
+        share, low, high = (100 * np.array([getattr(p, f"kept{end}") for p in rows]) for end in ("", "_low", "_high"))
+        look = look_of(method)
+        figure.add_trace(
+            go.Scatter(
+                x=[p.bytes for p in rows], y=share, mode="lines+markers", name=alone.get(weights, name),
+                line={"color": look.color, "dash": look.dash}, marker={"symbol": look.symbol, "size": 12},
+                error_y={"array": high - share, "arrayminus": share - low, "thickness": 1, "width": 4},
+                text=[p.setting for p in rows], hovertemplate="%{text}<br>%{x:,.0f} bytes<br>%{y:.1f} %",
+            )
+        )  # fmt: skip
+        if weights in alone:
+            between = kept_at(points, curve, rows[0].bytes)
+            beside = "out of its range" if between is None else f"{100 * between:.0f} %"
+            told.append(
+                f"{alone[weights]} keeps {share[0]:.0f} % ({low[0]:.0f} to {high[0]:.0f}) at {rows[0].bytes:,.0f} bytes, "
+                f"the codec of continuous rate {beside}"
+            )
+    figure.update_xaxes(title_text="mean bytes of the whole packet", type="log", tickvals=BYTE_TICKS)
+    figure.update_yaxes(title_text="decisions of the teacher kept (%)")
+    return finish(figure, "What continuity costs", "; ".join(told) + ".", height=460)
