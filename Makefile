@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make book` and `make test`. Everything else is `fsplit`.
+# On a fresh machine: `make book`, `make test`, `make lab`. Everything else is `fsplit`.
 # PIP_ARGS reaches pip: README.md says how to ask for PyTorch's CPU build with it.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3 python,$(shell $(p) -c '$(FITS)' 2>/dev/null && echo $(p))))

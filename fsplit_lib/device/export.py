@@ -102,7 +102,7 @@ def quantise(source: Path, target: Path, photos: Iterable[np.ndarray], spare_las
         target: of the quantised one.
         photos: (1, 3, H, W) float32 in [0, 1].
         spare_last_sum: leaves an encoder's last sum and the convolutions before it in float32. They are 3 % of its
-            work, and make the latent, which needs more than the 256 values that 8 bits have.
+            work, and make the latent: 256 levels over its whole range are steps that tip many of its integers.
 
     Raises:
         ParameterError: no photos.
