@@ -37,7 +37,7 @@ def test_no_answer_draws_the_hint_and_nonsense_never_raises(exercise):
 
 @pytest.mark.parametrize(
     ("id", "answer"),
-    [("01.1", 2.536), ("01.2", 0.737), ("01.3", "C"), ("01.5", "b"), ("02.1", 401408), ("02.2", 4.444), ("02.3", "a"),
+    [("01.1", 2.536), ("01.2", 0.737), ("01.3", 1.3333), ("01.5", "b"), ("02.1", 401408), ("02.2", 4.444), ("02.3", "a"),
      ("03.1", 6.059), ("03.2", 715.0), ("03.3", "d")],
 )  # fmt: skip
 def test_right_answers(id, answer):

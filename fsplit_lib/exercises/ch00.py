@@ -9,8 +9,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "00.1",
         0.25,
         "Eq. (1): bits on the wire, divided by pixels of the crop. A pixel is one place, whatever its colours.",
-        "0.25 bit per pixel, against 24 for the raw crop. Every rate in this book is in this unit, "
-        "so that pictures of different sizes can share one axis.",
+        "0.25 bit per pixel, against 24 for the raw crop. This unit lets pictures of different sizes "
+        "share one axis, and the loss of Eq. (4) counts in it.",
         (
             Trap(0.03125, "Those are bytes per pixel: a byte has 8 bits."),
             Trap(0.25 / 3, "You divided by 3 as well: a pixel is one place with three colours, not three pixels."),

@@ -80,16 +80,16 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(-_kl(P, Q), "A divergence is never negative: mind the sign."),
         ),
     ),
-    Exercise.choice(
+    Exercise.number(
         "01.3",
-        expected="c",
-        options={
-            "a": "That is the other end: with a large beta every bit of relevance is worth its rate.",
-            "b": "Even the easiest group costs as many bits as it brings: below beta = 1 that is a loss.",
-            "d": "The curve does not end at beta = 1; only at that point, or before, does the first split become worthwhile.",
-        },
-        hint="In Eq. (5), what does the second term weigh when beta < 1? Relevance is never more than rate.",
-        why="Since I(T;Y) <= I(X;T), below beta = 1 no bit pays for itself, so silence is best.",
+        expected=(2 - 1) / (1.7 - 0.95),
+        hint="Write down Eq. (5) for both. B costs one bit more and keeps 0.75 bits more.",
+        why="From there on three quarters of a bit of relevance are worth a whole bit of rate.",
+        traps=(
+            Trap(0.75, "Upside down: that is relevance for a bit of rate; beta is rate for a bit of relevance."),
+            Trap(2 / 1.7, "There B begins to beat silence; asked is where it begins to beat A."),
+            Trap(1 / 0.95, "There A begins to beat silence; asked is where B begins to beat A."),
+        ),
     ),
     Exercise(
         "01.4",

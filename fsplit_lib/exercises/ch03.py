@@ -101,6 +101,7 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(WIDTH, "That is the width of the interval; the bits are −log2 of it."),
             Trap(math.log2(WIDTH), "Widths are below 1, so their log is negative: mind the sign."),
             Trap(-math.log2(WIDTH) / 4, "That is the mean per symbol; asked is the message."),
+            Trap(7.0, "That is rounded up to whole bits; asked is −log2 of the width itself."),
             Trap(8.0, "Two bits a symbol is what a code of fixed length would take."),
         ),
     ),

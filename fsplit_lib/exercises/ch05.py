@@ -60,6 +60,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.number(
         "05.2",
         expected=0.3 * 8 / 1024,
+        relative=0.03,
         hint="Eq. (4) counts bits per input pixel, and the padded picture has 32 × 32 of them.",
         why="A byte is worth its money if it lowers the distortion by more than 0.0023: this is the exchange rate that lmbda sets.",
         traps=(
@@ -87,5 +88,16 @@ EXERCISES: tuple[Exercise, ...] = (
         grade=_distillation,
         why="This line is the paper's head distillation; everything else in training is bookkeeping.",
         traps=(),
+    ),
+    Exercise.choice(
+        "05.5",
+        expected="a",
+        options={
+            "b": "The symbols that arrive are the same, so decoder and tail see what they saw before.",
+            "c": "The bytes, yes. But the symbols that arrive are the same, and so is the answer.",
+            "d": "Agreement makes the symbols arrive. It does not make them cheap.",
+        },
+        hint="Which symbols come out of the entropy decoder, and how many bits did they take?",
+        why="An entropy model that is wrong on both ends costs bytes; one that differs between them costs the answer.",
     ),
 )

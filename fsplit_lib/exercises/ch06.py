@@ -68,7 +68,10 @@ EXERCISES: tuple[Exercise, ...] = (
                 "Your t runs evenly in lambda; it has to run evenly in its log.",
             ),
             Trap(0.6, "That is the product; its square root is missing."),
-            Trap(1 / math.sqrt(0.6), "That is one over the gain. Asked is the gain; the server's inverse gain is learned on its own."),
+            Trap(
+                1 / math.sqrt(0.6),
+                "That is one over the gain. Asked is the gain; the server's inverse gain is learned on its own.",
+            ),
         ),
     ),
     Exercise.number(

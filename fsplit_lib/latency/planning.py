@@ -86,7 +86,7 @@ def routes(
 def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list[SplitPoint]:
     """The split points that beat both ends on *some* link, whatever the server's speed.
 
-    Implements Eq. (5) of chapter 02: B_l / B_photo < 1 − t_l / T, from comparing Eq. (3) with both ends.
+    Implements Eq. (5) of chapter 02: B_l / B_photo < 1 − t_l / t_all, from comparing Eq. (3) with both ends.
     Coding time is left out.
     """
     whole = points[-1].seconds

@@ -5,7 +5,7 @@ check("01.1", answer)
 answer = 0.5 * math.log2(0.5 / 0.9) + 0.5 * math.log2(0.5 / 0.1)
 check("01.2", answer)
 # %% 01.3
-answer = "c"
+answer = (2 - 1) / (1.7 - 0.95)
 check("01.3", answer)
 
 

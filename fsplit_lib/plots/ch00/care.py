@@ -59,17 +59,23 @@ def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: st
 
 def card_table(card: Card) -> HTML:
     """What a codec's card says of its training and its scores."""
-    train = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in card.training.items())
+    train = ", ".join(
+        f"{key.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
+        for key, value in card.training.items()
+    )
     rows = []
     for score in card.scores:
-        row = [str(score.get("dataset", "")), str(score.get("method", card.name)), f"{score.get('n', 0):,}"]
+        row = [str(score.get("dataset", "")), str(score.get("method", card.name))]
+        row += [str(score.get("setting", "")), f"{score.get('n', 0):,}"]
         row.append(f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "")
         row += [_share_with_interval(score, key) for key in ("kept", "top1")]
         rows.append(tuple(html.escape(text) for text in row))
     parts = [
         f"<p><b>{html.escape(card.name)}.</b> {html.escape(card.summary)}</p>",
         f"<p><b>Data:</b> {html.escape(card.data)}. <b>Training:</b> {html.escape(train)}.</p>",
-        html_table(("pictures", "method", "n", "bytes", "kept [95 %]", "top-1 [95 %]"), rows, numbers=(2, 3)).data
+        html_table(
+            ("pictures", "method", "setting", "n", "bytes", "kept [95 %]", "top-1 [95 %]"), rows, numbers=(3, 4)
+        ).data
         if rows
         else "<p>This card holds no scores yet: nobody has measured these weights beyond what this page shows.</p>",
     ]

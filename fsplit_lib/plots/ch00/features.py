@@ -29,7 +29,7 @@ def journey(crop: Image.Image, y_hat: np.ndarray, h_hat: np.ndarray, h: np.ndarr
         f"h: the teacher's features<br>{shape_text(h)}": tile_channels(near[1], "Cividis"),
     }
     alike = float(np.corrcoef(h_hat.ravel(), h.ravel())[0, 1])
-    zeros = float((np.abs(y_hat - np.median(y_hat, axis=(1, 2), keepdims=True)) < 0.5).mean())
+    zeros = float((np.abs(y_hat - np.median(y_hat, axis=(1, 2), keepdims=True)) < 1e-4).mean())
     alt = (
         f"From left to right: the photo; the {len(y_hat)} channels of the quantised latent, {zeros:.0%} of whose "
         f"values equal their channel's median; the {len(h)} maps that the server decodes from it; and the {len(h)} "
