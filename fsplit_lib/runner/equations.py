@@ -79,7 +79,10 @@ def resolves(function: str) -> bool:
 def equation_table() -> str:
     """The table as Markdown."""
     rows = [f"| {e.id} | `{e.function}` | {'<br>'.join(f'`{t}`' for t in e.tests)} |" for e in equations()]
-    head = "# Equations of the book\n\nMade by `python -m fsplit_lib.runner.equations`.\n\n"
+    head = (
+        "# Equations of the book\n\nMade by `python -m fsplit_lib.runner.equations`. 05.4 is Eq. (4) of chapter 05. The second column is the code that "
+        "computes it, the third a test that fails if the code stops doing so.\n\n"
+    )
     return head + "\n".join(["| equation | computed by | tested by |", "|---|---|---|", *rows]) + "\n"
 
 
