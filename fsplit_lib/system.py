@@ -216,7 +216,8 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
     backbone = backbone or load_backbone(card.architecture["backbone"])
     if backbone.name not in card.architecture["decoders"]:
         raise WeightsError(
-            f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}"
+            f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}; "
+            "fsplit train photo-decoder makes one"
         )
     config = DecoderConfig(**card.architecture["decoders"][backbone.name])
     decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)
