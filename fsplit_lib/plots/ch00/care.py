@@ -59,7 +59,8 @@ def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: st
 
 def card_table(card: Card) -> HTML:
     """What a codec's card says of its training and its scores."""
-    train = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in card.training.items())
+    told = {key: value for key, value in card.training.items() if not isinstance(value, dict)}  # not further decoders'
+    train = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items())
     rows = []
     for score in card.scores:
         row = [str(score.get("dataset", "")), str(score.get("method", card.name)), f"{score.get('n', 0):,}"]
