@@ -83,6 +83,7 @@ def test_the_codec_stays_and_its_packets_are_answered_by_another_backbone(desk, 
         "fsplit train this",
         "head_and_tail",
     )
+    assert "crops of 224 pixels" in record["limits"] and record["network"] == mine.fingerprint
     (packet,) = load_codec(desk / "codec").compress(torch.rand(1, 3, 224, 224))
     assert load_system(served, mine).answer([packet]).shape == (1, 3)
     assert load_system(served).answer([packet]).shape == (1, 1000)

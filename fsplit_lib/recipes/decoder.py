@@ -99,6 +99,7 @@ def train_decoder_for(
     log = train_decoder(system, source, config, **job.options(config) | checkpoint)
     if fresh:
         zoo.copy_model(weights, job.out)
+    native = backbone.network.pretrained_cfg["input_size"][-1]
     licence = " (Fei-Fei et al. 2004; CC BY 4.0)" if folder.name == "caltech101" else ""
     record = {
         "command": command,
@@ -106,6 +107,7 @@ def train_decoder_for(
         **record_of(config, system, crop, log),
         "codec_id": codec_id.hex(),
         "network": backbone.fingerprint,
+        "limits": f"one seed, no labels; answers crops of {backbone.input_size} pixels, its weights are made for {native}",
         "machine": machine(),
     }
     add_decoder(job.out, system, record, [])
