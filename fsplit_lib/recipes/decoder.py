@@ -30,7 +30,7 @@ from fsplit_lib.training.systems import train_decoder
 __all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decoder_for"]
 
 DECODER_RUN = TrainConfig(
-    steps=1200, batch=16, learning_rate=3e-4, seed=0, quantiser="straight_through", objective="head_and_tail",
+    steps=1200, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
     optimiser="muon", precision="bf16-mixed",
 )  # fmt: skip
 CROP = 128  # pixels, except for a Swin, which is built for one size
