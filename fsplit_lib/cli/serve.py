@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fsplit_lib.cli.photos import DEFAULT, Weights
+from fsplit_lib.cli.photos import DEFAULT, Backbone, Weights
 
 __all__ = ["Token", "serve"]
 
@@ -15,6 +15,7 @@ Token = Annotated[
 
 def serve(
     weights: Weights = DEFAULT,
+    backbone: Backbone = None,
     host: Annotated[str, typer.Option(help="IP address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token: Token = None,
@@ -29,12 +30,13 @@ def serve(
     """Answer packets, and photos for comparison, over HTTP."""
     import sys
 
+    from fsplit_lib.backbones import photo_backbone
     from fsplit_lib.offload import server
     from fsplit_lib.system import load_system
 
     settings = server.Settings(max_batch=max_batch, batch_wait_ms=batch_wait_ms, workers=workers, timeout_s=timeout)
     with server.listen(host, port, token) as listener:  # an impossible address is told before the weights are read
-        system = load_system(weights)
+        system = load_system(weights, photo_backbone(backbone) if backbone else None)
         app = server.build_app(system, token, settings)
         shown, number = listener.getsockname()[:2]
         url = f"http://[{shown}]:{number}" if ":" in shown else f"http://{shown}:{number}"

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from fsplit_lib.cli.photos import Backbone
+
 __all__ = ["train"]
 
 
@@ -28,6 +30,10 @@ def train(
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=0, help="Local processes of a grid; one a core by default, 0 for none of its own.")
+    ] = None,
+    backbone: Backbone = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Codec that photo-decoder adds a decoder to; photo by default.")
     ] = None,
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
@@ -51,7 +57,7 @@ def train(
         out, told = work / f"process-{rank}" / out.name, None
     else:
         told = progress
-    sentence = run_recipe(recipe, Job(out, data, work, told, workers, maps, scheduler, processes))
+    sentence = run_recipe(recipe, Job(out, data, work, told, workers, maps, scheduler, processes, backbone, weights))
     for bar in bars:
         bar.close()
     if not rank:

@@ -73,10 +73,25 @@ class Decoder(nn.Module):
         self.mean.copy_(h.mean(dim=(0, 2, 3)).view_as(self.mean))
         self.spread.copy_(h.std(dim=(0, 2, 3)).clamp_min(1e-3).view_as(self.spread))
 
+    @torch.no_grad()
+    def fit_projection(self, y_hat: Tensor, h: Tensor) -> None:
+        """Take the last layer that is best for these latents (B, C, h, w) and features h, by least squares.
+
+        It follows :meth:`fit_statistics`, and helps where the layers below are trained already.
+        """
+        inside, outside = self.inner(y_hat), (h - self.mean) / self.spread
+        rows, wanted = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (inside, outside))
+        solution = torch.linalg.lstsq(torch.cat([rows, torch.ones_like(rows[:, :1])], 1), wanted).solution
+        self.project.weight.copy_(solution[:-1].T[..., None, None])
+        self.project.bias.copy_(solution[-1])
+
+    def inner(self, y_hat: Tensor) -> Tensor:
+        """What the last layer sees: (B, width, h, w)."""
+        return self.transform(self.restore(self.widen(y_hat)))
+
     def forward(self, y_hat: Tensor) -> Tensor:
         """Latent (B, C, h, w) to features h_hat (B, C_h, h, w) in the teacher's own scale."""
-        out = self.project(self.transform(self.restore(self.widen(y_hat))))
-        return out * self.spread + self.mean
+        return self.project(self.inner(y_hat)) * self.spread + self.mean
 
 
 def build_decoder(latent_channels: int, spec: FeatureSpec, config: DecoderConfig = DecoderConfig()) -> Decoder:

@@ -5,12 +5,14 @@ kept    kept decisions: the share of pictures whose top-1 equals the teacher's o
 top1    accuracy, where the data set has labels
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import binomtest
 
-__all__ = ["Measured", "RatePoint", "rate_point", "wilson"]
+__all__ = ["JUDGED", "Measured", "RatePoint", "rate_point", "wilson"]
+
+JUDGED = " for "  # between a method and the backbone, where it is not the codec's own
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class RatePoint:
 
     Attributes:
         dataset: name of the pictures.
-        method: as in the book's figures.
+        method: as in the book's figures; "JPEG for resnet50" where another backbone judged than the codec's own.
         setting: quality or lmbda.
         bytes: mean of whole packets or files.
         kept: share of the teacher's decisions kept.
@@ -68,8 +70,13 @@ class Measured:
 
     @property
     def curve(self) -> str:
-        """Which curve this is a point of: the method, or the codec's weights."""
-        return self.setting.split(",")[0] if self.method == "FrankenSplit" else self.method
+        """Which curve this is a point of: the method, or the codec's weights, and for which backbone."""
+        method, judged, backbone = self.method.partition(JUDGED)
+        return (self.setting.split(",")[0] if method == "FrankenSplit" else method) + judged + backbone
+
+    def judged_by(self, backbone: str) -> "Measured":
+        """The same under the name of the backbone that judged, such as "JPEG for resnet50"."""
+        return replace(self, method=f"{self.method}{JUDGED}{backbone}")
 
     def point(self) -> RatePoint:
         """The row of a result table."""

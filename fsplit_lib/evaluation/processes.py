@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fsplit_lib.backbones import load_backbone
+from fsplit_lib.backbones import photo_backbone
 from fsplit_lib.data import ImageFolder
 from fsplit_lib.evaluation.measuring import evaluate_photos
 from fsplit_lib.evaluation.points import Measured
@@ -34,7 +34,7 @@ def evaluate_in_processes(
 
     Args:
         weights: name of a curve to the weights to load.
-        backbone: the teacher's name.
+        backbone: the teacher, as :func:`fsplit_lib.backbones.photo_backbone` reads it.
         folder: of photos.
         image_codecs: codec name to qualities.
         jobs: processes.
@@ -44,7 +44,7 @@ def evaluate_in_processes(
     Raises:
         WeightsError: before any process starts, for weights that do not load.
     """
-    teacher = load_backbone(backbone)
+    teacher = photo_backbone(backbone)
     systems = {name: load_system(given, teacher) for name, given in weights.items()}
     if jobs == 1:
         return evaluate_photos(systems, teacher, folder, image_codecs, progress, lmbdas)
@@ -70,7 +70,7 @@ def _begin(
 ) -> None:
     global _evaluate
     torch.set_num_threads(1)
-    teacher = load_backbone(backbone)
+    teacher = photo_backbone(backbone)
     systems = {name: load_system(given, teacher) for name, given in weights.items()}
     _evaluate = partial(evaluate_photos, systems, teacher, image_codecs=image_codecs, lmbdas=lmbdas)
 

@@ -3,6 +3,7 @@
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.recipes.ablation import ABLATION_RECIPES
 from fsplit_lib.recipes.crossing import CROSS_RECIPES
+from fsplit_lib.recipes.decoder import DECODER_RECIPES
 from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.recipes.fashion import FASHION_RECIPES
 from fsplit_lib.recipes.job import Job, Recipe
@@ -19,6 +20,7 @@ RECIPES = {
         *CROSS_RECIPES,
         *ENTROPY_RECIPES,
         *PHOTO_RECIPES,
+        *DECODER_RECIPES,
         *ABLATION_RECIPES,
     )
 }
@@ -28,8 +30,10 @@ def run_recipe(name: str, job: Job) -> str:
     """Run a recipe to the end, resuming where a killed run stopped; returns one sentence on the result.
 
     Raises:
-        ParameterError: no such recipe.
+        ParameterError: no such recipe, or one that takes no backbone or weights but was given some.
     """
     if name not in RECIPES:
         raise ParameterError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    if (job.backbone or job.weights) and name != "photo-decoder":
+        raise ParameterError(f"{name} is made for its own backbone and weights; only photo-decoder takes others")
     return RECIPES[name].run(job)

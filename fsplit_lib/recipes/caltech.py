@@ -10,12 +10,12 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.recipes.job import Job
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, save_system
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.loop import LogRow, TrainConfig
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import FolderSource
 from fsplit_lib.training.systems import train_system
 
-__all__ = ["ANCHORS", "FLATTERED", "train_on_caltech"]
+__all__ = ["ANCHORS", "FLATTERED", "record_of", "train_on_caltech"]
 
 ANCHORS = (0.1, 0.3, 1.0, 3.0)
 FLATTERED = (
@@ -23,6 +23,20 @@ FLATTERED = (
     "of the public set imagenet-sample-images (names and sha256 in data/results/development_photos.csv), "
     "probably from the teacher's own training set (about 75 % is published for ImageNet's validation set)"
 )
+
+
+def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[LogRow]) -> dict:
+    """What a card says of a run on crops of photos."""
+    tail = log[-200:]
+    return {
+        **asdict(config),
+        "lmbda": system.codec.config.anchors or config.lmbda,  # a range where there are gains
+        "crops": config.steps * config.batch,
+        "crop_pixels": crop,
+        "minutes": round(log[-1].seconds / 60, 1),
+        "final_distortion": sum(r.values["distortion"] for r in tail) / len(tail),
+        "final_bits_per_pixel": sum(r.values["rate"] for r in tail) / len(tail),
+    }
 
 
 def train_on_caltech(
@@ -53,22 +67,13 @@ def train_on_caltech(
             order = np.random.default_rng(config.seed).permutation(len(maps))
             maps = [maps[i] for i in order]
     log = train_system(system, FolderSource(folder, crop=crop, maps=maps), config, **job.options(config))
-    tail = log[-200:]
     card = zoo.Card(
         name=job.out.name,
         kind="codec",
         summary=summary,
         command=f"fsplit train {name} --data FOLDER_OF_CALTECH101",
         data=f"Caltech-101 without its background class, {len(folder):,} photos (Fei-Fei et al. 2004; CC BY 4.0)",
-        training={
-            **asdict(config),
-            "lmbda": system.codec.config.anchors or config.lmbda,  # a range where there are gains
-            "crops": config.steps * config.batch,
-            "crop_pixels": crop,
-            "minutes": round(log[-1].seconds / 60, 1),
-            "final_distortion": sum(r.values["distortion"] for r in tail) / len(tail),
-            "final_bits_per_pixel": sum(r.values["rate"] for r in tail) / len(tail),
-        },
+        training=record_of(config, system, crop, log),
         architecture={},
         limits=limits,
         machine=machine(),

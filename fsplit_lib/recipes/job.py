@@ -33,6 +33,8 @@ class Job:
         workers: loader processes.
         scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
         processes: of the local cluster, one a core where None; 0 runs a grid in this process.
+        backbone: as :func:`fsplit_lib.backbones.photo_backbone` reads it, for the recipe that asks for one.
+        weights: of the codec that gets one more decoder, likewise; "photo" where None.
     """
 
     out: Path
@@ -43,6 +45,8 @@ class Job:
     maps: Path = Path("build/saliency/caltech101.safetensors")
     scheduler: str | None = None
     processes: int | None = None
+    backbone: str | None = None
+    weights: str | None = None
 
     def options(self, config: TrainConfig) -> dict:
         """The keywords that :func:`fit` takes."""

@@ -25,6 +25,8 @@ SOURCES = {
     "results/label_bits.csv": "measured by `fsplit train label_bits`",
     "results/latency.csv": "measured by `fsplit latency` on the development photos",
     "results/photos.csv": "measured by `fsplit evaluate photos` on the development photos",
+    "results/photos_backbones.csv": "measured by `fsplit evaluate photos` on the development photos, with `--backbone`",
+    "results/photos_backbones_bd_rates.csv": "likewise, by the same run",
     "results/photos_bd_rates.csv": "likewise, by the same run",
     "results/saliency_arms.csv": "measured by `fsplit evaluate photos` on the development photos",
     "results/saliency_arms_bd_rates.csv": "likewise, by the same run",
@@ -51,7 +53,10 @@ def _origin(root: Path, name: str) -> tuple[str, str]:
     if name.startswith("weights/"):
         card = json.loads((root / "weights" / name.split("/")[1] / "card.json").read_text())
         photos = "Caltech-101" in card["data"]
-        return f"trained by `{card['command']}`", "MIT" + ("; the training photos are CC BY 4.0" if photos else "")
+        added = (
+            card["training"].get("decoders", {}).get(name.partition("/decoder-")[2].removesuffix(".safetensors"), card)
+        )
+        return f"trained by `{added['command']}`", "MIT" + ("; the training photos are CC BY 4.0" if photos else "")
     for prefix, source in SOURCES.items():
         if name.startswith(prefix):
             return source, "MIT"

@@ -59,9 +59,10 @@ def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: st
 
 def card_table(card: Card) -> HTML:
     """What a codec's card says of its training and its scores."""
+    told = {key: value for key, value in card.training.items() if not isinstance(value, dict)}  # not further decoders'
     train = ", ".join(
         f"{key.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
-        for key, value in card.training.items()
+        for key, value in told.items()
     )
     rows = []
     for score in card.scores:

@@ -1,0 +1,138 @@
+"""One frozen photo encoder, one more backbone at the server: only a decoder is trained, for any timm backbone.
+
+    photo ──► codec of `photo` ──► the same packet ──► decoder for Lite0 ──► Lite0's tail
+                                                  └──► decoder for Lite1 ──► Lite1's tail
+
+The decoder begins as that of the backbone which the codec was trained with: its restoration blocks are kept, and
+the last layer is fitted to the new backbone's features by least squares. Every phone keeps its encoder, every packet its bytes.
+A codec that is itself to learn from other photos is trained on as in :mod:`fsplit_lib.recipes.photo`:
+``load_system``, ``train_system``, ``save_system``; it then needs a new encoder on every phone.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones import Backbone, photo_backbone
+from fsplit_lib.data import ImageFolder, training_folder
+from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.recipes.caltech import record_of
+from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.system import FrankenSplit, add_decoder, load_codec, serve
+from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.machine import machine
+from fsplit_lib.training.sources import Batch, FolderSource, batches
+from fsplit_lib.training.systems import train_decoder
+
+__all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decoder_for"]
+
+DECODER_RUN = TrainConfig(
+    steps=1200, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
+    optimiser="muon", precision="bf16-mixed",
+)  # fmt: skip
+CROP = 128  # pixels, except for a Swin, which is built for one size
+FIRST = 128  # crops that the last layer begins with
+KEPT = ("widen.", "restore.")  # parts of a decoder that no backbone's shape decides
+
+
+def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int) -> FrankenSplit:
+    """A stored codec with a decoder for another backbone that begins with the blocks of its own one.
+
+    Args:
+        weights: of the codec.
+        backbone: that shall answer.
+        first: photos that the last layer is fitted to.
+        seed: of blocks that belong to the backbone's family.
+
+    Raises:
+        WeightsError: see :func:`fsplit_lib.system.load_codec`.
+        ParameterError: see :func:`fsplit_lib.system.serve`.
+    """
+    codec, architecture = load_codec(weights), zoo.read_card(weights).architecture
+    native, anchors = architecture["backbone"], codec.config.anchors
+    system = serve(codec, backbone, DecoderConfig(**architecture["decoders"][native]), seed)
+    stored = zoo.read_weights(weights, f"decoder-{native}.safetensors")
+    begun = system.decoder.state_dict() | {name: v for name, v in stored.items() if name.startswith(KEPT)}
+    zoo.load_strictly(system.decoder, begun, f"decoder-{native}.safetensors")
+    with torch.no_grad():
+        lmbda = first.log_uniform(anchors[0], anchors[-1]) if anchors else None
+        h, y_hat = backbone.head(first.x), system(first.x, lmbda=lmbda).y_hat
+    system.decoder.fit_statistics(h)
+    system.decoder.fit_projection(y_hat, h)
+    return system
+
+
+def train_decoder_for(
+    job: Job, backbone: Backbone, folder: ImageFolder, command: str, config: TrainConfig = DECODER_RUN
+) -> FrankenSplit:
+    """Train a decoder behind a codec that stays as it is, and store it beside that codec.
+
+    Args:
+        job: ``weights`` names the codec; ``out`` is its folder, or becomes a copy of it. A killed run resumes from
+            ``work``.
+        backbone: that shall answer.
+        folder: of photos; labels are not used.
+        command: that repeats the run, for the card.
+        config: of the run.
+
+    Raises:
+        WeightsError: before any training: ``out`` holds another codec, or the weights are not there.
+    """
+    weights = job.weights or "photo"
+    crop = backbone.input_size if backbone.network.pretrained_cfg.get("fixed_input_size") else CROP
+    source = FolderSource(folder, crop=crop)
+    first = next(batches(source, min(FIRST, len(source)), 0, 1, config.seed))
+    system = serve_from(weights, backbone, first, config.seed)
+    codec_id = system.codec.codec_id
+    fresh = not (job.out / "card.json").is_file()
+    if not fresh and (theirs := load_codec(job.out).codec_id) != codec_id:
+        raise WeightsError(
+            f"{job.out} holds codec {theirs.hex()}, and {weights} is codec {codec_id.hex()}: name another --out"
+        )
+    checkpoint = {
+        "checkpoint": job.work / f"{job.out.name}-{backbone.name}-{codec_id.hex()}.ckpt",
+        "checkpoint_every": 100,
+    }
+    log = train_decoder(system, source, config, **job.options(config) | checkpoint)
+    if fresh:
+        zoo.copy_model(weights, job.out)
+    native = backbone.network.pretrained_cfg["input_size"][-1]
+    licence = " (Fei-Fei et al. 2004; CC BY 4.0)" if folder.name == "caltech101" else ""
+    record = {
+        "command": command,
+        "data": f"{folder.name}, {len(folder):,} photos{licence}",
+        **record_of(config, system, crop, log),
+        "codec_id": codec_id.hex(),
+        "network": backbone.fingerprint,
+        "limits": f"one seed, no labels; answers crops of {backbone.input_size} pixels, its weights are made for {native}",
+        "machine": machine(),
+    }
+    add_decoder(job.out, system, record, [])
+    return system
+
+
+def _recipe(name: str, given: str | None, job: Job) -> str:
+    if job.data is None:
+        raise DataError("this recipe trains on a folder of photos: give it with --data")
+    given = given or job.backbone
+    if given is None:
+        raise ParameterError("for which backbone? Give timm's name with --backbone, such as resnet50.a1_in1k")
+    folder, backbone = training_folder(job.data), photo_backbone(given)
+    command = f"fsplit train {name} --data FOLDER" + ("" if job.backbone is None else f" --backbone {backbone.name}")
+    train_decoder_for(job, backbone, folder, command)
+    record = zoo.read_card(job.out).training["decoders"][backbone.name]
+    return f"{job.out}: a decoder for {backbone.name}, distortion {record['final_distortion']:.3f}"
+
+
+DECODER_RECIPES = (
+    *(
+        Recipe(f"photo-{short}", f"a decoder for {short.title()} behind the codec of photo, on Caltech-101",
+               partial(_recipe, f"photo-{short}", f"tf_efficientnet_{short}"))
+        for short in ("lite1", "lite2")
+    ),
+    Recipe("photo-decoder", "a decoder for --backbone behind the codec of --weights, on any photos",
+           partial(_recipe, "photo-decoder", None)),
+)  # fmt: skip
