@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -39,7 +38,7 @@ check = make_check({
 })"""
 BLANK = [f'answer = ...\ncheck("77.{n}", answer)' for n in (1, 2, 3)]
 GOOD = ['check("77.1", found)', 'check("77.2", lambda x: 2 * x)', 'check("77.3", "b")']
-LIMITS = Limits(cell_seconds=6, seconds=120, memory_mb=700, disk_mb=8)
+LIMITS = Limits(cell_seconds=8, seconds=240, memory_mb=700, disk_mb=8)
 
 
 def chapter(sources=BLANK, parameters="seed: int = 0\nbreaks: str = ''", setup=SETUP, before=(), **between):
@@ -68,11 +67,10 @@ STUDENTS = {
     "good": chapter(
         ["check('77.1', mine(found))", GOOD[1], GOOD[2]], at1="def mine(x):\n    return x", parameters="seed: int = 44"
     ),
-    "by heart": chapter(['check("77.1", 886439)', "check('77.2', lambda x: 0.17129899578578094)", GOOD[2]]),
+    "by heart": chapter(['check("77.1", 886439)', "check('77.2', lambda x: 0.17129833428724872)", GOOD[2]]),
     "empty": chapter(),
     "stubborn": chapter([STUBBORN, f"answer = 1\n{HOG}", GOOD[2]]),
-    "dying": chapter(["import sys\nsys.exit(1)", "import os\nos._exit(3)", GOOD[2]]),
-    "quitting": chapter(["exit()", GOOD[1], GOOD[2]]),
+    "dying": chapter(["exit()", "import os\nos._exit(3)", GOOD[2]]),
     "writing": chapter([
         "with open('large', 'wb') as file:\n    for _ in range(10**4): file.write(bytes(10**6))",
         "for n in range(10**4):\n    with open(f'file{n}', 'wb') as file: file.write(bytes(10**6))",
@@ -81,18 +79,17 @@ STUDENTS = {
     "cut": '{"cells": [{"cell_type": "code", "sour',
     "list": "[1, 2]",
     EVIL.replace("/", "_"): chapter(
-        ["check('77.1', found / 2)", None, "raise ValueError('<script>alert(1)</script> \\x1b[31m\\ud800 =1+1')"],
+        ["check('77.1', found / 2)", None, "raise ValueError('<script>alert(1)</script> \\x1b[31m\u202e =1+1')"],
         at1="check('77.3', 'a')\n1 / 0",
     ),
-    "own": chapter(["check('77.1', helper(found))", "check('77.2', 3)", "5"], setup=SETUP + "\ndef helper(x): return x"),
+    "own": chapter(["check('77.1', helper(found))", "check('77.2', 3)", "import sys\nsys.exit(1)"], setup=SETUP + "\ndef helper(x): return x"),
 }  # fmt: skip
 EXPECTED = {
     "good": "solved solved solved",
     "by heart": "wrong wrong solved",
     "empty": "untouched untouched untouched",
     "stubborn": "limit limit solved",
-    "dying": "error limit solved",
-    "quitting": "limit solved solved",
+    "dying": "limit limit solved",
     "writing": "error limit solved",
     "cut": "unreadable unreadable unreadable",
     "list": "unreadable unreadable unreadable",
@@ -141,11 +138,10 @@ def test_each_student_gets_what_the_copy_deserves_and_no_other_suffers(graded, s
 def test_why_is_said(graded, tmp_path):
     rows, strays = graded
     said = {name: [o.error for o in one.outcomes] for name, one in rows.items()}
-    assert "cell took more than 6 s" in said["stubborn"][0] and "more than 700 MB" in said["stubborn"][1]
-    assert said["dying"][0] == "SystemExit: 1" and "kernel died" in said["dying"][1]
-    assert "exit()" in said["quitting"][0] and said["quitting"][1:] == ["", ""]
-    assert "File too large" in said["writing"][0] and "more than 8 MB of files" in said["writing"][1]
-    assert "no notebook" in said["cut"][0] and said["own"][2] == "the cell never called check"
+    assert "cell took more than 8 s" in said["stubborn"][0] and "more than 700 MB" in said["stubborn"][1]
+    assert "exit()" in said["dying"][0] and "kernel died" in said["dying"][1]
+    assert "File too large" in said["writing"][0] and "more than 16 MB of files" in said["writing"][1]
+    assert "no notebook" in said["cut"][0] and said["own"][2] == "SystemExit: 1"
     evil = rows[EVIL.replace("/", "_")]
     assert (evil.outcomes[0].trap, evil.outcomes[2].trap) == ("Only half: <b>twice</b>.", "A is <i>not</i> it.")
     assert [o.cells for o in rows["own"].outcomes] == ["own", "chapter", "chapter"]
@@ -194,9 +190,7 @@ def test_the_report_shows_text_of_students_as_text(graded, tmp_path):
     assert not {"script", "b", "i", "machine", "img", "link", "iframe"} & set(parsed.tags)
     assert not [name for name, _ in parsed.attributes if name.startswith("on") or name in ("src", "href")]
     text = " ".join(" ".join(parsed.text).split())
-    assert "<script>alert('name')<_script>" in text and "<script>alert(1)</script> ? =1+1" in text.replace(
-        "\ufffd", "?"
-    )
+    assert "<script>alert('name')<_script>" in text and "ValueError: <script>alert(1)</script> =1+1" in text
     assert "default-src 'none'" in page and NO_SANDBOX in text and "holiday.ipynb" in text
     assert not re.search(r"url\(|@import|https?:", page)
 
@@ -368,8 +362,6 @@ def test_a_real_chapter_solved_and_untouched(tmp_path):
     solved = fill_solutions(nbformat.read(real, as_version=4), HERE / "solutions" / "03.py")
     put(tmp_path / "in" / "solved" / real.name, solved)
     put(tmp_path / "in" / "untouched" / real.name, real.read_text())
-    begun = time.monotonic()
     one, other = grade_class(tmp_path / "in", [real], tmp_path / "out", 1, Limits(seconds=250), processes=2)
-    print(time.monotonic() - begun, one.notes, other.notes)
     assert {o.outcome for o in one.outcomes} == {"solved"} and {o.outcome for o in other.outcomes} == {"untouched"}
     assert one.notes == other.notes == []  # the chapter itself runs with another seed

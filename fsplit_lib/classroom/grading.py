@@ -77,29 +77,31 @@ def grade_class(
     scheduler: str | None = None,
     processes: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    only: set[str] | None = None,
 ) -> list[Graded]:
     """Grade every copy in a folder; those that were graded before, and are as they were, are not run again.
 
     Args:
         folder: of one folder for each student.
-        chapters: of the book, to grade.
+        chapters: of the book.
         out: folder for the results.
         seed: for the chapters' ``seed`` and for the inputs of functions.
         limits: of each copy.
         scheduler: of Dask, whose workers see the same folders; local processes by default.
         processes: as :func:`~fsplit_lib.runner.grid.run_grid` counts its workers.
         progress: as there.
+        only: two digits of each chapter to grade; all by default.
 
     Raises:
         DataError: the folder is not one of students.
         ParameterError: a chapter has no seed.
     """
-    for chapter in chapters:
+    by_number = {path.name[:2]: path.resolve() for path in chapters if only is None or path.name[:2] in only}
+    for chapter in by_number.values():
         check_parameters(chapter, {"seed": seed})
-    by_number = {chapter.name[:2]: chapter.resolve() for chapter in chapters}
     copies, cells = find_copies(folder, chapters), {}
     for copy in copies:
-        if copy.chapter:
+        if copy.chapter in by_number:
             chapter = by_number[copy.chapter]
             what = {
                 "student": plain(copy.student, 60),
@@ -120,9 +122,7 @@ def grade_class(
             if (student, number) not in handed:
                 graded.append(Graded(student, number, [Outcome(student, number, e, "no copy") for e in names], []))
     unknown = [copy for copy in copies if not copy.chapter]
-    graded += [
-        Graded(plain(c.student, 60), "", [], [f"{plain(c.path.name)} is no copy of a graded chapter"]) for c in unknown
-    ]
+    graded += [Graded(plain(c.student, 60), "", [], [f"{plain(c.path.name)} is no copy of a chapter"]) for c in unknown]
     return sorted(graded, key=lambda one: (one.chapter, one.student))
 
 

@@ -52,7 +52,7 @@ td.error, td.limit, td.unreadable { border-left-color: #CC79A7; }
 <h1>Class report</h1>
 <p>{{ students }} students, {{ copies }} copies of {{ chapters|length }} chapters, run with seed {{ seed }}. A copy had
 {{ "%g"|format(limits.seconds) }} s, one cell of a student's {{ "%g"|format(limits.cell_seconds) }} s,
-{{ "%g"|format(limits.memory_mb) }} MB of memory and {{ "%g"|format(limits.disk_mb) }} MB of files. Measured on {{ machine }}.</p>
+{{ "%g"|format(limits.memory_mb) }} MB of memory and {{ "%g"|format(limits.disk_mb) }} MB for one file. Measured on {{ machine }}.</p>
 <p class="note">{{ no_sandbox }}</p>
 <h2>What the words mean</h2>
 <table><caption>Outcomes</caption><tr><th scope="col">outcome</th><th scope="col">meaning</th></tr>

@@ -35,7 +35,7 @@ class Limits:
         cell_seconds: for a cell of the student's.
         seconds: for all, runs that are repeated without a cell included.
         memory_mb: of all its processes together, in 10^6 bytes.
-        disk_mb: of one file, and of all that it leaves in its folder, in 10^6 bytes.
+        disk_mb: of one file, in 10^6 bytes; all that lies in its folder may have twice as much.
     """
 
     cell_seconds: float = 60
@@ -149,8 +149,8 @@ def _too_much(notebook: nbformat.NotebookNode, folder: Path, limits: Limits, dea
         return f"out of time: the copy took more than {limits.seconds:g} s"
     if resident > limits.memory_mb * 1e6:
         return f"out of memory: more than {limits.memory_mb:g} MB"
-    if _size(folder) > limits.disk_mb * 1e6:
-        return f"out of disk: more than {limits.disk_mb:g} MB of files"
+    if _size(folder) > 2 * limits.disk_mb * 1e6:
+        return f"out of disk: more than {2 * limits.disk_mb:g} MB of files"
     last = (_events(folder, notebook) or [{"ended": True}])[-1]
     if last.get("ended") or "student" not in notebook.cells[last["cell"]].metadata:
         return ""

@@ -45,19 +45,24 @@ def class_(
     cell_seconds: Annotated[float, typer.Option(min=1, help="Seconds that one cell of a student's may take.")] = 60,
     seconds: Annotated[float, typer.Option(min=1, help="Seconds that a copy may take, repeated runs included.")] = 600,
     memory: Annotated[float, typer.Option(min=100, help="MB that a copy may hold in memory.")] = 4000,
-    disk: Annotated[float, typer.Option(min=1, help="MB of files that a copy may write.")] = 500,
+    disk: Annotated[
+        float, typer.Option(min=1, help="MB that one file may have; all files of a copy, twice as much.")
+    ] = 500,
     scheduler: Scheduler = None,
     processes: Processes = None,
 ) -> None:
     """Grade a class's copies, each in a process of its own under limits, and write one report. This is no sandbox."""
     from fsplit_lib.classroom import Limits, grade_class, write_report
+    from fsplit_lib.classroom.copies import find_copies
     from fsplit_lib.classroom.report import NO_SANDBOX
     from fsplit_lib.runner.execute import chapters
     from fsplit_lib.training.machine import machine
 
-    limits = Limits(cell_seconds, seconds, memory, disk)
+    limits, wanted = Limits(cell_seconds, seconds, memory, disk), {path.name[:2] for path in chapters(only)}
+    find_copies(folder, chapters())  # refuses a wrong folder before anything is said
     typer.echo(NO_SANDBOX, err=True)
-    graded = grade_class(folder, chapters(only), out / "results", seed, limits, scheduler, processes, _Bar("copy"))
+    results, bar = out / "results", _Bar("copy")
+    graded = grade_class(folder, chapters(), results, seed, limits, scheduler, processes, bar, wanted)
     page = write_report(graded, out, seed, limits, machine())
     solved = sum(o.outcome == "solved" for one in graded for o in one.outcomes)
     typer.echo(f"{solved} of {sum(len(one.outcomes) for one in graded)} exercises are solved\n{page}")
