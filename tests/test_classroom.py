@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, write_report
+from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, grading, watch, write_report
 from fsplit_lib.classroom.copies import find_copies, merge, plain, read_copy
 from fsplit_lib.classroom.report import NO_SANDBOX, WORDS
 from fsplit_lib.errors import DataError, ParameterError
@@ -227,6 +227,33 @@ def test_an_empty_class_and_a_folder_that_is_none(tmp_path, book):
     seedless = put(tmp_path / "b" / "78_x.ipynb", chapter(parameters="rate: float = 1.0"))
     with pytest.raises(ParameterError, match="no parameter 'seed'; it has rate"):
         grade_class(tmp_path, [seedless], tmp_path / "out", 1, LIMITS)
+
+
+def test_a_copy_that_cannot_be_graded_is_told_of_and_tried_again(tmp_path, book, monkeypatch):
+    for student in ("a", "b", "c"):
+        put(tmp_path / "in" / student / "77_fake.ipynb", f'["{student}"]')
+
+    broken = {"b"}
+
+    def failing(student, **options):
+        if student in broken:
+            raise MemoryError("the grader's own")
+        return grade_copy(student=student, **options)
+
+    monkeypatch.setattr(grading, "grade_copy", failing)
+    rows = grade_class(tmp_path / "in", [book], tmp_path / "out", 1, LIMITS, processes=0)
+    assert [(one.student, one.chapter) for one in rows] == [("?", ""), ("a", "77"), ("b", "77"), ("c", "77")]
+    assert "the grader's own" in rows[0].notes[0] and {o.outcome for o in rows[2].outcomes} == {"no copy"}
+    broken.clear()
+    rows = grade_class(tmp_path / "in", [book], tmp_path / "out", 1, LIMITS, processes=0)
+    assert [o.outcome for one in rows for o in one.outcomes] == ["unreadable"] * 9
+
+
+def test_forged_lines_are_no_reason_to_fail(tmp_path):
+    lines = ['{"cell": 1, "time": 1.5}', "{", "[1]", '{"cell": true, "time": 1.0}', '{"cell": 99, "time": 1.0}', "[" * 10**5,
+             '{"cell": "1", "time": 1.0}', '{"cell": 1, "time": "x"}', '{"cell": [1], "time": 1.0}', '{"cell": -1, "time": 1.0}']  # fmt: skip
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    assert watch._events(tmp_path, chapter()) == [{"cell": 1, "time": 1.5}]
 
 
 def test_copies_are_found_by_name(tmp_path):

@@ -8,7 +8,7 @@ copy ──► merge ──► run_watched ──┬──► outcomes
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fsplit_lib.classroom.copies import Merged, find_copies, merge, plain, read_
 from fsplit_lib.classroom.watch import Limits, Watched, run_watched
 from fsplit_lib.data.files import sha256_of
 from fsplit_lib.errors import DataError
-from fsplit_lib.runner.grid import Cell, cell_name, run_grid
+from fsplit_lib.runner.grid import Cell, GridError, cell_name, run_grid
 from fsplit_lib.runner.parameters import check_parameters
 
 __all__ = ["Graded", "Outcome", "grade_class", "grade_copy"]
@@ -104,7 +104,7 @@ def grade_class(
         if copy.chapter in by_number:
             chapter = by_number[copy.chapter]
             what = {
-                "student": plain(copy.student, 60),
+                "student": plain(copy.student, 100),
                 "seed": seed,
                 "limits": asdict(limits),
                 "copy": sha256_of(copy.path),
@@ -113,17 +113,24 @@ def grade_class(
             cells[cell_name(f"{copy.chapter}-{what['student']}", what)] = Cell(
                 grade_copy, {"path": copy.path.resolve(), "chapter": chapter, **what}
             )
-    rows = run_grid(cells, out, scheduler, processes, progress).values()
-    graded = [Graded(**row | {"outcomes": [Outcome(**o) for o in row["outcomes"]]}) for row in rows]
+    lost = []
+    try:
+        rows = run_grid(cells, out, scheduler, processes, progress)
+    except GridError as error:  # a worker died, or this code failed: tell of the others, try again next time
+        cells = {name: cell for name, cell in cells.items() if (out / f"{name}.json").is_file()}
+        rows, lost = run_grid(cells, out, workers=0), [Graded("?", "", [], [plain(error, 1000)])]
+    graded = [Graded(**row | {"outcomes": [Outcome(**o) for o in row["outcomes"]]}) for row in rows.values()]
     handed = {(one.student, one.chapter) for one in graded}
     exercises = {one.chapter: _exercises(nbformat.read(by_number[one.chapter], as_version=4)) for one in graded}
-    for student in dict.fromkeys(plain(copy.student, 60) for copy in copies):
+    for student in dict.fromkeys(plain(copy.student, 100) for copy in copies):
         for number, names in exercises.items():
             if (student, number) not in handed:
                 graded.append(Graded(student, number, [Outcome(student, number, e, "no copy") for e in names], []))
     unknown = [copy for copy in copies if not copy.chapter]
-    graded += [Graded(plain(c.student, 60), "", [], [f"{plain(c.path.name)} is no copy of a chapter"]) for c in unknown]
-    return sorted(graded, key=lambda one: (one.chapter, one.student))
+    graded += [
+        Graded(plain(c.student, 100), "", [], [f"{plain(c.path.name)} is no copy of a chapter"]) for c in unknown
+    ]
+    return sorted(graded + lost, key=lambda one: (one.chapter, one.student))
 
 
 def grade_copy(
@@ -141,17 +148,25 @@ def grade_copy(
         A :class:`Graded` as a dictionary.
     """
     begun, number, most = time.monotonic(), chapter.name[:2], Limits(**limits)
-    master = nbformat.read(chapter, as_version=4)
+    deadline, master = begun + most.seconds, nbformat.read(chapter, as_version=4)
+    names = _exercises(master)
     try:
         handed = read_copy(path)
     except DataError as error:
-        outcomes = [Outcome(student, number, name, "unreadable", error=str(error)) for name in _exercises(master)]
+        outcomes = [Outcome(student, number, name, "unreadable", error=str(error)) for name in names]
         return asdict(Graded(student, number, outcomes, [str(error)]))
-    deadline = begun + most.seconds
-    found, notes, changed = _run(master, handed, student, number, seed, most, deadline, own=False)
-    if changed and any(o.outcome == "error" for o in found):  # a cell may need what was put back
-        again, _, _ = _run(master, handed, student, number, seed, most, deadline, own=True)
-        found = [b if (a.outcome, b.outcome) in RESCUED else a for a, b in zip(found, again, strict=True)]
+
+    def outcomes_of(merged: Merged) -> tuple[list[Outcome], list[str]]:
+        run, ended = _run(merged, most, deadline, seed)
+        rows = [Outcome(student, number, name, **_outcome(name, merged, run, ended)) for name in names]
+        return rows, _notes(merged, run, ended)
+
+    merged = merge(master, handed, {"seed": seed})
+    found, notes = outcomes_of(merged)
+    if merged.changed and any(one.outcome == "error" for one in found):  # a cell may need what was put back
+        again, _ = outcomes_of(merge(master, handed, {"seed": seed}, own=True))
+        pairs = zip(found, again, strict=True)
+        found = [replace(b, cells="own") if (a.outcome, b.outcome) in RESCUED else a for a, b in pairs]
     return asdict(Graded(student, number, found, notes, round(time.monotonic() - begun, 1)))
 
 
@@ -159,17 +174,8 @@ def _exercises(chapter: nbformat.NotebookNode) -> list[str]:
     return [cell.metadata["exercise"] for cell in chapter.cells if "exercise" in cell.metadata]
 
 
-def _run(
-    master: nbformat.NotebookNode,
-    handed: nbformat.NotebookNode,
-    student: str,
-    number: str,
-    seed: int,
-    limits: Limits,
-    deadline: float,
-    own: bool,
-) -> tuple[list[Outcome], list[str], int]:
-    merged = merge(master, handed, {"seed": seed}, own)
+def _run(merged: Merged, limits: Limits, deadline: float, seed: int) -> tuple[Watched, dict[int, str]]:
+    """The last run, and why which cells were left out of it."""
     cells, ended = merged.notebook.cells, {}
     while True:
         with tempfile.TemporaryDirectory(prefix="fsplit-class-", ignore_cleanup_errors=True) as scratch:
@@ -178,25 +184,20 @@ def _run(
         suspects = [i for i in before if "student" in cells[i].metadata and i not in ended]
         late = time.monotonic() > deadline
         if not run.stopped or not suspects or (late and suspects[-1] != run.cell):
-            break
+            return run, ended
         ended[suspects[-1]] = run.stopped  # the cell itself, or the last of the student's before it
         cells[suspects[-1]].source = ""
         if late:
-            break
-    outcomes = [
-        Outcome(student, number, name, cells="own" if own else "chapter", **_outcome(name, merged, run, ended))
-        for name in _exercises(master)
-    ]
+            return run, ended
+
+
+def _notes(merged: Merged, run: Watched, ended: dict[int, str]) -> list[str]:
     notes = [f"{merged.changed} of the chapter's own cells had been changed; they were put back"] * bool(merged.changed)
-    for i, cell in enumerate(cells):
+    for i, cell in enumerate(merged.notebook.cells):
         if not cell.metadata.get("student") and (why := ended.get(i) or run.errors.get(i)):
             whose = "a cell of the student's own" if "student" in cell.metadata else "a cell of the chapter"
             notes.append(f"{whose}: {plain(why)}")
-    return (
-        outcomes,
-        notes[:6] + [f"the run did not come to its end: {plain(run.stopped)}"] * bool(run.stopped),
-        merged.changed,
-    )
+    return notes[:6] + [f"the run did not come to its end: {plain(run.stopped)}"] * bool(run.stopped)
 
 
 def _outcome(name: str, merged: Merged, run: Watched, ended: dict[int, str]) -> dict[str, Any]:

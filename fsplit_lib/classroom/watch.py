@@ -76,18 +76,10 @@ def run_watched(notebook: nbformat.NotebookNode, folder: Path, limits: Limits, d
     desk = folder / "desk"
     desk.mkdir(parents=True)
     nbformat.write(notebook, folder / "job.ipynb")
-    command = [
-        sys.executable,
-        "-m",
-        "fsplit_lib.classroom.inside",
-        str(folder),
-        str(limits.disk_mb),
-        str(limits.seconds),
-    ]
-    with open(folder / "said", "wb") as said:
-        process = subprocess.Popen(
-            command, cwd=desk, env=_surroundings(folder, seed), stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
+    most, env = (str(limits.disk_mb), str(limits.seconds)), _surroundings(folder, seed)
+    command = [sys.executable, "-m", "fsplit_lib.classroom.inside", str(folder), *most]
+    with open(folder / "said", "w+b") as said:
+        process = subprocess.Popen(command, cwd=desk, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         family, stopped = {}, ""
         while not stopped and process.poll() is None:
             time.sleep(LOOK)
@@ -97,6 +89,8 @@ def run_watched(notebook: nbformat.NotebookNode, folder: Path, limits: Limits, d
                 member.kill()
         process.kill()
         process.wait()
+        said.seek(0)
+        last = said.read(RECORD_BYTES).decode(errors="replace").strip().rpartition("\n")[2]
     run = Watched(stopped, checks=_lines(folder / "checks.jsonl"))
     begun: dict[int, float] = {}
     for event in _events(folder, notebook):
@@ -109,10 +103,7 @@ def run_watched(notebook: nbformat.NotebookNode, folder: Path, limits: Limits, d
             run.stopped, run.cell = "the cell ended the kernel with exit() or quit()", cell
             return run
     if not stopped and process.returncode != 0:
-        last = (folder / "said").read_text(errors="replace").strip().splitlines()
-        run.stopped = (
-            "the kernel died" if "DeadKernel" in "".join(last[-1:]) else f"the run broke off: {(last or ['?'])[-1]}"
-        )
+        run.stopped = "the kernel died" if "DeadKernel" in last else f"the run broke off: {last}"
     return run
 
 
@@ -169,7 +160,8 @@ def _size(folder: Path) -> int:
 
 def _events(folder: Path, notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     known, lines = range(len(notebook.cells)), _lines(folder / "events.jsonl")
-    return [line for line in lines if line.get("cell") in known and isinstance(line.get("time"), float)]
+    whole = [line for line in lines if type(line.get("cell")) is int and type(line.get("time")) is float]
+    return [line for line in whole if line["cell"] in known]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -178,6 +170,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if path.is_file():
         with open(path, "rb") as file:
             for line in file.read(RECORD_BYTES).splitlines():
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     found.append(json.loads(line))
     return [line for line in found if isinstance(line, dict)]
