@@ -5,12 +5,16 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_grid import wait_for
 
 from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, grading, watch, write_report
 from fsplit_lib.classroom.copies import find_copies, merge, plain, read_copy
@@ -32,7 +36,7 @@ def double(answer):
     return True if answer(x) == 2 * x else "That is half." if answer(x) == x / 2 else False
 
 check = make_check({
-    "77.1": Exercise.number("77.1", found, "Look.", "Yes.", (Trap(found / 2, "Only half: <b>twice</b>."),)),
+    "77.1": Exercise.number("77.1", found, "Look.", "Yes.", (Trap(found / 2, "Only half: <b>twice</b>."),), drawn=True),
     "77.2": Exercise("77.2", "Twice.", double, "Yes.", drawn=True),
     "77.3": Exercise.choice("77.3", "b", {"a": "A is <i>not</i> it.", "c": "C neither."}, "Guess.", "Yes."),
 })"""
@@ -146,15 +150,28 @@ def test_why_is_said(graded, tmp_path):
     assert (evil.outcomes[0].trap, evil.outcomes[2].trap) == ("Only half: <b>twice</b>.", "A is <i>not</i> it.")
     assert [o.cells for o in rows["own"].outcomes] == ["own", "chapter", "chapter"]
     assert "1 of the chapter's own cells" in rows["own"].notes[0]
-    assert [o.drawn for o in rows["good"].outcomes] == [False, True, False]
+    assert [o.drawn for o in rows["good"].outcomes] == [True, True, False]
     assert [one.student for one in strays] == ["sleeping"] and "holiday.ipynb" in strays[0].notes[0]
 
 
 def test_no_process_of_a_copy_is_left(graded):
-    import psutil
-
     here = [p for p in psutil.process_iter(["cmdline"]) if "fsplit-class-" in " ".join(p.info["cmdline"] or [])]
     assert here == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_copies_end_when_whoever_watches_them_is_killed(tmp_path):
+    copy = chapter([f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\nwhile True: pass"])
+    paths = [put(tmp_path / where / "77_fake.ipynb", notebook) for where, notebook in (("c", copy), ("b", chapter()))]
+    code = f"from pathlib import Path; from fsplit_lib.classroom import grade_copy as g; g(*map(Path, {[*map(str, paths)]}), 'x', 1, {{}})"
+    watcher = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=HERE.parent, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    watcher.kill()
+    watcher.wait()
+    kernel = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE, 60)
 
 
 def test_finished_copies_are_not_run_again(graded, place, book):
@@ -202,11 +219,13 @@ def test_the_report_counts_misconceptions_and_never_speaks_in_colour_alone(tmp_p
         )
 
     rows = [one("a", ("trap", "too small"), ("solved",)), one("b", ("trap", "too small"), ("trap", "=2+2")),
-            one("c", ("trap", "too large"), ("limit",)), one("d", ("no copy",), ("no copy",))]  # fmt: skip
+            one("c", ("trap", "too large"), ("limit",)), one("d", ("no copy",), ("no copy",)),
+            one("e", ("wrong", "", "17"), ("wrong", "", "18")), one("f", ("wrong", "", "17"), ("limit",))]  # fmt: skip
     page = Tags(write_report(rows, tmp_path, 7, LIMITS, "m").read_text())
     text = " ".join(" ".join(page.text).split())
-    assert text.index("2 of 3 66 % too small") < text.index("1 of 3 33 % too large")
-    assert "4 students, 3 copies of 1 chapters, run with seed 7" in text
+    assert text.index("2 of 5 40 % too small") < text.index("1 of 5 20 % too large")
+    assert "2 of 5 40 % no hint yet; they answered 17" in text and "answered 18" not in text
+    assert "6 students, 5 copies of chapter 77, run with seed 7" in text
     assert text.count("✗ known mistake") == 2 * 4 + 1  # table and details, and the list of words
     assert "<" not in "".join(mark for mark, *_ in WORDS.values()) and len({word for _, word, _ in WORDS.values()}) == 9
     assert page.tags.count("caption") == page.tags.count("table") and ("lang", "en") in page.attributes

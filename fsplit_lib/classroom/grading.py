@@ -41,7 +41,7 @@ class Outcome:
         answer: as Python shows it.
         seconds: that its cells took.
         error: what was raised, or which limit was hit.
-        drawn: whether the answer was tried on inputs drawn with the seed.
+        drawn: whether what is right moves with the seed.
         cells: "chapter", or "own" where it only ran among cells that the student had changed.
     """
 

@@ -18,9 +18,9 @@ from fsplit_lib.data.tables import write_rows
 __all__ = ["NO_SANDBOX", "WORDS", "write_report"]
 
 NO_SANDBOX = (
-    "This is no sandbox. The copies ran as ordinary programs of the account that graded them: they could read and write "
-    "its files, use its network, and forge their own outcomes. The limits keep accidents apart, not attacks; processes "
-    "that multiply are not stopped. Grade copies that you do not trust in a container or under an account of their own."
+    "This is no sandbox. Copies run as ordinary programs of the account that grades them: they can read and write its "
+    "files, use its network, and forge their own outcomes. The limits keep accidents apart, not attacks; processes that "
+    "multiply are not stopped. Grade copies that you do not trust in a container or under an account of their own."
 )
 FORMULA = re.compile(r"[=+@]|-(?![\d.e+-]+$)")
 WORDS = {  # outcome: mark, word, meaning
@@ -62,6 +62,8 @@ def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, mac
             exercises.setdefault(number, []).append(entry)
     handed = Counter(o.exercise for o in outcomes if o.outcome != "no copy")
     traps = Counter((o.exercise, o.trap) for o in outcomes if o.trap)
+    alike = Counter((o.exercise, f"no hint yet; they answered {o.answer}") for o in outcomes if o.outcome == "wrong")
+    traps.update({mistake: count for mistake, count in alike.items() if count > 1})
     found = {o.outcome for o in outcomes}
     template = Environment(autoescape=True).from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
     page = template.render(

@@ -81,14 +81,16 @@ def run_watched(notebook: nbformat.NotebookNode, folder: Path, limits: Limits, d
     with open(folder / "said", "w+b") as said:
         process = subprocess.Popen(command, cwd=desk, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         family, stopped = {}, ""
-        while not stopped and process.poll() is None:
-            time.sleep(LOOK)
-            stopped = _too_much(notebook, folder, limits, deadline, _grown(process.pid, family))
-        for member in reversed(family.values()):
-            with contextlib.suppress(psutil.Error):
-                member.kill()
-        process.kill()
-        process.wait()
+        try:
+            while not stopped and process.poll() is None:
+                time.sleep(LOOK)
+                stopped = _too_much(notebook, folder, limits, deadline, _grown(process.pid, family))
+        finally:
+            for member in reversed(family.values()):
+                with contextlib.suppress(psutil.Error):
+                    member.kill()
+            process.kill()
+            process.wait()
         said.seek(0)
         last = said.read(RECORD_BYTES).decode(errors="replace").strip().rpartition("\n")[2]
     run = Watched(stopped, checks=_lines(folder / "checks.jsonl"))

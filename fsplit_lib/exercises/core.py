@@ -63,7 +63,7 @@ class Exercise:
         grade: returns True, or the message for this wrong answer, or False for a wrong one of no known kind.
         why: told with a right answer: what it is good for.
         traps: typical wrong answers, each tested to draw its own message.
-        drawn: whether ``grade`` tries the answer on :func:`inputs`; else what is right is a constant.
+        drawn: whether what is right moves with the seed, as where ``grade`` tries a function on :func:`inputs`.
     """
 
     id: str
@@ -75,9 +75,16 @@ class Exercise:
 
     @classmethod
     def number(
-        cls, id: str, expected: float, hint: str, why: str, traps: tuple[Trap, ...] = (), relative: float = 0.01
+        cls,
+        id: str,
+        expected: float,
+        hint: str,
+        why: str,
+        traps: tuple[Trap, ...] = (),
+        relative: float = 0.01,
+        drawn: bool = False,
     ) -> "Exercise":
-        """An exercise whose answer is a number, right within ``relative``."""
+        """An exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""
 
         def grade(answer: Any) -> bool | str:
             kind = type(answer).__name__
@@ -94,7 +101,7 @@ class Exercise:
             close = (t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative))
             return next(close, False)
 
-        return cls(id, hint, grade, why, traps)
+        return cls(id, hint, grade, why, traps, drawn)
 
     @classmethod
     def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
@@ -135,7 +142,12 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
         if record := os.environ.get("FSPLIT_RECORD"):
             told = {"id": id, "status": verdict.status, "known": isinstance(graded, str), "message": verdict.message}
             with open(record, "a") as file:
-                file.write(json.dumps(told | {"answer": reprlib.repr(answer), "drawn": exercise.drawn}) + "\n")
+                file.write(
+                    json.dumps(
+                        told | {"answer": reprlib.repr(getattr(answer, "__name__", answer)), "drawn": exercise.drawn}
+                    )
+                    + "\n"
+                )
         if os.environ.get("FSPLIT_CHECK") == "strict" and verdict.status != "right":
             raise AssertionError(f"exercise {id} is {verdict.status}: {verdict.message}")
         return verdict
