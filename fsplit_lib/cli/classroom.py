@@ -56,13 +56,14 @@ def class_(
     from fsplit_lib.classroom.copies import find_copies
     from fsplit_lib.classroom.report import NO_SANDBOX
     from fsplit_lib.runner.execute import chapters
-    from fsplit_lib.training.machine import machine
 
     limits, wanted = Limits(cell_seconds, seconds, memory, disk), {path.name[:2] for path in chapters(only)}
     find_copies(folder, chapters())  # refuses a wrong folder before anything is said
     typer.echo(NO_SANDBOX, err=True)
     results, bar = out / "results", _Bar("copy")
     graded = grade_class(folder, chapters(), results, seed, limits, scheduler, processes, bar, wanted)
+    from fsplit_lib.training.machine import machine  # brings torch, which grading does without
+
     page = write_report(graded, out, seed, limits, machine())
     solved = sum(o.outcome == "solved" for one in graded for o in one.outcomes)
     typer.echo(f"{solved} of {sum(len(one.outcomes) for one in graded)} exercises are solved\n{page}")

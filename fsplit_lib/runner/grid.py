@@ -158,7 +158,9 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
             yield client
         return
     with (
-        LocalCluster(workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50) as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
