@@ -14,6 +14,7 @@ import nbformat
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_cli import fsplit, refused
 from test_grid import wait_for
 
 from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, grading, watch, write_report
@@ -401,6 +402,19 @@ def test_functions_are_tried_on_what_the_seed_draws(id, monkeypatch):
 def test_every_exercise_that_asks_for_a_function_is_drawn():
     asked = [e.id for e in EXERCISES.values() if "function itself" in str(e.grade(3))]
     assert asked == DRAWN and len(asked) >= 8
+
+
+def test_the_command_grades_what_it_is_asked_for(tmp_path):
+    for name in ("03_from.ipynb", "05_training.ipynb", "notes.ipynb"):
+        put(tmp_path / "in" / "Ada" / name, "[]")
+    done = fsplit("class", tmp_path / "in", "--out", tmp_path / "out", "--processes", 0)
+    assert done.returncode == 0 and NO_SANDBOX in done.stderr and "0 of 9 exercises are solved" in done.stdout
+    assert {row["chapter"] for row in csv.DictReader((tmp_path / "out" / "class.csv").open())} == {"03", "05"}
+    assert "notes.ipynb is no copy of a chapter" in (tmp_path / "out" / "class.html").read_text()
+    done = fsplit("class", tmp_path / "in", "05", "--out", tmp_path / "out", "--processes", 0)
+    assert done.returncode == 0 and "0 of 4 exercises" in done.stdout
+    assert "03_from" not in (tmp_path / "out" / "class.html").read_text()
+    refused(fsplit("class", tmp_path / "in", "77", "--out", tmp_path / "none"), "no chapter 77")
 
 
 def test_a_real_chapter_solved_and_untouched(tmp_path):
