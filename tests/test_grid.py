@@ -111,6 +111,11 @@ def test_a_local_cluster_is_the_default(tmp_path):
     assert os.getpid() not in {row["by"][0] for row in results.values()}
 
 
+def test_a_local_cluster_has_no_more_processes_than_asked_for(tmp_path):
+    run_grid(grid(diary := tmp_path / "diary", count=4), tmp_path / "out", workers=1)
+    assert len({pid for _, pid in lines(diary, "begin")}) == 1
+
+
 def test_workers_that_do_not_see_the_folder_return_their_results(tmp_path, monkeypatch):
     run = engine._run
     monkeypatch.setattr(engine, "_run", lambda name, cell, out: run(name, cell, out / "elsewhere"))

@@ -63,6 +63,20 @@ def test_parameter_cells_are_strict_too(tmp_path, source, message):
         parameters_of(notebook(tmp_path / "77_x.ipynb", parameters=source))
 
 
+def test_the_range_that_a_comment_promises_is_held(tmp_path):
+    source = "rate: float = 0.5  # of bits, 0.1 to 3\ncount: int = -2  # -5 to 5\nfree: float = 9.0  # ten to 3\nword: str = 'x'  # 1 to 2"
+    path = notebook(tmp_path / "77_x.ipynb", parameters=source)
+    check_parameters(path, {"rate": 0.1, "count": 5, "free": -1e9, "word": "y"})
+    for name, value, span in (("rate", 3.01, "0.1 to 3"), ("rate", float("nan"), "0.1 to 3"), ("count", -6, "-5 to 5")):
+        with pytest.raises(ParameterError, match=f"{name} must be from {span}, got"):
+            check_parameters(path, {name: value})
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda p: p.stem)
+def test_chapters_allow_their_own_defaults(path):
+    check_parameters(path, {name: p.default for name, p in parameters_of(path).items()})
+
+
 def test_literals_may_be_numbers(tmp_path):
     path = notebook(tmp_path / "77_x.ipynb", parameters="from typing import Literal\nstride: Literal[4, 8] = 8")
     check_parameters(path, {"stride": 4})

@@ -1,4 +1,4 @@
-"""The ``fsplit`` command: book, test, lab, train, compress, predict, evaluate, serve, send, export, latency."""
+"""The ``fsplit`` command: book, test, lab, class, grid, train, compress, predict, evaluate, serve, send, export, latency."""
 
 from fsplit_lib.cli.app import app, main
 

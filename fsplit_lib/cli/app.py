@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from fsplit_lib.cli import book, device, evaluate, photos, saliency, send, serve, train
+from fsplit_lib.cli import book, classroom, device, evaluate, photos, saliency, send, serve, train
 from fsplit_lib.errors import FsplitError
 
 __all__ = ["app", "main"]
@@ -19,6 +19,7 @@ for command in (
     book.book,
     book.test,
     book.lab,
+    classroom.grid,
     train.train,
     saliency.saliency,
     photos.compress,
@@ -29,6 +30,7 @@ for command in (
     device.latency,
 ):
     app.command()(command)
+app.command("class")(classroom.class_)
 app.add_typer(evaluate.app, name="evaluate")
 
 

@@ -1,5 +1,6 @@
 """``fsplit book``, ``fsplit test`` and ``fsplit lab``: the workbook as a whole."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import typer
 
 from fsplit_lib.data.files import data_root
 
-__all__ = ["book", "lab", "test"]
+__all__ = ["book", "lab", "test", "value_of"]
 
 
 def book(
@@ -51,17 +52,20 @@ def book(
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    import ast
-
     from fsplit_lib.errors import ParameterError
 
     name, equals, value = text.partition("=")
     if not equals:
         raise ParameterError(f"--set takes name=value, got {text!r}")
+    return name, value_of(value)
+
+
+def value_of(text: str) -> object:
+    """A value of the command line: a number or another literal of Python, or else the word itself."""
     try:
-        return name, ast.literal_eval(value)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return name, value  # a bare word is a string
+        return text
 
 
 def _table(runs: list) -> None:

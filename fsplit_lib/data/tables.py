@@ -2,25 +2,29 @@
 
 import csv
 import io
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DataError
 
-__all__ = ["read_rows", "write_rows"]
+__all__ = ["read_rows", "write_rows", "write_table"]
 
 Row = TypeVar("Row")
 
 
 def write_rows(path: Path, rows: list) -> None:
     """Write dataclass instances as CSV; floats with 5 decimals, None as nothing."""
+    write_table(path, [{k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows])
+
+
+def write_table(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write dictionaries as CSV; columns are all their names, in the order in which they appear."""
     text = io.StringIO()
-    table = csv.DictWriter(text, [f.name for f in fields(rows[0])], lineterminator="\n")
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     table.writeheader()
-    for row in rows:
-        table.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(row).items()})
+    table.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.getvalue().encode())
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -23,7 +23,7 @@ def _information(answer: Any) -> bool | str:
 
     if not callable(answer):
         return "Hand over the function itself, without calling it."
-    p_xy = np.random.default_rng(1).dirichlet(np.ones(12)).reshape(3, 4)
+    p_xy = inputs(1).dirichlet(np.ones(12)).reshape(3, 4)
     zeros = np.array([[0.5, 0.0], [0.0, 0.5]])
     try:
         got, got_zeros = float(answer(p_xy.copy())), float(answer(zeros.copy()))
@@ -96,7 +96,7 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Marginals by p_xy.sum(axis, keepdims=True); then Eq. (3), over the cells where p(x,y) > 0.",
         grade=_information,
         why="The same line measures a label in a packet, a pixel in a feature, and a class in an answer.",
-        traps=(),
+        drawn=True,
     ),
     Exercise.choice(
         "01.5",

@@ -1,8 +1,9 @@
 """Exercises of chapter 02: bytes of an activation, a break-even link, why early layers inflate, the best route."""
 
+from collections.abc import Callable
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -10,29 +11,32 @@ SENT, JPEG = 5_000, 20_000  # bytes
 COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
 
 
+ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.009), (0.05, 5_000, 0.006), (0.2, 0, 0.0))  # device, bytes, server
+
+
 def _best(answer: Any) -> bool | str:
     if not callable(answer):
         return "Hand over the function itself, without calling it."
-    device, sizes, server = [0.0, 0.02, 0.05, 0.2], [30_000, 400_000, 5_000, 0], [0.01, 0.009, 0.006, 0.0]
-
-    def right(rate: float) -> int:
-        times = [d + 8 * s / rate + t for d, s, t in zip(device, sizes, server, strict=True)]
-        return times.index(min(times))
-
-    rates = (1e5, 1e6, 1e7, 1e9)
+    rng, cases = inputs(2), []
+    for _ in range(3):
+        routes = [[value * rng.uniform(0.8, 1.25) for value in ROUTES[i]] for i in rng.permutation(4)]
+        cases += [(*map(list, zip(*routes, strict=True)), rate) for rate in (1e5, 1e6, 1e7, 1e9)]
     try:
-        got = [int(answer(device, sizes, server, rate)) for rate in rates]
+        got = [int(answer(*case)) for case in cases]
     except Exception as error:
         return f"Your function raised {type(error).__name__}: {error}"
-    if got == [right(rate) for rate in rates]:
+
+    def like(score: Callable[[float, float, float, float], float]) -> bool:
+        return got == [min(range(4), key=lambda i: score(d[i], b[i], s[i], rate)) for d, b, s, rate in cases]
+
+    if like(lambda d, b, s, rate: d + 8 * b / rate + s):
         return True
-    bytes_only = [min(range(4), key=lambda i: device[i] + sizes[i] / rate + server[i]) for rate in rates]
-    if got == bytes_only:
-        return "Links are counted in bits a second: a byte has eight."
-    if got == [sizes.index(min(sizes))] * 4:
-        return "You chose the smallest thing to send; time on the device counts as well."
-    slowest = [max(range(4), key=lambda i: device[i] + 8 * sizes[i] / rate + server[i]) for rate in rates]
-    return "That is the slowest: you want the least total." if got == slowest else False
+    wrong: dict[str, Callable[[float, float, float, float], float]] = {
+        "Links are counted in bits a second: a byte has eight.": lambda d, b, s, rate: d + b / rate + s,
+        "You chose the smallest thing to send; time on the device counts as well.": lambda d, b, s, rate: b,  # noqa: ARG005
+        "That is the slowest: you want the least total.": lambda d, b, s, rate: -(d + 8 * b / rate + s),
+    }
+    return next((message for message, score in wrong.items() if like(score)), False)
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -84,6 +88,6 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
         grade=_best,
         why="Four lines decide where a network should be cut; everything hard is in measuring their inputs.",
-        traps=(),
+        drawn=True,
     ),
 )

@@ -5,7 +5,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -20,7 +20,7 @@ def _likelihood(answer: Any) -> bool | str:
     def cumulative(v: float) -> float:
         return 1 / (1 + math.exp(-v))
 
-    points = (-2.0, 0.0, 0.3, 5.0)
+    points = (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist())
     try:
         got = [float(answer(cumulative, v)) for v in points]
     except Exception as error:
@@ -50,8 +50,9 @@ def _wandered() -> tuple[Any, Any]:
     from fsplit_lib.entropy.models import FactorizedPrior
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        values, prior = 14 + 1.2 * torch.randn(1, 1, 20, 20), FactorizedPrior(1)
+        rng = inputs(3)
+        torch.manual_seed(int(rng.integers(2**31)))
+        values, prior = 14 + rng.uniform(1, 1.6) * torch.randn(1, 1, 20, 20), FactorizedPrior(1)
         optimiser = torch.optim.Adam(prior.parameters(), 3e-2)
         for _ in range(250):
             loss = -prior.likelihood(values + torch.rand(values.shape) - 0.5).log2().mean()
@@ -133,13 +134,13 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
         grade=_likelihood,
         why="This difference is the density of y plus noise at v as well: one formula serves training and use.",
-        traps=(),
+        drawn=True,
     ),
     Exercise(
         "03.5",
         hint="Make the tables first, with everything that belongs to it: prior.freeze(). Then code the symbols and count.",
         grade=_stream,
         why="Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
-        traps=(),
+        drawn=True,
     ),
 )

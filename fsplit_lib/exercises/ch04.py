@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -21,8 +21,10 @@ def _cam(a: np.ndarray, g: np.ndarray) -> np.ndarray:
 def _map(answer: Any) -> bool | str:
     if not callable(answer):
         return "Hand over the function itself, without calling it."
-    rng = np.random.default_rng(4)
+    rng = inputs(4)
     a, g = rng.random((5, 6, 7)), rng.normal(size=(5, 6, 7))
+    while not _cam(a, g).min() < 0 < _cam(a, g).max():  # else the map is empty, or max(0, ·) changes nothing
+        g = rng.normal(size=g.shape)
     try:
         got = np.asarray(answer(a.copy(), g.copy()), dtype=float)
     except Exception as error:
@@ -71,6 +73,7 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Mean of the gradient over both axes of places, one number a channel; weighted sum of channels; max; stretch.",
         grade=_map,
         why="Four lines of numpy. Everything else in a CAM library is hooks that fetch activations and gradients.",
+        drawn=True,
     ),
     Exercise.number(
         "04.3",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -17,7 +17,7 @@ def _distillation(answer: Any) -> bool | str:
 
     if not callable(answer):
         return "Hand over the function itself, without calling it."
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(int(inputs(5).integers(2**31)))
     h, h_hat = (torch.randn(2, 3, 4, 4, generator=generator) for _ in range(2))
     spread = torch.rand(1, 3, 1, 1, generator=generator) + 0.5
     right = head_distillation(h, h_hat, spread).item()
@@ -87,7 +87,7 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Divide the error by the spread, square it, average over all elements: one line of torch.",
         grade=_distillation,
         why="This line is the paper's head distillation; everything else in training is bookkeeping.",
-        traps=(),
+        drawn=True,
     ),
     Exercise.choice(
         "05.5",

@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap
+import numpy as np
+
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -30,7 +32,7 @@ def _linear(lmbda: float, log_axis: bool, log_value: bool) -> float:
 def _interpolation(answer: Any) -> bool | str:
     if not callable(answer):
         return "Hand over the function itself, without calling it."
-    points = (0.1, 0.2, MIDDLE, 1.0, 2.5)
+    points = (0.1, 1.0, *np.exp(inputs(6).uniform(math.log(0.1), math.log(3), 3)).tolist())
     try:
         got = [float(answer(v, ANCHORS, GAINS)) for v in points]
     except Exception as error:
@@ -116,6 +118,6 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Find the neighbours, t from the logs of lambda, then gain_a ** (1 − t) · gain_b ** t.",
         grade=_interpolation,
         why="This is all that makes one network serve every rate: six lines and 384 learned numbers.",
-        traps=(),
+        drawn=True,
     ),
 )

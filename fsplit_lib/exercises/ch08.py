@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -27,13 +27,15 @@ CASES = (
 def _journey(answer: Any) -> bool | str:
     if not callable(answer):
         return "Hand over the function itself, without calling it."
+    rng = inputs(8)
+    cases = [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
     try:
-        got = [float(answer(*case)) for case in CASES]
+        got = [float(answer(*case)) for case in cases]
     except Exception as error:
         return f"Your function raised {type(error).__name__}: {error}"
 
     def like(other: Any) -> bool:
-        return all(math.isclose(a, other(*case), rel_tol=1e-6) for a, case in zip(got, CASES, strict=True))
+        return all(math.isclose(a, other(*case), rel_tol=1e-6) for a, case in zip(got, cases, strict=True))
 
     if like(_total):
         return True
@@ -111,6 +113,6 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
         grade=_journey,
         why="This is the whole model. Everything else in the chapter is in measuring what goes into it.",
-        traps=(),
+        drawn=True,
     ),
 )

@@ -2,16 +2,28 @@
 
 ``...`` (Python's Ellipsis) means "not answered yet" and never stops a notebook. With the environment
 variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions are tested.
+
+``fsplit class`` sets two more: ``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and
+``FSPLIT_SEED`` moves the inputs that functions are tried on, so that none can know its results by heart.
 """
 
 import html
+import json
 import math
 import os
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Exercise", "Trap", "Verdict", "make_check"]
+import numpy as np
+
+__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check"]
+
+
+def inputs(seed: int) -> np.random.Generator:
+    """Where a grader draws what it tries a function on: from ``seed``, moved by the environment's ``FSPLIT_SEED``."""
+    return np.random.default_rng(seed + int(os.environ.get("FSPLIT_SEED") or 0))
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Exercise:
         grade: returns True, or the message for this wrong answer, or False for a wrong one of no known kind.
         why: told with a right answer: what it is good for.
         traps: typical wrong answers, each tested to draw its own message.
+        drawn: whether what is right moves with the seed, as where ``grade`` tries a function on :func:`inputs`.
     """
 
     id: str
@@ -58,12 +71,20 @@ class Exercise:
     grade: Callable[[Any], bool | str]
     why: str
     traps: tuple[Trap, ...] = ()
+    drawn: bool = False
 
     @classmethod
     def number(
-        cls, id: str, expected: float, hint: str, why: str, traps: tuple[Trap, ...] = (), relative: float = 0.01
+        cls,
+        id: str,
+        expected: float,
+        hint: str,
+        why: str,
+        traps: tuple[Trap, ...] = (),
+        relative: float = 0.01,
+        drawn: bool = False,
     ) -> "Exercise":
-        """An exercise whose answer is a number, right within ``relative``."""
+        """An exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""
 
         def grade(answer: Any) -> bool | str:
             kind = type(answer).__name__
@@ -80,7 +101,7 @@ class Exercise:
             close = (t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative))
             return next(close, False)
 
-        return cls(id, hint, grade, why, traps)
+        return cls(id, hint, grade, why, traps, drawn)
 
     @classmethod
     def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
@@ -109,7 +130,7 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
         """
         if id not in exercises:
             raise KeyError(f"no exercise {id!r}; there are {', '.join(exercises)}")
-        exercise = exercises[id]
+        exercise, graded = exercises[id], None
         if answer is ...:
             verdict = Verdict(id, "unanswered", f"Hint: {exercise.hint}")
         else:
@@ -118,6 +139,15 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
                 verdict = Verdict(id, "right", exercise.why)
             else:
                 verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
+        if record := os.environ.get("FSPLIT_RECORD"):
+            told = {"id": id, "status": verdict.status, "known": isinstance(graded, str), "message": verdict.message}
+            with open(record, "a") as file:
+                file.write(
+                    json.dumps(
+                        told | {"answer": reprlib.repr(getattr(answer, "__name__", answer)), "drawn": exercise.drawn}
+                    )
+                    + "\n"
+                )
         if os.environ.get("FSPLIT_CHECK") == "strict" and verdict.status != "right":
             raise AssertionError(f"exercise {id} is {verdict.status}: {verdict.message}")
         return verdict

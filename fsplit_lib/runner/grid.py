@@ -21,7 +21,7 @@ from typing import Any
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DataError, FsplitError, ParameterError
 
-__all__ = ["Cell", "GridError", "run_grid"]
+__all__ = ["Cell", "GridError", "cell_name", "run_grid"]
 
 PATIENCE = "10s"  # for a scheduler to answer
 
@@ -52,6 +52,16 @@ class Cell:
         except (TypeError, ValueError) as error:
             raise ParameterError(f"options of a cell must be paths or what JSON can hold: {error}") from error
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cell_name(text: str, *what: Any) -> str:
+    """A name for a cell: what a reader recognises, then a digest of what makes it another cell.
+
+    >>> cell_name("05 lmbda 0.3", 0.3)
+    '05_lmbda_0.3-c6b05b0e34'
+    """
+    digest = hashlib.sha256(json.dumps([text, *what], sort_keys=True).encode()).hexdigest()[:10]
+    return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', text)[:60]}-{digest}"
 
 
 def run_grid(
@@ -148,7 +158,9 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
             yield client
         return
     with (
-        LocalCluster(workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50) as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client

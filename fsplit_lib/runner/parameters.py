@@ -1,6 +1,7 @@
 """Strict parameters: papermill only warns of a misspelt name, we stop with a sentence."""
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from fsplit_lib.errors import ParameterError
 
 __all__ = ["Parameter", "check_parameters", "parameters_of"]
 
+SPAN = re.compile(r"#.*\s(-?\d[\d.]*) to (-?\d[\d.]*)$")  # at the end of a number's comment: "# …, 0.1 to 3"
 TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
@@ -23,12 +25,14 @@ class Parameter:
         kind: "str", "int", "float" or "bool".
         options: the allowed values, for ``Literal[...]``; else empty.
         default: as written.
+        span: least and most, where the comment of a number ends in such words as "0.1 to 3".
     """
 
     name: str
     kind: str
     options: tuple[str, ...]
     default: Any
+    span: tuple[float, float] | None = None
 
 
 def parameters_of(notebook: Path) -> dict[str, Parameter]:
@@ -56,7 +60,9 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
             raise ParameterError(
                 f"in {notebook.name}, {line.target.id} has type {kind}; allowed: Literal, {', '.join(TYPES)}"
             )
-        found[line.target.id] = Parameter(line.target.id, kind, options, ast.literal_eval(line.value))
+        span = SPAN.search(cells[0].source.splitlines()[line.end_lineno - 1]) if kind in ("int", "float") else None
+        value, least_and_most = ast.literal_eval(line.value), span and (float(span[1]), float(span[2]))
+        found[line.target.id] = Parameter(line.target.id, kind, options, value, least_and_most)
     return found
 
 
@@ -83,3 +89,5 @@ def check_parameters(notebook: Path, given: dict[str, Any]) -> None:
             raise ParameterError(f"{name} must be one of {', '.join(map(repr, want.options))}, got {value!r}")
         if not isinstance(value, TYPES[want.kind]) or (isinstance(value, bool) and want.kind != "bool"):
             raise ParameterError(f"{name} must be of type {want.kind}, got {value!r}")
+        if want.span and not want.span[0] <= value <= want.span[1]:
+            raise ParameterError(f"{name} must be from {want.span[0]:g} to {want.span[1]:g}, got {value!r}")

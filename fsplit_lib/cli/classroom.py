@@ -1,0 +1,105 @@
+"""``fsplit class`` and ``fsplit grid``: many copies of a chapter, or one chapter at many settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+__all__ = ["class_", "grid"]
+
+Scheduler = Annotated[
+    str | None, typer.Option(help="Dask scheduler whose workers see the same folders, such as tcp://host:8786.")
+]
+Processes = Annotated[
+    int | None, typer.Option(min=0, help="Runs side by side; one a core by default, 0 for this process alone.")
+]
+
+
+class _Bar:
+    """A progress bar that appears with the first result."""
+
+    def __init__(self, unit: str):
+        self.unit, self.bar = unit, None
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        self.bar = self.bar or tqdm(total=total, unit=self.unit)
+        self.bar.set_postfix_str(name.rpartition("-")[0], refresh=False)
+        self.bar.update(done - self.bar.n)
+        if done == total:
+            self.bar.close()
+
+
+def class_(
+    folder: Annotated[Path, typer.Argument(help="Holds a folder for each student, with the student's notebooks.")],
+    only: Annotated[
+        str | None, typer.Argument(help="Two digits of one chapter; all that were handed in by default.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for class.html, class.csv and what is kept for the next run.")
+    ] = Path("build/class"),
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Another than the chapters' own 0, so that no function knows its results by heart."),
+    ] = 1,
+    cell_seconds: Annotated[float, typer.Option(min=1, help="Seconds that one cell of a student's may take.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds that a copy may take, repeated runs included.")] = 600,
+    memory: Annotated[float, typer.Option(min=100, help="MB that a copy may hold in memory.")] = 4000,
+    disk: Annotated[
+        float, typer.Option(min=1, help="MB that one file may have; all files of a copy, twice as much.")
+    ] = 500,
+    scheduler: Scheduler = None,
+    processes: Processes = None,
+) -> None:
+    """Grade a class's copies, each in a process of its own under limits, and write one report. This is no sandbox."""
+    from fsplit_lib.classroom import Limits, grade_class, write_report
+    from fsplit_lib.classroom.copies import find_copies
+    from fsplit_lib.classroom.report import NO_SANDBOX
+    from fsplit_lib.runner.execute import chapters
+
+    limits, wanted = Limits(cell_seconds, seconds, memory, disk), {path.name[:2] for path in chapters(only)}
+    find_copies(folder, chapters())  # refuses a wrong folder before anything is said
+    typer.echo(NO_SANDBOX, err=True)
+    results, bar = out / "results", _Bar("copy")
+    graded = grade_class(folder, chapters(), results, seed, limits, scheduler, processes, bar, wanted)
+    from fsplit_lib.training.machine import machine  # brings torch, which grading does without
+
+    page = write_report(graded, out, seed, limits, machine())
+    solved = sum(o.outcome == "solved" for one in graded for o in one.outcomes)
+    typer.echo(f"{solved} of {sum(len(one.outcomes) for one in graded)} exercises are solved\n{page}")
+
+
+def grid(
+    chapter: Annotated[str, typer.Argument(help="Two digits of the chapter.")],
+    axes: Annotated[
+        list[str], typer.Argument(help="name=value,value,... for each parameter, such as lmbda=0.3,1 seed=0,1")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for executed notebooks and CHAPTER.csv.")] = Path("build/grid"),
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 300,
+    scheduler: Scheduler = None,
+    processes: Processes = None,
+) -> None:
+    """Run a chapter at every combination of some parameters, and collect its headline numbers in one table."""
+    from fsplit_lib.cli.book import value_of
+    from fsplit_lib.data.tables import write_table
+    from fsplit_lib.errors import ParameterError
+    from fsplit_lib.runner.chapters import run_chapter_grid
+    from fsplit_lib.runner.execute import chapters
+
+    values: dict[str, list] = {}
+    for axis in axes:
+        name, equals, row = axis.partition("=")
+        if not equals or name in values:
+            raise ParameterError(f"give each parameter once as name=value,value,... got {axis!r}")
+        values[name] = [value_of(text.strip()) for text in row.split(",") if text.strip()]
+    notebook, *others = chapters(chapter)
+    if others:
+        raise ParameterError(f"a grid is over one chapter; {chapter!r} is the beginning of {len(others) + 1}")
+    rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, _Bar("run"))
+    table = out / f"{notebook.name[:2]}.csv"
+    write_table(table, rows)
+    failed = [row["error"] for row in rows if row["error"]]
+    typer.echo(f"{len(rows) - len(failed)} of {len(rows)} runs came to their end\n{table}")
+    if failed:
+        typer.echo(f"fsplit: {failed[0]}; the same call runs what failed again", err=True)
+        raise typer.Exit(1)

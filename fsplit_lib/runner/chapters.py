@@ -1,0 +1,77 @@
+"""A chapter over a grid of its parameters: one executed notebook and one row of headline numbers for each point."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fsplit_lib.data.files import sha256_of
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.runner.execute import ChapterError, run_chapter
+from fsplit_lib.runner.grid import Cell, cell_name, run_grid
+from fsplit_lib.runner.parameters import check_parameters
+
+__all__ = ["points_of", "run_chapter_grid", "run_point"]
+
+
+def points_of(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """All combinations.
+
+    >>> points_of({"lmbda": [0.3, 1.0], "seed": [0]})
+    [{'lmbda': 0.3, 'seed': 0}, {'lmbda': 1.0, 'seed': 0}]
+    """
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def run_chapter_grid(
+    chapter: Path,
+    axes: dict[str, list[Any]],
+    out: Path,
+    timeout: int = 300,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Run a chapter at every point of a grid; points that have a result are not run again.
+
+    Args:
+        chapter: notebook of the book.
+        axes: parameters and the values that each takes.
+        out: folder; executed notebooks go to a folder of their own for each point.
+        timeout: seconds that one cell may take.
+        scheduler: as in :func:`~fsplit_lib.runner.grid.run_grid`.
+        workers: as there.
+        progress: as there.
+
+    Returns:
+        For each point its parameters, ``seconds``, the headline numbers, and ``error``, "" where there was none. A point
+        that failed is run again by the next call.
+
+    Raises:
+        ParameterError: a name or a value that the chapter does not take, or no values; nothing ran.
+    """
+    if empty := [name for name, values in axes.items() if not values]:
+        raise ParameterError(f"{empty[0]} needs at least one value")
+    points, version, out = points_of(axes), sha256_of(chapter), out.resolve()
+    for point in points:
+        check_parameters(chapter, point)
+    cells = {}
+    for point in points:
+        text = " ".join([chapter.name[:2], *(f"{name} {value}" for name, value in point.items())])
+        name = cell_name(text, point, version)
+        where = {"chapter": chapter.resolve(), "folder": out / name}
+        cells[name] = Cell(run_point, where | {"parameters": point, "timeout": timeout, "version": version})
+    rows = run_grid(cells, out, scheduler, workers, progress)
+    for name, row in rows.items():
+        if row["error"]:
+            (out / f"{name}.json").unlink()
+    return [point | rows[name] | point for point, name in zip(points, cells, strict=True)]
+
+
+def run_point(chapter: Path, folder: Path, parameters: dict[str, Any], timeout: int, version: str) -> dict[str, Any]:  # noqa: ARG001
+    """Run a chapter once: a cell of the grid."""
+    try:
+        run = run_chapter(chapter, folder, parameters, timeout, progress=False)
+    except ChapterError as error:
+        return {"seconds": None, "error": str(error).splitlines()[0]}
+    return {"seconds": round(run.seconds, 1), "error": "", **run.numbers}
