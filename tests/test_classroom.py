@@ -44,7 +44,7 @@ check = make_check({
 })"""
 BLANK = [f'answer = ...\ncheck("77.{n}", answer)' for n in (1, 2, 3)]
 GOOD = ['check("77.1", found)', 'check("77.2", lambda x: 2 * x)', 'check("77.3", "b")']
-LIMITS = Limits(cell_seconds=8, seconds=240, memory_mb=700, disk_mb=8)
+LIMITS = Limits(cell_seconds=8, seconds=900, memory_mb=700, disk_mb=8)
 
 
 def chapter(sources=BLANK, parameters="seed: int = 0\nbreaks: str = ''", setup=SETUP, before=(), **between):
