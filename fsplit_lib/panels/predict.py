@@ -130,7 +130,8 @@ class Prediction:
                 textposition="auto",
             )
         )
-        figure.update_xaxes(title_text=self.unit, rangemode="tozero")
+        ends = [self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
+        figure.update_xaxes(title_text=self.unit, range=[min(0.0, *ends), 1.05 * max(ends)])
         alt = f"Measured: {truth:,.4g} {self.unit}. " + (
             ASK if kept is None else f"Your guess: {kept:,.4g} {self.unit}."
         )
