@@ -192,7 +192,7 @@ def screenshot(browser: WebDriver, path: Path, element: WebElement | None = None
 def live_figures(browser: WebDriver) -> list[WebElement]:
     """The panels of the page: the outermost boxes that hold a figure and the sentence that tells it."""
     return browser.execute_script(
-        """return [...document.querySelectorAll('.jp-OutputArea-output .widget-vbox')].filter(box =>
+        """return [...document.querySelectorAll('.widget-vbox')].filter(box =>
              !box.parentElement.closest('.widget-vbox') && box.querySelector('.js-plotly-plot') && box.querySelector('.widget-html'));"""
     )
 

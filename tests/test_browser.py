@@ -38,7 +38,7 @@ def test_the_lambda_slider_by_keyboard(tmp_path):
                 handle.send_keys(*[key] * 5)
                 seen.append(wait_for(browser, state, 60, box, seen[-1]))
             assert seen == sorted(set(seen))
-            field = box.find_element("css selector", "input[type=number]")
+            field = box.find_element("css selector", "input[type=number], .widget-text input")
             labels = "return arguments[0].labels.length && arguments[0].labels[0].textContent"
             assert browser.execute_script(labels, field) == "lambda"  # the name that a screen reader says
     except BrowserMissing as missing:

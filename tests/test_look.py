@@ -70,3 +70,9 @@ def test_the_page_reads_from_the_last_row():
     assert layout.font.size >= 16 and layout.title.font.size > layout.font.size and layout.legend.font.size >= 15
     source = "".join(path.read_text() for path in Path(plots.__file__).parent.rglob("*.py"))
     assert len(re.findall(r"\btemplate=", source)) == 1  # one template, set in one place
+
+
+def test_a_bar_that_runs_out_of_the_plot_keeps_its_number():
+    near, far = ch02.end_numbers({"a": 5.0, "b": 50.0}, ["5", "50"], 10.0)
+    assert (near["x"], near["xref"], near["text"]) == (5.0, "x", "5")
+    assert (far["x"], far["xref"], far["text"], far["y"]) == (1, "paper", "→ 50", "b")
