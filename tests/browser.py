@@ -187,3 +187,21 @@ def screenshot(browser: WebDriver, path: Path, element: WebElement | None = None
     )
     path.write_bytes(base64.b64decode(taken["data"]))
     return path
+
+
+def live_figures(browser: WebDriver) -> list[WebElement]:
+    """The panels of the page: the outermost boxes that hold a figure and the sentence that tells it."""
+    return browser.execute_script(
+        """return [...document.querySelectorAll('.widget-vbox')].filter(box =>
+             !box.parentElement.closest('.widget-vbox') && box.querySelector('.js-plotly-plot') && box.querySelector('.widget-html'));"""
+    )
+
+
+def undrawn(browser: WebDriver) -> list[str]:
+    """The titles of figures on the page that show nothing: no axes, picture or bar of any size."""
+    return browser.execute_script(
+        """return [...document.querySelectorAll('.js-plotly-plot')].filter(figure => {
+             const marks = figure.querySelectorAll('.cartesianlayer .trace path, .cartesianlayer .trace text, .cartesianlayer image');
+             return figure.getBoundingClientRect().width < 200 || !marks.length;
+           }).map(figure => (figure.layout && figure.layout.title && figure.layout.title.text) || 'untitled');"""
+    )

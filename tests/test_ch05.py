@@ -121,6 +121,12 @@ def test_without_the_quantile_update_the_tables_waste_bytes(teacher, healthy, pi
     assert tables.lengths.sum() != good.lengths.sum()
 
 
+def test_without_enough_encoder_the_loss_stays_high_at_a_low_rate(teacher, healthy, pictures):
+    broken = train_lab(teacher, 0.3, STEPS, widths=(4, 4, 2))
+    assert distortion_in_use(broken.system, pictures[0]) > 1.1 * distortion_in_use(healthy.system, pictures[0])
+    assert payload(broken, pictures[0]) < 0.7 * payload(healthy, pictures[0])
+
+
 def test_training_panel_runs_on_its_button_only(teacher):
     calls = []
 

@@ -22,6 +22,7 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import center_crop, load_photo, to_array
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.packet import Packet
+from fsplit_lib.panels import predict
 from fsplit_lib.system import build_system, load_system, save_system
 
 MAIN = "from fsplit_lib.cli import main; main()"
@@ -260,13 +261,25 @@ def test_a_book_with_wrong_parameters_runs_nothing(desk):
     assert not (desk / "build").exists()
 
 
+def test_predictions_leave_as_one_file(desk, tmp_path, monkeypatch):
+    monkeypatch.setenv("FSPLIT_HOME", str(tmp_path))
+    guess = predict("88.q", "How many?", 0, 9, 1, "bytes").set(4)
+    guess.keep()
+    guess.reveal(7)
+    done = fsplit("predictions", "-o", tmp_path / "mine.csv")
+    assert done.returncode == 0 and done.stdout == f"{tmp_path / 'mine.csv'}: 1 guesses\n"
+    (row,) = csv.DictReader((tmp_path / "mine.csv").open())
+    assert (row["guess"], row["truth"], row["kept"]) == ("4", "7.0", "before the truth")
+    refused(fsplit("predictions", "-o", tmp_path / "nowhere" / "x.csv"), "x.csv")
+
+
 def test_usage_is_told(desk):
     for wrong in (("predict",), ("magic",), ("predict", "x.jpg", "--top", "0"), ("book", "--timeout", "0")):
         done = fsplit(*wrong)
         assert done.returncode == 2 and "Traceback" not in done.stderr
     done = fsplit("--help")
     assert done.returncode == 0
-    for command in ("book", "test", "lab", "train", "compress", "predict", "evaluate"):
+    for command in ("book", "test", "lab", "predictions", "train", "compress", "predict", "evaluate"):
         assert command in done.stdout
 
 

@@ -1,5 +1,7 @@
 """Panels, predictions, figures and exercises: what every chapter builds on."""
 
+import csv
+import io
 import itertools
 
 import plotly.graph_objects as go
@@ -7,7 +9,7 @@ import pytest
 
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.exercises import EXERCISES, Exercise, Trap, check
-from fsplit_lib.panels import Choice, Number, Panel, predict
+from fsplit_lib.panels import Choice, Number, Panel, predict, predictions_csv
 from fsplit_lib.plots import METHODS, caption, finish, look_of, show
 
 
@@ -92,21 +94,62 @@ def test_slider_and_named_field_are_one():
     assert slider.value == pytest.approx(0.2)
 
 
-def test_a_guess_is_kept_and_drawn_beside_the_truth(tmp_path, monkeypatch):
+def ask(unit="bytes"):
+    return predict("77.q", "How many?", 0, 100, 5, unit)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
     monkeypatch.setenv("FSPLIT_HOME", str(tmp_path / "home"))
-    guess = predict("77.q", "How many?", 0, 100, 5, "bytes")
+    return tmp_path / "home"
+
+
+def test_a_guess_is_kept_before_it_is_drawn_beside_the_truth(home):
+    guess = ask()
     assert guess.state() == {"guess": 50, "kept": None}
-    assert "no guess" in caption(guess.reveal(42))
-    guess.set(30).keep()
-    assert predict("77.q", "How many?", 0, 100, 5, "bytes").state()["kept"] == 30
+    guess.set(30)
+    assert guess.state()["kept"] is None  # moving is not keeping
+    guess.box.children[2].click()
+    assert ask().state()["kept"] == 30  # on disk before anything is revealed
+    guess.set(60)
     figure = guess.reveal(42)
     assert list(figure.data[0].x) == [42, 30] and "30 bytes" in caption(figure)
+    assert "Your guess: 30 bytes" in guess.box.children[3].value
     with pytest.raises(ParameterError, match="0 to 100"):
         guess.set(101)
-    (tmp_path / "home" / "predictions.json").write_text("{")
-    assert guess.state()["kept"] is None
-    guess.keep()
-    assert guess.state()["kept"] == 30
+
+
+def test_without_a_guess_the_truth_stands_alone_and_asks_for_one(home):
+    figure = ask().reveal(42)
+    assert list(figure.data[0].x) == [42]
+    assert caption(figure) == "Measured: 42 bytes. No guess was kept: keep one above, then run this cell again."
+    assert ask().state()["kept"] is None and ask().control.value == 50  # nothing was invented
+    assert list(csv.reader(io.StringIO(predictions_csv())))[1:] == []
+
+
+def test_the_ledger_says_what_was_guessed_before_the_truth_and_names_nobody(home):
+    ask().set(30).keep()
+    ask().reveal(42.5)
+    predict("77.late", 'Of "them", how many?', 0, 9, 1, "photos").reveal(3)
+    predict("77.late", 'Of "them", how many?', 0, 9, 1, "photos").set(3).keep()
+    predict("77.open", "Open?", 0.0, 1.0, 0.1, "bits").set(0.2).keep()
+    assert list(csv.DictReader(io.StringIO(predictions_csv()))) == [
+        dict(zip(("id", "question", "guess", "truth", "unit", "kept"), row, strict=True))
+        for row in (
+            ("77.late", 'Of "them", how many?', "3", "3.0", "photos", "after the truth"),
+            ("77.open", "Open?", "0.2", "", "bits", "before the truth"),
+            ("77.q", "How many?", "30", "42.5", "bytes", "before the truth"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("content", ["{", '{"77.q": 30}', "[1]", ""])
+def test_a_damaged_ledger_asks_again(home, content):
+    ask().keep()
+    (home / "predictions.json").write_text(content)
+    assert ask().state()["kept"] is None
+    ask().set(30).keep()
+    assert ask().state()["kept"] == 30
 
 
 def test_methods_differ_in_more_than_colour():

@@ -264,3 +264,29 @@ def test_the_index_lists_chapters_in_order(tmp_path):
     runs = [ChapterRun(n, f"{n}  T", "c", tmp_path / f"{n}_x.ipynb", 1.0) for n in ("00", "05", "09")]
     index = write_index(runs, tmp_path, "m").read_text()
     assert re.findall(r'href="(\d\d)_x\.html"', index) == ["00", "05", "09"]
+    assert "aria-label" not in index  # nothing ran, so there is no picture
+
+
+def test_the_index_draws_the_tagged_figure_or_the_first_large_one(tmp_path):
+    def shows(title, height):
+        figure = {"data": [{"y": [1, 2], "name": "</script>"}], "layout": {"title": {"text": title}, "height": height}}
+        figure["layout"]["meta"] = {"alt": f'The "{title}".'}
+        return [new_output("display_data", data={"application/vnd.plotly.v1+json": figure})]
+
+    cells = [
+        new_code_cell("1", outputs=shows(title, height))
+        for title, height in (("guess", 260), ("large", 420), ("best", 500))
+    ]
+    runs = [
+        ChapterRun("00", "T", "c", tmp_path / "00_x.ipynb", 1.0),
+        ChapterRun("01", "T", "c", tmp_path / "01_x.ipynb", 1.0),
+    ]
+    nbformat.write(new_notebook(cells=cells), runs[0].executed)
+    cells[2].metadata["tags"] = ["picture"]
+    nbformat.write(new_notebook(cells=cells), runs[1].executed)
+    index = write_index(runs, tmp_path, "m").read_text()
+    assert re.findall(r'role="img" aria-label="([^"]*)"', index) == ["The &quot;large&quot;.", "The &quot;best&quot;."]
+    drawn = re.findall(r'<script type="application/json">(.*?)</script>', index)
+    assert [json.loads(one)["layout"]["title"]["text"] for one in drawn] == ["large", "best"]
+    assert json.loads(drawn[0])["data"][0]["name"] == "</script>"
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1e6 and index.count("<script src=") == 1

@@ -276,8 +276,14 @@ def test_what_breaks_chapter_01():
     betas = np.geomspace(1.5, 10, 5)
     stuck = [solve(P_XY, beta, np.full((3, 3), 1 / 3)).relevance for beta in betas]
     assert max(stuck) < 1e-6 < 0.3 < min(s.relevance for s in anneal(P_XY, betas))
-    two = np.random.default_rng(0).dirichlet(np.ones(2), size=3)
-    assert all(solve(P_XY, beta, two).relevance <= 1 for beta in betas)
+
+
+def test_without_enough_groups_relevance_stops_early():
+    four, rng = 0.22 * np.eye(4) + 0.0075, np.random.default_rng(0)
+    starts = [rng.dirichlet(np.ones(2), size=4) for _ in range(10)]
+    healthy = anneal(four, np.geomspace(1.5, 10, 5))[-1]
+    two = min((solve(four, healthy.beta, start) for start in starts), key=lambda s: s.lagrangian)
+    assert 0.5 < two.relevance <= 1 < 1.2 < healthy.relevance  # two groups can name one bit
 
 
 def test_what_breaks_chapter_02():
@@ -290,6 +296,8 @@ def test_what_breaks_chapter_02():
 
     assert splits(9_600) < 0.02 < 0.1 < splits(150_528)  # only beside a raw photo does a split look good
     assert splits(150_528, bits=32) < splits(150_528)
+    ways = routes(points, 9_600)
+    assert {best(ways, Link(rate), 1.0).route.kind for rate in rates} == {"local"}  # no fast server, no reason to leave
 
 
 def test_what_breaks_chapter_03():
@@ -306,6 +314,11 @@ def test_what_breaks_chapter_03():
     assert (decode_symbols(stream, others, 784, check=False) != symbols).mean() > 0.03
     with pytest.raises(PacketError):
         decode_symbols(stream, others, 784)
+    lively, last = 4 * symbols, (tables.offsets + tables.lengths - 2)[:, None]
+    clipped = np.clip(lively, tables.offsets[:, None], last)  # no escape: shorter, and wrong where it was needed
+    escaped, short = encode_symbols(lively, tables), encode_symbols(clipped, tables)
+    assert (decode_symbols(escaped, tables, 784) == lively).all() and len(short) < len(escaped)
+    assert ((decode_symbols(short, tables, 784) != lively) == (clipped != lively)).all() and (clipped != lively).any()
     codec.prior.density.quantiles.data[:] = torch.tensor([-1.0, 0.0, 1.0])
     codec.prior.freeze(update_quantiles=False)
     assert len(encode_symbols(codec.prior.to_symbols(y)[0], codec.prior.tables)) > 1.02 * len(stream)

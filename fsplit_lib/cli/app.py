@@ -19,6 +19,7 @@ for command in (
     book.book,
     book.test,
     book.lab,
+    book.predictions,
     classroom.grid,
     train.train,
     saliency.saliency,

@@ -1,4 +1,4 @@
-"""``fsplit book``, ``fsplit test`` and ``fsplit lab``: the workbook as a whole."""
+"""``fsplit book``, ``fsplit test``, ``fsplit lab`` and ``fsplit predictions``: the workbook as a whole."""
 
 import ast
 import os
@@ -13,7 +13,7 @@ import typer
 
 from fsplit_lib.data.files import data_root
 
-__all__ = ["book", "lab", "test", "value_of"]
+__all__ = ["book", "lab", "predictions", "test", "value_of"]
 
 
 def book(
@@ -101,3 +101,15 @@ def lab() -> None:
     started = time.strftime("%H:%M")
     typer.echo(f"{started} JupyterLab opens {desk}; your work is kept there, delete a copy to get the original again.")
     raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(desk)], env=environment))
+
+
+def predictions(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("predictions.csv"),
+) -> None:
+    """Write what was guessed in the Predict boxes, and the truth beside it, as CSV; it holds no names."""
+    from fsplit_lib.panels import predictions_csv
+
+    desk = data_root().parent / "build" / "desk" / ".fsplit" / "predictions.json"  # of `fsplit lab`
+    text = predictions_csv(desk if "FSPLIT_HOME" not in os.environ and desk.is_file() else None)
+    out.write_text(text, encoding="utf-8", newline="")
+    typer.echo(f"{out}: {text.count(chr(10)) - 1} guesses")

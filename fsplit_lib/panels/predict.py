@@ -1,5 +1,12 @@
-"""Predict, then reveal: a guess is kept before the truth is shown, and drawn beside it afterwards."""
+"""Predict, then reveal: a guess is kept before the truth is shown, and drawn beside it afterwards.
 
+    control ──► keep() ──► ledger, a JSON file ──► reveal(truth): guess beside truth ──► predictions_csv()
+
+The ledger holds questions and numbers, no names, and stays on this machine unless somebody hands it on.
+"""
+
+import csv
+import io
 import json
 import os
 from dataclasses import dataclass
@@ -12,21 +19,48 @@ from fsplit_lib.data.files import write_atomically
 from fsplit_lib.panels.base import Number
 from fsplit_lib.plots.style import finish, look_of
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "predict", "predictions_csv"]
+
+COLUMNS = ("id", "question", "guess", "truth", "unit", "kept")
+ASK = "No guess was kept: keep one above, then run this cell again."
 
 
 def _ledger() -> Path:
-    home = Path(os.environ.get("FSPLIT_HOME") or Path.home() / ".fsplit")
-    home.mkdir(parents=True, exist_ok=True)
-    return home / "predictions.json"
+    return Path(os.environ.get("FSPLIT_HOME") or Path.home() / ".fsplit") / "predictions.json"
 
 
-def _read() -> dict[str, float]:
-    path = _ledger()
+def _read(ledger: Path) -> dict[str, dict]:
     try:
-        return json.loads(path.read_text())
+        entries = json.loads(ledger.read_text())
     except (FileNotFoundError, ValueError):  # none yet, or a damaged one: guesses can be made again
         return {}
+    return {i: entry for i, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}
+
+
+def _write(id: str, **changes: object) -> None:
+    ledger = _ledger()
+    entries = _read(ledger)
+    entries[id] = entries.get(id, {}) | changes
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(ledger, json.dumps(entries, indent=1).encode())
+
+
+def predictions_csv(ledger: Path | None = None) -> str:
+    """Every guess as CSV: id, question, guess, truth, unit, and whether it was kept before or after the truth.
+
+    Args:
+        ledger: ``predictions.json`` in ``~/.fsplit`` (or ``FSPLIT_HOME``) by default.
+
+    Returns:
+        A heading and one line a guess; ``truth`` is empty where the chapter has not shown it yet.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for id, entry in sorted(_read(ledger or _ledger()).items()):
+        if "guess" in entry:
+            table.writerow({"id": id} | entry)
+    return text.getvalue()
 
 
 @dataclass
@@ -46,15 +80,19 @@ class Prediction:
     unit: str
 
     def __post_init__(self) -> None:
-        kept = _read().get(self.id)
-        self._said = widgets.HTML(self._sentence(kept))
+        self._said = widgets.HTML(self._sentence())
         button = widgets.Button(description="Keep my guess", button_style="primary")
         button.on_click(lambda _: self.keep())
         title = widgets.HTML(f"<p><b>Predict.</b> {self.question}</p>")
         self.box = widgets.VBox([title, self.control.widget, button, self._said])
 
-    def _sentence(self, kept: float | None) -> str:
-        return "No guess kept yet." if kept is None else f"Your guess: {kept:g} {self.unit}."
+    def _kept(self) -> float | None:
+        return _read(_ledger()).get(self.id, {}).get("guess")
+
+    def _sentence(self) -> str:
+        kept = self._kept()
+        said = "No guess kept yet." if kept is None else f"Your guess: {kept:g} {self.unit}."
+        return f'<p role="status">{said}</p>'
 
     def set(self, guess: float) -> "Prediction":
         """Move the control; :meth:`keep` stores it."""
@@ -64,22 +102,23 @@ class Prediction:
 
     def state(self) -> dict[str, float | None]:
         """The control's value and the guess that was kept, None before."""
-        return {"guess": self.control.value, "kept": _read().get(self.id)}
+        return {"guess": self.control.value, "kept": self._kept()}
 
     def keep(self) -> None:
-        """Store the guess."""
-        guesses = _read() | {self.id: self.control.value}
-        write_atomically(_ledger(), json.dumps(guesses, indent=1).encode())
-        self._said.value = self._sentence(self.control.value)
+        """Store the guess, and whether the truth had been shown by then."""
+        when = "after the truth" if "truth" in _read(_ledger()).get(self.id, {}) else "before the truth"
+        _write(self.id, guess=self.control.value, question=self.question, unit=self.unit, kept=when)
+        self._said.value = self._sentence()
 
     def reveal(self, truth: float, method: str = "FrankenSplit") -> go.Figure:
-        """Guess against truth, as two bars; only the truth where no guess was kept.
+        """Guess against truth, as two bars; without a guess, the truth and the request for one.
 
         Args:
-            truth: what was measured.
+            truth: what was measured; is noted in the ledger.
             method: whose number it is, for the bar's colour.
         """
-        kept = _read().get(self.id)
+        kept = self._kept()
+        _write(self.id, truth=float(truth))
         rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
         figure = go.Figure(
             go.Bar(
@@ -91,9 +130,10 @@ class Prediction:
                 textposition="auto",
             )
         )
-        figure.update_xaxes(title_text=self.unit, rangemode="tozero")
-        alt = f"Measured: {truth:,.4g} {self.unit}; " + (
-            "no guess was kept." if kept is None else f"your guess: {kept:,.4g} {self.unit}."
+        ends = [self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
+        figure.update_xaxes(title_text=self.unit, range=[min(0.0, *ends), 1.05 * max(ends)])
+        alt = f"Measured: {truth:,.4g} {self.unit}. " + (
+            ASK if kept is None else f"Your guess: {kept:,.4g} {self.unit}."
         )
         return finish(figure, self.question, alt, height=260)
 

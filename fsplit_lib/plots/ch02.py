@@ -1,6 +1,6 @@
 """Figures of chapter 02: what the layers weigh, where the time goes, and which route is best when."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,6 +12,7 @@ __all__ = [
     "NETWORKS",
     "decision_map",
     "empty_waterfall",
+    "end_numbers",
     "fill_waterfall",
     "layer_bytes",
     "macs_against_seconds",
@@ -56,9 +57,7 @@ def layer_bytes(profiles: dict[str, list[SplitPoint]], images: dict[str, float])
         )
     for name, size in images.items():
         figure.add_hline(y=size, line={"color": "#1b1f24", "dash": "dot"})
-        figure.add_annotation(
-            x=0.01, xref="paper", y=np.log10(size), text=name, showarrow=False, yshift=10, xanchor="left"
-        )
+        figure.add_annotation(x=1, xref="paper", y=np.log10(size), text=name, showarrow=False, xshift=4, xanchor="left")
     figure.update_xaxes(title_text="share of the multiply-adds done on the device (%)", range=[-2, 102])
     figure.update_yaxes(title_text="bytes, 8 bits a value", type="log", dtick=1)
     small = min(images, key=images.get)
@@ -67,7 +66,9 @@ def layer_bytes(profiles: dict[str, list[SplitPoint]], images: dict[str, float])
         + "; ".join(told)
         + "."
     )
-    return finish(figure, "What every layer would send", alt, height=520)
+    finish(figure, "What every layer would send", alt, height=540)
+    above = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}  # the lines' names need the right side
+    return figure.update_layout(legend=above, margin={"t": 95, "r": 90})
 
 
 def winning_line(profiles: dict[str, list[SplitPoint]], photo_bytes: float) -> go.Figure:
@@ -112,7 +113,7 @@ def macs_against_seconds(profiles: dict[str, list[SplitPoint]]) -> go.Figure:
         )  # fmt: skip
         speeds[name] = points[-1].macs / points[-1].seconds / 1e9
     figure.update_xaxes(title_text="multiply-adds so far (billions)")
-    figure.update_yaxes(title_text="time so far, one thread of this machine (ms)")
+    figure.update_yaxes(title_text="time so far, one thread (ms)")
     alt = (
         "Billions of multiply-adds a second on this machine: "
         + ", ".join(f"{n} {v:.0f}" for n, v in speeds.items())
@@ -123,7 +124,7 @@ def macs_against_seconds(profiles: dict[str, list[SplitPoint]]) -> go.Figure:
 
 def waterfall(plans: list[Plan], title: str) -> go.Figure:
     """Device, wire and server time of every route, stacked."""
-    figure = empty_waterfall(title, len(plans), row_height=24, font_size=12)
+    figure = empty_waterfall(title, len(plans), row_height=26, font_size=14)
     move_waterfall(figure, plans)
     return figure
 
@@ -149,7 +150,24 @@ def empty_waterfall(title: str, rows: int, row_height: int, font_size: int) -> g
     )
     figure.update_xaxes(title_text="photo in, answer out (ms)")
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": font_size})
-    return finish(figure, title, "", height=190 + row_height * max(rows, 6))
+    finish(figure, title, "", height=190 + row_height * max(rows, 6))
+    return figure.update_layout(margin={"t": 95, "r": 75})
+
+
+def end_numbers(ends: Mapping[str, float], texts: Sequence[str], far: float) -> list[dict]:
+    """Annotations: a number at the end of every bar, beyond the plot's edge where the bar runs out of it.
+
+    Args:
+        ends: name of the bar to where it ends.
+        texts: the numbers.
+        far: the last end that is shown; the axis goes a little further.
+    """
+    inside = {"xref": "x", "bgcolor": "rgba(255,255,255,0.85)"}
+    return [
+        {"y": name, "text": text, "showarrow": False, "xanchor": "left", "xshift": 4, "font": {"size": 14}}
+        | ({"x": end} | inside if end <= far else {"x": 1, "xref": "paper", "text": f"→ {text}"})
+        for (name, end), text in zip(ends.items(), texts, strict=True)
+    ]
 
 
 def fill_waterfall(figure: go.Figure, plans: Sequence[Plan]) -> list[str]:
@@ -169,11 +187,8 @@ def move_waterfall(figure: go.Figure, plans: list[Plan]) -> str:
     local = [one for one in plans if one.route.kind == "local"][-1]  # "stay on the device" is listed last
     far = 1000 * min(max(one.total for one in plans), 4 * max(local.total, remote.total, fastest.total))
     figure.layout.xaxis.range = [0, 1.12 * far]  # the contenders stay readable beside hopeless routes
-    figure.layout.annotations = [
-        {"x": min(1000 * one.total, far), "y": name, "text": f"{1000 * one.total:,.0f}", "showarrow": False,
-         "xanchor": "left", "xshift": 4, "font": {"size": 12}, "bgcolor": "rgba(255,255,255,0.85)"}
-        for one, name in zip(plans, names, strict=True)
-    ]  # fmt: skip
+    ends = {name: 1000 * one.total for one, name in zip(plans, names, strict=True)}
+    figure.layout.annotations = end_numbers(ends, [f"{ms:,.0f}" for ms in ends.values()], far)
     alt = (
         f"Fastest: {fastest.route.name}, {1000 * fastest.total:,.0f} ms ({fastest.route.kind}); "
         f"sending the photo takes {1000 * remote.total:,.0f} ms and staying on the device {1000 * local.total:,.0f} ms."
@@ -206,6 +221,14 @@ def decision_map(
             colorbar={"tickvals": list(range(len(kinds))), "ticktext": kinds, "title": "fastest"},
         )
     )  # fmt: skip
+    for i, kind in enumerate(kinds):  # the region's name in its middle, for whom the colours say nothing
+        rows, columns = np.nonzero(grid == i)
+        if len(rows) >= 0.03 * grid.size:
+            row = int(np.median(rows))
+            figure.add_annotation(
+                x=np.log10(rates[int(np.median(columns[rows == row]))] / 1e6), y=np.log10(speedups[row]), text=kind, showarrow=False,
+                font={"size": 15, "color": "#1b1f24"}, bgcolor="rgba(255,255,255,0.8)", borderpad=1,
+            )  # fmt: skip
     figure.update_xaxes(title_text="link (Mbit/s)", type="log", dtick=1)
     figure.update_yaxes(title_text="server, times the device", type="log", dtick=1)
     shares = {kind: float((grid == i).mean()) for i, kind in enumerate(kinds)}

@@ -188,18 +188,18 @@ def side_information(rows: list[SideRow]) -> go.Figure:
 def density_at_lmbda(channels: list[int], grid: np.ndarray) -> go.Figure:
     """Probabilities of the symbols of a few channels, and bytes over lmbda; :func:`move_density` fills it."""
     titles = [f"channel {c}" for c in channels] + ["bytes a photo"]
-    figure = make_subplots(1, len(channels) + 1, subplot_titles=titles, horizontal_spacing=0.07)
+    figure = make_subplots(1, len(channels) + 1, subplot_titles=titles, horizontal_spacing=0.08)
     for column in range(1, len(channels) + 1):
         figure.add_trace(go.Bar(x=grid, marker_color=look_of("FrankenSplit").color), 1, column)
         figure.update_xaxes(title_text="symbol", row=1, col=column)
-        figure.update_yaxes(range=[0, 1.02], row=1, col=column)
+        figure.update_yaxes(range=[0, 1.02], showticklabels=column == 1, row=1, col=column)
     figure.update_yaxes(title_text="probability in the table", row=1, col=1)
     look = look_of("rate")
     last = len(channels) + 1
     figure.add_trace(go.Scatter(mode="lines", line={"color": look.color, "width": 3}), 1, last)
     figure.add_trace(go.Scatter(mode="markers", marker={"color": "#1b1f24", "size": 13}), 1, last)
     figure.update_xaxes(title_text="lmbda", type="log", dtick=1, row=1, col=last)
-    figure.update_yaxes(rangemode="tozero", row=1, col=last)
+    figure.update_yaxes(title_text="bytes", rangemode="tozero", row=1, col=last)
     finish(figure, "Slide lmbda: densities sharpen, bytes fall", "", height=400)
     return figure.update_layout(showlegend=False)
 

@@ -51,11 +51,7 @@ def rate_accuracy(points: list[RatePoint], main: str, quality: str = "kept") -> 
     told = []
     for name, rows in curves.items():
         rows.sort(key=lambda p: p.bytes)
-        look = (
-            look_of("FrankenSplit" if name == main else name)
-            if name == main or name in _looks()
-            else Look("#D55E00", "dot", "circle-open")
-        )
+        look = look_of("FrankenSplit") if name == main else _look(name)
         share, low, high = (100 * np.array([getattr(p, quality + end) for p in rows]) for end in ("", "_low", "_high"))
         figure.add_trace(
             go.Scatter(
@@ -89,6 +85,16 @@ def _looks() -> set[str]:
     return {"JPEG", "JPEG, no tables", "WebP", "AVIF", "JPEG 2000", "JPEG XL", "HEIC"}
 
 
+def _look(name: str) -> Look:
+    """Of a codec of the world, or of ours beside the main one: its colour, another dash and symbol each."""
+    if name in _looks():
+        return look_of(name)
+    dash, symbol = {"photo-head": ("dot", "circle-open"), "photo-first": ("dash", "diamond-open")}.get(
+        name, ("dashdot", "star-open")
+    )
+    return Look(look_of("FrankenSplit").color, dash, symbol)
+
+
 def _curve(point: RatePoint) -> str:
     return point.setting.split(",")[0] if point.method == "FrankenSplit" else point.method
 
@@ -103,7 +109,7 @@ def bd_rates(deltas: list[BDRate], method: str) -> go.Figure:
     mine = sorted((d for d in deltas if d.method == method and d.percent is not None), key=lambda d: d.percent)
     figure, told = go.Figure(), []
     for delta in mine:
-        look = look_of(delta.against) if delta.against in _looks() else Look("#D55E00", "dot", "circle-open")
+        look = _look(delta.against)
         known = delta.low is not None
         figure.add_trace(
             go.Scatter(
@@ -262,7 +268,7 @@ def empty_explorer(names: Sequence[str], stride: int, side: int) -> go.Figure:
     figure.update_yaxes(visible=False, row=1, range=[side - 0.5, -0.5])
     figure.update_yaxes(title_text="share of the answer (%)", range=[0, 100], row=2, col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], row=2, col=4)
-    figure.update_yaxes(rangemode="tozero", row=2, col=4)
+    figure.update_yaxes(title_text="bytes", rangemode="tozero", row=2, col=4)
     finish(figure, "", "No photo yet.", height=660)
     figure.update_annotations(font_size=15)
     return figure.update_layout(

@@ -10,7 +10,7 @@ from fsplit_lib.device import DeviceCard, Timing
 from fsplit_lib.latency import Circumstances, Journey, Plan, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.real import RealJourney
 from fsplit_lib.offload.link import LINKS, Link
-from fsplit_lib.plots.ch02 import empty_waterfall, fill_waterfall
+from fsplit_lib.plots.ch02 import empty_waterfall, end_numbers, fill_waterfall
 from fsplit_lib.plots.style import Look, finish, look_of
 
 __all__ = [
@@ -27,15 +27,17 @@ __all__ = [
 OURS, LOCAL = "FrankenSplit", "on the device"
 STAGES = {
     "preprocess": ("#8b949e", ""), "encode": ("#D55E00", "/"), "entropy code": ("#0072B2", "x"), "packet": ("#009E73", "."),
-    "head": ("#E69F00", "\\"), "pack": ("#56B4E9", "-"), "network": ("#CC79A7", "|"),
+    "head": ("#E69F00", "\\"), "pack": ("#56B4E9", "-"), "network": ("#332288", "|"),
 }  # fmt: skip
 EXTRA = {
-    "PNG": Look("#6699CC", "dot", "square-open"),
     LOCAL: Look("#8b949e", "longdash", "star"),
     "8-bit features, our cut": Look("#E69F00", "dashdot", "cross"),
-    "8-bit features, narrowest": Look("#CC79A7", "dot", "x-open"),
+    "8-bit features, narrowest": Look("#882255", "dot", "x-open"),
 }
-CIRCLES = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "cross", "x")
+CIRCLES = (
+    "circle",
+    *(f"{shape}-open" for shape in ("square", "diamond", "triangle-up", "star", "hexagon", "cross", "x")),
+)
 
 
 def _look(method: str) -> Look:
@@ -75,17 +77,14 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     far = min(ordered[-1], 2.5 * ordered[max(0, len(ordered) - 2)])  # one slow rival must not make the others invisible
     figure.update_xaxes(title_text="on the device (ms)", range=[0, 1.2 * far])
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
-    for name in names:
-        reach = totals[name] + max(t.iqr_ms for t in bars[name].values()) / 2
-        figure.add_annotation(
-            x=min(reach, far), y=name, text=f"{totals[name]:,.1f}" + (" →" if reach > far else ""), showarrow=False, xanchor="left", xshift=5,
-            font_size=14, bgcolor="rgba(255,255,255,0.85)",
-        )  # fmt: skip
+    reach = {name: totals[name] + max(t.iqr_ms for t in bars[name].values()) / 2 for name in names}
+    far = max([far, *(end for end in reach.values() if end <= 1.1 * far)])  # whiskers belong to what is shown whole
+    figure.layout.annotations = end_numbers(reach, [f"{totals[name]:,.1f}" for name in names], far)
     alt = "Milliseconds on the device: " + ", ".join(f"{name} {total:,.1f}" for name, total in totals.items()) + "."
     if noisy:
         alt += f" Too noisy to conclude anything: {', '.join(noisy)}."
     finish(figure, title, alt, height=170 + 34 * max(len(bars), 5))
-    return figure.update_layout(margin={"t": 100})
+    return figure.update_layout(margin={"t": 95, "r": 75})
 
 
 def _bare(name: str) -> str:
@@ -105,11 +104,8 @@ def move_journeys(figure: go.Figure, plans: Sequence[Plan]) -> str:
     totals = sorted(1000 * one.total for one in plans)
     far = min(totals[-1], 8 * totals[len(totals) // 2])  # the contenders stay readable beside a hopeless route
     figure.layout.xaxis.range = [0, 1.16 * far]
-    figure.layout.annotations = [
-        {"x": min(1000 * one.total, far), "y": name, "text": f"{1000 * one.total:,.0f}", "showarrow": False,
-         "xanchor": "left", "xshift": 4, "font": {"size": 14}, "bgcolor": "rgba(255,255,255,0.85)"}
-        for one, name in zip(plans, names, strict=True)
-    ]  # fmt: skip
+    ends = {name: 1000 * one.total for one, name in zip(plans, names, strict=True)}
+    figure.layout.annotations = end_numbers(ends, [f"{ms:,.0f}" for ms in ends.values()], far)
     told = {one.route.name: 1000 * one.total for one in plans}
     rest = [f"{name} {ms:,.0f}" for name, ms in told.items() if name != fastest.route.name]
     alt = f"Fastest: {fastest.route.name}, {told[fastest.route.name]:,.0f} ms; in ms: {', '.join(rest)}."
@@ -211,7 +207,7 @@ def times_as_fast(found: dict[str, Journey], where: Circumstances, times: float,
     for y, text in ((times, f"{times:g} times as long"), (1.0, "as long")):
         figure.add_hline(y=y, line={"color": "#1b1f24", "dash": "dash" if y == times else "solid", "width": 1.5})
         figure.add_annotation(
-            x=1, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="right", yanchor="bottom",
+            x=0, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="left", yanchor="bottom",
             bgcolor="rgba(255,255,255,0.8)",
         )  # fmt: skip
     figure.update_xaxes(title_text="link, both ways (Mbit/s)", type="log", dtick=1)

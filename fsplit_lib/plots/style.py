@@ -30,10 +30,11 @@ METHODS: dict[str, Look] = {
     "JPEG": Look("#0072B2", "dash", "square"),
     "WebP": Look("#009E73", "dashdot", "triangle-up"),
     "AVIF": Look("#56B4E9", "longdash", "triangle-down"),
-    "JPEG, no tables": Look("#6699CC", "dot", "square-open"),
+    "JPEG, no tables": Look("#6666FF", "dot", "square-open"),
     "JPEG 2000": Look("#882255", "dashdot", "cross"),
     "JPEG XL": Look("#999933", "longdash", "star-triangle-up"),
-    "HEIC": Look("#44AA99", "longdashdot", "pentagon"),
+    "HEIC": Look("#663300", "longdashdot", "pentagon"),
+    "PNG": Look("#6600FF", "dot", "square-cross-open"),
     "your guess": Look("#E69F00", "dot", "star"),
     "rate": Look("#0072B2", "dash", "square"),
     "distortion": Look("#D55E00", "solid", "circle"),
@@ -42,7 +43,16 @@ METHODS: dict[str, Look] = {
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "'Source Sans 3', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 16, "color": "#1b1f24"},
-        "title": {"x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 19}},
+        "title": {
+            "x": 0.0,
+            "xref": "paper",
+            "xanchor": "left",
+            "font": {"size": 19},
+            "y": 1.0,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 18},  # clear of legends above the plot
+        },
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "margin": {"l": 80, "r": 30, "t": 70, "b": 65},

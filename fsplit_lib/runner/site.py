@@ -13,6 +13,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.runner.execute import ChapterRun
+from fsplit_lib.runner.pictures import SCRIPT, STYLE, chapter_picture, write_script
 
 __all__ = ["write_chapter", "write_index"]
 
@@ -44,7 +45,7 @@ INDEX = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>FrankenSplit Workbook</title><style>
 body {{ font: 17px/1.6 "Source Sans 3", "Segoe UI", Helvetica, Arial, sans-serif; color: #1b1f24;
-       max-width: 860px; margin: 3rem auto; padding: 0 1rem; }}
+       max-width: 1000px; margin: 3rem auto; padding: 0 1rem; }}
 h1 {{ margin-bottom: .2rem; }}
 .lead, dt, footer {{ color: #57606a; }}
 .lead {{ margin-top: 0; }}
@@ -56,11 +57,12 @@ dl div {{ display: flex; gap: .5rem; }}
 dd {{ margin: 0; font-variant-numeric: tabular-nums; font-weight: 600; }}
 a {{ color: #0072B2; }}
 footer {{ font-size: .85rem; border-top: 1px solid #d0d7de; padding-top: 1rem; }}
-</style></head><body>
+</style>{style}</head><body>
 <h1>FrankenSplit Workbook</h1>
 <p class="lead">Neural feature compression for mobile edge computing: see it, run it, doubt it, measure it.</p>
 {entries}
 <footer>Measured on {machine}.</footer>
+{script}
 </body></html>
 """
 
@@ -112,9 +114,10 @@ def write_chapter(run: ChapterRun, site: Path) -> Path:
 
 
 def write_index(runs: list[ChapterRun], site: Path, machine: str) -> Path:
-    """The table of contents: chapter, claim, seconds, headline numbers."""
+    """The table of contents: chapter, picture, claim, seconds, headline numbers."""
     entries = "".join(_entry(run) for run in runs)
-    page = INDEX.format(entries=entries, machine=html.escape(machine))
+    page = INDEX.format(entries=entries, machine=html.escape(machine), style=STYLE, script=SCRIPT)
+    write_script(site)
     path = site / "index.html"
     write_atomically(path, page.encode())
     return path
@@ -126,6 +129,7 @@ def _entry(run: ChapterRun) -> str:
         for name, value in run.numbers.items()
     )
     return (
-        f'<article><h2><a href="{run.executed.stem}.html">{html.escape(run.title)}</a></h2>'
-        f"<p>{html.escape(run.claim)}</p><p>{run.seconds:.0f} s in the quick profile</p><dl>{numbers}</dl></article>\n"
+        f"<article>{chapter_picture(run.executed)}"
+        f'<div><h2><a href="{run.executed.stem}.html">{html.escape(run.title)}</a></h2>'
+        f"<p>{html.escape(run.claim)}</p><p>{run.seconds:.0f} s in the quick profile</p><dl>{numbers}</dl></div></article>\n"
     )

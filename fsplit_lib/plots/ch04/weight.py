@@ -33,7 +33,7 @@ def factor_figure(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray) -> g
     ]  # fmt: skip
     for trace, column in traces:
         figure.add_trace(trace, 1, column)
-    figure.update_xaxes(title_text="mean of the map", col=1)
+    figure.update_xaxes(title_text="mean of the map (0 to 1)", col=1)
     figure.update_yaxes(title_text="factor on lambda", range=[0.95, 2.1], col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 3], col=2)
     figure.update_yaxes(title_text="mean bytes a photo", rangemode="tozero", col=2)

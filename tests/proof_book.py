@@ -1,0 +1,83 @@
+"""`make proof`: every chapter twice, as a student finds it and solved, and every chapter in a real JupyterLab.
+
+On two idle cores about two and a half minutes a chapter. Chromium and its driver must be installed.
+"""
+
+import html
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser import chromium, lab, live_figures, open_notebook, run_all, undrawn, wait_for
+from selenium.webdriver import Keys
+
+from fsplit_lib.exercises import EXERCISES
+from fsplit_lib.runner.execute import chapters, run_chapter
+from fsplit_lib.runner.headline import compare
+
+HERE = Path(__file__).parent
+each_chapter = pytest.mark.parametrize("notebook", chapters(), ids=lambda p: p.stem)
+
+
+def stated_minutes(number):
+    row = re.search(rf"^\| \[{number} .*\| ([\d.]+) \|$", (HERE.parent / "README.md").read_text(), re.M)
+    return float(row[1])
+
+
+@each_chapter
+def test_twice_the_same_numbers_in_the_stated_time(notebook, tmp_path):
+    number, golden = notebook.name[:2], HERE / "golden"
+    solved = run_chapter(notebook, tmp_path / "solved", None, 300, HERE / "solutions", golden, progress=False)
+    found = run_chapter(notebook, tmp_path / "found", None, 300, None, golden, progress=False)  # as a student finds it
+    assert solved.differences == found.differences == []
+    wanted = json.loads((golden / f"{number}.json").read_text())
+    assert (
+        compare(found.numbers, {name: wanted[name] | {"value": value} for name, value in solved.numbers.items()}) == []
+    )
+    shown = nbformat.read(found.executed, as_version=4)
+    for cell in shown.cells:
+        if "exercise" in cell.metadata:
+            said = "".join(str(value) for output in cell.outputs for value in output.get("data", {}).values())
+            assert EXERCISES[cell.metadata["exercise"]].hint in html.unescape(said)
+    # stated minutes are rounded to tenths; half as much again is too long
+    assert min(solved.seconds, found.seconds) / 60 <= 1.5 * (stated_minutes(number) + 0.05)
+
+
+@each_chapter
+def test_lives_in_jupyterlab(notebook, tmp_path):
+    """No cell fails, every figure is drawn, and every panel answers a key: at once, or after its button."""
+    for folder in ("desk", "home", "profile"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(notebook, tmp_path / "desk")
+    tags = [cell.metadata.get("tags", []) for cell in nbformat.read(notebook, as_version=4).cells]
+    with lab(tmp_path / "desk", tmp_path / "home") as address, chromium(tmp_path / "profile") as browser:
+        open_notebook(browser, address, notebook.name)
+        assert run_all(browser, 900) == []
+        panels = wait_for(browser, "return document.querySelectorAll('.widget-vbox .js-plotly-plot').length", 60)
+        assert panels >= max(1, sum("panel" in tag for tag in tags))
+        end = time.monotonic() + 60
+        while (blank := undrawn(browser)) and time.monotonic() < end:
+            time.sleep(0.5)
+        assert blank == []
+        broken = (
+            "return document.body.innerText.match(/Error displaying widget|Error creating widget|Failed to load model/)"
+        )
+        assert browser.execute_script(broken) is None
+        for box in live_figures(browser):
+            words = "return arguments[0].querySelector('[role=status]')?.textContent || ''"
+            before = browser.execute_script(words, box)
+            browser.execute_script("arguments[0].scrollIntoView()", box)
+            handles = box.find_elements("css selector", ".noUi-handle")
+            choice = box.find_elements("css selector", "select")
+            if handles:
+                handles[0].send_keys(*[Keys.ARROW_LEFT] * 4)
+            else:
+                choice[0].send_keys(Keys.ARROW_DOWN)
+            for button in box.find_elements("css selector", "button.mod-primary"):
+                button.click()
+            changed = "const said = arguments[0].querySelector('[role=status]')?.textContent; return said && said !== arguments[1]"
+            wait_for(browser, changed, 300, box, before)
