@@ -61,7 +61,6 @@ ABLATION_ROWS = {
     ),
     "one-0.3": AblationRow("one rate weight, 0.3", {"lmbda": 0.3}, {"lmbda": 0.3, "anchors": ()}),
     "one-1": AblationRow("one rate weight, 1", {"lmbda": 1.0}, {"lmbda": 1.0, "anchors": ()}),
-    "exact": AblationRow("float32 instead of bfloat16", {"precision": "32-true"}),
 }
 
 

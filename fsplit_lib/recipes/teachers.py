@@ -33,7 +33,7 @@ TEACHERS = {
     ),
     "fashion_convnext": (
         "timm's ConvNeXt with blocks (3, 2, 2, 1) of widths 64, 96, 128, 160 for Fashion-MNIST at 32x32.",
-        MUON,
+        replace(MUON, learning_rate=2e-2),
     ),
     "fashion_swin": (
         "timm's SwinTransformer with blocks (2, 2, 1) of widths 48, 96, 192 and windows of 4x4 for Fashion-MNIST at 32x32.",
