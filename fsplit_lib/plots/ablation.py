@@ -81,7 +81,10 @@ def kept_over_crops(points: list[RatePoint], crops: dict[str, int], sizes_bytes:
             )
         )  # fmt: skip
         told.append(f"at {size:,} bytes from {ys[0]:.0f} % after {xs[0]:,} crops to {ys[-1]:.0f} % after {xs[-1]:,}")
-    figure.update_xaxes(title_text="crops seen in training", type="log")
+    seen = sorted(crops.values())
+    figure.update_xaxes(
+        title_text="crops seen in training", type="log", tickvals=seen, ticktext=[f"{c:,}" for c in seen]
+    )
     figure.update_yaxes(title_text="decisions of the teacher kept (%)")
     return finish(figure, "What more training gives", "Kept decisions: " + "; ".join(told) + ".", height=440)
 
