@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fsplit_lib.panels.ch02 import split_panel
 from fsplit_lib.panels.ch03 import coder_panel, density_panel
 from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch01 as plots01
+from fsplit_lib.plots import ch02 as plots02
 from fsplit_lib.plots import ch03 as plots03
 from fsplit_lib.runner.equations import equation_table, equations, resolves
 from fsplit_lib.system import load_codec
@@ -327,3 +329,20 @@ def test_what_breaks_chapter_03():
 def test_tables_tell_their_probabilities():
     tables = Tables(np.array([[32768, 16384, 16384]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
     assert tables.probabilities(0, np.array([-2, -1, 0, 1])).tolist() == [0, 0.5, 0.25, 0]
+
+
+def test_a_regions_name_stands_inside_the_region(monkeypatch):
+    """Also where the middle of its rows is a row that it does not reach."""
+    rates, speedups, kinds = np.geomspace(1e5, 1e8, 5), np.array([1.0, 3.0, 10.0]), list(plots02.KINDS)
+    grid = np.array([[0, 0, 1, 1, 1], [2, 2, 2, 2, 2], [0, 0, 1, 1, 1]])
+
+    def best(_, link, speedup, __):
+        at = int(np.argmin(abs(speedups - speedup))), int(np.argmin(abs(rates - link.bits_per_second)))
+        return SimpleNamespace(route=SimpleNamespace(kind=kinds[grid[at]]))
+
+    monkeypatch.setattr(plots02, "best", best)
+    figure = plots02.decision_map([], rates, speedups, 1.0, "three regions")
+    assert len(figure.layout.annotations) >= 3
+    for note in figure.layout.annotations:
+        row, column = np.argmin(abs(np.log10(speedups) - note.y)), np.argmin(abs(np.log10(rates / 1e6) - note.x))
+        assert kinds[grid[row, column]] == note.text

@@ -58,7 +58,7 @@ def cell_name(text: str, *what: Any) -> str:
     """A name for a cell: what a reader recognises, then a digest of what makes it another cell.
 
     >>> cell_name("05 lmbda 0.3", 0.3)
-    '05_lmbda_0.3-c6b05b0e34'
+    '05_lmbda_0.3-593131121d'
     """
     digest = hashlib.sha256(json.dumps([text, *what], sort_keys=True).encode()).hexdigest()[:10]
     return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', text)[:60]}-{digest}"
