@@ -220,10 +220,10 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
             "fsplit train photo-decoder makes one"
         )
     trained_for = card.training.get("decoders", {}).get(backbone.name, {}).get("network")
-    if trained_for not in (None, backbone.fingerprint):
+    if trained_for is not None and (here := backbone.fingerprint) != trained_for:
         raise WeightsError(
             f"the decoder for {backbone.name} in {card.name} was trained for other weights of that network "
-            f"({trained_for}, these are {backbone.fingerprint}): load those, or train a decoder for these"
+            f"({trained_for}, these are {here}): load those, or train a decoder for these"
         )
     config = DecoderConfig(**card.architecture["decoders"][backbone.name])
     decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)

@@ -14,7 +14,6 @@ from fsplit_lib.data import image_folder, load_photo, to_array
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.objectives import head_distillation, saliency_weight
 from fsplit_lib.saliency import METHODS, SaliencyMaps, build_saliency_maps, saliency_layers, saliency_map
-from fsplit_lib.saliency.cache import fingerprint
 from fsplit_lib.training import FolderSource, TrainConfig, train_system
 from fsplit_lib.training.muon import Muon, is_matrix, orthogonalise
 from fsplit_lib.training.sources import batches
@@ -78,11 +77,11 @@ def test_maps_by_hand_from_activations_and_gradients(teacher, x, method, weigh):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_map_in_0_to_1(teacher, x, method):
-    before = fingerprint(teacher.network)
+    before = teacher.fingerprint
     found = saliency_map(teacher, x, method)
     assert found.shape == (3, 1, 32, 32) and found.min() >= 0 and found.max() <= 1
     assert found.amax(dim=(1, 2, 3)).min() > 0.99
-    assert fingerprint(teacher.network) == before
+    assert teacher.fingerprint == before
     assert all(not m._forward_hooks for m in teacher.modules())  # nothing is left behind
 
 

@@ -58,7 +58,7 @@ class Backbone(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that tell its weights from others of the same name."""
+        """64 bits of SHA-256 over every weight, as 16 hex digits: what tells them from others of the same name."""
         digest = hashlib.sha256()
         for name, value in self.network.state_dict().items():
             digest.update(name.encode() + value.contiguous().numpy().tobytes())

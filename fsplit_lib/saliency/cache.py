@@ -4,7 +4,6 @@ A file of maps says which network they came from and how. It refuses to serve an
 photo that it has not seen: maps that belong to something else train without complaint, and wrongly.
 """
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.data import ImageFolder, to_array
@@ -24,18 +23,10 @@ from fsplit_lib.data.files import sha256_of, write_atomically
 from fsplit_lib.errors import DataError, WeightsError
 from fsplit_lib.saliency.maps import saliency_layers, saliency_map
 
-__all__ = ["MapOrigin", "SaliencyMaps", "build_saliency_maps", "fingerprint"]
+__all__ = ["MapOrigin", "SaliencyMaps", "build_saliency_maps"]
 
 SHORT_SIDE = 256  # pixels: the scale at which the teacher is tested
 FLAT = 0.5  # what a map that says nothing is replaced by: the same weight everywhere
-
-
-def fingerprint(network: nn.Module) -> str:
-    """64 bits of SHA-256 over every weight of a network, as 16 hex digits."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode() + value.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class MapOrigin:
     def of(cls, backbone: Backbone, method: str) -> "MapOrigin":
         """What maps of this backbone would be."""
         strides = tuple(saliency_layers(backbone))
-        return cls(backbone.name, fingerprint(backbone.network), method, strides, backbone.spec.stride)
+        return cls(backbone.name, backbone.fingerprint, method, strides, backbone.spec.stride)
 
 
 class SaliencyMaps:
