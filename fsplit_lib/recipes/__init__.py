@@ -34,6 +34,7 @@ def run_recipe(name: str, job: Job) -> str:
     """
     if name not in RECIPES:
         raise ParameterError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
-    if (job.backbone or job.weights) and name != "photo-decoder":
-        raise ParameterError(f"{name} is made for its own backbone and weights; only photo-decoder takes others")
+    if (job.backbone or job.weights) and not RECIPES[name].choosable:
+        others = ", ".join(recipe.name for recipe in RECIPES.values() if recipe.choosable)
+        raise ParameterError(f"{name} is made for its own backbone and weights; only {others} takes others")
     return RECIPES[name].run(job)

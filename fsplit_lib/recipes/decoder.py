@@ -134,5 +134,5 @@ DECODER_RECIPES = (
         for short in ("lite1", "lite2")
     ),
     Recipe("photo-decoder", "a decoder for --backbone behind the codec of --weights, on any photos",
-           partial(_recipe, "photo-decoder", None)),
+           partial(_recipe, "photo-decoder", None), choosable=True),
 )  # fmt: skip

@@ -13,11 +13,19 @@ __all__ = ["Job", "Recipe"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named run: what it trains and how to start it."""
+    """A named run: what it trains and how to start it.
+
+    Attributes:
+        name: as the command line has it.
+        summary: one line.
+        run: trains, and returns one sentence on the result.
+        choosable: whether backbone and weights are the job's; other recipes are made for their own.
+    """
 
     name: str
     summary: str
     run: Callable[["Job"], str]
+    choosable: bool = False
 
 
 @dataclass(frozen=True)
