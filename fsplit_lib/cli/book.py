@@ -89,8 +89,7 @@ def test(
 
 def lab() -> None:
     """Open JupyterLab on a copy of the chapters, so that git stays clean while you work."""
-    root = data_root().parent
-    desk = root / "build" / "desk"
+    root, desk = data_root().parent, _desk()
     desk.mkdir(parents=True, exist_ok=True)
     for chapter in sorted((root / "notebooks").glob("*.ipynb")):
         copy = desk / chapter.name
@@ -103,13 +102,17 @@ def lab() -> None:
     raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(desk)], env=environment))
 
 
+def _desk() -> Path:
+    return data_root().parent / "build" / "desk"
+
+
 def predictions(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("predictions.csv"),
 ) -> None:
     """Write what was guessed in the Predict boxes, and the truth beside it, as CSV; it holds no names."""
     from fsplit_lib.panels import predictions_csv
 
-    desk = data_root().parent / "build" / "desk" / ".fsplit" / "predictions.json"  # of `fsplit lab`
-    text = predictions_csv(desk if "FSPLIT_HOME" not in os.environ and desk.is_file() else None)
+    ledger = _desk() / ".fsplit" / "predictions.json"  # of `fsplit lab`
+    text = predictions_csv(ledger if "FSPLIT_HOME" not in os.environ and ledger.is_file() else None)
     out.write_text(text, encoding="utf-8", newline="")
     typer.echo(f"{out}: {text.count(chr(10)) - 1} guesses")

@@ -50,7 +50,7 @@ def photos(
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
     from fsplit_lib.evaluation.points import JUDGED
-    from fsplit_lib.system import load_codec, load_system
+    from fsplit_lib.system import load_system
     from fsplit_lib.zoo import read_card, write_scores
 
     wanted = set(against or QUALITIES) - {"none"}
@@ -59,9 +59,7 @@ def photos(
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
-    for given in folders.values():
-        load_codec(given)
-    own = read_card(next(iter(folders.values()))).architecture["backbone"]
+    own, *_ = (read_card(given).architecture["backbone"] for given in folders.values())
     judges = backbone or [own]
     for judge in judges[1:]:  # what is missing is told before the measuring, as is an impossible table
         teacher = photo_backbone(judge)
