@@ -67,6 +67,9 @@ def test_lives_in_jupyterlab(notebook, tmp_path):
             "return document.body.innerText.match(/Error displaying widget|Error creating widget|Failed to load model/)"
         )
         assert browser.execute_script(broken) is None
+        bare = """return [...document.querySelectorAll('.js-plotly-plot')].filter(figure =>
+                    figure._fullData.some(trace => trace.y?.length > 0 && !trace.x?.length)).length"""
+        assert browser.execute_script(bare) == 0  # no y without its x
         for box in live_figures(browser):
             words = "return arguments[0].querySelector('[role=status]')?.textContent || ''"
             before = browser.execute_script(words, box)

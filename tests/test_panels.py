@@ -76,6 +76,18 @@ def test_one_drawing_for_one_set(panel, calls):
     assert calls[-1] == (1.0, 5, "b") and len(calls) == 2
 
 
+def test_a_page_gets_a_figure_to_which_nothing_was_sent(panel, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    panel.set(beta=1.0, n=4)
+    before = panel.figure
+    panel._ipython_display_()
+    assert shown == [panel.box] and panel.figure in panel.box.children and before not in panel.box.children
+    assert panel.figure._last_trace_edit_id == 0 and list(panel.figure.data[0].y) == [4.0]
+    panel.set(n=5)
+    assert list(panel.figure.data[0].y) == [5.0] and list(panel.static().data[0].x) == [0]
+
+
 def test_errors_in_a_callback_are_seen(panel):
     with pytest.raises(RuntimeError, match="boom"):
         panel.set(n=9)

@@ -153,8 +153,7 @@ class Panel:
         extra: tuple[widgets.Widget, ...] = (),
     ):
         self.controls = dict(controls)
-        self.figure = go.FigureWidget(figure)
-        self.figure._config = {"responsive": True}  # plotly has no public name for it
+        self.figure = self._live(figure)
         self.summary = widgets.HTML()
         self._update = update
         self._said = ""
@@ -168,6 +167,12 @@ class Panel:
             for control in self.controls.values():
                 control.carrier.observe(self._changed, names="value")
         self.box = widgets.VBox([widgets.VBox(top), _Fit(), self.figure, self.summary])
+
+    @staticmethod
+    def _live(figure: go.Figure) -> go.FigureWidget:
+        live = go.FigureWidget(figure)
+        live._config = {"responsive": True}  # plotly has no public name for it
+        return live
 
     def _changed(self, _: object) -> None:
         if not self._quiet:
@@ -215,4 +220,8 @@ class Panel:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
+        # A page that draws a figure while messages to it are under way loses what they leave unsaid (here the x of
+        # traces whose y alone had moved), so the page gets one to which nothing was ever sent.
+        self.figure = self._live(self.figure)
+        self.box.children = [*self.box.children[:2], self.figure, self.summary]
         display(self.box)
