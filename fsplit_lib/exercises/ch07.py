@@ -1,4 +1,4 @@
-"""Exercises of chapter 07: what a family's block weighs, one packet for two servers, who has to change, units, the smallest decoder."""
+"""Exercises of chapter 07: what a block weighs, one packet for two servers, who changes, units, the smallest decoder."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CASES = (
     ({"a": 0.850, "b": 0.846, "c": 0.8455, "d": 0.80}, {"a": 900, "b": 300, "c": 400, "d": 100}, 0.005),
     ({"a": 0.850, "b": 0.846, "c": 0.8455, "d": 0.80}, {"a": 900, "b": 300, "c": 400, "d": 100}, 0.1),
     ({"wide": 0.50, "deep": 0.75, "tiny": 0.5, "odd": 0.74}, {"wide": 70, "deep": 60, "tiny": 5, "odd": 90}, 0.25),
-    ({"a": 0.850, "b": 0.8454}, {"a": 900, "b": 300}, 0.0045),
+    ({"a": 0.850, "b": 0.8454}, {"a": 900, "b": 300}, 0.005),
     ({"one": 0.9}, {"one": 7}, 0.0),
 )
 
@@ -34,10 +34,8 @@ def _decoder(answer: Any) -> bool | str:
     if not all(name in case[0] for name, case in zip(got, CASES, strict=True)):
         return "Return a decoder's name: one of the keys of scores."
     wrong = {
-        "That is the best decoder; asked is the smallest one that is nearly as good.": lambda s, p, loss: max(
-            s, key=s.get
-        ),
-        "That is the smallest of all: first leave out those that lose too much.": lambda s, p, loss: min(p, key=p.get),
+        "That is the best decoder; asked is the smallest one that is nearly as good.": lambda s, *_: max(s, key=s.get),
+        "That is the smallest of all: first leave out those that lose too much.": lambda _, p, __: min(p, key=p.get),
         "You allow a share of the best score; the loss is in points: best minus loss.": lambda s, p, loss: min(
             (k for k in s if s[k] >= max(s.values()) * (1 - loss)), key=p.get
         ),
@@ -45,7 +43,7 @@ def _decoder(answer: Any) -> bool | str:
             (k for k in s if s[k] > max(s.values()) - loss or s[k] == max(s.values())), key=p.get
         ),
         "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.": (
-            lambda s, p, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get)
+            lambda s, _, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get)
         ),
     }
     found = (said for said, other in wrong.items() if got == [other(*case) for case in CASES])
