@@ -11,7 +11,7 @@ from torch import nn
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
 from fsplit_lib.plots.ch00.tools import HATCH, html_table
-from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
 __all__ = ["LOOKS", "blueprints", "family_table", "look_of_network", "name_of", "servers", "spreads"]
 
@@ -34,8 +34,8 @@ def name_of(network: str) -> str:
 
 
 def look_of_network(network: str) -> Look:
-    """Its family's colour, dash and marker."""
-    return LOOKS.get(network.removeprefix("fashion_"), Look("#57606a", "longdash", "star"))
+    """Its family's colour, dash and marker; a method of the book keeps its own."""
+    return LOOKS.get(network.removeprefix("fashion_")) or METHODS.get(network, Look("#57606a", "longdash", "star"))
 
 
 def _count(module: nn.Module) -> int:
