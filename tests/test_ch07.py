@@ -168,7 +168,7 @@ OUTCOMES = {
 def test_sentences_follow_from_the_cross_table(kind, tmp_path):
     times, last, counted = OUTCOMES[kind]
     said = plots.cross_outcome(cross_tables(tmp_path, times))
-    assert last in said[-1] and counted in said[3] and "up to 4.0 % apart" in said[1]
+    assert last in said[-1] and counted in said[3] and "up to 4.0 % from the first" in said[1]
     assert plots.told(said).data.count("<li>") == len(said) == 6
     if kind == "some pay":
         assert "+20.0 % (Swin's codec, ResNet answers" in said[2]
@@ -276,8 +276,8 @@ def test_families_and_blueprints_are_counted():
     config = DecoderConfig(1, 2, 48, window=4)
     decoders = {name: build_decoder(16, one.spec, config) for name, one in networks.items()}
     text = re.sub("<[^>]+>", "|", plots.family_table(networks, decoders).data)
-    assert "759,930" in text and "822,414" in text and "64 × 8 × 8" in text and "96 × 8 × 8" in text
-    assert "B, H, W, C" in text and "2 4 8 16" in text and "2 4 8 8" in text
+    assert "759,930" in text and "822,414" in text and "64×8×8" in text and "96×8×8" in text
+    assert "BHWC" in text and "2 4 8 16" in text and "2 4 8 8" in text
     figure = plots.blueprints(decoders, 8)
     drawn = " ".join(a.text for a in figure.layout.annotations)
     convolutions = 2 * 9 * 48**2 + 4 * 48  # and two Affines, a weight and a bias each

@@ -64,7 +64,8 @@ def curves(
     label = "decisions of the server's network kept (%)" if quality == "kept" else "top-1 accuracy (%)"
     figure.update_xaxes(title_text="bytes a packet", type="log", tickvals=TICKS)
     figure.update_yaxes(title_text=label, col=1)
-    finish(figure, title, "; ".join(told) + ".", height)
+    alt = "; ".join(told) + "."
+    finish(figure, title, alt[0].upper() + alt[1:], height)
     figure.update_annotations(font_size=15)
     return figure.update_layout(legend={"orientation": "h", "y": -0.25, "yanchor": "top"}, margin={"t": 85, "b": 110})
 
@@ -137,7 +138,7 @@ def equal_byte_tables(crossing: Crossing) -> go.Figure:
         shares, size = crossing.at_equal_bytes(quality)
         figure.add_trace(
             go.Heatmap(
-                z=100 * shares, x=[f"{name_of(n)} answers" for n in names], y=[f"codec of {name_of(n)}" for n in names],
+                z=100 * shares, x=[name_of(n) for n in names], y=[f"codec of {name_of(n)}" for n in names],
                 texttemplate="%{z:.1f}", textfont={"size": 16}, colorscale="Blues", showscale=False, xgap=3, ygap=3,
                 zmin=100 * shares.min() - 5, zmax=100 * shares.max() + 10,
             ),
@@ -146,7 +147,7 @@ def equal_byte_tables(crossing: Crossing) -> go.Figure:
         rows = "; ".join(f"codec of {name_of(n)} {', '.join(f'{100 * v:.1f}' for v in row)}" for n, row in zip(names, shares, strict=True))  # fmt: skip
         told.append(f"{title}: {rows}")
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
+    figure.update_xaxes(title_text="who answers", showgrid=False)
     alt = f"At {size:.0f} bytes, answered by {', '.join(map(name_of, names))}. " + ". ".join(told) + "."
     finish(figure, f"The same table at {size:.0f} bytes a packet", alt, 380)
     return figure.update_annotations(font_size=15)
@@ -195,7 +196,7 @@ def cross_outcome(crossing: Crossing) -> list[str]:
             f"a decoder trained anew behind its own frozen codec needs, against the pair trained together: {numbers}."
         )
     said.append(
-        f"two seeds of a native pair lie up to {max(seeds):.1f} % apart: that is what luck is worth here."
+        f"other seeds of the native pairs lie up to {max(seeds):.1f} % from the first: that is what luck is worth here."
         if seeds
         else "native pairs have one seed: what luck is worth is not known."
     )

@@ -57,9 +57,9 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
         mean, std = (float(getattr(backbone.head, part)[0, 0, 0, 0]) for part in ("mean", "std"))
         rows.append(
             (
-                name, NAMES[backbone.spec.family], "B, H, W, C" if nhwc else "B, C, H, W",
+                name, NAMES[backbone.spec.family], "BHWC" if nhwc else "BCHW",
                 " ".join(map(str, strides_of(stages, nhwc, backbone.input_size))),
-                f"{backbone.spec.channels} × {side} × {side}", f"{mean:g}, {std:g}", f"{whole:,}",
+                f"{backbone.spec.channels}×{side}×{side}", f"{mean:g}, {std:g}", f"{whole:,}",
                 f"{replaced:,} ({replaced / whole:.0%})", f"{_count(decoders[name]):,}",
             )
         )  # fmt: skip
@@ -161,12 +161,16 @@ def servers(names: Sequence[str], side: int) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(visible=False, row=1, col=1)
     figure.update_yaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(title_text="share of the answer (%)", range=[0, 100], row=1, col=2)
+    figure.update_yaxes(
+        title_text="share of the answer (%)", range=[0, 122], tickvals=list(range(0, 101, 20)), row=1, col=2
+    )
     figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
     figure.update_xaxes(title_text="byte of the packet, dark 0, bright 255", row=2, col=1)
     figure.update_yaxes(visible=False, row=2, col=1)
     finish(figure, "", "No packet yet.", 560)
     figure.update_annotations(font_size=15)
     return figure.update_layout(
-        barmode="group", legend={"x": 0.99, "xanchor": "right", "y": 0.99}, margin={"l": 20, "r": 20, "t": 60, "b": 60}
+        barmode="group",
+        legend={"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"},
+        margin={"l": 20, "r": 20, "t": 60, "b": 60},
     )
