@@ -164,6 +164,13 @@ OUTCOMES = {
 }
 
 
+def test_wide_intervals_and_single_seeds_leave_it_open(tmp_path):
+    said = plots.cross_outcome(cross_tables(tmp_path, foreign(1.2), half_width=30.0))
+    assert "0 surely need more" in said[3] and "not shown by these pictures" in said[-1]
+    said = plots.cross_outcome(cross_tables(tmp_path, foreign(1.2), seeds=(0,)))
+    assert "6 of 6 servers surely pay; whether by more than a seed's luck is not known" in said[-1]
+
+
 @pytest.mark.parametrize("kind", OUTCOMES)
 def test_sentences_follow_from_the_cross_table(kind, tmp_path):
     times, last, counted = OUTCOMES[kind]
@@ -171,7 +178,7 @@ def test_sentences_follow_from_the_cross_table(kind, tmp_path):
     assert last in said[-1] and counted in said[3] and "up to 4.0 % from the first" in said[1]
     assert plots.told(said).data.count("<li>") == len(said) == 6
     if kind == "some pay":
-        assert "+20.0 % (Swin's codec, ResNet answers" in said[2]
+        assert "+20.0 % (+18.0 to +22.0) with Swin's codec and ResNet's answer" in said[2]
         assert "serves the others best is ResNet's (+0.0 % on average" in said[4] and "Swin's +9.5 %" in said[4]
 
 

@@ -134,6 +134,8 @@ def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, 
 def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
     """By backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best one's.
 
+    Implements Eq. (4) of chapter 07.
+
     Returns:
         (backbone, restoration, width) each.
     """

@@ -15,16 +15,10 @@ from fsplit_lib.recipes.crossed import Crossing
 from fsplit_lib.training.crossing import CrossRow
 
 __all__ = [
-    "blueprint_deltas",
-    "blueprint_outcome",
-    "cross_outcome",
-    "cross_table",
-    "curves",
-    "equal_byte_tables",
-    "table_curves",
-    "told",
-]
+    "blueprint_deltas", "blueprint_outcome", "cross_outcome", "cross_table", "curves", "equal_byte_tables", "table_curves", "told",
+]  # fmt: skip
 
+VERDICTS = {"ahead": "its own blocks are ahead", "behind": "foreign blocks are ahead", "open": "the intervals overlap"}
 TICKS = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 2000, 5000]
 
 
@@ -92,6 +86,11 @@ def _interval(delta: BDRate) -> str:
     return "" if delta.low is None else f"{_signed(delta.low)} to {_signed(delta.high)}"
 
 
+def _whole(delta: BDRate) -> str:
+    ends = _interval(delta)
+    return _percent(delta).replace("<br>", " ") + (f" ({ends})" if ends else "")
+
+
 def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
 
@@ -105,9 +104,7 @@ def cross_table(crossing: Crossing) -> go.Figure:
         seeds = ", ".join(map(_signed, crossing.spread(name))) or "not measured"
         texts[i][i] = f"native pair: 0<br>other seeds: {seeds}<br>decoder anew: {_percent(found[i][i])}"
     for a, row in zip(names, found, strict=True):
-        told += [
-            f"{name_of(a)} for {name_of(b)} {_percent(d)} ({_interval(d)})" for b, d in zip(names, row, strict=True)
-        ]
+        told += [f"{name_of(a)} for {name_of(b)} {_whole(d)}" for b, d in zip(names, row, strict=True)]
     values = np.array([[0 if d.percent is None else d.percent for d in row] for row in found])
     edge = max(1.0, float(np.abs(values).max()))
     figure = go.Figure(
@@ -123,7 +120,7 @@ def cross_table(crossing: Crossing) -> go.Figure:
         told
     )
     title = "Bytes more (+) or less (−) than the native pair needs, 95 % over pictures"
-    return finish(figure, title, alt.replace("<br>", " ") + ".", 460).update_layout(margin={"t": 110, "b": 20})
+    return finish(figure, title, alt + ".", 460).update_layout(margin={"t": 110, "b": 20})
 
 
 def equal_byte_tables(crossing: Crossing) -> go.Figure:
@@ -160,7 +157,7 @@ def blueprint_deltas(crossing: Crossing) -> go.Figure:
         for n, (family, cell) in enumerate(crossing.blueprints(network).items()):
             delta, look, size = crossing.deltas[cell], look_of_network(family), crossing.cells[cell][0].parameters
             labels.append(f"{name_of(network)} features, {'own' if n == 0 else name_of(family)} blocks ({size:,})")
-            told.append(f"{labels[-1]} {_percent(delta)} ({_interval(delta)})".replace("<br>", " "))
+            told.append(f"{labels[-1]} {_whole(delta)}")
             if delta.percent is not None:
                 low, high = (delta.percent if end is None else end for end in (delta.low, delta.high))
                 figure.add_trace(
@@ -203,21 +200,15 @@ def cross_outcome(crossing: Crossing) -> list[str]:
     if not known:
         return [*said, "no crossed pair shares any quality with the native one: there is nothing to compare."]
     worst, best = (f(known, key=lambda pair: known[pair].percent) for f in (max, min))
-    ends = [
-        f"{_signed(known[p].percent)} % ({name_of(p[0])}'s codec, {name_of(p[1])} answers; {_interval(known[p])})"
-        for p in (best, worst)
-    ]
+    ends = [f"{_whole(known[p])} with {name_of(p[0])}'s codec and {name_of(p[1])}'s answer" for p in (best, worst)]
     said.append(f"across families the price goes from {ends[0]} to {ends[1]}.")
-    dearer, cheaper = (sum(_judged(d) == way for d in known.values()) for way in ("more", "fewer"))
+    dearer, cheaper = (sum(d.verdict == way for d in known.values()) for way in ("more", "fewer"))
     said.append(
         f"of {len(other)} crossed pairs {dearer} surely need more bytes than the native pair, {cheaper} surely fewer, and "
         f"{len(known) - dearer - cheaper} cannot be told apart from it by these pictures"
         + (f"; {len(other) - len(known)} share no quality with it." if len(other) > len(known) else ".")
     )
-    rows = {
-        a: [d.percent for (x, _), d in known.items() if x == a]
-        for a in crossing.networks
-    }  # fmt: skip
+    rows = {a: [d.percent for (x, _), d in known.items() if x == a] for a in crossing.networks}
     means = {a: float(100 * np.expm1(np.log1p(np.array(v) / 100).mean())) for a, v in rows.items() if v}
     least = min(means, key=means.get)
     said.append(
@@ -225,20 +216,18 @@ def cross_outcome(crossing: Crossing) -> list[str]:
         + ", ".join(f"{name_of(a)}'s {_signed(v)} %" for a, v in means.items() if a != least)
         + ")."
     )
-    beyond = sum(d.percent > max(seeds, default=0.0) and _judged(d) == "more" for d in known.values())
-    if beyond == 0:
-        said.append("so a codec of another family costs no more here than another seed of one's own does.")
+    beyond = sum(d.percent > max(seeds, default=0.0) and d.verdict == "more" for d in known.values())
+    if not seeds:
+        said.append(f"so {dearer} of {len(known)} servers surely pay; whether by more than a seed's luck is not known.")
     elif beyond == len(known):
         said.append("so every server that did not take part in the training pays for it, by more than a seed's luck.")
-    else:
+    elif beyond:
         said.append(f"so {beyond} of {len(known)} servers pay, by more than a seed's luck, for not having taken part.")
+    elif known[worst].percent <= max(seeds):
+        said.append("so a codec of another family costs no more here than another seed of one's own does.")
+    else:
+        said.append("so that any server pays by more than a seed's luck is not shown by these pictures.")
     return said
-
-
-def _judged(delta: BDRate) -> str:
-    if delta.low is None:
-        return "open"
-    return "more" if delta.low > 0 else "fewer" if delta.high < 0 else "open"
 
 
 def blueprint_outcome(crossing: Crossing) -> list[str]:
@@ -252,15 +241,9 @@ def blueprint_outcome(crossing: Crossing) -> list[str]:
             continue
         rival = min(known, key=lambda one: one[1].percent)
         verdicts.append(_apart(own[1], rival[1]))
-        verdict = {
-            "ahead": "its own blocks are ahead",
-            "behind": "foreign blocks are ahead",
-            "open": "the intervals overlap",
-        }[verdicts[-1]]
         said.append(
-            f"{name_of(network)} features: own blocks {_signed(own[1].percent)} % ({_interval(own[1])}; "
-            f"{own[2].parameters:,} parameters), the best others, {name_of(rival[0])}'s, {_signed(rival[1].percent)} % "
-            f"({_interval(rival[1])}; {rival[2].parameters:,}): {verdict}."
+            f"{name_of(network)} features: own blocks, {own[2].parameters:,} parameters, {_whole(own[1])}; the best others, "
+            f"{name_of(rival[0])}'s, {rival[2].parameters:,}, {_whole(rival[1])}: {VERDICTS[verdicts[-1]]}."
         )
     ahead, behind = verdicts.count("ahead"), verdicts.count("behind")
     claim = "that a decoder should share the target's bias"
