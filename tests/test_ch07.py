@@ -203,6 +203,7 @@ BLUEPRINTS = {
     "own ahead": (foreign(1.0, 1.0, 1.2), "holds for all 3 families"),
     "foreign ahead": (foreign(1.0, 1.2, 1.0), "contradicted here for 3 of 3"),
     "equal": (foreign(1.0, 1.0, 1.0), "not shown by this experiment"),
+    "luck": (foreign(1.0, 1.0, 1.035), "not shown by this experiment"),
     "one family": (
         lambda a, b, blueprint: 1.2 if a == b == "swin" != blueprint else 1.0,
         "shown for 1 of 3 families, and contradicted for 0",
@@ -213,7 +214,8 @@ BLUEPRINTS = {
 @pytest.mark.parametrize("kind", BLUEPRINTS)
 def test_sentences_follow_from_the_blueprints(kind, tmp_path):
     times, last = BLUEPRINTS[kind]
-    said = plots.blueprint_outcome(cross_tables(tmp_path, times))
+    said = plots.blueprint_outcome(cross_tables(tmp_path, times, half_width=1.0))
+    assert ("no more than another seed" in said[0]) == (kind == "luck")
     assert len(said) == 4 and last in said[-1]
     assert "52,000 parameters" in said[2] and said[2].startswith("Swin features")
 

@@ -18,7 +18,12 @@ __all__ = [
     "blueprint_deltas", "blueprint_outcome", "cross_outcome", "cross_table", "curves", "equal_byte_tables", "table_curves", "told",
 ]  # fmt: skip
 
-VERDICTS = {"ahead": "its own blocks are ahead", "behind": "foreign blocks are ahead", "open": "the intervals overlap"}
+VERDICTS = {
+    "ahead": "its own blocks are ahead",
+    "behind": "foreign blocks are ahead",
+    "open": "the intervals overlap",
+    "luck": "apart, but by no more than another seed is",
+}
 TICKS = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 2000, 5000]
 
 
@@ -240,7 +245,7 @@ def blueprint_outcome(crossing: Crossing) -> list[str]:
             said.append(f"{name_of(network)}: the curves share no quality, so nothing can be said.")
             continue
         rival = min(known, key=lambda one: one[1].percent)
-        verdicts.append(_apart(own[1], rival[1]))
+        verdicts.append(_apart(own[1], rival[1], max(map(abs, crossing.spread(network)), default=0.0)))
         said.append(
             f"{name_of(network)} features: own blocks, {own[2].parameters:,} parameters, {_whole(own[1])}; the best others, "
             f"{name_of(rival[0])}'s, {rival[2].parameters:,}, {_whole(rival[1])}: {VERDICTS[verdicts[-1]]}."
@@ -258,10 +263,12 @@ def blueprint_outcome(crossing: Crossing) -> list[str]:
     return [*said, last]
 
 
-def _apart(own: BDRate, rival: BDRate) -> str:
-    if None in (own.low, rival.low):
+def _apart(own: BDRate, rival: BDRate, luck: float) -> str:
+    if None in (own.low, rival.low) or (own.low <= rival.high and rival.low <= own.high):
         return "open"
-    return "ahead" if own.high < rival.low else "behind" if rival.high < own.low else "open"
+    if abs(own.percent - rival.percent) <= luck:
+        return "luck"
+    return "ahead" if own.percent < rival.percent else "behind"
 
 
 def told(sentences: Sequence[str]) -> HTML:
