@@ -77,6 +77,7 @@ def row(decoded, parameters, restoration, size, top1):
     return CrossRow("", decoded, decoded, "", 0, restoration, 8, parameters, 0, 1.0, size, top1, 0, 1, 0, 0, 0, 9)
 
 
+@pytest.mark.equation("07.4")
 def test_the_smallest_decoder_within_half_a_point():
     curve = [(10.0, 0.70), (20.0, 0.80), (40.0, 0.90)]
     rows = [row("a", 100, 0, size, top1 - 0.02) for size, top1 in curve]

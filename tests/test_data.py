@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from fsplit_lib.data import (
     FASHION_CLASSES,
     PHOTOS,
+    ImageFolder,
     caltech101,
     center_crop,
     data_root,
@@ -288,6 +289,18 @@ def test_folders_with_and_without_labels(tmp_path):
                           ("flat/x.png", "no folder")):  # fmt: skip
         with pytest.raises(DataError, match=message):
             image_folder(tmp_path / name)
+
+
+def test_a_folder_is_split_into_what_is_trained_on_and_what_is_not(tmp_path):
+    paths = tuple(tmp_path / f"{n}.png" for n in range(11))
+    whole = ImageFolder("mine", paths, tuple(range(11)), ("a", "b"))
+    train, test = whole.split(every=5)
+    assert test.labels == (4, 9) and test.paths == (paths[4], paths[9]) and test.classes == whole.classes
+    assert sorted(train.labels + test.labels) == list(range(11)) and train.name == "mine"
+    assert ImageFolder("mine", paths).split(every=2)[1].labels is None
+    for wrong in (0, 1, 12, -3):
+        with pytest.raises(DataError, match=f"2 to the number of photos, 11, got {wrong}"):
+            whole.split(wrong)
 
 
 def test_hidden_folders_and_folders_named_like_photos_are_passed_over(tmp_path):

@@ -17,6 +17,7 @@ from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.evaluation import (
+    BDRate,
     Measured,
     bd_rate,
     bd_rates,
@@ -225,6 +226,13 @@ def test_bd_intervals_cover_the_truth_about_as_often_as_they_say():
         (found,) = bd_rates(measured, [("B", "A")], draws=200, seed=seed)
         hits += found.low <= truth <= found.high
     assert hits >= 51  # 95 % of 60 are 57
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(1.0, 3.0, "more"), (-3.0, -1.0, "fewer"), (-1.0, 1.0, "open"), (0.0, 2.0, "open"), (None, None, "open")]
+)  # fmt: skip
+def test_a_delta_is_judged_by_its_whole_interval(low, high, verdict):
+    assert BDRate("d", "a", "b", 1.0, low, high, 0.5, 0.8, 100).verdict == verdict
 
 
 def test_bd_rates_of_unknown_curves_are_refused():

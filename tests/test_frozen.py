@@ -36,6 +36,7 @@ def native(source):
     return system
 
 
+@pytest.mark.equation("07.2")
 def test_only_the_decoder_learns_and_packets_stay_the_same_bytes(native, source):
     x = images_to_tensor(fashion_mnist("test")[0][:5])
     before, wires = {k: v.clone() for k, v in native.codec.state_dict().items()}, native.codec.compress(x)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress
 from pathlib import Path
 
 from PIL import Image
@@ -37,6 +38,21 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
+
+    def split(self, every: int) -> tuple["ImageFolder", "ImageFolder"]:
+        """All photos but each ``every``-th, to train on, and those, to test on.
+
+        Raises:
+            DataError: one of the two would be empty.
+        """
+        held = [n % every == every - 1 if every > 0 else False for n in range(len(self))]
+        if not 0 < sum(held) < len(self):
+            raise DataError(f"every must be from 2 to the number of photos, {len(self)}, got {every}")
+        return self._part([not one for one in held]), self._part(held)
+
+    def _part(self, chosen: list[bool]) -> "ImageFolder":
+        labels = None if self.labels is None else tuple(compress(self.labels, chosen))
+        return ImageFolder(self.name, tuple(compress(self.paths, chosen)), labels, self.classes)
 
 
 def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:

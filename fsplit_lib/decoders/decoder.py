@@ -46,7 +46,7 @@ class DecoderConfig:
 
 
 class Decoder(nn.Module):
-    """g_s: latent to one backbone's features.
+    """g_s: latent to one backbone's features, Eq. (1) of chapter 07.
 
     Args:
         latent_channels: C of y_hat.

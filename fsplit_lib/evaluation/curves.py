@@ -10,6 +10,7 @@ same quality, on average over all the quality that both reach (Bjøntegaard 2001
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import bjontegaard
 import numpy as np
@@ -46,6 +47,13 @@ class BDRate:
     kept_from: float | None
     kept_to: float | None
     n: int
+
+    @property
+    def verdict(self) -> Literal["fewer", "more", "open"]:
+        """Whether the whole interval says fewer bytes, or more; "open" where it does not, or there is none."""
+        if self.low is None or self.high is None:
+            return "open"
+        return "more" if self.low > 0 else "fewer" if self.high < 0 else "open"
 
 
 def bd_rate(

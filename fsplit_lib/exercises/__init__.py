@@ -1,10 +1,10 @@
 """Exercises that check themselves: ``check("00.1", answer)`` says right, or why not, or gives a hint."""
 
-from fsplit_lib.exercises import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch08
+from fsplit_lib.exercises import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08
 from fsplit_lib.exercises.core import Exercise, Trap, Verdict, make_check
 
 EXERCISES: dict[str, Exercise] = {
-    e.id: e for chapter in (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch08) for e in chapter.EXERCISES
+    e.id: e for chapter in (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08) for e in chapter.EXERCISES
 }
 check = make_check(EXERCISES)
 

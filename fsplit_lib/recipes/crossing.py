@@ -1,5 +1,6 @@
 """Recipes of chapter 07: the cross-backbone table, mismatched blueprints, and the ablation of decoders."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.training.crossing import CrossRow, cross_rows, decode_ms, frozen_cell, measured_of, native_cell
 
-__all__ = ["CROSS_RECIPES", "CrossPlan", "DecodeTime", "smallest_within"]
+__all__ = ["CROSS_RECIPES", "CrossPlan", "DecodeTime", "equal_bytes", "smallest_within"]
 
 NETWORKS = ("fashion_resnet", "fashion_convnext", "fashion_swin")
 
@@ -115,30 +116,37 @@ def _ablation(plan: CrossPlan, job: Job) -> str:
     return f"{table}: {len(results)} cells; smallest within half a point: {told}"
 
 
-def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
-    """By backbone, the decoder of fewest parameters whose accuracy is within ``loss`` of the best one's.
+def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, float], tuple[float, float]]:
+    """Accuracy at equal bytes: curves are interpolated over ln(bytes), and averaged over the bytes that all of them reach.
 
-    Accuracy is that at equal bytes: curves are interpolated over ln(bytes), and averaged over the bytes that all
-    decoders of the backbone reach.
+    Returns:
+        The mean accuracy of each curve, and the range of bytes; one point where the curves share none.
+    """
+    low = max(min(row.bytes for row in curve) for curve in curves.values())
+    high = max(low, min(max(row.bytes for row in curve) for curve in curves.values()))
+    at, scores = np.linspace(np.log(low), np.log(high), 20), {}
+    for key, curve in curves.items():
+        points = sorted((np.log(row.bytes), row.top1) for row in curve)
+        scores[key] = float(np.interp(at, *zip(*points, strict=True)).mean())
+    return scores, (low, high)
+
+
+def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
+    """By backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best one's.
+
+    Implements Eq. (4) of chapter 07.
 
     Returns:
         (backbone, restoration, width) each.
     """
     found = []
     for network in dict.fromkeys(row.decoded for row in rows):
-        curves: dict[tuple[int, int, int], list[CrossRow]] = {}
+        curves: dict[Hashable, list[CrossRow]] = {}
         for row in rows:
             if row.decoded == network:
                 curves.setdefault((row.parameters, row.restoration, row.width), []).append(row)
-        low, high = (
-            max(min(r.bytes for r in c) for c in curves.values()),
-            min(max(r.bytes for r in c) for c in curves.values()),
-        )
-        at, score = np.linspace(np.log(low), np.log(max(low, high)), 20), {}
-        for key, curve in curves.items():
-            points = sorted((np.log(row.bytes), row.top1) for row in curve)
-            score[key] = float(np.interp(at, *zip(*points, strict=True)).mean())
-        _, restoration, width = min(key for key, value in score.items() if value >= max(score.values()) - loss)
+        scores, _ = equal_bytes(curves)
+        _, restoration, width = min(key for key, value in scores.items() if value >= max(scores.values()) - loss)
         found.append((network, restoration, width))
     return found
 

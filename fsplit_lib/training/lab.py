@@ -21,7 +21,7 @@ from fsplit_lib.training.systems import train_system
 __all__ = ["LAB_DECODER", "LAB_WIDTHS", "LabRun", "distortion_in_use", "train_lab"]
 
 LAB_WIDTHS = (16, 32, 16)
-LAB_DECODER = DecoderConfig(restoration=1, transformation=1, width=48)
+LAB_DECODER = DecoderConfig(restoration=1, transformation=1, width=48, window=4)
 
 
 @dataclass

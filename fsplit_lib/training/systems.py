@@ -38,7 +38,7 @@ def train_system(
 
 
 def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
-    """Train only the decoder: the codec was trained with another backbone, and stays bit for bit what it is.
+    """Train only the decoder, Eq. (2) of chapter 07: the codec was trained with another backbone, and stays bit for bit.
 
     Args:
         system: a trained codec, with a new decoder and its backbone; only the decoder changes.

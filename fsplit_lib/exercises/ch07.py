@@ -1,0 +1,113 @@
+"""Exercises of chapter 07: what a block weighs, one packet for two servers, who changes, units, the smallest decoder."""
+
+from typing import Any
+
+from fsplit_lib.exercises.core import Exercise, Trap
+
+__all__ = ["EXERCISES"]
+
+WIDTH = 48
+RESNET, NEXT = 2 * 9 * WIDTH**2, 49 * WIDTH + 2 * 4 * WIDTH**2
+
+CASES = (
+    ({"a": 0.850, "b": 0.846, "c": 0.8455, "d": 0.80}, {"a": 900, "b": 300, "c": 400, "d": 100}, 0.005),
+    ({"a": 0.850, "b": 0.846, "c": 0.8455, "d": 0.80}, {"a": 900, "b": 300, "c": 400, "d": 100}, 0.1),
+    ({"wide": 0.50, "deep": 0.75, "tiny": 0.5, "odd": 0.74}, {"wide": 70, "deep": 60, "tiny": 5, "odd": 90}, 0.25),
+    ({"a": 0.850, "b": 0.8454}, {"a": 900, "b": 300}, 0.005),
+    ({"one": 0.9}, {"one": 7}, 0.0),
+)
+
+
+def _smallest(scores: dict, parameters: dict, loss: float) -> str:
+    return min((k for k in scores if scores[k] >= max(scores.values()) - loss), key=parameters.get)
+
+
+def _decoder(answer: Any) -> bool | str:
+    if not callable(answer):
+        return "Hand over the function itself, without calling it."
+    try:
+        got = [answer(dict(scores), dict(parameters), loss) for scores, parameters, loss in CASES]
+    except Exception as error:
+        return f"Your function raised {type(error).__name__}: {error}"
+    if got == [_smallest(*case) for case in CASES]:
+        return True
+    if not all(name in case[0] for name, case in zip(got, CASES, strict=True)):
+        return "Return a decoder's name: one of the keys of scores."
+    wrong = {
+        "That is the best decoder; asked is the smallest one that is nearly as good.": lambda s, *_: max(s, key=s.get),
+        "That is the smallest of all: first leave out those that lose too much.": lambda _, p, __: min(p, key=p.get),
+        "You allow a share of the best score; the loss is in points: best minus loss.": lambda s, p, loss: min(
+            (k for k in s if s[k] >= max(s.values()) * (1 - loss)), key=p.get
+        ),
+        "Exactly at best minus loss is still within: use >=.": lambda s, p, loss: min(
+            (k for k in s if s[k] > max(s.values()) - loss or s[k] == max(s.values())), key=p.get
+        ),
+        "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.": (
+            lambda s, _, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get)
+        ),
+    }
+    found = (said for said, other in wrong.items() if got == [other(*case) for case in CASES])
+    return next(found, False)
+
+
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise.number(
+        "07.1",
+        expected=RESNET / NEXT,
+        hint="The first has 2 · 9 · 48² weights. In the second, the 7×7 convolution has one filter a channel, and two 1×1 layers follow.",
+        why="2.00: blueprints of equal depth and width do not weigh the same, so the experiment with foreign blocks compares bias and size at once.",
+        traps=(
+            Trap(
+                RESNET / (49 * WIDTH**2 + 8 * WIDTH**2),
+                "A depthwise convolution has one 7×7 filter a channel: 49 · 48 weights.",
+            ),
+            Trap(RESNET / (49 * WIDTH + 2 * WIDTH**2), "The 1×1 layers go to four times the width and back."),
+            Trap(RESNET / 2 / NEXT, "The ResNet block has two 3×3 convolutions."),
+            Trap(RESNET / (49 * WIDTH + 4 * WIDTH**2), "There are two 1×1 layers: to four times the width, and back."),
+            Trap(NEXT / RESNET, "The question is how many times as many the ResNet block has: turn it around."),
+        ),
+    ),
+    Exercise.number(
+        "07.2",
+        expected=40.0,
+        hint="One packet has to be good enough for both servers. How large is it, and how large are the two others together?",
+        why="40 %: 72 bytes instead of 120. A foreign codec may be dearer than a native one and still be the cheapest way to ask two servers.",
+        traps=(
+            Trap(50.0, "The second server needs a fifth more bytes than its own codec would: 72, not 60."),
+            Trap(60.0, "That is what is left of the bytes; asked is the saving."),
+            Trap(48.0, "Those are bytes; asked is the share of the 120."),
+            Trap(45.0, "There is no packet of the average size: the one that is sent has to serve the dearer server."),
+            Trap(-20.0, "That compares with one native packet; the phone would have to send two."),
+        ),
+    ),
+    Exercise.choice(
+        "07.3",
+        expected="c",
+        options={
+            "a": "The encoder never saw the old network either, only its gradients; it stays as it is.",
+            "b": "The tables describe the latent's symbols, and those come from the encoder, which has not changed.",
+            "d": "Mean and spread belong to the decoder, at the server; the phone knows no features.",
+        },
+        hint="What does the codec id hash, and whose parameters does train_decoder hand to the optimiser?",
+        why="Nothing: encoder, gains and tables are the codec, and the codec id says that both ends hold the same one.",
+    ),
+    Exercise.number(
+        "07.4",
+        expected=9.0,
+        hint="How does a squared error grow if everything is three times as large? The other term of the loss is in bits, and does not grow.",
+        why="Nine times: without the division by the spread, every backbone would need a lambda of its own, and one grid of lambdas would compare nothing.",
+        traps=(
+            Trap(3.0, "The error grows three times; the distortion is its square."),
+            Trap(1 / 9, "The distortion grows, so bits have to become dearer, not cheaper, to keep the balance."),
+            Trap(1.0, "That is so with the spread divided out, as in our loss; here it is left out."),
+            Trap(27.0, "The mean over elements does not grow with their number."),
+        ),
+    ),
+    Exercise(
+        "07.5",
+        hint="Find the best score, keep the names whose score is at least that minus the loss, return the one of fewest parameters.",
+        grade=_decoder,
+        why="This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
+        traps=(),
+    ),
+)

@@ -1,0 +1,176 @@
+"""What waits at the server: families side by side, a blueprint drawn, features and answers of one packet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import HTML
+from plotly.subplots import make_subplots
+from torch import nn
+
+from fsplit_lib.backbones import Backbone, stages_of, strides_of
+from fsplit_lib.decoders import Decoder
+from fsplit_lib.plots.ch00.tools import HATCH, html_table
+from fsplit_lib.plots.style import METHODS, Look, finish, look_of
+
+__all__ = ["LOOKS", "blueprints", "family_table", "look_of_network", "name_of", "servers", "spreads"]
+
+NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
+LOOKS = {
+    "resnet": Look("#0072B2", "dash", "square"),
+    "convnext": Look("#D55E00", "solid", "circle"),
+    "swin": Look("#009E73", "dashdot", "diamond"),
+    "efficientnet": Look("#CC79A7", "dot", "x"),
+}
+
+
+def name_of(network: str) -> str:
+    """How the chapter calls a family, or the network of ours of that family; others keep their names.
+
+    >>> name_of("fashion_swin"), name_of("resnet"), name_of("resnet50")
+    ('Swin', 'ResNet', 'resnet50')
+    """
+    return NAMES.get(network.removeprefix("fashion_"), network)
+
+
+def look_of_network(network: str) -> Look:
+    """Its family's colour, dash and marker; a method of the book keeps its own."""
+    return LOOKS.get(network.removeprefix("fashion_")) or METHODS.get(network, Look("#57606a", "longdash", "star"))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -> HTML:
+    """Networks side by side: axes, strides, features at the cut, and where the parameters are.
+
+    Args:
+        backbones: by name; their weights do not matter.
+        decoders: of the same names.
+    """
+    rows = []
+    for name, backbone in backbones.items():
+        _, stages, nhwc = stages_of(backbone.network)
+        side = backbone.input_size // backbone.spec.stride
+        replaced, whole = _count(backbone.head), _count(backbone.network)
+        mean, std = (float(getattr(backbone.head, part)[0, 0, 0, 0]) for part in ("mean", "std"))
+        rows.append(
+            (
+                name, NAMES[backbone.spec.family], "BHWC" if nhwc else "BCHW",
+                " ".join(map(str, strides_of(stages, nhwc, backbone.input_size))),
+                f"{backbone.spec.channels}×{side}×{side}", f"{mean:g}, {std:g}", f"{whole:,}",
+                f"{replaced:,} ({replaced / whole:.0%})", f"{_count(decoders[name]):,}",
+            )
+        )  # fmt: skip
+    head = ("network", "family", "axes inside", "stride behind each stage", "features at the cut", "mean, std (red)",
+            "parameters", "of them in the head", "decoder")  # fmt: skip
+    return html_table(head, rows, (6, 7, 8))
+
+
+def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
+    """Decoders drawn as a line of boxes, each with its shape and its parameters.
+
+    Args:
+        decoders: by name.
+        side: of the latent, in positions.
+    """
+    figure, told = go.Figure(), []
+    for row, (name, decoder) in enumerate(decoders.items()):
+        config, family = decoder.config, decoder.config.family or decoder.spec.family
+        inside = f"{config.width} × {side} × {side}"
+        parts = [
+            (f"latent<br>{decoder.widen.in_channels} × {side} × {side}", "#e5e8ec"),
+            (f"3×3 to {config.width} channels<br>{_count(decoder.widen):,}", "#ffffff"),
+            (f"{config.restoration} restoration<br>{inside}<br>{_count(decoder.restore):,}", "#f6d9c7"),
+            (f"{config.transformation} {NAMES[family]} blocks<br>{inside}<br>{_count(decoder.transform):,}", "#cfe3f2"),
+            (f"1×1 to {decoder.spec.channels} channels<br>{_count(decoder.project):,}", "#ffffff"),
+            (f"features<br>{decoder.spec.channels} × {side} × {side}", "#e5e8ec"),
+        ]
+        figure.add_annotation(
+            x=-0.5, y=-row + 0.4, text=f"<b>{name}</b>", showarrow=False, xanchor="left", font_size=15
+        )
+        for at, (text, colour) in enumerate(parts):
+            figure.add_shape(
+                type="rect", x0=at - 0.45, x1=at + 0.4, y0=-row - 0.3, y1=-row + 0.25, fillcolor=colour, line_width=1
+            )
+            figure.add_annotation(x=at - 0.025, y=-row - 0.025, text=text, showarrow=False, font_size=13)
+            if at:
+                figure.add_annotation(
+                    x=at - 0.45, y=-row, ax=at - 0.6, ay=-row, xref="x", yref="y", axref="x", ayref="y", showarrow=True,
+                    arrowhead=2, text="",
+                )  # fmt: skip
+        told.append(
+            f"{name}: restoration {_count(decoder.restore):,}, {NAMES[family]} blocks {_count(decoder.transform):,} of "
+            f"{_count(decoder):,} parameters"
+        )
+    figure.update_xaxes(visible=False, range=[-0.55, 5.5])
+    figure.update_yaxes(visible=False, range=[0.4 - len(decoders), 0.6])
+    finish(figure, "Decoders, box by box", "; ".join(told) + ".", 110 + 115 * len(decoders))
+    return figure.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 10})
+
+
+def spreads(features: dict[str, np.ndarray]) -> go.Figure:
+    """The spread of every channel at the cut, sorted, a line a network.
+
+    Args:
+        features: network to (N, C, h, w).
+    """
+    figure, told = go.Figure(), []
+    for network, h in features.items():
+        sigma, look = np.sort(h.std(axis=(0, 2, 3)))[::-1], look_of_network(network)
+        figure.add_trace(
+            go.Scatter(
+                x=100 * (np.arange(len(sigma)) + 0.5) / len(sigma), y=sigma, name=f"{name_of(network)}, {len(sigma)} channels",
+                mode="lines+markers", line={"color": look.color, "dash": look.dash, "width": 2.5},
+                marker={"symbol": look.symbol, "size": [8 if n % 16 == 0 else 0 for n in range(len(sigma))]},
+            )
+        )  # fmt: skip
+        told.append(f"{name_of(network)} from {sigma[0]:.3g} to {sigma[-1]:.3g} (median {np.median(sigma):.3g})")
+    figure.update_xaxes(title_text="channels, from the loudest to the quietest (%)")
+    figure.update_yaxes(title_text="spread of the channel", type="log", dtick=1)
+    alt = f"Spread of the channels at the cut, from the loudest to the quietest: {'; '.join(told)}."
+    return finish(figure, "Every network speaks in its own units", alt, 440)
+
+
+def servers(names: Sequence[str], side: int) -> go.Figure:
+    """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet.
+
+    Traces: the picture, two bars, the bytes.
+
+    Args:
+        names: of the classes.
+        side: of the picture in pixels.
+    """
+    figure = make_subplots(
+        2, 2, specs=[[{}, {}], [{"colspan": 2}, None]], column_widths=[0.3, 0.7], row_heights=[0.82, 0.18],
+        horizontal_spacing=0.12, vertical_spacing=0.2, subplot_titles=("on the phone", "at the server", "on the wire"),
+    )  # fmt: skip
+    figure.add_trace(go.Image(z=np.zeros((side, side, 3), np.uint8), hoverinfo="skip"), 1, 1)
+    for label, method, shape in (("from the packet", "FrankenSplit", "/"), ("without compression", "teacher", "")):
+        figure.add_trace(
+            go.Bar(
+                x=list(names), y=np.zeros(len(names)), name=label,
+                marker={"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}},
+            ),
+            1, 2,
+        )  # fmt: skip
+    figure.add_trace(
+        go.Heatmap(z=[[0]], colorscale="Cividis", zmin=0, zmax=255, showscale=False, hovertemplate="byte %{x}: %{z}<extra></extra>"),
+        2, 1,
+    )  # fmt: skip
+    figure.update_xaxes(visible=False, row=1, col=1)
+    figure.update_yaxes(visible=False, row=1, col=1)
+    figure.update_yaxes(
+        title_text="share of the answer (%)", range=[0, 122], tickvals=list(range(0, 101, 20)), row=1, col=2
+    )
+    figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
+    figure.update_xaxes(title_text="byte of the packet, dark 0, bright 255", row=2, col=1)
+    figure.update_yaxes(visible=False, row=2, col=1)
+    finish(figure, "", "No packet yet.", 560)
+    figure.update_annotations(font_size=15)
+    return figure.update_layout(
+        barmode="group",
+        legend={"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"},
+        margin={"l": 20, "r": 20, "t": 60, "b": 60},
+    )

@@ -1,0 +1,178 @@
+"""The tables of chapter 07, read and compared.
+
+cross_backbone.csv            every cell at every rate weight: bytes, accuracy, kept decisions
+cross_backbone_bd_rates.csv   every cell against the native pair of the backbone that answers
+decoder_ablation.csv          restoration blocks and widths, native pairs
+decoder_ablation_times.csv    how long each of those decoders takes
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fsplit_lib.data import read_rows
+from fsplit_lib.errors import DataError
+from fsplit_lib.evaluation import BDRate
+from fsplit_lib.recipes.crossing import DecodeTime, equal_bytes, smallest_within
+from fsplit_lib.training.crossing import CrossRow
+
+__all__ = ["Ablation", "Crossing", "read_ablation", "read_crossing"]
+
+CROSS, ABLATION = (f"fsplit train {name} --out data/results/{name}" for name in ("cross_backbone", "decoder_ablation"))
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """One codec a backbone, and a decoder for every backbone behind each.
+
+    Attributes:
+        cells: by name, the rows from the fewest bytes up.
+        deltas: by the cell that is tested, against the first native pair of the backbone that answers.
+    """
+
+    cells: dict[str, list[CrossRow]]
+    deltas: dict[str, BDRate]
+
+    @property
+    def networks(self) -> list[str]:
+        """The backbones that answer, in the table's order."""
+        return list(dict.fromkeys(rows[0].decoded for rows in self.cells.values() if not rows[0].frozen))
+
+    def natives(self, network: str) -> list[str]:
+        """The cells of its native pairs, by seed; all deltas are against the first."""
+        found = [name for name, (row, *_) in self.cells.items() if not row.frozen and row.decoded == network]
+        return sorted(found, key=lambda name: self.cells[name][0].seed)
+
+    def cell(self, trained: str, decoded: str, blueprint: str | None = None) -> str:
+        """The cell of a decoder trained behind a frozen codec.
+
+        Args:
+            trained: backbone that the codec was trained with.
+            decoded: backbone that answers.
+            blueprint: family of the decoder's blocks; that of ``decoded`` by default.
+
+        Raises:
+            DataError: it was not measured.
+        """
+        wanted = blueprint or self.cells[self.natives(decoded)[0]][0].blueprint
+        for name, (row, *_) in self.cells.items():
+            if row.frozen and (row.trained, row.decoded, row.blueprint) == (trained, decoded, wanted):
+                return name
+        raise DataError(
+            f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}: make it with `{CROSS}`"
+        )
+
+    def delta(self, trained: str, decoded: str, blueprint: str | None = None) -> BDRate:
+        """Bytes more or less than the native pair of ``decoded`` for as many kept decisions, Eq. (3) of chapter 07."""
+        return self.deltas[self.cell(trained, decoded, blueprint)]
+
+    def blueprints(self, network: str) -> dict[str, str]:
+        """Blueprint to cell, all behind the codec of the backbone itself; its own family's first."""
+        own = self.cells[self.natives(network)[0]][0].blueprint
+        found = {r.blueprint: n for n, (r, *_) in self.cells.items() if r.frozen and r.trained == r.decoded == network}
+        return {own: found[own]} | found
+
+    def spread(self, network: str) -> list[float]:
+        """What other seeds of the native pair need more or less than the first, in percent."""
+        deltas = (self.deltas[name] for name in self.natives(network)[1:])
+        return [delta.percent for delta in deltas if delta.percent is not None]
+
+    def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
+        """``top1`` or ``kept`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
+
+        Returns:
+            (N, N) shares, and the bytes. The diagonal holds native pairs.
+        """
+        names = [
+            [self.natives(b)[0] if a == b else self.cell(a, b) for b in self.networks] for a in self.networks
+        ]  # fmt: skip
+        curves = {name: self.cells[name] for row in names for name in row}
+        low, high = equal_bytes(curves)[1]
+        middle = float(np.sqrt(low * high))
+        found = {
+            name: np.interp(np.log(middle), np.log([r.bytes for r in rows]), [getattr(r, quality) for r in rows])
+            for name, rows in curves.items()
+        }
+        return np.array([[found[name] for name in row] for row in names]), middle
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Native pairs with decoders of other depths and widths.
+
+    Attributes:
+        rows: of the table.
+        times: (backbone, restoration, width) to milliseconds a latent.
+    """
+
+    rows: list[CrossRow]
+    times: dict[tuple[str, int, int], float]
+
+    @property
+    def networks(self) -> list[str]:
+        """The backbones, in the table's order."""
+        return list(dict.fromkeys(row.decoded for row in self.rows))
+
+    def curves(self, network: str) -> dict[tuple[int, int], list[CrossRow]]:
+        """(restoration, width) to its rows from the fewest bytes up, of the first seed."""
+        return {key[:2]: rows for key, rows in self._cells(network).items() if key[2] == self._first}
+
+    def scores(self, network: str) -> tuple[dict[tuple[int, int], float], tuple[float, float]]:
+        """Accuracy at equal bytes by (restoration, width), of the first seed, and the range of bytes."""
+        return equal_bytes(self.curves(network))
+
+    def smallest(self, network: str) -> tuple[int, int]:
+        """The smallest decoder within half a point of the best, Eq. (4) of chapter 07."""
+        mine = [row for row in self.rows if row.decoded == network and row.seed == self._first]
+        ((_, restoration, width),) = smallest_within(mine)
+        return restoration, width
+
+    def confirmed(self, network: str) -> list[float]:
+        """Accuracy at equal bytes of the smallest decoder within half a point, a number a seed."""
+        cells, winner = self._cells(network), self.smallest(network)
+        scores, _ = equal_bytes(cells)
+        return [scores[key] for key in sorted(cells) if key[:2] == winner]
+
+    @property
+    def _first(self) -> int:
+        return min(row.seed for row in self.rows)
+
+    def _cells(self, network: str) -> dict[tuple[int, int, int], list[CrossRow]]:
+        cells: dict[tuple[int, int, int], list[CrossRow]] = {}
+        for row in sorted(self.rows, key=lambda row: (row.restoration, row.width, row.seed, row.bytes)):
+            if row.decoded == network:
+                cells.setdefault((row.restoration, row.width, row.seed), []).append(row)
+        return cells
+
+
+def read_crossing(folder: Path) -> Crossing:
+    """The tables ``cross_backbone.csv`` and ``cross_backbone_bd_rates.csv`` of a folder.
+
+    Raises:
+        DataError: a table is missing, or has not every pair of backbones.
+    """
+    cells: dict[str, list[CrossRow]] = {}
+    for row in read_rows(folder / "cross_backbone.csv", CrossRow, CROSS):
+        cells.setdefault(row.cell, []).append(row)
+    deltas = {d.method: d for d in read_rows(folder / "cross_backbone_bd_rates.csv", BDRate, CROSS)}
+    found = Crossing({name: sorted(rows, key=lambda row: row.bytes) for name, rows in cells.items()}, deltas)
+    wanted = {found.cell(a, b) for a in found.networks for b in found.networks}
+    if missing := wanted - set(deltas):
+        raise DataError(f"no BD-rate of {', '.join(sorted(missing))} in {folder}: make both tables with `{CROSS}`")
+    return found
+
+
+def read_ablation(folder: Path) -> Ablation:
+    """The tables ``decoder_ablation.csv`` and ``decoder_ablation_times.csv`` of a folder.
+
+    Raises:
+        DataError: a table is missing, or a decoder has no time.
+    """
+    rows = read_rows(folder / "decoder_ablation.csv", CrossRow, ABLATION)
+    times = read_rows(folder / "decoder_ablation_times.csv", DecodeTime, ABLATION)
+    known = {(row.decoded, row.restoration, row.width): row.decode_ms for row in times}
+    missing = {(row.decoded, row.restoration, row.width) for row in rows} - set(known)
+    if missing:
+        raise DataError(f"no time of {sorted(missing)[0]} in {folder}: make both tables with `{ABLATION}`")
+    return Ablation(rows, known)
