@@ -32,7 +32,7 @@ class CrossPlan:
         decoder: of the cross-backbone table.
     """
 
-    steps: int = 2000
+    steps: int = 1000
     seeds: tuple[int, ...] = (0, 1, 2)
     pictures: int = 10_000
     settings: int = 5

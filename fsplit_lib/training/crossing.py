@@ -28,7 +28,7 @@ from fsplit_lib.training.systems import train_decoder, train_system
 
 __all__ = ["ANCHORS", "CrossRow", "cross_rows", "decode_ms", "frozen_cell", "measured_of", "native_cell"]
 
-ANCHORS = (0.01, 0.03, 0.1, 0.3)
+ANCHORS = (0.01, 0.05, 0.2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ class CrossRow:
 
 def _config(seed: int, steps: int) -> TrainConfig:
     return TrainConfig(
-        steps=steps, batch=64, learning_rate=6e-3, seed=seed, quantiser="straight_through", rate_warmup=0.3
-    )
+        steps=steps, batch=64, learning_rate=2e-2, seed=seed, quantiser="straight_through", rate_warmup=0.3,
+        optimiser="muon", precision="bf16-mixed", gains_rate=0.5,
+    )  # fmt: skip
 
 
 def native_cell(
