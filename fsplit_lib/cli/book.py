@@ -83,8 +83,15 @@ def _table(runs: list) -> None:
 def test(
     paths: Annotated[list[str] | None, typer.Argument(help="Files or folders; everything by default.")] = None,
 ) -> None:
-    """Run everything: unit, property and doctests, nbval on every chapter, the golden numbers."""
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "pytest", *(paths or [])], cwd=data_root().parent))
+    """Run everything: unit, property and doctests, nbval on every chapter, the golden numbers.
+
+    Without paths as many processes as there are cores, up to four, share the files, each with one thread for torch.
+    """
+    call, environment = [sys.executable, "-m", "pytest", *(paths or [])], dict(os.environ)
+    if not paths:
+        call += ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
+        environment["OMP_NUM_THREADS"] = "1"  # threads of several processes that wait for one core slow all of them
+    raise typer.Exit(subprocess.call(call, cwd=data_root().parent, env=environment))
 
 
 def lab() -> None:
