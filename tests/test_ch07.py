@@ -13,12 +13,12 @@ from fsplit_lib.backbones import FeatureSpec, load_backbone
 from fsplit_lib.data import FASHION_CLASSES, data_root, write_rows
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import BDRate, bd_rate
+from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
 from fsplit_lib.exercises import check
 from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch07 as plots
-from fsplit_lib.recipes.crossed import read_ablation, read_crossing
+from fsplit_lib.recipes.crossed import read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.recipes.crossing import DecodeTime
 from fsplit_lib.training.crossing import CrossRow
 
@@ -303,6 +303,46 @@ def test_spreads_are_sorted_and_told():
     assert "Swin from" in caption(figure) and figure.data[1].name == "ResNet, 2 channels"
 
 
+def photo_table(folder, kept=(0.90, 0.86, 0.80), others=(0.89, 0.85, 0.72), bytes_of_others=(3000.0, 1500.0, 800.0)):
+    rows = []
+    for judge, shares, sizes in (
+        ("", kept, (3000.0, 1500.0, 800.0)),
+        (" for tf_efficientnet_lite1", others, bytes_of_others),
+    ):
+        rows.append(RatePoint("d", f"teacher{judge}", "raw", 150528.0, 1.0, 1.0, 1.0, None, None, None, 500))
+        for share, size in zip(shares, sizes, strict=True):
+            rows.append(
+                RatePoint(
+                    "d", f"FrankenSplit{judge}", "photo", size, share, share - 0.03, share + 0.03, None, None, None, 500
+                )
+            )
+    write_rows(folder / "photos_backbones.csv", rows)
+
+
+def test_photo_servers_are_read_by_network_and_told(tmp_path):
+    photo_table(tmp_path)
+    found = read_photo_servers(tmp_path)
+    assert list(found) == ["tf_efficientnet_lite0", "tf_efficientnet_lite1"]
+    assert [point.bytes for point in found["tf_efficientnet_lite1"]] == [800.0, 1500.0, 3000.0]
+    own, newcomer, apart = plots.photo_outcome(found)
+    assert own == (
+        "EfficientNet-Lite0 (the codec was trained with it) keeps 80.0% at 800 bytes, 86.0% at 1,500 bytes, "
+        "90.0% at 3,000 bytes of its own decisions."
+    )
+    assert newcomer.startswith("EfficientNet-Lite1 (behind the frozen codec) keeps 72.0% at 800 bytes")
+    assert apart.endswith("are apart only for EfficientNet-Lite1 at 800 bytes.")
+    photo_table(tmp_path, others=(0.89, 0.85, 0.79))
+    assert plots.photo_outcome(read_photo_servers(tmp_path))[-1].endswith("are nowhere apart.")
+
+
+def test_servers_of_other_packets_are_refused(tmp_path):
+    photo_table(tmp_path, bytes_of_others=(3000.0, 1500.0, 801.0))
+    with pytest.raises(DataError, match="not sent the same packets"):
+        read_photo_servers(tmp_path)
+    with pytest.raises(DataError, match="make it with `fsplit evaluate photos"):
+        read_photo_servers(tmp_path / "nowhere")
+
+
 # panels ------------------------------------------------------------------------------------------
 
 
@@ -389,9 +429,7 @@ def test_the_function_exercise_knows_five_mistakes():
     assert "itself" in check("07.5", 3).message and "name" in check("07.5", lambda *_: 0.9).message
 
 
-def test_the_real_tables_where_there_are_any():
-    if not (data_root() / "results" / "cross_backbone.csv").exists():
-        pytest.skip("the crossing is not measured yet")
+def test_the_real_tables():
     found = read_crossing(data_root() / "results")
     assert len(found.networks) == 3 and all(len(found.spread(network)) == 2 for network in found.networks)
     assert len(plots.cross_outcome(found)) == 6 and len(plots.blueprint_outcome(found)) == 4

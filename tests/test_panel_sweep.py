@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import pytest
 
 from fsplit_lib import panels
-from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, read_rows
+from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo, read_rows
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import answer_photo
 from fsplit_lib.evaluation.explorer import Explorer
@@ -27,8 +27,10 @@ from fsplit_lib.panels.ch03 import coder_panel, density_panel
 from fsplit_lib.panels.ch04 import Explained, factor_panel, map_panel
 from fsplit_lib.panels.ch05 import TrainingPanel
 from fsplit_lib.panels.ch06 import LambdaPanel
+from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.panels.ch08 import journey_panel
 from fsplit_lib.panels.photo_picker import PathField
+from fsplit_lib.recipes.crossed import read_ablation
 from fsplit_lib.system import load_system
 from fsplit_lib.theory import anneal, at, steps
 from fsplit_lib.training.lab import LabRun
@@ -111,6 +113,20 @@ def of_chapter_06():
     return LambdaPanel(lambda image: Explorer(system, image, ()), system.backbone.class_names, ends)
 
 
+def of_chapter_07():
+    answer = lambda shift: lambda data: np.eye(10)[(data[0] + shift) % 10]
+    whole = lambda picture: np.eye(10)[picture]
+    pictures, servers = np.arange(4 * 9, dtype=np.uint8).reshape(4, 3, 3), ("fashion_resnet", "fashion_swin")
+    return server_panel(
+        pictures, [0, 1, 2, 3], FASHION_CLASSES, lambda picture, lmbda: bytes([picture]) * round(10 / lmbda),
+        {name: answer(n) for n, name in enumerate(servers)}, dict.fromkeys(servers, whole), (0.01, 1.0), 0.1,
+    )  # fmt: skip
+
+
+def of_chapter_07_ablation():
+    return ablation_panel(read_ablation(data_root() / "results"), "fashion_swin")
+
+
 def of_chapter_08():
     rows = read_rows(data_root() / "results" / "latency.csv", LatencyRow, "fsplit latency")
     level = f"{100 * max(row.level for row in rows if row.level is not None):g} %"
@@ -120,7 +136,8 @@ def of_chapter_08():
 BUILDERS = {
     photo_panel: of_chapter_00, bottleneck_panel: of_chapter_01, bounds_panel: of_chapter_01_bounds, split_panel: of_chapter_02,
     coder_panel: of_chapter_03, density_panel: of_chapter_03_densities, map_panel: of_chapter_04,
-    factor_panel: of_chapter_04_factor, TrainingPanel: of_chapter_05, LambdaPanel: of_chapter_06, journey_panel: of_chapter_08,
+    factor_panel: of_chapter_04_factor, TrainingPanel: of_chapter_05, LambdaPanel: of_chapter_06,
+    server_panel: of_chapter_07, ablation_panel: of_chapter_07_ablation, journey_panel: of_chapter_08,
 }  # fmt: skip
 UNITS = r"bits|bytes|\bB\b|\bms\b|seconds|%|Mbit/s|share|times|lambda|lmbda|λ|\bsteps?\b|symbols?\b|probability|0 to 1|spread²"
 

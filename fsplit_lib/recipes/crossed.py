@@ -4,6 +4,7 @@ cross_backbone.csv            every cell at every rate weight: bytes, accuracy, 
 cross_backbone_bd_rates.csv   every cell against the native pair of the backbone that answers
 decoder_ablation.csv          restoration blocks and widths, native pairs
 decoder_ablation_times.csv    how long each of those decoders takes
+photos_backbones.csv          the photo codec's packets, judged by three networks at the server
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ import numpy as np
 
 from fsplit_lib.data import read_rows
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import BDRate
+from fsplit_lib.evaluation import BDRate, RatePoint
+from fsplit_lib.evaluation.points import JUDGED
 from fsplit_lib.recipes.crossing import DecodeTime, equal_bytes, smallest_within
 from fsplit_lib.training.crossing import CrossRow
+from fsplit_lib.zoo import read_card
 
-__all__ = ["Ablation", "Crossing", "read_ablation", "read_crossing"]
+__all__ = ["Ablation", "Crossing", "read_ablation", "read_crossing", "read_photo_servers"]
 
 CROSS, ABLATION = (f"fsplit train {name} --out data/results/{name}" for name in ("cross_backbone", "decoder_ablation"))
+PHOTOS = "fsplit evaluate photos FOLDER --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 -o photos_backbones.csv"
 
 
 @dataclass(frozen=True)
@@ -176,3 +180,24 @@ def read_ablation(folder: Path) -> Ablation:
     if missing:
         raise DataError(f"no time of {sorted(missing)[0]} in {folder}: make both tables with `{ABLATION}`")
     return Ablation(rows, known)
+
+
+def read_photo_servers(folder: Path, weights: str = "photo") -> dict[str, list[RatePoint]]:
+    """The table ``photos_backbones.csv`` of a folder: by backbone, its rows from the fewest bytes up.
+
+    Args:
+        folder: of the table.
+        weights: codec whose own backbone the table does not name.
+
+    Raises:
+        DataError: the table is missing, or two backbones were not sent the same packets.
+    """
+    own, found = read_card(weights).architecture["backbone"], {}
+    for point in read_rows(folder / "photos_backbones.csv", RatePoint, PHOTOS):
+        method, _, judge = point.method.partition(JUDGED)
+        if method == "FrankenSplit":
+            found.setdefault(judge or own, []).append(point)
+    found = {judge: sorted(points, key=lambda point: point.bytes) for judge, points in found.items()}
+    if len({tuple(point.bytes for point in points) for points in found.values()}) > 1:
+        raise DataError(f"the backbones in {folder}/photos_backbones.csv were not sent the same packets: `{PHOTOS}`")
+    return found

@@ -8,6 +8,7 @@ from fsplit_lib.plots.ch07.crossing import (
     cross_table,
     curves,
     equal_byte_tables,
+    photo_outcome,
     table_curves,
     told,
 )
@@ -15,5 +16,5 @@ from fsplit_lib.plots.ch07.families import blueprints, family_table, name_of, se
 
 __all__ = [
     "ablation_figure", "ablation_outcome", "blueprint_deltas", "blueprint_outcome", "blueprints", "cross_outcome", "cross_table",
-    "curves", "equal_byte_tables", "family_table", "move_ablation", "name_of", "servers", "spreads", "table_curves", "told",
+    "curves", "equal_byte_tables", "family_table", "move_ablation", "name_of", "photo_outcome", "servers", "spreads", "table_curves", "told",
 ]  # fmt: skip

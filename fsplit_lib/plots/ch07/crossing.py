@@ -15,7 +15,8 @@ from fsplit_lib.recipes.crossed import Crossing
 from fsplit_lib.training.crossing import CrossRow
 
 __all__ = [
-    "blueprint_deltas", "blueprint_outcome", "cross_outcome", "cross_table", "curves", "equal_byte_tables", "table_curves", "told",
+    "blueprint_deltas", "blueprint_outcome", "cross_outcome", "cross_table", "curves", "equal_byte_tables", "photo_outcome",
+    "table_curves", "told",
 ]  # fmt: skip
 
 VERDICTS = {
@@ -269,6 +270,24 @@ def _apart(own: BDRate, rival: BDRate, luck: float) -> str:
     if abs(own.percent - rival.percent) <= luck:
         return "luck"
     return "ahead" if own.percent < rival.percent else "behind"
+
+
+def photo_outcome(photos: dict[str, list[RatePoint]]) -> list[str]:
+    """What each size of network makes of the photo codec's packets: at their smallest, middle and largest."""
+    own, *others = photos
+    n, places, sentences = photos[own][0].n, (0, len(photos[own]) // 2, -1), []
+    for judge, points in photos.items():
+        shares = ", ".join(f"{points[at].kept:.1%} at {points[at].bytes:,.0f} bytes" for at in places)
+        role = "the codec was trained with it" if judge == own else "behind the frozen codec"
+        sentences.append(f"{name_of(judge)} ({role}) keeps {shares} of its own decisions.")
+    apart = [
+        f"{name_of(judge)} at {mine.bytes:,.0f} bytes"
+        for judge in others
+        for mine, native in zip(photos[judge], photos[own], strict=True)
+        if mine.kept_high < native.kept_low or mine.kept_low > native.kept_high
+    ]
+    told_apart = f"apart only for {', '.join(apart)}" if apart else "nowhere apart"
+    return [*sentences, f"Intervals over {n} photos, newcomer against {name_of(own)}, are {told_apart}."]
 
 
 def told(sentences: Sequence[str]) -> HTML:

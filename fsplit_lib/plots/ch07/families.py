@@ -16,11 +16,15 @@ from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 __all__ = ["LOOKS", "blueprints", "family_table", "look_of_network", "name_of", "servers", "spreads"]
 
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
+NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
 LOOKS = {
     "resnet": Look("#0072B2", "dash", "square"),
     "convnext": Look("#D55E00", "solid", "circle"),
     "swin": Look("#009E73", "dashdot", "diamond"),
     "efficientnet": Look("#CC79A7", "dot", "x"),
+    "tf_efficientnet_lite0": Look("#D55E00", "solid", "circle"),
+    "tf_efficientnet_lite1": Look("#0072B2", "dash", "square"),
+    "tf_efficientnet_lite2": Look("#009E73", "dashdot", "diamond"),
 }
 
 
