@@ -85,8 +85,14 @@ def tracked():
     return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_tracked_files_are_small():
+def test_tracked_files_and_their_history_are_small():
     assert sum(path.stat().st_size for path in tracked()) < 60e6
+    git = lambda *arguments, **more: subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, **more
+    )
+    names = git("rev-list", "--objects", "--no-object-names", "HEAD").stdout
+    sizes = git("cat-file", "--batch-check=%(objectsize:disk)", input=names).stdout.split()
+    assert sizes and sum(map(int, sizes)) < 120e6
 
 
 def test_no_path_of_a_developers_machine_is_committed():
