@@ -61,7 +61,7 @@ def curves(
                 f"{plot}, {name_of(name)}: {share[0]:.1f} % at {rows[0].bytes:,.0f} bytes to {share[-1]:.1f} % at "
                 f"{rows[-1].bytes:,.0f}"
             )
-    label = "decisions of the server's network kept (%)" if quality == "kept" else "top-1 accuracy (%)"
+    label = "decisions kept (%)" if quality == "kept" else "top-1 accuracy (%)"
     figure.update_xaxes(title_text="bytes a packet", type="log", tickvals=TICKS)
     figure.update_yaxes(title_text=label, col=1)
     alt = "; ".join(told) + "."
@@ -79,9 +79,7 @@ def table_curves(crossing: Crossing, quality: str) -> go.Figure:
         for b in crossing.networks
     }
     n = next(iter(crossing.cells.values()))[0].n
-    return curves(
-        plots, quality, f"Three codecs, three servers, {n:,} test pictures (line: what the codec was trained with)"
-    )
+    return curves(plots, quality, f"Three codecs, three servers, {n:,} pictures (line: the codec's own)")
 
 
 def _percent(delta: BDRate) -> str:
