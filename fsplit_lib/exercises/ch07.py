@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
 
@@ -18,6 +18,16 @@ CASES = (
 )
 
 
+def _cases() -> list[tuple[dict, dict, float]]:
+    """Made cases with ties and edges, then drawn ones."""
+    rng, names = inputs(7), [f"decoder {n}" for n in range(6)]
+    drawn = []
+    for _ in range(4):
+        scores, parameters = rng.uniform(0.8, 0.9, 6).tolist(), (rng.permutation(900)[:6] + 1).tolist()
+        drawn.append((dict(zip(names, scores, strict=True)), dict(zip(names, parameters, strict=True)), 0.05))
+    return [*CASES, *drawn]
+
+
 def _smallest(scores: dict, parameters: dict, loss: float) -> str:
     return min((k for k in scores if scores[k] >= max(scores.values()) - loss), key=parameters.get)
 
@@ -25,13 +35,14 @@ def _smallest(scores: dict, parameters: dict, loss: float) -> str:
 def _decoder(answer: Any) -> bool | str:
     if not callable(answer):
         return "Hand over the function itself, without calling it."
+    cases = _cases()
     try:
-        got = [answer(dict(scores), dict(parameters), loss) for scores, parameters, loss in CASES]
+        got = [answer(dict(scores), dict(parameters), loss) for scores, parameters, loss in cases]
     except Exception as error:
         return f"Your function raised {type(error).__name__}: {error}"
-    if got == [_smallest(*case) for case in CASES]:
+    if got == [_smallest(*case) for case in cases]:
         return True
-    if not all(name in case[0] for name, case in zip(got, CASES, strict=True)):
+    if not all(name in case[0] for name, case in zip(got, cases, strict=True)):
         return "Return a decoder's name: one of the keys of scores."
     wrong = {
         "That is the best decoder; asked is the smallest one that is nearly as good.": lambda s, *_: max(s, key=s.get),
@@ -46,7 +57,7 @@ def _decoder(answer: Any) -> bool | str:
             lambda s, _, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get)
         ),
     }
-    found = (said for said, other in wrong.items() if got == [other(*case) for case in CASES])
+    found = (said for said, other in wrong.items() if got == [other(*case) for case in cases])
     return next(found, False)
 
 
@@ -109,5 +120,6 @@ EXERCISES: tuple[Exercise, ...] = (
         grade=_decoder,
         why="This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
         traps=(),
+        drawn=True,
     ),
 )
