@@ -4,15 +4,17 @@ import hashlib
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from fsplit_lib.backbones import FeatureSpec, load_backbone
-from fsplit_lib.data import FASHION_CLASSES, data_root, write_rows
+from fsplit_lib.data import FASHION_CLASSES, data_root, fashion_mnist, write_rows
+from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
-from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
 from fsplit_lib.exercises import check
 from fsplit_lib.panels.ch07 import ablation_panel, server_panel
@@ -20,7 +22,10 @@ from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch07 as plots
 from fsplit_lib.recipes.crossed import read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.recipes.crossing import DecodeTime
-from fsplit_lib.training.crossing import CrossRow
+from fsplit_lib.system import FrankenSplit, build_system, serve
+from fsplit_lib.training import ArraySource, train_decoder, train_system
+from fsplit_lib.training.crossing import ANCHORS, CrossRow
+from fsplit_lib.training.lab import LAB_DECODER, train_lab
 
 FAMILIES = ("resnet", "convnext", "swin")
 LMBDAS = (0.01, 0.023, 0.055, 0.13, 0.3)
@@ -434,3 +439,27 @@ def test_the_real_tables():
     assert len(found.networks) == 3 and all(len(found.spread(network)) == 2 for network in found.networks)
     assert len(plots.cross_outcome(found)) == 6 and len(plots.blueprint_outcome(found)) == 4
     assert len(plots.ablation_outcome(read_ablation(data_root() / "results"))) == 5
+
+
+# what breaks it ----------------------------------------------------------------------------------
+
+
+def test_what_breaks_chapter_07():
+    """A thawed codec is refused, a decoder of another network answers everything and keeps little."""
+    resnet, convnext = (load_backbone(f"fashion_{family}") for family in ("resnet", "convnext"))
+    run = train_lab(resnet, 0.05, 60, seed=0, anchors=ANCHORS)
+    codec, config, source = run.system.codec.eval(), replace(run.config, steps=50), ArraySource(*fashion_mnist("train"))
+    healthy = serve(codec, convnext, LAB_DECODER, 0)
+    train_decoder(healthy, source, config)
+    x = images_to_tensor(fashion_mnist("test")[0][:200])
+    sent, decided = codec.compress(x, 0.05), convnext(x).argmax(1)
+    thawed = build_system(convnext, codec.config, LAB_DECODER, 0)
+    thawed.codec.load_state_dict(dict(codec.named_parameters()), strict=False)
+    train_system(thawed, source, replace(config, steps=2))
+    with pytest.raises(PacketError, match="both ends must load the same checkpoint"):
+        thawed.eval().answer(sent)
+    kept = [
+        float((one.eval().answer(sent).argmax(1) == decided).float().mean())
+        for one in (healthy, FrankenSplit(codec, run.system.decoder, convnext))
+    ]
+    assert kept[0] > 0.4 and kept[1] < kept[0] - 0.2, kept
