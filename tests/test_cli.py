@@ -162,7 +162,11 @@ def test_photos_and_weights_that_are_none(desk):
     refused(fsplit("compress", desk / "coffee.jpg", "-o", desk / "no" / "x.fsp", *tiny), "cannot write")
     refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "nobody"), "no weights are called")
     refused(fsplit("compress", desk / "coffee.jpg", "--weights", "fashion_resnet"), "fashion_resnet has no codec")
-    refused(fsplit("predict", desk / "coffee.jpg", "--weights", "nobody"), "'nobody'", "shipped: fashion_resnet")
+    refused(
+        fsplit("predict", desk / "coffee.jpg", "--weights", "nobody"),
+        "'nobody'",
+        "shipped: fashion_convnext, fashion_resnet",
+    )
     assert tree(desk) == before
 
 

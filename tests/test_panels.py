@@ -199,6 +199,7 @@ GRADE_FUNCTIONS = {
     "04.2",
     "05.4",
     "06.5",
+    "07.5",
     "08.5",
 }  # their mistakes are in the tests of their chapters
 

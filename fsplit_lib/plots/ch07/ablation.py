@@ -89,7 +89,7 @@ def ablation_outcome(ablation: Ablation) -> list[str]:
         )
         said.append(
             f"{name_of(network)}: {_decoder(small)} ({sizes[small]:,} parameters, {ablation.times[network, *small]:.2f} ms) "
-            f"score {100 * scores[small]:.1f} % at equal bytes, the best, {_decoder(best)} ({sizes[best]:,}, "
+            f"for {100 * scores[small]:.1f} % at equal bytes; the best, {_decoder(best)} ({sizes[best]:,}, "
             f"{ablation.times[network, *best]:.2f} ms), {100 * scores[best]:.1f} %{spread}."
         )
         least, most = min(r for r, _ in scores), max(r for r, _ in scores)
@@ -102,8 +102,8 @@ def ablation_outcome(ablation: Ablation) -> list[str]:
     )
     none = [network for network in ablation.networks if ablation.smallest(network)[0] == min(counts)]
     said.append(
-        f"restoration blocks pay for themselves, within half a point, for {len(ablation.networks) - len(none)} of "
+        f"the smallest decoder within half a point has restoration blocks for {len(ablation.networks) - len(none)} of "
         f"{len(ablation.networks)} families"
-        + (f"; {', '.join(map(name_of, none))} can do without." if none and min(counts) == 0 else ".")
+        + (f"; {', '.join(map(name_of, none))} do without." if none and min(counts) == 0 else ".")
     )
     return said

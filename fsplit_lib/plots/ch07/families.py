@@ -169,7 +169,7 @@ def servers(names: Sequence[str], side: int) -> go.Figure:
         title_text="share of the answer (%)", range=[0, 122], tickvals=list(range(0, 101, 20)), row=1, col=2
     )
     figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
-    figure.update_xaxes(title_text="byte of the packet, dark 0, bright 255", row=2, col=1)
+    figure.update_xaxes(title_text="bytes of the packet, dark 0, bright 255", row=2, col=1)
     figure.update_yaxes(visible=False, row=2, col=1)
     finish(figure, "", "No packet yet.", 560)
     figure.update_annotations(font_size=15)
