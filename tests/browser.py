@@ -198,10 +198,12 @@ def live_figures(browser: WebDriver) -> list[WebElement]:
 
 
 def undrawn(browser: WebDriver) -> list[str]:
-    """The titles of figures on the page that show nothing: no axes, picture or bar of any size."""
+    """The titles of figures on the page that show nothing: no line, bar, picture or box of any size."""
     return browser.execute_script(
         """return [...document.querySelectorAll('.js-plotly-plot')].filter(figure => {
-             const marks = figure.querySelectorAll('.cartesianlayer .trace path, .cartesianlayer .trace text, .cartesianlayer image');
+             const where = figure.data.length ? '.cartesianlayer .trace path, .cartesianlayer .trace text, .cartesianlayer image'
+                                              : '.shapelayer path';  // a drawing of boxes has no traces
+             const marks = figure.querySelectorAll(where);
              return figure.getBoundingClientRect().width < 200 || !marks.length;
            }).map(figure => (figure.layout && figure.layout.title && figure.layout.title.text) || 'untitled');"""
     )
