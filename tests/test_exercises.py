@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.exercises import EXERCISES, ch03, check
 
 TRAPS = [(exercise, trap) for exercise in EXERCISES.values() for trap in exercise.traps]
 
@@ -18,3 +18,40 @@ def test_each_trap_draws_its_own_hint(exercise, trap):
     verdict = check(exercise.id, trap.value)
     assert (verdict.status, verdict.message) == ("wrong", trap.message)
     assert len({t.message for t in exercise.traps}) == len(exercise.traps) >= 3
+
+
+FUNCTIONS = [exercise for exercise in EXERCISES.values() if any(callable(trap.value) for trap in exercise.traps)]
+
+
+def test_every_chapter_that_asks_for_a_function_draws_its_inputs():
+    assert [exercise.id for exercise in FUNCTIONS] == [
+        "01.4",
+        "02.4",
+        "03.4",
+        "03.5",
+        "04.2",
+        "05.4",
+        "06.5",
+        "07.5",
+        "08.5",
+    ]
+    assert {exercise.id for exercise in EXERCISES.values() if exercise.drawn} == {e.id for e in FUNCTIONS}
+
+
+@pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda e: e.id)
+def test_what_is_no_function_or_fails_or_returns_nothing_is_told(exercise):
+    assert exercise.grade(0.5) == "Hand over the function itself, without calling it."
+    assert exercise.grade(lambda: 0).startswith("Your function raised TypeError: ")
+    for nothing in (None, "nothing", []):
+        said = exercise.grade(lambda *_, nothing=nothing: nothing)
+        assert said.startswith(("Return a number; ", "Return a decoder's name: ", "The map of features (5, 6, 7) is "))
+
+
+def test_an_estimate_is_no_length_of_a_stream_at_any_seed(monkeypatch):
+    exercise = EXERCISES["03.5"]
+    estimate = next(trap for trap in exercise.traps if trap.message.startswith("That is the estimate"))
+    for seed in ("1", "2", "3"):
+        monkeypatch.setenv("FSPLIT_SEED", seed)
+        ch03._wandered.cache_clear()
+        assert exercise.grade(estimate.value) == estimate.message
+    ch03._wandered.cache_clear()

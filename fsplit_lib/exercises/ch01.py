@@ -1,10 +1,10 @@
 """Exercises of chapter 01: the worth of a label, wasted bits, beta, mutual information in your own hand."""
 
 import math
-from typing import Any
 
 import numpy as np
 
+from fsplit_lib import theory
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
@@ -18,35 +18,8 @@ def _kl(p: tuple[float, ...], q: tuple[float, ...]) -> float:
     return sum(a * math.log2(a / b) for a, b in zip(p, q, strict=True))
 
 
-def _information(answer: Any) -> bool | str:
-    from fsplit_lib.theory import conditional_entropy, entropy, mutual_information
-
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
-    p_xy = inputs(1).dirichlet(np.ones(12)).reshape(3, 4)
-    zeros = np.array([[0.5, 0.0], [0.0, 0.5]])
-    try:
-        got, got_zeros = float(answer(p_xy.copy())), float(answer(zeros.copy()))
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-    right = mutual_information(p_xy)
-    product = p_xy.sum(1, keepdims=True) * p_xy.sum(0, keepdims=True)
-    known = {
-        right * math.log(2): "Those are nats: use log2.",
-        -right: "The sign is turned round: Eq. (3) divides the joint distribution by the product.",
-        entropy(p_xy): "That is H(X,Y). Divide by the product of the marginals inside the logarithm.",
-        conditional_entropy(p_xy): "That is H(Y|X), what stays open; I(X;Y) is what was learned.",
-        float(np.log2(p_xy / product).mean()): "You averaged over the cells; weigh each by p(x,y).",
-        float((product * np.log2(product / p_xy)).sum()): "That is D(product ‖ joint): exchange the two.",
-    }
-    if math.isclose(got, right, rel_tol=1e-6):
-        good = math.isclose(got_zeros, 1, rel_tol=1e-9)
-        return (
-            True
-            if good
-            else "Right, but not where p(x,y) = 0: there 0 · log 0 counts as 0, and you returned another number."
-        )
-    return next((message for value, message in known.items() if math.isclose(got, value, rel_tol=1e-6)), False)
+def _product(p_xy: np.ndarray) -> np.ndarray:
+    return p_xy.sum(1, keepdims=True) * p_xy.sum(0, keepdims=True)
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -91,12 +64,38 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(1 / 0.95, "There A begins to beat silence; asked is where B begins to beat A."),
         ),
     ),
-    Exercise(
+    Exercise.function(
         "01.4",
+        right=theory.mutual_information,
+        cases=lambda: [(inputs(1).dirichlet(np.ones(12)).reshape(3, 4),)],
         hint="Marginals by p_xy.sum(axis, keepdims=True); then Eq. (3), over the cells where p(x,y) > 0.",
-        grade=_information,
         why="The same line measures a label in a packet, a pixel in a feature, and a class in an answer.",
-        drawn=True,
+        traps=(
+            Trap(lambda p: theory.mutual_information(p) * math.log(2), "Those are nats: use log2."),
+            Trap(
+                lambda p: -theory.mutual_information(p),
+                "The sign is turned round: Eq. (3) divides the joint distribution by the product.",
+            ),
+            Trap(
+                lambda p: theory.entropy(p),
+                "That is H(X,Y). Divide by the product of the marginals inside the logarithm.",
+            ),
+            Trap(
+                lambda p: theory.conditional_entropy(p),
+                "That is H(Y|X), what stays open; I(X;Y) is what was learned.",
+            ),
+            Trap(lambda p: np.log2(p / _product(p)).mean(), "You averaged over the cells; weigh each by p(x,y)."),
+            Trap(
+                lambda p: (_product(p) * np.log2(_product(p) / p)).sum(),
+                "That is D(product ‖ joint): exchange the two.",
+            ),
+        ),
+        edges=(
+            (
+                (np.array([[0.5, 0.0], [0.0, 0.5]]),),
+                "Right, but not where p(x,y) = 0: there 0 · log 0 counts as 0, and you returned another number.",
+            ),
+        ),
     ),
     Exercise.choice(
         "01.5",

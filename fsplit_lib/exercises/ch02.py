@@ -1,7 +1,6 @@
 """Exercises of chapter 02: bytes of an activation, a break-even link, why early layers inflate, the best route."""
 
 from collections.abc import Callable
-from typing import Any
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
@@ -14,29 +13,17 @@ COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less th
 ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.009), (0.05, 5_000, 0.006), (0.2, 0, 0.0))  # device, bytes, server
 
 
-def _best(answer: Any) -> bool | str:
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
+def _cases() -> list[tuple[list[float], list[float], list[float], float]]:
     rng, cases = inputs(2), []
     for _ in range(3):
         routes = [[value * rng.uniform(0.8, 1.25) for value in ROUTES[i]] for i in rng.permutation(4)]
         cases += [(*map(list, zip(*routes, strict=True)), rate) for rate in (1e5, 1e6, 1e7, 1e9)]
-    try:
-        got = [int(answer(*case)) for case in cases]
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
+    return cases
 
-    def like(score: Callable[[float, float, float, float], float]) -> bool:
-        return got == [min(range(4), key=lambda i: score(d[i], b[i], s[i], rate)) for d, b, s, rate in cases]
 
-    if like(lambda d, b, s, rate: d + 8 * b / rate + s):
-        return True
-    wrong: dict[str, Callable[[float, float, float, float], float]] = {
-        "Links are counted in bits a second: a byte has eight.": lambda d, b, s, rate: d + b / rate + s,
-        "You chose the smallest thing to send; time on the device counts as well.": lambda d, b, s, rate: b,  # noqa: ARG005
-        "That is the slowest: you want the least total.": lambda d, b, s, rate: -(d + 8 * b / rate + s),
-    }
-    return next((message for message, score in wrong.items() if like(score)), False)
+def _least(score: Callable[[float, float, float, float], float]) -> Callable[..., int]:
+    """The route of least score of its seconds on the device, bytes, seconds at the server, and the link's rate."""
+    return lambda d, b, s, rate: min(range(len(d)), key=lambda i: score(d[i], b[i], s[i], rate))
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -83,11 +70,23 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",
         why="Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
     ),
-    Exercise(
+    Exercise.function(
         "02.4",
+        right=_least(lambda d, b, s, rate: d + 8 * b / rate + s),
+        cases=_cases,
         hint="For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
-        grade=_best,
         why="Four lines decide where a network should be cut; everything hard is in measuring their inputs.",
-        drawn=True,
+        traps=(
+            Trap(
+                _least(lambda d, b, s, rate: d + b / rate + s), "Links are counted in bits a second: a byte has eight."
+            ),
+            Trap(
+                _least(lambda d, b, s, rate: b),  # noqa: ARG005
+                "You chose the smallest thing to send; time on the device counts as well.",
+            ),
+            Trap(
+                _least(lambda d, b, s, rate: -(d + 8 * b / rate + s)), "That is the slowest: you want the least total."
+            ),
+        ),
     ),
 )

@@ -1,8 +1,8 @@
 """Exercises of chapter 03: the width of an interval, the price of wrong tables, noise, likelihood in your own hand."""
 
 import math
-from copy import deepcopy
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
@@ -13,33 +13,13 @@ MESSAGE = {"A": 0.5, "B": 0.3, "C": 0.2}  # of "ABAC"
 WIDTH = 0.5 * 0.3 * 0.5 * 0.2
 
 
-def _likelihood(answer: Any) -> bool | str:
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
+def _sigmoid(v: float) -> float:
+    return 1 / (1 + math.exp(-v))
 
-    def cumulative(v: float) -> float:
-        return 1 / (1 + math.exp(-v))
 
-    points = (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist())
-    try:
-        got = [float(answer(cumulative, v)) for v in points]
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-
-    def like(other: Any) -> bool:
-        return all(math.isclose(a, other(v), rel_tol=1e-6, abs_tol=1e-12) for a, v in zip(got, points, strict=True))
-
-    c = cumulative
-    if like(lambda v: c(v + 0.5) - c(v - 0.5)):
-        return True
-    wrong = {
-        "The sign is turned round: a probability is not negative.": lambda v: c(v - 0.5) - c(v + 0.5),
-        "That interval is two symbols wide: half a step to each side is enough.": lambda v: c(v + 1) - c(v - 1),
-        "That interval starts at v; a rounded symbol stands for half a step to each side.": lambda v: c(v + 1) - c(v),
-        "That is the density (or its slope) at a point; a symbol owns an interval.": lambda v: c(v) * (1 - c(v)),
-        "Those are bits; return the probability itself.": lambda v: -math.log2(c(v + 0.5) - c(v - 0.5)),
-    }
-    return next((message for message, other in wrong.items() if like(other)), False)
+def _interval(low: float, high: float) -> Callable[..., float]:
+    """The probability of ``v + low`` to ``v + high``."""
+    return lambda c, v: c(v + high) - c(v + low)
 
 
 @cache
@@ -62,33 +42,16 @@ def _wandered() -> tuple[Any, Any]:
     return prior, values
 
 
-def _stream(answer: Any) -> bool | str:
+def _bytes(prior: Any, values: Any, update_quantiles: bool = True) -> int:
     from fsplit_lib.entropy.coding import encode_symbols
 
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
-    prior, values = _wandered()
-    try:
-        got = float(answer(deepcopy(prior), values.clone()))
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
+    prior.freeze(update_quantiles=update_quantiles)
+    return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
-    def cost(updated: bool) -> int:
-        own = deepcopy(prior)
-        own.freeze(update_quantiles=updated)
-        return len(encode_symbols(own.to_symbols(values)[0], own.tables))
 
-    right, trapped = cost(True), cost(False)
-    estimate = -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8
-    if abs(got - right) <= 2:  # the last bytes may differ between machines
-        return True
-    if abs(got - trapped) <= 2:
-        return "The quantile update is missing: the tables cover where the density was born, and all symbols escape."
-    if math.isclose(got, 8 * right, rel_tol=0.02):
-        return "Those are bits; a byte has eight."
-    if math.isclose(got, estimate, abs_tol=2.5):
-        return "That is the estimate of the density, not the length of a stream that somebody could read."
-    return False
+def _same_length(got: Any, expected: float) -> bool:
+    """Within two bytes, since machines may differ there; and a stream's length is whole, an estimate is not."""
+    return abs(float(got) - expected) <= 2 and float(got).is_integer() == float(expected).is_integer()
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -129,18 +92,40 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="The decoder looks up where its number falls. What if one border lies a little to the left?",
         why="From the first number that falls between the two borders, everything is garbage. So tables travel as integers, and a hash of them in every packet.",
     ),
-    Exercise(
+    Exercise.function(
         "03.4",
+        right=_interval(-0.5, 0.5),
+        cases=lambda: [(_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist())],
         hint="A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
-        grade=_likelihood,
         why="This difference is the density of y plus noise at v as well: one formula serves training and use.",
-        drawn=True,
+        traps=(
+            Trap(_interval(0.5, -0.5), "The sign is turned round: a probability is not negative."),
+            Trap(_interval(-1, 1), "That interval is two symbols wide: half a step to each side is enough."),
+            Trap(_interval(0, 1), "That interval starts at v; a rounded symbol stands for half a step to each side."),
+            Trap(
+                lambda c, v: c(v) * (1 - c(v)),
+                "That is the density (or its slope) at a point; a symbol owns an interval.",
+            ),
+            Trap(lambda c, v: -math.log2(c(v + 0.5) - c(v - 0.5)), "Those are bits; return the probability itself."),
+        ),
     ),
-    Exercise(
+    Exercise.function(
         "03.5",
+        right=_bytes,
+        cases=lambda: [_wandered()],
         hint="Make the tables first, with everything that belongs to it: prior.freeze(). Then code the symbols and count.",
-        grade=_stream,
         why="Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
-        drawn=True,
+        traps=(
+            Trap(
+                partial(_bytes, update_quantiles=False),
+                "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
+            ),
+            Trap(lambda prior, values: 8 * _bytes(prior, values), "Those are bits; a byte has eight."),
+            Trap(
+                lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
+                "That is the estimate of the density, not the length of a stream that somebody could read.",
+            ),
+        ),
+        same=_same_length,
     ),
 )

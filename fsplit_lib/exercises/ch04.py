@@ -1,11 +1,10 @@
 """Exercises of chapter 04: what a map tells, Grad-CAM in your own hand, an effective lambda, a control, Swin's axes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fsplit_lib.exercises.core import Exercise, Trap, inputs
+from fsplit_lib.exercises.core import Exercise, Trap, inputs, numeric
 
 __all__ = ["EXERCISES"]
 
@@ -18,42 +17,18 @@ def _cam(a: np.ndarray, g: np.ndarray) -> np.ndarray:
     return (g.mean(axis=(1, 2))[:, None, None] * a).sum(axis=0)
 
 
-def _map(answer: Any) -> bool | str:
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
+def _cases() -> list[tuple[np.ndarray, np.ndarray]]:
     rng = inputs(4)
     a, g = rng.random((5, 6, 7)), rng.normal(size=(5, 6, 7))
     while not _cam(a, g).min() < 0 < _cam(a, g).max():  # else the map is empty, or max(0, ·) changes nothing
         g = rng.normal(size=g.shape)
-    try:
-        got = np.asarray(answer(a.copy(), g.copy()), dtype=float)
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-    if got.shape != a.shape[1:]:
-        return f"The map of features (5, 6, 7) is (6, 7), one number a place; yours is {got.shape}."
+    return [(a, g)]
 
-    def like(other: np.ndarray) -> bool:
-        return bool(np.allclose(got, other, atol=1e-5))
 
-    cam = _cam(a, g)
-    if like(_stretched(np.maximum(cam, 0))):
-        return True
-    wrong: dict[str, Callable[[], np.ndarray]] = {
-        "The max(0, ·) is missing: places that speak against the class would count as dark grey, not as 0.": (
-            lambda: _stretched(cam)
-        ),
-        "Not stretched yet: the largest place should have 1.": lambda: np.maximum(cam, 0),
-        "That multiplies place by place before the sum, which is HiResCAM; Eq. (1) first takes the mean.": (
-            lambda: _stretched(np.maximum((g * a).sum(axis=0), 0))
-        ),
-        "Absolute gradients count against-votes as votes; keep the sign until the sum is made.": (
-            lambda: _stretched(np.maximum(_cam(a, np.abs(g)), 0))
-        ),
-        "Those weights are means of the activations; Eq. (1) takes the mean of the gradient.": (
-            lambda: _stretched(np.maximum(_cam(g, a), 0))
-        ),
-    }
-    return next((message for message, other in wrong.items() if like(other())), False)
+def _shape(result: Any, a: np.ndarray, g: np.ndarray) -> str | None:
+    if np.shape(result) == a.shape[1:]:
+        return numeric(result)
+    return f"The map of features {a.shape} is {g.shape[1:]}, one number a place; yours is {np.shape(result)}."
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -68,12 +43,33 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Eq. (1) weighs a channel by a gradient. What does a gradient of the score tell?",
         why="A place is redundant for the answer where changing its features would not move the score.",
     ),
-    Exercise(
+    Exercise.function(
         "04.2",
+        right=lambda a, g: _stretched(np.maximum(_cam(a, g), 0)),
+        cases=_cases,
         hint="Mean of the gradient over both axes of places, one number a channel; weighted sum of channels; max; stretch.",
-        grade=_map,
         why="Four lines of numpy. Everything else in a CAM library is hooks that fetch activations and gradients.",
-        drawn=True,
+        traps=(
+            Trap(
+                lambda a, g: _stretched(_cam(a, g)),
+                "The max(0, ·) is missing: places that speak against the class would count as dark grey, not as 0.",
+            ),
+            Trap(lambda a, g: np.maximum(_cam(a, g), 0), "Not stretched yet: the largest place should have 1."),
+            Trap(
+                lambda a, g: _stretched(np.maximum((g * a).sum(axis=0), 0)),
+                "That multiplies place by place before the sum, which is HiResCAM; Eq. (1) first takes the mean.",
+            ),
+            Trap(
+                lambda a, g: _stretched(np.maximum(_cam(a, np.abs(g)), 0)),
+                "Absolute gradients count against-votes as votes; keep the sign until the sum is made.",
+            ),
+            Trap(
+                lambda a, g: _stretched(np.maximum(_cam(g, a), 0)),
+                "Those weights are means of the activations; Eq. (1) takes the mean of the gradient.",
+            ),
+        ),
+        same=lambda got, expected: np.allclose(got, expected, atol=1e-5),
+        form=_shape,
     ),
     Exercise.number(
         "04.3",

@@ -10,33 +10,19 @@ __all__ = ["EXERCISES"]
 P = (0.5, 0.25, 0.125, 0.125)
 
 
-def _distillation(answer: Any) -> bool | str:
+def _cases() -> list[tuple]:
+    """Features, their reconstruction, and a spread for each of three channels."""
     import torch
 
-    from fsplit_lib.objectives import head_distillation
-
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
     generator = torch.Generator().manual_seed(int(inputs(5).integers(2**31)))
     h, h_hat = (torch.randn(2, 3, 4, 4, generator=generator) for _ in range(2))
-    spread = torch.rand(1, 3, 1, 1, generator=generator) + 0.5
-    right = head_distillation(h, h_hat, spread).item()
-    try:
-        got = float(answer(h, h_hat, spread))
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-    error = (h - h_hat) / spread
-    known = {
-        (error**2).sum().item(): "You summed. The mean over elements makes one lmbda mean the same for every backbone.",
-        error.abs().mean().item(): "That is the mean absolute error; Eq. (3) squares.",
-        error.mean().item(): "Errors of both signs cancel: square before you average.",
-        ((h - h_hat) ** 2).mean().item(): "You left out the spread: channels with large values would drown the others.",
-        (((h - h_hat) * spread) ** 2).mean().item(): "You multiplied by the spread; divide by it.",
-        ((h - h_hat) ** 2 / spread).mean().item(): "The spread stands inside the square: divide before you square.",
-    }
-    if math.isclose(got, right, rel_tol=1e-4):
-        return True
-    return next((message for value, message in known.items() if math.isclose(got, value, rel_tol=1e-4)), False)
+    return [(h, h_hat, torch.rand(1, 3, 1, 1, generator=generator) + 0.5)]
+
+
+def _distillation(h: Any, h_hat: Any, spread: Any) -> float:
+    from fsplit_lib.objectives import head_distillation
+
+    return head_distillation(h, h_hat, spread).item()
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -82,12 +68,39 @@ EXERCISES: tuple[Exercise, ...] = (
         why="The derivative of rounding is 0 wherever it exists, so no gradient would reach the encoder; noise of the same width "
         "has the same error statistics and a gradient.",
     ),
-    Exercise(
+    Exercise.function(
         "05.4",
+        right=_distillation,
+        cases=_cases,
         hint="Divide the error by the spread, square it, average over all elements: one line of torch.",
-        grade=_distillation,
         why="This line is the paper's head distillation; everything else in training is bookkeeping.",
-        drawn=True,
+        traps=(
+            Trap(
+                lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).sum(),
+                "You summed. The mean over elements makes one lmbda mean the same for every backbone.",
+            ),
+            Trap(
+                lambda h, h_hat, spread: ((h - h_hat) / spread).abs().mean(),
+                "That is the mean absolute error; Eq. (3) squares.",
+            ),
+            Trap(
+                lambda h, h_hat, spread: ((h - h_hat) / spread).mean(),
+                "Errors of both signs cancel: square before you average.",
+            ),
+            Trap(
+                lambda h, h_hat, _: ((h - h_hat) ** 2).mean(),
+                "You left out the spread: channels with large values would drown the others.",
+            ),
+            Trap(
+                lambda h, h_hat, spread: (((h - h_hat) * spread) ** 2).mean(),
+                "You multiplied by the spread; divide by it.",
+            ),
+            Trap(
+                lambda h, h_hat, spread: ((h - h_hat) ** 2 / spread).mean(),
+                "The spread stands inside the square: divide before you square.",
+            ),
+        ),
+        same=lambda got, expected: math.isclose(float(got), expected, rel_tol=1e-4),  # single precision
     ),
     Exercise.choice(
         "05.5",

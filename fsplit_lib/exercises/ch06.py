@@ -1,7 +1,7 @@
 """Exercises of chapter 06: interpolated gains, deltas, how many photos it takes, what may be compared."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,48 +13,23 @@ ANCHORS, GAINS = (0.1, 0.3, 1.0, 3.0), (2.0, 1.2, 0.5, 0.4)
 MIDDLE = math.sqrt(0.3)  # half way between 0.3 and 1 on a log scale
 
 
-def _geometric(lmbda: float) -> float:
-    at = min(max(lmbda, ANCHORS[0]), ANCHORS[-1])
-    i = max(n for n in range(3) if ANCHORS[n] <= at)
-    t = math.log(at / ANCHORS[i]) / math.log(ANCHORS[i + 1] / ANCHORS[i])
-    return GAINS[i] ** (1 - t) * GAINS[i + 1] ** t
+def _between(log_axis: bool, log_value: bool) -> Callable[..., float]:
+    """The gain between two anchors, with lambda and gain on a log scale or not."""
+
+    def gain(lmbda: float, anchors: tuple[float, ...], gains: tuple[float, ...]) -> float:
+        axis, value = (np.log if log_axis else np.asarray), (np.log if log_value else np.asarray)
+        found = np.interp(axis(lmbda), axis(anchors), value(gains))
+        return float(np.exp(found) if log_value else found)
+
+    return gain
 
 
-def _linear(lmbda: float, log_axis: bool, log_value: bool) -> float:
-    i = max(n for n in range(3) if ANCHORS[n] <= lmbda)
-    low, high = ANCHORS[i], ANCHORS[i + 1]
-    t = math.log(lmbda / low) / math.log(high / low) if log_axis else (lmbda - low) / (high - low)
-    if log_value:
-        return GAINS[i] ** (1 - t) * GAINS[i + 1] ** t
-    return (1 - t) * GAINS[i] + t * GAINS[i + 1]
+_geometric = _between(True, True)
 
 
-def _interpolation(answer: Any) -> bool | str:
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
-    points = (0.1, 1.0, *np.exp(inputs(6).uniform(math.log(0.1), math.log(3), 3)).tolist())
-    try:
-        got = [float(answer(v, ANCHORS, GAINS)) for v in points]
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-
-    def like(other: Any) -> bool:
-        return all(math.isclose(a, other(v), rel_tol=1e-6) for a, v in zip(got, points, strict=True))
-
-    if like(_geometric):
-        return True
-    wrong = {
-        "You interpolate the gains themselves: take their logs, or powers as in Eq. (2).": lambda v: _linear(
-            v, True, False
-        ),
-        "t runs evenly in lambda: it has to run evenly in log lambda.": lambda v: _linear(v, False, True),
-        "Both are linear: t belongs on the log of lambda, and the mean on the log of the gain.": lambda v: _linear(
-            v, False, False
-        ),
-        "That is the log of the gain; take the exponential at the end.": lambda v: math.log(_geometric(v)),
-        "That is the inverse: the gain multiplies y before rounding.": lambda v: 1 / _geometric(v),
-    }
-    return next((message for message, other in wrong.items() if like(other)), False)
+def _cases() -> list[tuple]:
+    drawn = np.exp(inputs(6).uniform(math.log(0.1), math.log(3), 3)).tolist()
+    return [(v, ANCHORS, GAINS) for v in (0.1, 1.0, *drawn)]
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -113,11 +88,26 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="Which of the numbers do the two codecs share, and what is asked?",
         why="Saved bytes only mean something at equal quality, and over a whole curve nobody can pick the point that suits.",
     ),
-    Exercise(
+    Exercise.function(
         "06.5",
+        right=_geometric,
+        cases=_cases,
         hint="Find the neighbours, t from the logs of lambda, then gain_a ** (1 − t) · gain_b ** t.",
-        grade=_interpolation,
         why="This is all that makes one network serve every rate: six lines and 384 learned numbers.",
-        drawn=True,
+        traps=(
+            Trap(
+                _between(True, False), "You interpolate the gains themselves: take their logs, or powers as in Eq. (2)."
+            ),
+            Trap(_between(False, True), "t runs evenly in lambda: it has to run evenly in log lambda."),
+            Trap(
+                _between(False, False),
+                "Both are linear: t belongs on the log of lambda, and the mean on the log of the gain.",
+            ),
+            Trap(
+                lambda *case: math.log(_geometric(*case)),
+                "That is the log of the gain; take the exponential at the end.",
+            ),
+            Trap(lambda *case: 1 / _geometric(*case), "That is the inverse: the gain multiplies y before rounding."),
+        ),
     ),
 )

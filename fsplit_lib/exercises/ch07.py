@@ -1,5 +1,6 @@
 """Exercises of chapter 07: what a block weighs, one packet for two servers, who changes, units, the smallest decoder."""
 
+import operator
 from typing import Any
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
@@ -32,33 +33,9 @@ def _smallest(scores: dict, parameters: dict, loss: float) -> str:
     return min((k for k in scores if scores[k] >= max(scores.values()) - loss), key=parameters.get)
 
 
-def _decoder(answer: Any) -> bool | str:
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
-    cases = _cases()
-    try:
-        got = [answer(dict(scores), dict(parameters), loss) for scores, parameters, loss in cases]
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-    if got == [_smallest(*case) for case in cases]:
-        return True
-    if not all(name in case[0] for name, case in zip(got, cases, strict=True)):
-        return "Return a decoder's name: one of the keys of scores."
-    wrong = {
-        "That is the best decoder; asked is the smallest one that is nearly as good.": lambda s, *_: max(s, key=s.get),
-        "That is the smallest of all: first leave out those that lose too much.": lambda _, p, __: min(p, key=p.get),
-        "You allow a share of the best score; the loss is in points: best minus loss.": lambda s, p, loss: min(
-            (k for k in s if s[k] >= max(s.values()) * (1 - loss)), key=p.get
-        ),
-        "Exactly at best minus loss is still within: use >=.": lambda s, p, loss: min(
-            (k for k in s if s[k] > max(s.values()) - loss or s[k] == max(s.values())), key=p.get
-        ),
-        "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.": (
-            lambda s, _, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get)
-        ),
-    }
-    found = (said for said, other in wrong.items() if got == [other(*case) for case in cases])
-    return next(found, False)
+def _name(result: Any, scores: dict, *_: Any) -> str | None:
+    known = isinstance(result, str) and result in scores
+    return None if known else "Return a decoder's name: one of the keys of scores."
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -114,12 +91,35 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(27.0, "The mean over elements does not grow with their number."),
         ),
     ),
-    Exercise(
+    Exercise.function(
         "07.5",
+        right=_smallest,
+        cases=_cases,
         hint="Find the best score, keep the names whose score is at least that minus the loss, return the one of fewest parameters.",
-        grade=_decoder,
         why="This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
-        traps=(),
-        drawn=True,
+        traps=(
+            Trap(
+                lambda scores, *_: max(scores, key=scores.get),
+                "That is the best decoder; asked is the smallest one that is nearly as good.",
+            ),
+            Trap(
+                lambda _, parameters, __: min(parameters, key=parameters.get),
+                "That is the smallest of all: first leave out those that lose too much.",
+            ),
+            Trap(
+                lambda s, p, loss: min((k for k in s if s[k] >= max(s.values()) * (1 - loss)), key=p.get),
+                "You allow a share of the best score; the loss is in points: best minus loss.",
+            ),
+            Trap(
+                lambda s, p, loss: _smallest(s, p, max(loss - 1e-9, 0)),
+                "Exactly at best minus loss is still within: use >=.",
+            ),
+            Trap(
+                lambda s, _, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get),
+                "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.",
+            ),
+        ),
+        same=operator.eq,
+        form=_name,
     ),
 )

@@ -1,8 +1,5 @@
 """Exercises of chapter 08: a crossover, the largest ratio, the server it takes, a wide spread, the whole journey."""
 
-import math
-from typing import Any
-
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
 __all__ = ["EXERCISES"]
@@ -24,37 +21,9 @@ CASES = (
 )
 
 
-def _journey(answer: Any) -> bool | str:
-    if not callable(answer):
-        return "Hand over the function itself, without calling it."
+def _cases() -> list[tuple[float, ...]]:
     rng = inputs(8)
-    cases = [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
-    try:
-        got = [float(answer(*case)) for case in cases]
-    except Exception as error:
-        return f"Your function raised {type(error).__name__}: {error}"
-
-    def like(other: Any) -> bool:
-        return all(math.isclose(a, other(*case), rel_tol=1e-6) for a, case in zip(got, cases, strict=True))
-
-    if like(_total):
-        return True
-    wrong = {
-        "A byte has eight bits.": lambda d, b, s, r, w, k, f: _total(d, b / 8, s, r, w, k, f),
-        "The answer has to come back: the delay is paid twice.": lambda d, b, s, r, w, k, f: _total(
-            d, b, s, r, w / 2, k, f
-        ),
-        "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.": lambda d, b, s, r, w, k, f: _total(
-            d, 1000 * b, s, r, w, k, f
-        ),
-        "A server that is faster takes less: divide by its speed-up.": lambda d, b, s, r, w, k, f: _total(
-            d, b, s, r, w, k, 1 / f
-        ),
-        "A slower device takes longer: multiply by its slowdown.": lambda d, b, s, r, w, k, f: _total(
-            d, b, s, r, w, 1 / k, f
-        ),
-    }
-    return next((message for message, other in wrong.items() if like(other)), False)
+    return [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -108,11 +77,30 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="What could make the quartiles lie so far apart, and would it hit both methods alike?",
         why="First find the cause; timing in turns makes the rest hit both alike; and a spread that stays wide belongs into the sentence.",
     ),
-    Exercise(
+    Exercise.function(
         "08.5",
+        right=_total,
+        cases=_cases,
         hint="Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
-        grade=_journey,
         why="This is the whole model. Everything else in the chapter is in measuring what goes into it.",
-        drawn=True,
+        traps=(
+            Trap(lambda d, b, s, r, w, k, f: _total(d, b / 8, s, r, w, k, f), "A byte has eight bits."),
+            Trap(
+                lambda d, b, s, r, w, k, f: _total(d, b, s, r, w / 2, k, f),
+                "The answer has to come back: the delay is paid twice.",
+            ),
+            Trap(
+                lambda d, b, s, r, w, k, f: _total(d, 1000 * b, s, r, w, k, f),
+                "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
+            ),
+            Trap(
+                lambda d, b, s, r, w, k, f: _total(d, b, s, r, w, k, 1 / f),
+                "A server that is faster takes less: divide by its speed-up.",
+            ),
+            Trap(
+                lambda d, b, s, r, w, k, f: _total(d, b, s, r, w, 1 / k, f),
+                "A slower device takes longer: multiply by its slowdown.",
+            ),
+        ),
     ),
 )

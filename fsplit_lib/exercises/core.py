@@ -12,18 +12,34 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check"]
+__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check", "numeric"]
 
 
 def inputs(seed: int) -> np.random.Generator:
     """Where a grader draws what it tries a function on: from ``seed``, moved by the environment's ``FSPLIT_SEED``."""
     return np.random.default_rng(seed + int(os.environ.get("FSPLIT_SEED") or 0))
+
+
+def close(got: Any, expected: Any) -> bool:
+    """Whether numbers, or arrays of numbers, agree to six digits."""
+    got, expected = (np.asarray(value, dtype=float).squeeze() for value in (got, expected))
+    return got.shape == expected.shape and np.allclose(got, expected, rtol=1e-6, atol=1e-12)
+
+
+def numeric(result: Any, *case: Any) -> str | None:  # noqa: ARG001
+    """What to say of a function's result that is no number and no array of numbers."""
+    with suppress(TypeError, ValueError):
+        if result is not None and np.asarray(result, dtype=float).size:
+            return None
+    return f"Return a number; your function returned {reprlib.repr(result)}."
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,56 @@ class Exercise:
             return True if answer.strip().lower() == expected else options[answer.strip().lower()]
 
         return cls(id, hint, grade, why, tuple(Trap(k, v) for k, v in options.items()))
+
+    @classmethod
+    def function(
+        cls,
+        id: str,
+        right: Callable,
+        cases: Callable[[], Iterable[tuple]],
+        hint: str,
+        why: str,
+        traps: tuple[Trap, ...] = (),
+        same: Callable[[Any, Any], bool] = close,
+        form: Callable[..., str | None] = numeric,
+        edges: tuple[tuple[tuple, str], ...] = (),
+    ) -> "Exercise":
+        """An exercise whose answer is a function, right if it does on drawn cases what ``right`` does.
+
+        Args:
+            id: as in the class.
+            right: the function that was asked for.
+            cases: draws what the functions are tried on, each a tuple of arguments; every try gets its own copy.
+            hint: as in the class.
+            why: as in the class.
+            traps: wrong functions, each with what to tell whoever handed over one that does the same.
+            same: whether two results are the same, the answer's first.
+            form: with a result and its case's arguments, says what no right result could look like.
+            edges: cases that a function right everywhere else may still get wrong, each with what is said then.
+        """
+
+        def grade(answer: Any) -> bool | str:
+            if not callable(answer):
+                return "Hand over the function itself, without calling it."
+            drawn = [*cases(), *(case for case, _ in edges)]
+            try:
+                got = [answer(*deepcopy(case)) for case in drawn]
+            except Exception as error:
+                return f"Your function raised {type(error).__name__}: {error}"
+            if said := next(filter(None, (form(a, *case) for a, case in zip(got, drawn, strict=True))), None):
+                return said
+
+            def like(other: Callable, part: slice) -> bool:
+                tried = zip(got[part], drawn[part], strict=True)
+                return all(same(a, other(*deepcopy(case))) for a, case in tried)
+
+            inner = slice(len(drawn) - len(edges))
+            if like(right, inner):
+                at = zip(range(inner.stop, len(drawn)), edges, strict=True)
+                return next((said for n, (_, said) in at if not like(right, slice(n, n + 1))), True)
+            return next((trap.message for trap in traps if like(trap.value, inner)), False)
+
+        return cls(id, hint, grade, why, traps, drawn=True)
 
 
 def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
