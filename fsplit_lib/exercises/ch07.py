@@ -16,6 +16,7 @@ CASES = (
     ({"wide": 0.50, "deep": 0.75, "tiny": 0.5, "odd": 0.74}, {"wide": 70, "deep": 60, "tiny": 5, "odd": 90}, 0.25),
     ({"a": 0.850, "b": 0.8454}, {"a": 900, "b": 300}, 0.005),
     ({"one": 0.9}, {"one": 7}, 0.0),
+    ({"a": 0.9, "b": 0.8999, "c": 0.87}, {"a": 900, "b": 300, "c": 100}, 0.05),
 )
 
 
@@ -29,8 +30,12 @@ def _cases() -> list[tuple[dict, dict, float]]:
     return [*CASES, *drawn]
 
 
+def _within(scores: dict, loss: float) -> list[str]:
+    return [name for name in scores if scores[name] >= max(scores.values()) - loss]
+
+
 def _smallest(scores: dict, parameters: dict, loss: float) -> str:
-    return min((k for k in scores if scores[k] >= max(scores.values()) - loss), key=parameters.get)
+    return min(_within(scores, loss), key=parameters.get)
 
 
 def _name(result: Any, scores: dict, *_: Any) -> str | None:
@@ -45,13 +50,11 @@ EXERCISES: tuple[Exercise, ...] = (
         hint="The first has 2 · 9 · 48² weights. In the second, the 7×7 convolution has one filter a channel, and two 1×1 layers follow.",
         why="2.00: blueprints of equal depth and width do not weigh the same, so the experiment with foreign blocks compares bias and size at once.",
         traps=(
-            Trap(
-                RESNET / (49 * WIDTH**2 + 8 * WIDTH**2),
-                "A depthwise convolution has one 7×7 filter a channel: 49 · 48 weights.",
-            ),
+            Trap(RESNET / (57 * WIDTH**2), "A depthwise convolution has one 7×7 filter a channel: 49 · 48 weights."),
             Trap(RESNET / (49 * WIDTH + 2 * WIDTH**2), "The 1×1 layers go to four times the width and back."),
             Trap(RESNET / 2 / NEXT, "The ResNet block has two 3×3 convolutions."),
             Trap(RESNET / (49 * WIDTH + 4 * WIDTH**2), "There are two 1×1 layers: to four times the width, and back."),
+            Trap((RESNET + 2 * WIDTH) / (NEXT + 6 * WIDTH), "That counts biases too; leave them out."),
             Trap(NEXT / RESNET, "The question is how many times as many the ResNet block has: turn it around."),
         ),
     ),
@@ -65,6 +68,9 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(60.0, "That is what is left of the bytes; asked is the saving."),
             Trap(48.0, "Those are bytes; asked is the share of the 120."),
             Trap(45.0, "There is no packet of the average size: the one that is sent has to serve the dearer server."),
+            Trap(72.0, "That is the size of the one packet, in bytes; asked is what it saves of the two."),
+            Trap(0.4, "That is a share; the answer is asked in per cent."),
+            Trap(-40.0, "A saving counts as positive here."),
             Trap(-20.0, "That compares with one native packet; the phone would have to send two."),
         ),
     ),
@@ -72,7 +78,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "07.3",
         expected="c",
         options={
-            "a": "The encoder never saw the old network either, only its gradients; it stays as it is.",
+            "a": "The encoder goes from pixels to the latent and runs no part of any network; the server learns to read its packets.",
             "b": "The tables describe the latent's symbols, and those come from the encoder, which has not changed.",
             "d": "Mean and spread belong to the decoder, at the server; the phone knows no features.",
         },
@@ -88,7 +94,7 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(3.0, "The error grows three times; the distortion is its square."),
             Trap(1 / 9, "The distortion grows, so bits have to become dearer, not cheaper, to keep the balance."),
             Trap(1.0, "That is so with the spread divided out, as in our loss; here it is left out."),
-            Trap(27.0, "The mean over elements does not grow with their number."),
+            Trap(27.0, "A square, not a cube: D is a mean of squared errors, however many elements there are."),
         ),
     ),
     Exercise.function(
@@ -99,23 +105,32 @@ EXERCISES: tuple[Exercise, ...] = (
         why="This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
         traps=(
             Trap(
-                lambda scores, *_: max(scores, key=scores.get),
+                lambda s, *_: max(s, key=s.get),
                 "That is the best decoder; asked is the smallest one that is nearly as good.",
             ),
             Trap(
-                lambda _, parameters, __: min(parameters, key=parameters.get),
+                lambda _, p, __: min(p, key=p.get),
                 "That is the smallest of all: first leave out those that lose too much.",
             ),
             Trap(
-                lambda s, p, loss: min((k for k in s if s[k] >= max(s.values()) * (1 - loss)), key=p.get),
+                lambda s, p, loss: _smallest(s, p, loss * max(s.values())),
                 "You allow a share of the best score; the loss is in points: best minus loss.",
+            ),
+            Trap(
+                lambda s, p, loss: _smallest(s, p, loss / 100),
+                "Scores and loss are both shares: 0.005 is half a point, and needs no division by 100.",
+            ),
+            Trap(lambda s, p, _: _smallest(s, p, 0.005), "The loss is an argument; your function always uses 0.005."),
+            Trap(
+                lambda s, p, loss: max(_within(s, loss), key=p.get),
+                "Of those within the loss you take the largest; take the smallest.",
             ),
             Trap(
                 lambda s, p, loss: _smallest(s, p, max(loss - 1e-9, 0)),
                 "Exactly at best minus loss is still within: use >=.",
             ),
             Trap(
-                lambda s, _, loss: min((k for k in s if s[k] >= max(s.values()) - loss), key=s.get),
+                lambda s, _, loss: min(_within(s, loss), key=s.get),
                 "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.",
             ),
         ),
