@@ -17,7 +17,7 @@ def ablation_figure(ablation: Ablation, network: str, restoration: int, width: i
     Traces: all curves, the picked one, all decoders, the picked one, the smallest within half a point.
     """
     figure = make_subplots(
-        1, 2, horizontal_spacing=0.12, subplot_titles=("what a byte buys", "what a millisecond buys")
+        1, 2, horizontal_spacing=0.15, subplot_titles=("what a byte buys", "what a millisecond buys")
     )
     grey, picked, star = "#b1bac4", "#D55E00", "#0072B2"
     figure.add_trace(go.Scatter(mode="lines", line={"color": grey, "width": 1.5}, name="other decoders"), 1, 1)
@@ -39,9 +39,9 @@ def ablation_figure(ablation: Ablation, network: str, restoration: int, width: i
     figure.update_xaxes(
         title_text="bytes a packet", type="log", tickvals=[15, 20, 30, 40, 60, 80, 120, 200, 300], col=1
     )
-    figure.update_yaxes(title_text="top-1 accuracy (%)", col=1)
+    figure.update_yaxes(title_text="top-1 accuracy (%)", title_standoff=12, col=1)
     figure.update_xaxes(title_text="decoder, ms a latent", rangemode="tozero", col=2)
-    figure.update_yaxes(title_text="top-1 at equal bytes (%)", col=2)
+    figure.update_yaxes(title_text="top-1 at equal bytes (%)", title_standoff=12, col=2)
     figure.update_annotations(font_size=15)
     finish(figure, "", "", 480)
     figure.update_layout(legend={"orientation": "h", "y": -0.25, "yanchor": "top"}, margin={"t": 85, "b": 115})
@@ -60,7 +60,7 @@ def move_ablation(figure: go.Figure, ablation: Ablation, network: str, restorati
     for trace, keys in zip(figure.data[2:], (list(scores), [this], [small]), strict=True):
         trace.x = [ablation.times[network, *key] for key in keys]
         trace.y = [100 * scores[key] for key in keys]
-    figure.data[2].text = [f"{r} × {w}" for r, w in scores]
+    figure.data[2].text = [f"{'<br>' if (r, w) in (this, small) else ''}{r} × {w}" for r, w in scores]  # below the star
     figure.layout.title.text = f"{name_of(network)}: {_decoder(this)}"
     behind = 100 * (scores[best] - scores[this])
     said = (
@@ -85,7 +85,9 @@ def ablation_outcome(ablation: Ablation) -> list[str]:
         best, seeds = max(scores, key=scores.get), [100 * v for v in ablation.confirmed(network)]
         sizes = {key: rows[0].parameters for key, rows in ablation.curves(network).items()}
         spread = (
-            f"; its {len(seeds)} seeds score {min(seeds):.1f} to {max(seeds):.1f} %" if len(seeds) > 1 else "; one seed"
+            f"; {len(seeds)} seeds of the former score {min(seeds):.1f} to {max(seeds):.1f} %"
+            if len(seeds) > 1
+            else "; one seed"
         )
         said.append(
             f"{name_of(network)}: {_decoder(small)} ({sizes[small]:,} parameters, {ablation.times[network, *small]:.2f} ms) "

@@ -25,7 +25,7 @@ VERDICTS = {
     "open": "the intervals overlap",
     "luck": "apart, but by no more than another seed is",
 }
-TICKS = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 2000, 5000]
+TICKS = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 1500, 2000, 3000, 5000]
 
 
 def curves(
@@ -64,8 +64,7 @@ def curves(
     label = "decisions kept (%)" if quality == "kept" else "top-1 accuracy (%)"
     figure.update_xaxes(title_text="bytes a packet", type="log", tickvals=TICKS)
     figure.update_yaxes(title_text=label, col=1)
-    alt = "; ".join(told) + "."
-    finish(figure, title, alt[0].upper() + alt[1:], height)
+    finish(figure, title, f"{label[0].upper()}{label[1:]}: {'; '.join(told)}.", height)
     figure.update_annotations(font_size=15)
     return figure.update_layout(legend={"orientation": "h", "y": -0.25, "yanchor": "top"}, margin={"t": 85, "b": 110})
 
@@ -79,7 +78,7 @@ def table_curves(crossing: Crossing, quality: str) -> go.Figure:
         for b in crossing.networks
     }
     n = next(iter(crossing.cells.values()))[0].n
-    return curves(plots, quality, f"Three codecs, three servers, {n:,} pictures (line: the codec's own)")
+    return curves(plots, quality, f"Three codecs, three servers, {n:,} pictures (line: whose codec)")
 
 
 def _percent(delta: BDRate) -> str:
@@ -166,13 +165,15 @@ def blueprint_deltas(crossing: Crossing) -> go.Figure:
                 low, high = (delta.percent if end is None else end for end in (delta.low, delta.high))
                 figure.add_trace(
                     go.Scatter(
-                        x=[delta.percent], y=[1 - len(labels)], mode="markers+text", text=[_percent(delta)], textposition="top center",
+                        x=[delta.percent], y=[1 - len(labels)], mode="markers",
                         marker={"color": look.color, "symbol": look.symbol if n == 0 else f"{look.symbol}-open", "size": 13},
                         error_x={"array": [high - delta.percent], "arrayminus": [delta.percent - low], "width": 5},
                         hovertemplate="%{x:.1f} %<extra>" + labels[-1] + "</extra>", cliponaxis=False,
                     )
                 )  # fmt: skip
-    figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"})
+                at = {"x": delta.percent, "y": 1 - len(labels), "yshift": 17, "font_size": 14}
+                figure.add_annotation(text=_percent(delta), showarrow=False, bgcolor="white", borderpad=0, **at)
+    figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
     figure.update_xaxes(title_text="bytes more (+) or less (−) than the native pair for the same kept decisions (%)")
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels, showgrid=False)
     alt = (
@@ -208,7 +209,7 @@ def cross_outcome(crossing: Crossing) -> list[str]:
     said.append(f"across families the price goes from {ends[0]} to {ends[1]}.")
     dearer, cheaper = (sum(d.verdict == way for d in known.values()) for way in ("more", "fewer"))
     said.append(
-        f"of {len(other)} crossed pairs {dearer} surely need more bytes than the native pair, {cheaper} surely fewer, and "
+        f"of {len(other)} crossed pairs {dearer} have whole intervals above the native pair, {cheaper} below it, and "
         f"{len(known) - dearer - cheaper} cannot be told apart from it by these pictures"
         + (f"; {len(other) - len(known)} share no quality with it." if len(other) > len(known) else ".")
     )
@@ -220,18 +221,39 @@ def cross_outcome(crossing: Crossing) -> list[str]:
         + ", ".join(f"{name_of(a)}'s {_signed(v)} %" for a, v in means.items() if a != least)
         + ")."
     )
+    said.append(_ceilings(crossing, list(known)))
     beyond = sum(d.percent > max(seeds, default=0.0) and d.verdict == "more" for d in known.values())
     if not seeds:
-        said.append(f"so {dearer} of {len(known)} servers surely pay; whether by more than a seed's luck is not known.")
+        said.append(
+            f"so {dearer} of {len(known)} servers pay, by their intervals; whether by more than a seed's luck is not known."
+        )
     elif beyond == len(known):
         said.append("so every server that did not take part in the training pays for it, by more than a seed's luck.")
     elif beyond:
-        said.append(f"so {beyond} of {len(known)} servers pay, by more than a seed's luck, for not having taken part.")
+        spreads = {b: max(map(abs, crossing.spread(b)), default=0.0) for b in crossing.networks}
+        own = sum(d.percent > spreads[b] and d.verdict == "more" for (_, b), d in known.items())
+        said.append(
+            f"so {beyond} of {len(known)} servers pay for not having taken part by more than the luck of any seed here, "
+            f"{own} by more than that of their own column's seeds."
+        )
     elif known[worst].percent <= max(seeds):
         said.append("so a codec of another family costs no more here than another seed of one's own does.")
     else:
         said.append("so that any server pays by more than a seed's luck is not shown by these pictures.")
     return said
+
+
+def _ceilings(crossing: Crossing, pairs: Sequence[tuple[str, str]]) -> str:
+    """What a delta does not see: how much of the native pair's quality no packet of a foreign codec reaches."""
+    best = {cell: max(row.kept for row in rows) for cell, rows in crossing.cells.items()}
+    gaps = [100 * (best[crossing.natives(b)[0]] - best[crossing.cell(a, b)]) for a, b in pairs]
+    below = [gap for gap in gaps if round(gap, 1) > 0]
+    if not below:
+        return "every crossed pair keeps, at its best, as many decisions as the native pair does."
+    return (
+        f"even at their best, {len(below)} of {len(pairs)} crossed pairs keep fewer decisions than the native pair at its own, "
+        f"by {min(below):.1f} to {max(below):.1f} points: quality that no packet here buys, and that no delta counts."
+    )
 
 
 def blueprint_outcome(crossing: Crossing) -> list[str]:
@@ -285,7 +307,12 @@ def photo_outcome(photos: dict[str, list[RatePoint]]) -> list[str]:
         if mine.kept_high < native.kept_low or mine.kept_low > native.kept_high
     ]
     told_apart = f"apart only for {', '.join(apart)}" if apart else "nowhere apart"
-    return [*sentences, f"Intervals over {n} photos, newcomer against {name_of(own)}, are {told_apart}."]
+    below = ", ".join(
+        f"{name_of(judge)} lies below at {sum(a.kept < b.kept for a, b in zip(photos[judge], photos[own], strict=True))}"
+        for judge in others
+    )
+    last = f"Intervals over {n} photos, newcomer against {name_of(own)}, are {told_apart}; of {len(photos[own])} rates, {below}."
+    return [*sentences, last]
 
 
 def told(sentences: Sequence[str]) -> HTML:

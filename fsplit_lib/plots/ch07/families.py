@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from IPython.display import HTML
 from plotly.subplots import make_subplots
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
@@ -46,8 +48,15 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+@torch.no_grad()
+def _work(module: nn.Module, channels: int, side: int) -> int:
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, channels, side, side))
+    return counter.get_total_flops()
+
+
 def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -> HTML:
-    """Networks side by side: axes, strides, features at the cut, and where the parameters are.
+    """Networks side by side: axes, strides, features at the cut, and where parameters and multiply-adds are.
 
     Args:
         backbones: by name; their weights do not matter.
@@ -58,6 +67,9 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
         _, stages, nhwc = stages_of(backbone.network)
         side = backbone.input_size // backbone.spec.stride
         replaced, whole = _count(backbone.head), _count(backbone.network)
+        work = _work(backbone.network, 3, backbone.input_size)
+        head_work = _work(backbone.head, 3, backbone.input_size)
+        decoder_work = _work(decoders[name], decoders[name].widen.in_channels, side)
         mean, std = (float(getattr(backbone.head, part)[0, 0, 0, 0]) for part in ("mean", "std"))
         rows.append(
             (
@@ -65,11 +77,12 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
                 " ".join(map(str, strides_of(stages, nhwc, backbone.input_size))),
                 f"{backbone.spec.channels}×{side}×{side}", f"{mean:g}, {std:g}", f"{whole:,}",
                 f"{replaced:,} ({replaced / whole:.0%})", f"{_count(decoders[name]):,}",
+                f"{head_work / work:.0%}, {decoder_work / work:.0%}",
             )
         )  # fmt: skip
     head = ("network", "family", "axes inside", "stride behind each stage", "features at the cut", "mean, std (red)",
-            "parameters", "of them in the head", "decoder")  # fmt: skip
-    return html_table(head, rows, (6, 7, 8))
+            "parameters", "of them in the head", "decoder", "work of head, of decoder")  # fmt: skip
+    return html_table(head, rows, (6, 7, 8, 9))
 
 
 def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
@@ -132,7 +145,7 @@ def spreads(features: dict[str, np.ndarray]) -> go.Figure:
         )  # fmt: skip
         told.append(f"{name_of(network)} from {sigma[0]:.3g} to {sigma[-1]:.3g} (median {np.median(sigma):.3g})")
     figure.update_xaxes(title_text="channels, from the loudest to the quietest (%)")
-    figure.update_yaxes(title_text="spread of the channel", type="log", dtick=1)
+    figure.update_yaxes(title_text="spread of the channel", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 5, 10])
     alt = f"Spread of the channels at the cut, from the loudest to the quietest: {'; '.join(told)}."
     return finish(figure, "Every network speaks in its own units", alt, 440)
 
