@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fsplit_lib.backbones import stages_of
 
-__all__ = ["SplitPoint", "profile", "time_passes", "units_of"]
+__all__ = ["SplitPoint", "multiply_adds", "profile", "time_passes", "units_of"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,18 @@ def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoin
 
 
 @torch.no_grad()
+@torch.no_grad()
+def multiply_adds(module: nn.Module, *shape: int) -> int:
+    """How many multiply-adds a module takes for an input of a shape.
+
+    >>> multiply_adds(nn.Conv2d(3, 8, 1, bias=False), 1, 3, 10, 10)
+    2400
+    """
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(shape))
+    return counter.get_total_flops() // 2
+
+
 def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int) -> list[float]:
     """Seconds on one thread from the start until each link of a chain is done: medians over passes, after one more.
 

@@ -82,6 +82,11 @@ class Crossing:
         deltas = (self.deltas[name] for name in self.natives(network)[1:])
         return [delta.percent for delta in deltas if delta.percent is not None]
 
+    def out_of_reach(self, trained: str, decoded: str) -> float:
+        """Points of kept decisions by which a crossed pair's best rate stays below the native pair's; no delta counts them."""
+        best = [max(row.kept for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))]
+        return 100 * (best[0] - best[1])
+
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
         """``top1`` or ``kept`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
 

@@ -16,9 +16,8 @@ def ablation_figure(ablation: Ablation, network: str, restoration: int, width: i
 
     Traces: all curves, the picked one, all decoders, the picked one, the smallest within half a point.
     """
-    figure = make_subplots(
-        1, 2, horizontal_spacing=0.15, subplot_titles=("what a byte buys", "what a millisecond buys")
-    )
+    titles = ("what a byte buys", "what a millisecond buys")
+    figure = make_subplots(1, 2, horizontal_spacing=0.15, subplot_titles=titles)
     grey, picked, star = "#b1bac4", "#D55E00", "#0072B2"
     figure.add_trace(go.Scatter(mode="lines", line={"color": grey, "width": 1.5}, name="other decoders"), 1, 1)
     figure.add_trace(
@@ -36,9 +35,7 @@ def ablation_figure(ablation: Ablation, network: str, restoration: int, width: i
         figure.add_trace(
             go.Scatter(mode="markers", marker=marker, name=name, showlegend=symbol != "circle", cliponaxis=False), 1, 2
         )
-    figure.update_xaxes(
-        title_text="bytes a packet", type="log", tickvals=[15, 20, 30, 40, 60, 80, 120, 200, 300], col=1
-    )
+    figure.update_xaxes(title_text="bytes a packet", type="log", tickvals=[20, 30, 40, 60, 80, 120, 200, 300], col=1)
     figure.update_yaxes(title_text="top-1 accuracy (%)", title_standoff=12, col=1)
     figure.update_xaxes(title_text="decoder, ms a latent", rangemode="tozero", col=2)
     figure.update_yaxes(title_text="top-1 at equal bytes (%)", title_standoff=12, col=2)
@@ -84,15 +81,12 @@ def ablation_outcome(ablation: Ablation) -> list[str]:
         (scores, _), small = ablation.scores(network), ablation.smallest(network)
         best, seeds = max(scores, key=scores.get), [100 * v for v in ablation.confirmed(network)]
         sizes = {key: rows[0].parameters for key, rows in ablation.curves(network).items()}
-        spread = (
-            f"; {len(seeds)} seeds of the former score {min(seeds):.1f} to {max(seeds):.1f} %"
-            if len(seeds) > 1
-            else "; one seed"
-        )
+        span = f"{min(seeds):.1f} to {max(seeds):.1f} %"
+        spread = f"{len(seeds)} seeds of the former score {span}" if seeds[1:] else "one seed"
         said.append(
             f"{name_of(network)}: {_decoder(small)} ({sizes[small]:,} parameters, {ablation.times[network, *small]:.2f} ms) "
             f"for {100 * scores[small]:.1f} % at equal bytes; the best, {_decoder(best)} ({sizes[best]:,}, "
-            f"{ablation.times[network, *best]:.2f} ms), {100 * scores[best]:.1f} %{spread}."
+            f"{ablation.times[network, *best]:.2f} ms), {100 * scores[best]:.1f} %; {spread}."
         )
         least, most = min(r for r, _ in scores), max(r for r, _ in scores)
         widths = [w for r, w in scores if r == least and (most, w) in scores]

@@ -44,9 +44,7 @@ def curves(
     for column, (plot, lines) in enumerate(plots.items(), start=1):
         for name, points in lines.items():
             rows, look = sorted(points, key=lambda row: row.bytes), look_of_network(name)
-            share, low, high = (
-                100 * np.array([getattr(r, quality + end) for r in rows]) for end in ("", "_low", "_high")
-            )
+            share, low, high = (np.array([100 * getattr(r, quality + e) for r in rows]) for e in ("", "_low", "_high"))
             figure.add_trace(
                 go.Scatter(
                     x=[row.bytes for row in rows], y=share, name=name_of(name), legendgroup=name, showlegend=name not in seen,
@@ -119,9 +117,7 @@ def cross_table(crossing: Crossing) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    alt = "Bytes against the native pair for the same kept decisions, codec of one backbone for another: " + "; ".join(
-        told
-    )
+    alt = f"Bytes against the native pair for the same kept decisions, codec of one backbone for another: {'; '.join(told)}"
     title = "Bytes more (+) or less (−) than the native pair needs, 95 % over pictures"
     return finish(figure, title, alt + ".", 460).update_layout(margin={"t": 110, "b": 20})
 
@@ -129,11 +125,8 @@ def cross_table(crossing: Crossing) -> go.Figure:
 def equal_byte_tables(crossing: Crossing) -> go.Figure:
     """Accuracy and kept decisions of all pairs at equal bytes, side by side."""
     titles = {"top1": "top-1 accuracy (%)", "kept": "decisions of the server's network kept (%)"}
-    figure, names, told = (
-        make_subplots(1, 2, subplot_titles=list(titles.values()), shared_yaxes=True),
-        crossing.networks,
-        [],
-    )
+    figure = make_subplots(1, 2, subplot_titles=list(titles.values()), shared_yaxes=True)
+    names, told = crossing.networks, []
     for column, (quality, title) in enumerate(titles.items(), start=1):
         shares, size = crossing.at_equal_bytes(quality)
         figure.add_trace(
@@ -176,12 +169,9 @@ def blueprint_deltas(crossing: Crossing) -> go.Figure:
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
     figure.update_xaxes(title_text="bytes more (+) or less (−) than the native pair for the same kept decisions (%)")
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels, showgrid=False)
-    alt = (
-        f"BD-rates by the decoder's blocks, its parameters in brackets, whiskers 95 % over pictures: {'; '.join(told)}."
-    )
-    return finish(figure, "Does the decoder have to be of the family?", alt, 150 + 46 * len(labels)).update_layout(
-        showlegend=False
-    )
+    figure.update_layout(showlegend=False)
+    alt = f"BD-rates by the decoder's blocks, parameters in brackets, whiskers 95 % over pictures: {'; '.join(told)}."
+    return finish(figure, "Does the decoder have to be of the family?", alt, 150 + 46 * len(labels))
 
 
 def cross_outcome(crossing: Crossing) -> list[str]:
@@ -194,14 +184,9 @@ def cross_outcome(crossing: Crossing) -> list[str]:
     said = []
     if anew:
         numbers = ", ".join(f"{_signed(d.percent)} % for {name_of(a)}" for a, d in anew.items())
-        said.append(
-            f"a decoder trained anew behind its own frozen codec needs, against the pair trained together: {numbers}."
-        )
-    said.append(
-        f"other seeds of the native pairs lie up to {max(seeds):.1f} % from the first: that is what luck is worth here."
-        if seeds
-        else "native pairs have one seed: what luck is worth is not known."
-    )
+        said.append(f"a decoder trained anew behind its own frozen codec needs, against the native pair: {numbers}.")
+    apart = f"other seeds of the native pairs lie up to {max(seeds, default=0):.1f} % from the first: that is what luck is worth here."
+    said.append(apart if seeds else "native pairs have one seed: what luck is worth is not known.")
     if not known:
         return [*said, "no crossed pair shares any quality with the native one: there is nothing to compare."]
     worst, best = (f(known, key=lambda pair: known[pair].percent) for f in (max, min))
@@ -221,17 +206,19 @@ def cross_outcome(crossing: Crossing) -> list[str]:
         + ", ".join(f"{name_of(a)}'s {_signed(v)} %" for a, v in means.items() if a != least)
         + ")."
     )
-    said.append(_ceilings(crossing, list(known)))
+    gaps = [gap for pair in known if round(gap := crossing.out_of_reach(*pair), 1) > 0]
+    said.append(
+        f"even at their best, {len(gaps)} of {len(known)} crossed pairs keep fewer decisions than the native pair at its own"
+        + (f", by {min(gaps):.1f} to {max(gaps):.1f} points, which no packet here buys and no delta counts." if gaps else ".")
+    )  # fmt: skip
     beyond = sum(d.percent > max(seeds, default=0.0) and d.verdict == "more" for d in known.values())
     if not seeds:
-        said.append(
-            f"so {dearer} of {len(known)} servers pay, by their intervals; whether by more than a seed's luck is not known."
-        )
+        said.append(f"so {dearer} of {len(known)} servers pay; whether by more than a seed's luck is not known.")
     elif beyond == len(known):
         said.append("so every server that did not take part in the training pays for it, by more than a seed's luck.")
     elif beyond:
-        spreads = {b: max(map(abs, crossing.spread(b)), default=0.0) for b in crossing.networks}
-        own = sum(d.percent > spreads[b] and d.verdict == "more" for (_, b), d in known.items())
+        luck = {b: max(map(abs, crossing.spread(b)), default=0.0) for b in crossing.networks}
+        own = sum(d.percent > luck[b] and d.verdict == "more" for (_, b), d in known.items())
         said.append(
             f"so {beyond} of {len(known)} servers pay for not having taken part by more than the luck of any seed here, "
             f"{own} by more than that of their own column's seeds."
@@ -241,19 +228,6 @@ def cross_outcome(crossing: Crossing) -> list[str]:
     else:
         said.append("so that any server pays by more than a seed's luck is not shown by these pictures.")
     return said
-
-
-def _ceilings(crossing: Crossing, pairs: Sequence[tuple[str, str]]) -> str:
-    """What a delta does not see: how much of the native pair's quality no packet of a foreign codec reaches."""
-    best = {cell: max(row.kept for row in rows) for cell, rows in crossing.cells.items()}
-    gaps = [100 * (best[crossing.natives(b)[0]] - best[crossing.cell(a, b)]) for a, b in pairs]
-    below = [gap for gap in gaps if round(gap, 1) > 0]
-    if not below:
-        return "every crossed pair keeps, at its best, as many decisions as the native pair does."
-    return (
-        f"even at their best, {len(below)} of {len(pairs)} crossed pairs keep fewer decisions than the native pair at its own, "
-        f"by {min(below):.1f} to {max(below):.1f} points: quality that no packet here buys, and that no delta counts."
-    )
 
 
 def blueprint_outcome(crossing: Crossing) -> list[str]:
@@ -307,10 +281,8 @@ def photo_outcome(photos: dict[str, list[RatePoint]]) -> list[str]:
         if mine.kept_high < native.kept_low or mine.kept_low > native.kept_high
     ]
     told_apart = f"apart only for {', '.join(apart)}" if apart else "nowhere apart"
-    below = ", ".join(
-        f"{name_of(judge)} lies below at {sum(a.kept < b.kept for a, b in zip(photos[judge], photos[own], strict=True))}"
-        for judge in others
-    )
+    lower = {one: sum(a.kept < b.kept for a, b in zip(photos[one], photos[own], strict=True)) for one in others}
+    below = ", ".join(f"{name_of(judge)} lies below at {count}" for judge, count in lower.items())
     last = f"Intervals over {n} photos, newcomer against {name_of(own)}, are {told_apart}; of {len(photos[own])} rates, {below}."
     return [*sentences, last]
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
 from IPython.display import HTML
 from plotly.subplots import make_subplots
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
+from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.plots.ch00.tools import HATCH, html_table
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
@@ -48,13 +47,6 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@torch.no_grad()
-def _work(module: nn.Module, channels: int, side: int) -> int:
-    with FlopCounterMode(display=False) as counter:
-        module(torch.zeros(1, channels, side, side))
-    return counter.get_total_flops()
-
-
 def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -> HTML:
     """Networks side by side: axes, strides, features at the cut, and where parameters and multiply-adds are.
 
@@ -67,9 +59,9 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
         _, stages, nhwc = stages_of(backbone.network)
         side = backbone.input_size // backbone.spec.stride
         replaced, whole = _count(backbone.head), _count(backbone.network)
-        work = _work(backbone.network, 3, backbone.input_size)
-        head_work = _work(backbone.head, 3, backbone.input_size)
-        decoder_work = _work(decoders[name], decoders[name].widen.in_channels, side)
+        parts = (backbone.network, 3), (backbone.head, 3), (decoders[name], decoders[name].widen.in_channels)
+        sides = backbone.input_size, backbone.input_size, side
+        work = [multiply_adds(part, 1, c, at, at) for (part, c), at in zip(parts, sides, strict=True)]
         mean, std = (float(getattr(backbone.head, part)[0, 0, 0, 0]) for part in ("mean", "std"))
         rows.append(
             (
@@ -77,7 +69,7 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
                 " ".join(map(str, strides_of(stages, nhwc, backbone.input_size))),
                 f"{backbone.spec.channels}×{side}×{side}", f"{mean:g}, {std:g}", f"{whole:,}",
                 f"{replaced:,} ({replaced / whole:.0%})", f"{_count(decoders[name]):,}",
-                f"{head_work / work:.0%}, {decoder_work / work:.0%}",
+                f"{work[1] / work[0]:.0%}, {work[2] / work[0]:.0%}",
             )
         )  # fmt: skip
     head = ("network", "family", "axes inside", "stride behind each stage", "features at the cut", "mean, std (red)",
@@ -104,13 +96,11 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
             (f"1×1 to {decoder.spec.channels} channels<br>{_count(decoder.project):,}", "#ffffff"),
             (f"features<br>{decoder.spec.channels} × {side} × {side}", "#e5e8ec"),
         ]
-        figure.add_annotation(
-            x=-0.5, y=-row + 0.4, text=f"<b>{name}</b>", showarrow=False, xanchor="left", font_size=15
-        )
+        title = {"text": f"<b>{name}</b>", "font_size": 15, "xanchor": "left"}
+        figure.add_annotation(x=-0.5, y=0.4 - row, showarrow=False, **title)
         for at, (text, colour) in enumerate(parts):
-            figure.add_shape(
-                type="rect", x0=at - 0.45, x1=at + 0.4, y0=-row - 0.3, y1=-row + 0.25, fillcolor=colour, line_width=1
-            )
+            corners = {"x0": at - 0.45, "x1": at + 0.4, "y0": -row - 0.3, "y1": 0.25 - row}
+            figure.add_shape(type="rect", fillcolor=colour, line_width=1, **corners)
             figure.add_annotation(x=at - 0.025, y=-row - 0.025, text=text, showarrow=False, font_size=13)
             if at:
                 figure.add_annotation(
@@ -178,9 +168,8 @@ def servers(names: Sequence[str], side: int) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(visible=False, row=1, col=1)
     figure.update_yaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(
-        title_text="share of the answer (%)", range=[0, 122], tickvals=list(range(0, 101, 20)), row=1, col=2
-    )
+    figure.update_yaxes(title_text="share of the answer (%)", range=[0, 122], row=1, col=2)
+    figure.update_yaxes(tickvals=list(range(0, 101, 20)), row=1, col=2)
     figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
     figure.update_xaxes(title_text="bytes of the packet, dark 0, bright 255", row=2, col=1)
     figure.update_yaxes(visible=False, row=2, col=1)
