@@ -113,24 +113,15 @@ EXERCISES: tuple[Exercise, ...] = (
                 "That is the smallest of all: first leave out those that lose too much.",
             ),
             Trap(
-                lambda s, p, loss: _smallest(s, p, loss * max(s.values())),
-                "You allow a share of the best score; the loss is in points: best minus loss.",
+                lambda s, p, x: _smallest(s, p, x * max(s.values())),
+                "The loss is no share of the best: best minus loss.",
             ),
-            Trap(
-                lambda s, p, loss: _smallest(s, p, loss / 100),
-                "Scores and loss are both shares: 0.005 is half a point, and needs no division by 100.",
-            ),
+            Trap(lambda s, p, x: _smallest(s, p, x / 100), "Scores and loss are both shares: do not divide by 100."),
             Trap(lambda s, p, _: _smallest(s, p, 0.005), "The loss is an argument; your function always uses 0.005."),
+            Trap(lambda s, p, x: max(_within(s, x), key=p.get), "You take the largest in reach; take the smallest."),
+            Trap(lambda s, p, x: _smallest(s, p, max(x - 1e-9, 0)), "Best minus loss itself is still within: use >=."),
             Trap(
-                lambda s, p, loss: max(_within(s, loss), key=p.get),
-                "Of those within the loss you take the largest; take the smallest.",
-            ),
-            Trap(
-                lambda s, p, loss: _smallest(s, p, max(loss - 1e-9, 0)),
-                "Exactly at best minus loss is still within: use >=.",
-            ),
-            Trap(
-                lambda s, _, loss: min(_within(s, loss), key=s.get),
+                lambda s, _, x: min(_within(s, x), key=s.get),
                 "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.",
             ),
         ),
