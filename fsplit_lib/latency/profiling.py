@@ -92,7 +92,6 @@ def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoin
 
 
 @torch.no_grad()
-@torch.no_grad()
 def multiply_adds(module: nn.Module, *shape: int) -> int:
     """How many multiply-adds a module takes for an input of a shape.
 
@@ -104,6 +103,7 @@ def multiply_adds(module: nn.Module, *shape: int) -> int:
     return counter.get_total_flops() // 2
 
 
+@torch.no_grad()
 def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int) -> list[float]:
     """Seconds on one thread from the start until each link of a chain is done: medians over passes, after one more.
 
