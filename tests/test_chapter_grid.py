@@ -80,3 +80,12 @@ def test_the_command_writes_one_table(chapter, tmp_path, monkeypatch):
     assert list(first) == ["lmbda", "seed", "seconds", "error", "bytes", "size"]
     assert (first["bytes"], first["lmbda"], second["bytes"]) == ("50.0", "2", "") and "not together" in second["error"]
     assert list(parameters_of(chapter)) == ["lmbda", "backbone", "seed"]
+
+
+def test_a_chapter_without_a_headline_is_a_failure_and_runs_again(chapter, tmp_path):
+    book = nbformat.read(chapter, as_version=4)
+    book.cells[1].source = "quiet = True"
+    nbformat.write(book, chapter)
+    (row,) = run_chapter_grid(chapter, {"lmbda": [1]}, tmp_path / "out", workers=0)
+    assert row["error"] == "chapter 77 handed over no headline numbers"
+    assert not list((tmp_path / "out").glob("*.json"))

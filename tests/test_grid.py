@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from grid_cells import divide, square
+from grid_cells import divide, square, whose_turn
 
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.runner import grid as engine
@@ -23,7 +23,7 @@ ENV = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])
 
 
 @contextmanager
-def dask(tmp_path, workers):
+def dask(tmp_path, workers, threads=1):
     """A scheduler and worker processes without nannies, as (address, [scheduler, *workers])."""
     file, started = tmp_path / "scheduler.json", []
     start = partial(subprocess.Popen, env=ENV, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -33,7 +33,7 @@ def dask(tmp_path, workers):
         started.append(start([*cli, "distributed.cli.dask_scheduler", *where, "--scheduler-file", str(file)]))
         wait_for(lambda: file.is_file() and file.read_text())
         address = json.loads(file.read_text())["address"]
-        options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
+        options = ["--nthreads", str(threads), "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
         for _ in range(workers):
             started.append(start([*cli, "distributed.cli.dask_worker", address, *options]))
         yield address, started
@@ -103,6 +103,20 @@ def test_a_killed_scheduler_loses_nothing_that_was_finished(tmp_path):
     assert all((out / f"{name}.json").read_bytes() == content for name, content in finished.items())
     here = {x for x, pid in lines(diary, "end") if pid == str(os.getpid())}
     assert here == {str(x) for x in range(12)} - {name.split("-")[1] for name in finished}
+
+
+def test_a_worker_of_several_threads_still_runs_one_cell_at_a_time(tmp_path):
+    cells = {f"c{x}": Cell(whose_turn, {"x": x, "seconds": 0.2}) for x in range(6)}
+    with dask(tmp_path, 1, threads=3) as (address, _):
+        assert all(run_grid(cells, tmp_path / "out", scheduler=address).values())
+
+
+def test_no_cell_waits_behind_a_long_one_while_a_worker_is_idle(tmp_path):
+    diary = tmp_path / "diary"
+    cells = grid(diary, count=4, seconds=0.1)
+    cells["cell-0"] = Cell(square, {"x": 0, "diary": diary, "seconds": 3.0})
+    run_grid(cells, tmp_path / "out", workers=2)
+    assert [x for x, _ in lines(diary, "end")][-1] == "0"  # all others ended beside it
 
 
 def test_a_local_cluster_is_the_default(tmp_path):

@@ -9,7 +9,10 @@ from tqdm import tqdm
 __all__ = ["class_", "grid"]
 
 Scheduler = Annotated[
-    str | None, typer.Option(help="Dask scheduler whose workers see the same folders, such as tcp://host:8786.")
+    str | None,
+    typer.Option(
+        help="Dask scheduler whose workers see the same folders, such as tcp://host:8786. Start them with --nthreads 1: each runs one cell at a time."
+    ),
 ]
 Processes = Annotated[
     int | None, typer.Option(min=0, help="Runs side by side; one a core by default, 0 for this process alone.")

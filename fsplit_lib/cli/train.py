@@ -26,7 +26,10 @@ def train(
     ] = Path("build/saliency/caltech101.safetensors"),
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler for recipes that are grids, such as tcp://host:8786.")
+        str | None,
+        typer.Option(
+            help="Dask scheduler for recipes that are grids, such as tcp://host:8786. Start its workers with --nthreads 1: each runs one cell at a time."
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=0, help="Local processes of a grid; one a core by default, 0 for none of its own.")

@@ -74,4 +74,5 @@ def run_point(chapter: Path, folder: Path, parameters: dict[str, Any], timeout: 
         run = run_chapter(chapter, folder, parameters, timeout, progress=False)
     except ChapterError as error:
         return {"seconds": None, "error": str(error).splitlines()[0]}
-    return {"seconds": round(run.seconds, 1), "error": "", **run.numbers}
+    error = "" if run.numbers else f"chapter {run.chapter} handed over no headline numbers"
+    return {"seconds": round(run.seconds, 1), "error": error, **run.numbers}

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from fsplit_lib.errors import DataError, FsplitError, ParameterError
 __all__ = ["Cell", "GridError", "cell_name", "run_grid"]
 
 PATIENCE = "10s"  # for a scheduler to answer
+ALONE = threading.Lock()  # a cell may set environment variables and seed torch: never two in one process
 
 
 class GridError(FsplitError):
@@ -136,13 +138,30 @@ def _outcomes(
     from dask.distributed import as_completed
 
     with _client(scheduler, min(workers or os.cpu_count() or 1, len(cells))) as client:
-        futures = {client.submit(_run, n, c, out, key=f"{n}-{c.digest}"): n for n, c in cells.items()}
-        for future in as_completed(futures):
+        waiting, names, ended = list(cells.items()), {}, as_completed()
+
+        def hand_out() -> None:
+            """One cell a worker: what is handed out earlier may queue behind a long cell while others are idle."""
+            while waiting and len(names) < max(1, len(client.nthreads())):
+                name, cell = waiting.pop(0)
+                future = client.submit(_run, name, cell, out, key=f"{name}-{cell.digest}")
+                names[future] = name
+                ended.add(future)
+
+        hand_out()
+        for future in ended:
+            name = names.pop(future)
             try:
-                yield futures[future], future.result()
+                outcome = future.result()
             except Exception as error:  # of the cell, of a worker that died too often, of a scheduler that is gone
-                yield futures[future], error
+                outcome = error
             future.release()
+            try:
+                hand_out()
+            except Exception as error:  # the scheduler is gone
+                yield from ((left, error) for left, _ in waiting)
+                waiting.clear()
+            yield name, outcome
 
 
 @contextmanager
@@ -170,9 +189,11 @@ def _run(name: str, cell: Cell, out: Path) -> dict:
     """What a worker does; it may have been done before by one that died with the result in memory."""
     if known := _read(out, name, cell):
         return known
-    begun = time.perf_counter()
-    value = cell.function(**cell.options)
-    row = {"cell": name, "digest": cell.digest, "seconds": round(time.perf_counter() - begun, 2), "value": value}
+    with ALONE:
+        begun = time.perf_counter()
+        value = cell.function(**cell.options)
+        seconds = round(time.perf_counter() - begun, 2)
+    row = {"cell": name, "digest": cell.digest, "seconds": seconds, "value": value}
     row = json.loads(json.dumps(row))
     if out.is_dir():
         _write(out, name, row)
