@@ -170,7 +170,7 @@ def _head_and_tail(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight
 
 def cross_entropy(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe = None) -> Tensor:
     """Cross-entropy of the label behind the frozen tail, in nats: the direct objective."""
-    if labels is None:
+    if labels is None or bool((labels < 0).any()):  # -1: a photo of a folder without classes
         raise ValueError("cross-entropy needs labels; this data set has none")
     return F.cross_entropy(system.backbone.tail(out.h_hat), labels)
 
@@ -181,6 +181,8 @@ OBJECTIVES: dict[str, Callable[[FrankenSplit, ForwardPass, Tensor | None, Tensor
     "head_and_tail": _head_and_tail,
     "cross_entropy": cross_entropy,
 }
+
+UNWEIGHTED = ("tail_distillation", "cross_entropy")  # know no places and no channels
 
 
 def loss_of(

@@ -20,6 +20,7 @@ from fsplit_lib.data import ImageFolder, fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.objectives import OBJECTIVES
 from fsplit_lib.recipes import RECIPES, Job, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
@@ -32,7 +33,7 @@ CONFIG = TrainConfig(steps=40, batch=8, seed=3, quantiser="straight_through", ra
 SHORT = TrainConfig(steps=7, batch=4)
 
 SCRIPT = """
-import sys, time, torch
+import os, sys, time, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_training import CONFIG, run
@@ -41,14 +42,12 @@ told, save = Path(sys.argv[2]), torch.save
 def slow(row):
     told.write_text(str(row.step))
     time.sleep(0.05)
-def stuck(state, path):
-    save(state, path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+def stuck(descriptor):
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
     told.write_text("saving")
     time.sleep(600)
 if sys.argv[4] == "saving":
-    torch.save = stuck
+    os.fsync = stuck
 system, log = run(checkpoint=Path(sys.argv[1]), progress=slow)
 save([system.codec.state_dict(), system.decoder.state_dict(), [row.step for row in log]], sys.argv[1] + ".final")
 """
@@ -110,12 +109,11 @@ def test_kill_minus_nine_again_and_again_gives_the_same_weights(straight, tmp_pa
         assert int(seen[0]) in (first, first + 1)  # it went on from the last checkpoint, not from the start
         assert not (tmp_path / "run.ckpt.final").exists()
         assert checkpoint.exists() == (at != 3)
-        assert (tmp_path / "run.ckpt.part").exists() == (at == "saving")
+        assert len(list(tmp_path.glob(".part-*"))) == (at == "saving")
     subprocess.run([*command, "on"], check=True, timeout=180)
     codec, decoder, steps = torch.load(tmp_path / "run.ckpt.final")
     assert same(weights(straight[0]), {**codec, **{f"d.{k}": v for k, v in decoder.items()}})
     assert steps == list(range(CONFIG.steps))
-    assert not (tmp_path / "run.ckpt.part").exists()
 
 
 def test_a_finished_run_is_not_run_again(straight, tmp_path):
@@ -174,25 +172,56 @@ def test_a_checkpoint_of_another_configuration_is_refused(checkpoint, other):
 
 
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
-    system = build_system(load_backbone("fashion_resnet"), replace(SMALL, widths=(8, 8, 4)), DecoderConfig(1, 1, 16), 0)
-    source = ArraySource(*(part[:100] for part in fashion_mnist("train")))
+    system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 24), 0)
+    source = ArraySource(*(part[:500] for part in fashion_mnist("train")))
     with pytest.raises(WeightsError, match="another network"):
         train_system(system, source, SHORT, checkpoint=checkpoint)
 
 
-@pytest.mark.parametrize("kind", [OSError, RuntimeError])  # torch reports a full disk as either
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, kind):
-    checkpoint, save, kept = tmp_path / "run.ckpt", torch.save, []
+@pytest.mark.parametrize("other", ["pictures", "labels", "network"])
+def test_a_checkpoint_of_other_data_or_another_teacher_is_refused(checkpoint, other):
+    images, labels = (part[:500].copy() for part in fashion_mnist("train"))
+    if other == "pictures":
+        images[7, 3, 3] ^= 1
+    if other == "labels":
+        labels[7] = (labels[7] + 1) % 10
+    teacher = load_backbone("fashion_resnet", "random" if other == "network" else "shipped")
+    system, before = build_system(teacher, SMALL, DecoderConfig(1, 1, 16), SHORT.seed), checkpoint.read_bytes()
+    with pytest.raises(WeightsError, match=f"another run .{'network' if other == 'network' else 'data'} differ"):
+        train_system(system, ArraySource(images, labels), SHORT, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
 
-    def full(state, path):
-        if state["step"] == 14:
+
+@pytest.mark.parametrize("change", [{"guidance": "guided"}, {"channels": "sensitive"}])
+@pytest.mark.parametrize("objective", ["tail_distillation", "cross_entropy"])
+def test_what_has_no_places_cannot_be_guided(objective, change):
+    with pytest.raises(ParameterError, match=f"{objective} has no feature distortion"):
+        TrainConfig(1, objective=objective, **change)
+
+
+def test_a_folder_without_classes_has_no_labels_to_train_on(straight):
+    out = straight[0](torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="needs labels; this data set has none"):
+        OBJECTIVES["cross_entropy"](straight[0], out, torch.tensor([3, -1]), None)
+
+
+def test_a_distortion_that_costs_is_learned():
+    _, log = run(replace(CONFIG, lmbda=0.0, learning_rate=1e-2))
+    first, last = (np.mean([row.values["distortion"] for row in part]) for part in (log[:5], log[-5:]))
+    assert last < 0.9 * first
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    checkpoint, sync, kept = tmp_path / "run.ckpt", os.fsync, []
+
+    def full(descriptor):
+        if checkpoint.exists():  # the second one finds no room
             kept.append(checkpoint.read_bytes())
-            path.write_bytes(b"half")
-            raise kind(errno.ENOSPC, "No space left on device")
-        save(state, path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(DataError, match="No space left on device.*untouched"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"cannot write .*run.ckpt: No space left on device"):
         run(checkpoint=checkpoint)
     assert checkpoint.read_bytes() == kept[0]
     assert [p.name for p in tmp_path.iterdir()] == ["run.ckpt"]
@@ -200,7 +229,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, kind):
 
 
 def test_a_checkpoint_in_a_missing_folder(tmp_path):
-    with pytest.raises(DataError, match="cannot write the checkpoint"):
+    with pytest.raises(DataError, match="cannot write .*run.ckpt: No such file"):
         run(SHORT, checkpoint=tmp_path / "no" / "run.ckpt")
 
 

@@ -4,6 +4,7 @@ A run is a pure function of its configuration: samples, augmentation and noise a
 step), so a run killed at any step and resumed ends with the weights of an uninterrupted one.
 """
 
+import io
 import math
 import os
 import time
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from fsplit_lib.codec import Quantiser
-from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES, Guidance
+from fsplit_lib.data.files import write_atomically
+from fsplit_lib.errors import ParameterError, WeightsError
+from fsplit_lib.objectives import OBJECTIVES, UNWEIGHTED, Guidance
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
@@ -79,6 +81,10 @@ class TrainConfig:
             raise ParameterError(f"guidance must be one of {', '.join(get_args(Guidance))}, got {self.guidance!r}")
         if self.channels not in ("equal", "sensitive"):
             raise ParameterError(f"channels must be equal or sensitive, got {self.channels!r}")
+        if self.objective in UNWEIGHTED and (self.guidance, self.channels) != ("unguided", "equal"):
+            raise ParameterError(
+                f"{self.objective} has no feature distortion that guidance or channels could weigh: leave both out"
+            )
         if self.precision not in ("32-true", "bf16-mixed"):
             raise ParameterError(f"precision must be 32-true or bf16-mixed, got {self.precision!r}")
         rates = (self.learning_rate, self.prior_rate, self.gains_rate)
@@ -120,6 +126,7 @@ def fit(
     progress: Callable[[LogRow], None] | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 500,
+    made_of: dict[str, object] | None = None,
     workers: int = 0,
     fabric: Fabric | None = None,
 ) -> list[LogRow]:
@@ -133,25 +140,30 @@ def fit(
         config: of the run.
         rate_factors: of the learning rate, by piece; 1 where not given.
         progress: is called after every step.
-        checkpoint: file to resume from if it exists, and to write; it is replaced whole, never in part.
+        checkpoint: file to resume from if it exists, and to write, whole or not at all.
         checkpoint_every: steps between two checkpoints.
+        made_of: what else the run depends on, such as a frozen network's fingerprint; a checkpoint keeps it, with
+            the source's digest, and is refused where either differs.
         workers: loader processes.
-        fabric: for devices, processes and precision; by default one CPU process of ``config.precision``, or as
-            many as torchrun has started, which then share every global batch. BatchNorm sees only its process's
-            share; codec and decoders have none.
+        fabric: for processes and precision, on CPUs; by default one process of ``config.precision``, or as many as
+            torchrun has started, which then share every global batch. BatchNorm sees only its process's share;
+            codec and decoders have none.
 
     Raises:
-        ParameterError: the processes cannot share the batch evenly.
-        WeightsError: the checkpoint is broken or belongs to another configuration or network.
+        ParameterError: the processes cannot share the batch evenly, or are not on CPUs.
+        WeightsError: the checkpoint is broken or belongs to another configuration, data set or network.
         FloatingPointError: the loss is no longer finite.
     """
     fabric = fabric or _fabric(config)
     if config.batch % fabric.world_size:
         raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
+    if fabric.device.type != "cpu":
+        raise ParameterError(f"batches, noise and tables are made on the CPU, and so is training; got {fabric.device}")
     optimisers = _optimisers(pieces, rate_factors or {}, config)
     parameters = [p for o in optimisers for group in o.param_groups for p in group["params"]]
     wrapped, *optimisers = fabric.setup(module, *optimisers)
-    start, log = _resume(checkpoint, pieces, optimisers, config) if checkpoint else (0, [])
+    run = asdict(config) | ({"data": source.digest, **(made_of or {})} if checkpoint else {})
+    start, log = _resume(checkpoint, pieces, optimisers, run) if checkpoint else (0, [])
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
@@ -181,7 +193,7 @@ def fit(
             progress(row)
         done = batch.step + 1
         if checkpoint and (done % checkpoint_every == 0 or done == config.steps) and fabric.is_global_zero:
-            _save(checkpoint, pieces, optimisers, config, done, log)
+            _save(checkpoint, pieces, optimisers, run, done, log)
     module.eval()
     return log
 
@@ -220,38 +232,34 @@ def _save(
     path: Path,
     pieces: dict[str, nn.Module],
     optimisers: list[torch.optim.Optimizer],
-    config: TrainConfig,
+    run: dict[str, object],
     step: int,
     log: list[LogRow],
 ) -> None:
     state = {
         "pieces": {name: piece.state_dict() for name, piece in pieces.items()},
         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-        "config": asdict(config),
+        "run": run,
         "step": step,
         "log": [asdict(row) for row in log],
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        torch.save(state, part)
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        part.unlink(missing_ok=True)
-        raise DataError(f"cannot write the checkpoint {path}: {error}; the last one is untouched") from error
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomically(path, content.getvalue())
 
 
 def _resume(
-    path: Path, pieces: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], config: TrainConfig
+    path: Path, pieces: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], run: dict[str, object]
 ) -> tuple[int, list[LogRow]]:
     if not path.exists():
         return 0, []
     try:
         state = torch.load(path, weights_only=True)
-        theirs = dict(state["config"])
+        theirs = dict(state["run"])
     except Exception as error:  # torch raises a dozen kinds on damaged files
         raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error
-    if theirs != asdict(config):
-        changed = [k for k, v in asdict(config).items() if theirs.get(k) != v]
+    if theirs != run:
+        changed = [k for k in run | theirs if theirs.get(k) != run.get(k)]
         raise WeightsError(
             f"the checkpoint {path} belongs to another run ({', '.join(changed)} differ); delete or rename it"
         )

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 from fsplit_lib import zoo
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import ImageFolder, center_crop
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import encode_symbols
 from fsplit_lib.entropy.hyperprior import Hyperprior
 from fsplit_lib.entropy.models import FactorizedPrior
-from fsplit_lib.evaluation import photo_tensor
 from fsplit_lib.training.loop import LogRow, TrainConfig, fit
 from fsplit_lib.training.sources import Batch, batches
 
@@ -119,14 +119,15 @@ def train_entropy_models(
             y = codec.encoder(batch.x).round()  # the encoder is frozen, so its true symbols can be had
         side = batch.noise((WIDTH, y.shape[2] // 4, y.shape[3] // 4))
         parts = wrapped(y, side)
-        bits = {name: -sum(p.log2().sum() for p in ps) / len(y) / 8 for name, ps in parts.items()}
-        return bits | {"total": sum(bits.values()) / 1000}
+        sizes = {name: -sum(p.log2().sum() for p in ps) / len(y) / 8 for name, ps in parts.items()}
+        return sizes | {"total": sum(sizes.values()) / 1000}
 
     pieces = {"factorised": models.factorised}
     for name, model in (("scale", models.scale), ("mean_scale", models.mean_scale)):
         pieces |= {name: nn.ModuleList([model.h_a, model.h_s]), f"{name}_prior": model.prior}
     factors = {"factorised": 5.0, "scale_prior": 5.0, "mean_scale_prior": 5.0}  # densities take larger steps
-    log = fit(models, pieces, loss, source, config, rate_factors=factors, progress=progress, checkpoint=checkpoint)
+    shown = {"progress": progress, "checkpoint": checkpoint, "made_of": {"codec_id": codec.codec_id.hex()}}
+    log = fit(models, pieces, loss, source, config, rate_factors=factors, **shown)
     models.freeze()
     return models, log
 

@@ -4,6 +4,7 @@ So a run that was killed goes on with the very samples it would have seen, and t
 a global batch see what one machine would have seen.
 """
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,6 +82,11 @@ class ArraySource(Dataset):
             v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()]) if augment else None
         )
 
+    @property
+    def digest(self) -> str:
+        """What tells these samples from others."""
+        return _digest(self.images, self.labels, self.maps, repr(self.augment))
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -122,6 +128,12 @@ class FolderSource(Dataset):
             ]
         )
 
+    @property
+    def digest(self) -> str:
+        """What tells these crops from others: names, sizes and classes of the photos, their maps, the transform."""
+        photos = [f"{path.name} {path.stat().st_size}" for path in self.folder.paths]
+        return _digest(repr(photos), repr(self.folder.labels), *(self.maps or ()), repr(self.augment))
+
     def __len__(self) -> int:
         return len(self.folder)
 
@@ -141,6 +153,13 @@ class FolderSource(Dataset):
         photo, weight = _keyed(self.augment, (photo, full), key)  # drawn once, for both
         small = F.interpolate(weight.as_subclass(Tensor)[None], size=(self.grid, self.grid), mode="area")[0]
         return photo, small.clamp(0, 1)  # bicubic resizing overshoots
+
+
+def _digest(*parts: np.ndarray | Tensor | str | None) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else b"" if part is None else np.asarray(part).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _keyed(transform: v2.Transform, image: Any, key: int) -> Any:

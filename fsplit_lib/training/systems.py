@@ -4,6 +4,8 @@ train_system     encoder, entropy model, gains and decoder learn
 train_decoder    the decoder learns; every phone keeps its encoder, every packet its bytes
 """
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -93,4 +95,7 @@ def _train(
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
     factors = {"prior": config.prior_rate, "gains": config.gains_rate}
-    return fit(system, pieces, loss, source, config, rate_factors=factors, **options)
+    made_of = {"network": system.backbone.fingerprint, "codec": asdict(system.codec.config)}
+    if "encoder" not in pieces:
+        made_of["codec_id"] = system.codec.codec_id.hex()
+    return fit(system, pieces, loss, source, config, rate_factors=factors, made_of=made_of, **options)
