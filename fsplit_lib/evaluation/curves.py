@@ -31,7 +31,8 @@ class BDRate:
         method: the tested curve.
         against: the anchor.
         percent: negative where the method needs fewer bytes; None where the curves share no quality.
-        low: lower end of the 95 % bootstrap interval over photos.
+        low: lower end of the 95 % bootstrap interval over photos, taken over the draws in which the curves share
+            quality; None where fewer than half of them do.
         high: upper end.
         kept_from: the least share of kept decisions that both curves reach.
         kept_to: the largest.
@@ -125,8 +126,9 @@ def bd_rates(
         drawn = [bd_rate(*(part[:, d] for part in (*anchor_draws, *test_draws))) for d in range(draws)]
         sound = [v for v in drawn if v is not None]
         low, high = np.quantile(sound, [0.025, 0.975]) if value is not None and len(sound) > draws / 2 else (None, None)
-        shared = [max(test_all[1].min(), anchor_all[1].min()), min(test_all[1].max(), anchor_all[1].max())]
-        kept = [None, None] if value is None else [float(v) for v in shared]
+        fits = [monotone(size[:, 0], kept[:, 0])[1] for size, kept in (test_all, anchor_all)]
+        shared = [max(fit[0] for fit in fits), min(fit[-1] for fit in fits)]
+        kept = [None, None] if value is None else [round(float(v), 4) for v in shared]  # monotone() adds millionths
         ends = [None if v is None else float(v) for v in (low, high)]
         found.append(BDRate(measured[0].dataset, test, anchor, value, *ends, *kept, n))
         if progress is not None:
