@@ -227,6 +227,9 @@ def test_evaluate_says_what_is_wrong_before_it_measures(desk, photos):
     refused(fsplit("evaluate", "photos", desk / "empty", *tiny), "no photo in")
     refused(fsplit("evaluate", "photos", desk / "nowhere", *tiny), "no folder")
     refused(fsplit("evaluate", "photos", photos, "--weights", desk / "nobody"), "no weights are called")
+    refused(
+        fsplit("evaluate", "photos", photos, *tiny, "--weights", "elsewhere/tiny"), "some of these share one", "tiny"
+    )
     refused(fsplit("evaluate", "photos", photos, *tiny, "--against", "BPG"), "BPG", "JPEG, WebP, AVIF")
     refused(fsplit("evaluate", "photos", photos, *tiny, "-o", desk / "coffee.jpg" / "t.csv"), "coffee.jpg", "exists")
     assert tree(desk) == before and not (desk / "build").exists()

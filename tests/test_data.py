@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from fsplit_lib.data import (
     image_folder,
     load_photo,
     open_image,
+    read_rows,
     sha256_of,
     to_array,
     write_atomically,
+    write_rows,
 )
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
@@ -374,3 +377,20 @@ def test_a_data_folder_that_is_not_there(elsewhere, monkeypatch):
     for call in (data_root, lambda: fashion_mnist("test")):
         with pytest.raises(DataError, match=r"nowhere does not exist.*set FSPLIT_DATA"):
             call()
+
+
+@dataclass
+class Line:
+    name: str
+    size: int
+    share: float | None
+
+
+@pytest.mark.parametrize("broken", ["b", "b,2", "b,2,0.5,9", "b,two,0.5", "b,2,half", "b,,0.5"])
+def test_a_table_that_was_cut_or_changed_is_refused_by_its_line(tmp_path, broken):
+    path = tmp_path / "table.csv"
+    write_rows(path, [Line("a", 1, None), Line("b", 2, 0.5)])
+    assert read_rows(path, Line, "fsplit make") == [Line("a", 1, None), Line("b", 2, 0.5)]
+    path.write_text(f"name,size,share\na,1,\n{broken}\n")
+    with pytest.raises(DataError, match=r"table\.csv, line 3: .*or make it with `fsplit make`"):
+        read_rows(path, Line, "fsplit make")

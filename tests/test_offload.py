@@ -25,7 +25,8 @@ from PIL import Image
 from test_cli import fsplit, refused
 
 from fsplit_lib import zoo
-from fsplit_lib.data import center_crop, load_photo, to_array
+from fsplit_lib.data import center_crop, load_photo
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import OffloadError, ParameterError
 from fsplit_lib.offload import LINKS, Client, Link, ShapedLink
 from fsplit_lib.offload.link import SEGMENT_BYTES, Way
@@ -223,7 +224,7 @@ def test_images_are_cropped_unless_they_have_the_right_size(system, client, kind
         decoded = Image.open(io.BytesIO(data)).convert("RGB")
         crop = decoded if decoded.size == (32, 32) else center_crop(decoded, 32)
         with torch.no_grad():
-            shares = system.backbone(torch.from_numpy(to_array(crop)).unsqueeze(0)).softmax(1)[0]
+            shares = system.backbone(photo_tensor(crop)).softmax(1)[0]
         reply = client.send(data, "image", top=10)
         assert reply.classes[0] == system.backbone.class_names[int(shares.argmax())]
         assert np.allclose(reply.shares, shares.sort(descending=True).values, atol=1e-4)
@@ -282,7 +283,7 @@ def test_64_clients_lose_and_mix_up_nothing(system, client):
 def test_the_shipped_codec_over_http():
     system = load_system("photo")
     photo = load_photo("coffee")
-    packets = system.codec.compress(torch.from_numpy(to_array(center_crop(photo, 224))).unsqueeze(0), 1.0)
+    packets = system.codec.compress(photo_tensor(center_crop(photo, 224)), 1.0)
     with serving(system) as port, Client(f"http://127.0.0.1:{port}", timeout_s=60) as client:
         assert client.health()["codec_id"] == packets[0].codec_id.hex()
         assert agrees(client.send(packets[0].to_bytes(), top=3), expected(system, packets)[0])
@@ -362,6 +363,8 @@ def raw(port, verb, path, body=None, headers=None):
         (400, "POST", "/answer", b"%!PS-Adobe-3.0 EPSF-3.0", "image/jpeg", "not image/jpeg"),
         (400, "POST", "/answer", b"\xff\xd8\xff\xe0garbage", "image/jpeg", "cut short"),
         (400, "POST", "/answer?top=0", b"", "application/octet-stream", "top"),
+        (400, "POST", "/answer?top=000000005999", b"", "application/octet-stream", "top"),
+        (400, "POST", "/answer?top=%D9%A3", b"", "application/octet-stream", "top"),
         (400, "POST", "/answer?top=11", b"", "application/octet-stream", "top"),
         (400, "POST", "/answer?top=" + "9" * 50, b"", "application/octet-stream", "top"),
     ],

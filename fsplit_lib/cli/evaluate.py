@@ -59,6 +59,10 @@ def photos(
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
+    if len(folders) < len(weights or [DEFAULT]):
+        raise ParameterError(
+            f"curves are called by their folders' names, and some of these share one: {', '.join(weights)}"
+        )
     own, *_ = (read_card(given).architecture["backbone"] for given in folders.values())
     judges = backbone or [own]
     for judge in judges[1:]:  # what is missing is told before the measuring, as is an impossible table

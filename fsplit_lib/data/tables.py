@@ -38,7 +38,7 @@ def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
         command: that makes the table, for the error.
 
     Raises:
-        DataError: the table is missing or has other columns.
+        DataError: the table is missing, has other columns, or a line that was cut or changed.
     """
     if not path.is_file():
         raise DataError(f"there is no table {path}: make it with `{command}`")
@@ -47,10 +47,21 @@ def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
         table = csv.DictReader(file)
         if set(table.fieldnames or ()) != set(kinds):
             raise DataError(f"{path} is not the table that `{command}` writes: it needs the columns {', '.join(kinds)}")
-        return [kind(**{name: _parse(kinds[name], text) for name, text in row.items()}) for row in table]
+        rows = []
+        for row in table:
+            try:
+                if None in row or None in row.values():
+                    raise ValueError("it has too many or too few values")
+                rows.append(kind(**{name: _parse(kinds[name], text) for name, text in row.items()}))
+            except ValueError as error:
+                where = f"{path}, line {table.line_num}"
+                raise DataError(f"{where}: {error}; restore the file, or make it with `{command}`") from error
+    return rows
 
 
 def _parse(kind: type, text: str) -> object:
     if kind in (str, int, float):
         return kind(text)
-    return float(text) if text else None  # float | None
+    if kind != float | None:
+        raise TypeError(f"a table's fields are str, int, float or float | None, not {kind}")
+    return float(text) if text else None

@@ -34,7 +34,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from torch import Tensor
 
-from fsplit_lib.data import center_crop, open_image, to_array
+from fsplit_lib.data import center_crop, open_image
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.offload.client import PACKET, media_type
 from fsplit_lib.packet import Packet
@@ -188,7 +189,7 @@ class Service:
 
     def _top(self, request: Request) -> int:
         text = request.query_params.get("top", "5")
-        if not text.isdecimal() or not 1 <= int(text[:9]) <= len(self.names):
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= len(self.names)):
             raise HTTPException(400, f"top must be a number from 1 to {len(self.names)}, got {text[:20]!r}")
         return int(text)
 
@@ -245,7 +246,7 @@ class Service:
         with self.pillow:
             image = open_image(io.BytesIO(data))
             crop = image if image.size == (size, size) else center_crop(image, size)
-        return "image", torch.from_numpy(to_array(crop)).unsqueeze(0)
+        return "image", photo_tensor(crop)
 
 
 async def _within(seconds: float, status: int, what: str, work: object) -> object:
