@@ -21,11 +21,11 @@ __all__ = [
     "ForwardPass",
     "FrankenSplit",
     "add_decoder",
+    "attach_decoder",
     "build_system",
     "load_codec",
     "load_system",
     "save_system",
-    "serve",
 ]
 
 
@@ -138,11 +138,12 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
         "decoders": {system.backbone.name: asdict(system.decoder.config)},
         "backbone": system.backbone.name,
     }
+    card.training.setdefault("decoders", {})[system.backbone.name] = {"network": system.backbone.fingerprint}
     states = {"codec.safetensors": system.codec.state_dict(), decoder_file: system.decoder.state_dict()}
     return zoo.write_model(folder, card, states)
 
 
-def serve(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig, seed: int) -> FrankenSplit:
+def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig, seed: int) -> FrankenSplit:
     """A trained codec with an untrained decoder for another backbone.
 
     Args:
@@ -181,7 +182,7 @@ def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list
         )
     name = system.backbone.name
     card.architecture["decoders"][name] = asdict(system.decoder.config)
-    card.training.setdefault("decoders", {})[name] = training
+    card.training.setdefault("decoders", {})[name] = training | {"network": system.backbone.fingerprint}
     card.scores += scores
     return zoo.write_model(folder, card, {f"decoder-{name}.safetensors": system.decoder.state_dict()})
 
@@ -219,8 +220,13 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
             f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}; "
             "fsplit train photo-decoder makes one"
         )
-    trained_for = card.training.get("decoders", {}).get(backbone.name, {}).get("network")
-    if trained_for is not None and (here := backbone.fingerprint) != trained_for:
+    try:
+        trained_for = card.training["decoders"][backbone.name]["network"]
+    except KeyError as error:
+        raise WeightsError(
+            f"the card of {card.name} does not say for which weights of {backbone.name} its decoder was trained"
+        ) from error
+    if (here := backbone.fingerprint) != trained_for:
         raise WeightsError(
             f"the decoder for {backbone.name} in {card.name} was trained for other weights of that network "
             f"({trained_for}, these are {here}): load those, or train a decoder for these"

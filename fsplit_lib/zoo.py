@@ -8,6 +8,7 @@ Floating-point weights are stored as float16, what has to be exact (tables, medi
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -31,7 +32,9 @@ __all__ = [
     "write_scores",
 ]
 
-EXACT = ("prior.", "factorised.", "running_", "mean", "spread")  # parts of names that keep full precision
+EXACT = re.compile(
+    r"(^|\.)(\w*prior|factorised)\.|(^|\.)(mean|spread|running_mean|running_var)$"
+)  # keep full precision
 
 
 @dataclass
@@ -160,6 +163,7 @@ def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) 
 
     Raises:
         DataError: no space or no permission.
+        WeightsError: a weight is too large for float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file, state in states.items():
@@ -205,5 +209,11 @@ def as_stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _stored(name: str, value: Tensor) -> Tensor:
     value = value.detach().contiguous()
-    exact = value.dtype != torch.float32 or any(part in name for part in EXACT)
-    return value if exact else value.half()
+    if value.dtype != torch.float32 or EXACT.search(name):
+        return value
+    half = value.half()
+    if torch.isinf(half).any() and torch.isfinite(value).all():
+        raise WeightsError(
+            f"{name} reaches {value.abs().max():.3g}, which float16 cannot hold: name it in zoo.EXACT, or train again"
+        )
+    return half

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from fsplit_lib.data import center_crop, load_photo
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.device.export import export_bundle
-from fsplit_lib.evaluation import photo_tensor
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import load_codec
 

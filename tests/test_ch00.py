@@ -10,7 +10,8 @@ from PIL import Image
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import LIVE, Squeezed, encode_image
 from fsplit_lib.codec import CodecConfig
-from fsplit_lib.data import PHOTOS, center_crop, load_photo, to_array
+from fsplit_lib.data import PHOTOS, center_crop, load_photo
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, answer_rivals, wilson
@@ -54,7 +55,7 @@ def rival(best: int, size: int = 300, scale: float = 0.5) -> Rival:
 def system():
     """Untrained, but with a decoder that listens to every channel."""
     built = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig(), DecoderConfig(1, 1, 48), seed=11)
-    x = torch.from_numpy(to_array(center_crop(load_photo("coffee")))).unsqueeze(0)
+    x = photo_tensor(center_crop(load_photo("coffee")))
     with torch.no_grad():
         built.decoder.fit_statistics(built.backbone.head(x))
         built.decoder.project.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
@@ -298,7 +299,7 @@ def test_answer_photo_goes_through_the_real_packet(system):
     assert (packet.height, packet.width) == (224, 224)
     assert 0 <= packet.payload_bytes - answer.ideal_bits / 8 <= 4 + 0.001 * packet.payload_bytes
     np.testing.assert_allclose(answer.split, system.answer([packet]).softmax(1)[0].numpy(), atol=1e-6)
-    x = torch.from_numpy(to_array(answer.crop)).unsqueeze(0)
+    x = photo_tensor(answer.crop)
     np.testing.assert_allclose(answer.teacher, system.backbone(x).softmax(1)[0].numpy(), atol=1e-6)
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, wilson
 from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, Explorer, ladder, missteered
-from fsplit_lib.evaluation.measuring import photo_tensor
 from fsplit_lib.exercises import check
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
 from fsplit_lib.panels.ch06 import LambdaPanel

@@ -22,7 +22,7 @@ from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch07 as plots
 from fsplit_lib.recipes.crossed import read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.recipes.crossing import DecodeTime
-from fsplit_lib.system import FrankenSplit, build_system, serve
+from fsplit_lib.system import FrankenSplit, attach_decoder, build_system
 from fsplit_lib.training import ArraySource, train_decoder, train_system
 from fsplit_lib.training.crossing import ANCHORS, CrossRow
 from fsplit_lib.training.lab import LAB_DECODER, train_lab
@@ -476,7 +476,7 @@ def test_what_breaks_chapter_07():
     resnet, convnext = (load_backbone(f"fashion_{family}") for family in ("resnet", "convnext"))
     run = train_lab(resnet, 0.05, 60, seed=0, anchors=ANCHORS)
     codec, config, source = run.system.codec.eval(), replace(run.config, steps=50), ArraySource(*fashion_mnist("train"))
-    healthy = serve(codec, convnext, LAB_DECODER, 0)
+    healthy = attach_decoder(codec, convnext, LAB_DECODER, 0)
     train_decoder(healthy, source, config)
     x = images_to_tensor(fashion_mnist("test")[0][:200])
     sent, decided = codec.compress(x, 0.05), convnext(x).argmax(1)

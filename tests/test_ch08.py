@@ -12,12 +12,13 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import encode_image
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.device import DeviceCard, Timing
 from fsplit_lib.device.export import export_bundle
 from fsplit_lib.device.measuring import DeviceRow
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import RatePoint, photo_tensor
+from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.exercises import check
 from fsplit_lib.latency import Circumstances, Journey, LatencyRow, journeys, rate_for, ratio, settings_at, widest_ratio
 from fsplit_lib.latency.journeys import REPLY_BYTES, REQUEST_BYTES

@@ -93,9 +93,9 @@ def test_the_smallest_decoder_within_half_a_point():
 def test_a_curve_is_what_single_measurements_say():
     system = load_system("photo", load_backbone("tf_efficientnet_lite0"))
     images = fashion_mnist("test")[0][:3]
-    (fine, coarse) = curve_of_images(system, images, np.zeros(3, int), "photo", [0.1, 3.0])
+    (fine, coarse) = curve_of_images(system, images, np.zeros(3, int), "three", "photo", [0.1, 3.0])
     sizes, decided = measure(system, images_to_tensor(images))
-    (middle,) = curve_of_images(system, images, np.zeros(3, int), "photo", [system.codec.config.lmbda])
+    (middle,) = curve_of_images(system, images, np.zeros(3, int), "three", "photo", [system.codec.config.lmbda])
     assert (middle.sizes == sizes).all() and (middle.decided == decided).all()
     assert (fine.sizes > coarse.sizes).all() and fine.setting == "lmbda 0.1" and fine.curve == "photo"
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.entropy.coding import Tables, decode_indexed, decode_symbols, encode_indexed, encode_symbols, ideal_bits
 from fsplit_lib.entropy.hyperprior import Hyperprior, gaussian_likelihood
 from fsplit_lib.entropy.models import FactorizedPrior
@@ -166,12 +167,27 @@ def test_the_quantile_trap():
 
 def test_the_grid_can_stay_where_training_had_it():
     prior, _ = fitted(0.4)
-    prior.freeze()
-    assert prior.medians.item() % 1 != 0
     prior.freeze(keep_grid=True)
     assert prior.medians.item() == 0
     y = torch.tensor([[[[0.4, 0.6, -0.7]]]])
     assert torch.equal(prior.quantise(y), torch.tensor([[[[0.0, 1.0, -1.0]]]]))
+    prior.freeze()
+    assert (moved := prior.medians.item()) % 1 != 0
+    prior.freeze(keep_grid=True)  # trained on from there, it stays there
+    assert prior.medians.item() == moved
+
+
+def test_several_rates_need_a_grid_around_zero_and_a_latent_that_is_a_number():
+    codec = FeatureCodec(CodecConfig(widths=(4, 4, 2), strides=(2, 2, 1), anchors=(0.1, 1.0)))
+    codec.freeze()
+    y = torch.zeros(1, 2, 3, 3)
+    for damage in (math.nan, math.inf):
+        y[0, 1, 2, 0] = damage
+        with pytest.raises(ValueError, match="NaN or infinity: the picture or the encoder's weights are damaged"):
+            codec.pack(y)
+    codec.prior.density.quantiles[:, :, 1] = 0.3
+    with pytest.raises(ValueError, match="rounds around 0"):
+        codec.freeze()
 
 
 def test_tables_cost_what_the_density_says():

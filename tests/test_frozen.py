@@ -11,7 +11,7 @@ from fsplit_lib.data import fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import WeightsError
-from fsplit_lib.system import add_decoder, build_system, load_system, save_system, serve
+from fsplit_lib.system import add_decoder, attach_decoder, build_system, load_system, save_system
 from fsplit_lib.training import ArraySource, TrainConfig, train_decoder, train_system
 
 CODEC = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1), lmbda=0.3, anchors=(0.1, 0.3, 1.0))
@@ -40,7 +40,7 @@ def native(source):
 def test_only_the_decoder_learns_and_packets_stay_the_same_bytes(native, source):
     x = images_to_tensor(fashion_mnist("test")[0][:5])
     before, wires = {k: v.clone() for k, v in native.codec.state_dict().items()}, native.codec.compress(x)
-    system = serve(native.codec, swin(), DecoderConfig(1, 1, 16, window=4), seed=1)
+    system = attach_decoder(native.codec, swin(), DecoderConfig(1, 1, 16, window=4), seed=1)
     first = {k: v.clone() for k, v in system.decoder.state_dict().items()}
     log = train_decoder(system, source, CONFIG)
     assert all(torch.equal(v, before[k]) for k, v in native.codec.state_dict().items())
@@ -54,7 +54,7 @@ def test_only_the_decoder_learns_and_packets_stay_the_same_bytes(native, source)
 
 
 def test_a_codec_that_changes_under_the_training_is_noticed(native, source):
-    system = serve(native.codec, load_backbone("fashion_resnet"), DecoderConfig(0, 0, 8), seed=1)
+    system = attach_decoder(native.codec, load_backbone("fashion_resnet"), DecoderConfig(0, 0, 8), seed=1)
     weight = native.codec.encoder.blocks[0].conv1.weight
 
     def meddle(row):
@@ -76,13 +76,15 @@ def test_one_folder_holds_several_decoders(native, tmp_path):
     save_system(folder, native, zoo.Card("codec", "codec", "", "", "", {"steps": 6}, {}))
     files = {p.name: p.read_bytes() for p in folder.glob("*.safetensors")}
     teacher = swin()
-    system = serve(native.codec, teacher, DecoderConfig(1, 1, 16, family="resnet"), seed=1)
+    system = attach_decoder(native.codec, teacher, DecoderConfig(1, 1, 16, family="resnet"), seed=1)
     torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
     add_decoder(folder, system, {"steps": 3}, [{"dataset": "d", "method": "m"}])
     card = zoo.read_card(folder)
     assert list(card.architecture["decoders"]) == [native_name, "fashion_swin"]
     assert card.architecture["backbone"] == native_name
-    assert card.training == {"steps": 6, "decoders": {"fashion_swin": {"steps": 3}}} and len(card.scores) == 1
+    theirs = {"network": native.backbone.fingerprint}, {"steps": 3, "network": teacher.fingerprint}
+    assert card.training == {"steps": 6, "decoders": dict(zip((native_name, "fashion_swin"), theirs, strict=True))}
+    assert len(card.scores) == 1
     assert all((folder / name).read_bytes() == content for name, content in files.items())
     loaded = load_system(folder, teacher)
     system.decoder.load_state_dict(zoo.as_stored(system.decoder.state_dict()))
@@ -90,6 +92,16 @@ def test_one_folder_holds_several_decoders(native, tmp_path):
     assert loaded.decoder.config == system.decoder.config
     assert torch.equal(loaded.answer(packets), system.eval().answer(packets))
     assert load_system(folder).backbone.name == native_name
+
+
+def test_a_decoder_refuses_other_weights_of_its_network(native, tmp_path):
+    save_system(tmp_path, native, card := zoo.Card("codec", "codec", "", "", "", {}, {}))
+    with pytest.raises(WeightsError, match="trained for other weights of that network"):
+        load_system(tmp_path, load_backbone("fashion_resnet", "random"))
+    del card.training["decoders"]
+    zoo.write_model(tmp_path, card, {})
+    with pytest.raises(WeightsError, match="does not say for which weights"):
+        load_system(tmp_path)
 
 
 def test_a_decoder_of_another_codec_is_refused(native, tmp_path):
@@ -102,4 +114,4 @@ def test_a_decoder_of_another_codec_is_refused(native, tmp_path):
         add_decoder(folder, other, {}, [])
     assert (folder / "card.json").read_bytes() == before
     with pytest.raises(ValueError, match="stride"):
-        serve(native.codec, load_backbone("tf_efficientnet_lite0"), DecoderConfig(), 0)
+        attach_decoder(native.codec, load_backbone("tf_efficientnet_lite0"), DecoderConfig(), 0)

@@ -11,8 +11,8 @@ import torch
 from fsplit_lib import zoo
 from fsplit_lib.backbones import OWN, Backbone, FeatureSpec, load_backbone
 from fsplit_lib.codec import CodecConfig
-from fsplit_lib.data import center_crop, fashion_mnist, load_photo, to_array
-from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.data import center_crop, fashion_mnist, load_photo
+from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.objectives import cross_entropy, head_distillation, loss_of, tail_distillation
@@ -50,7 +50,7 @@ def test_the_fashion_teacher_is_cut_at_stride_4(teacher):
 
 
 def test_lite0_knows_a_cat(lite0):
-    x = torch.from_numpy(to_array(center_crop(load_photo("chelsea")))).unsqueeze(0)
+    x = photo_tensor(center_crop(load_photo("chelsea")))
     with torch.no_grad():
         top = lite0(x).argmax().item()
     assert 281 <= top <= 287

@@ -50,10 +50,13 @@ def _export(out: Path, weights: str, calibrate: Path | None, network: bool) -> "
 
 
 def _calibration(folder: Path) -> Iterator["np.ndarray"]:
+    import numpy as np
+
     from fsplit_lib.data import center_crop, to_array, training_folder
 
     pictures = training_folder(folder)
-    for index in range(0, len(pictures), max(1, len(pictures) // CALIBRATION_PHOTOS)):
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PHOTOS).astype(int))
+    for index in map(int, chosen):
         yield to_array(center_crop(pictures[index]))[None]
 
 

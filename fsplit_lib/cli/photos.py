@@ -26,14 +26,13 @@ def compress(
     ] = None,
 ) -> None:
     """Compress a photo's features to a packet of a few hundred bytes to a few kilobytes."""
-    import torch
-
-    from fsplit_lib.data import center_crop, open_image, to_array, write_atomically
+    from fsplit_lib.data import center_crop, open_image, write_atomically
+    from fsplit_lib.data.tensors import photo_tensor
     from fsplit_lib.system import load_codec
 
     crop = center_crop(open_image(photo), 224)
     codec = load_codec(weights)
-    (packet,) = codec.compress(torch.from_numpy(to_array(crop)).unsqueeze(0), lmbda)
+    (packet,) = codec.compress(photo_tensor(crop), lmbda)
     wire = packet.to_bytes()
     target = out or photo.with_suffix(".fsp")
     write_atomically(target, wire)
@@ -53,7 +52,8 @@ def predict(
     import torch
 
     from fsplit_lib.backbones import photo_backbone
-    from fsplit_lib.data import center_crop, open_image, to_array
+    from fsplit_lib.data import center_crop, open_image
+    from fsplit_lib.data.tensors import photo_tensor
     from fsplit_lib.errors import DataError
     from fsplit_lib.packet import MAGIC, Packet
     from fsplit_lib.system import load_system
@@ -65,7 +65,7 @@ def predict(
     if data[:2] == MAGIC or file.suffix == ".fsp":
         answers = {f"packet of {len(data):,} bytes": system.answer([Packet.from_bytes(data)])}
     else:
-        x = torch.from_numpy(to_array(center_crop(open_image(file), system.backbone.input_size))).unsqueeze(0)
+        x = photo_tensor(center_crop(open_image(file), system.backbone.input_size))
         packets = system.codec.compress(x)
         with torch.no_grad():
             answers = {"no compression": system.backbone(x)}

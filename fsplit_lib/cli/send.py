@@ -36,7 +36,7 @@ def send(
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
 ) -> None:
     """Encode a photo here, send it, and print the server's answer with its times."""
-    from fsplit_lib.data import center_crop, open_image, to_array
+    from fsplit_lib.data import center_crop, open_image
     from fsplit_lib.errors import DataError, ParameterError
     from fsplit_lib.offload import Client
 
@@ -47,11 +47,10 @@ def send(
     if photo.suffix == ".fsp":
         data, kind = photo.read_bytes(), "packet"
     elif as_ is As.packet:
-        import torch
-
+        from fsplit_lib.data.tensors import photo_tensor
         from fsplit_lib.system import load_codec
 
-        x = torch.from_numpy(to_array(center_crop(open_image(photo), 224))).unsqueeze(0)
+        x = photo_tensor(center_crop(open_image(photo), 224))
         data, kind = load_codec(weights).compress(x, lmbda)[0].to_bytes(), "packet"
     else:
         from fsplit_lib.baselines import encode_image, encode_lossless

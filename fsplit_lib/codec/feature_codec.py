@@ -64,6 +64,8 @@ class FeatureCodec(nn.Module):
         if self.gains is None:
             self.prior.freeze(update_quantiles, keep_grid)
             return
+        if self.prior.medians.any():
+            raise ValueError("a codec of several rates rounds around 0: set the medians to 0 before it is trained")
         with torch.no_grad():
             gain, _ = self.gains(torch.tensor([code_to_lmbda(code) for code in self.codes]))
         self.prior.freeze(update_quantiles, keep_grid=True, gains=gain[:, :, 0, 0])

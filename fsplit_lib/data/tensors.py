@@ -2,9 +2,12 @@
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["images_to_tensor"]
+from fsplit_lib.data.images import to_array
+
+__all__ = ["images_to_tensor", "photo_tensor"]
 
 
 def images_to_tensor(images: np.ndarray) -> Tensor:
@@ -15,3 +18,8 @@ def images_to_tensor(images: np.ndarray) -> Tensor:
     """
     grey = torch.tensor(images).float().div(255).unsqueeze(1)  # copies: images may be read-only
     return grey.repeat(1, 3, 1, 1)
+
+
+def photo_tensor(image: Image.Image) -> Tensor:
+    """A picture as a batch of one: (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(to_array(image)).unsqueeze(0)

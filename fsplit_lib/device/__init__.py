@@ -9,7 +9,7 @@ from trained codecs, is the one module here that needs torch.
 from fsplit_lib.device.bundle import Bundle, read_bundle
 from fsplit_lib.device.card import DeviceCard, read_card, read_cards, write_card
 from fsplit_lib.device.runtime import DeviceEncoder
-from fsplit_lib.device.timing import Timing, interleave, time_ms
+from fsplit_lib.device.timing import Timing, interleave
 
 __all__ = [
     "Bundle",
@@ -20,6 +20,5 @@ __all__ = [
     "read_bundle",
     "read_card",
     "read_cards",
-    "time_ms",
     "write_card",
 ]

@@ -100,9 +100,12 @@ class DeviceEncoder:
 
         Raises:
             ParameterError: lmbda outside the codec's range.
+            ValueError: a latent that is no number.
         """
         gain, tables = self.bundle.level(self.bundle.code(lmbda))
         u = y[0].reshape(len(gain), -1) * gain[:, None]
+        if not np.isfinite(u).all():
+            raise ValueError("the latent holds NaN or infinity: the picture or the encoder's weights are damaged")
         u -= self.bundle.medians[:, None]
         np.rint(u, out=u)
         return np.clip(u, -LARGEST, LARGEST, out=u).astype(np.int32), tables

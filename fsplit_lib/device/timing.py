@@ -16,7 +16,7 @@ import numpy as np
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["ENOUGH_RUNS", "WIDEST", "Timing", "cpu_name", "interleave", "time_ms"]
+__all__ = ["ENOUGH_RUNS", "WIDEST", "Timing", "cpu_name", "interleave"]
 
 ENOUGH_RUNS = 100
 WIDEST = 0.2  # interquartile range over median
@@ -52,15 +52,6 @@ class Timing:
             apart = f"the quartiles lie {self.spread:.0%} of the median apart, more than {WIDEST:.0%}"
             return f"too noisy to conclude: {apart}".replace("%", " %")
         return "" if self.runs >= ENOUGH_RUNS else f"a glance, not a measurement: {self.runs} runs, not {ENOUGH_RUNS}"
-
-
-def time_ms(call: Callable[[], Any], runs: int = ENOUGH_RUNS, warmup: int = 10) -> Timing:
-    """Time one call alone.
-
-    Raises:
-        ParameterError: fewer than 2 runs.
-    """
-    return interleave({"": call}, runs, warmup)[""]
 
 
 def interleave(

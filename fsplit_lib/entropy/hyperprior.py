@@ -4,6 +4,9 @@
 
 Source: Ballé et al. 2018 (arXiv 1802.01436) for scales, Minnen, Ballé & Toderici 2018 (arXiv 1809.02736) for means.
 Here for latents that are already whole symbols, so that every entropy model codes the very same ones.
+
+y's tables are chosen by a network in floating point, at both ends: two machines may round differently and then read
+another message. So these streams are measured and decoded on one machine, and no packet holds them.
 """
 
 from dataclasses import dataclass

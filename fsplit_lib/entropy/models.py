@@ -110,7 +110,9 @@ class FactorizedPrior(nn.Module):
         return torch.round(y - self.medians) + self.medians
 
     def to_symbols(self, y: Tensor) -> np.ndarray:
-        """Latents (B, C, h, w) to the integers on the wire (B, C, h·w) int32."""
+        """Latents (B, C, h, w) to the integers on the wire (B, C, h·w) int32; ValueError for NaN or infinity."""
+        if not torch.isfinite(y).all():
+            raise ValueError("the latent holds NaN or infinity: the picture or the encoder's weights are damaged")
         symbols = torch.round(y - self.medians).clamp(-(2.0**30), 2.0**30)
         return symbols.to(torch.int32).flatten(2).cpu().numpy()
 
@@ -128,8 +130,8 @@ class FactorizedPrior(nn.Module):
 
         Args:
             update_quantiles: False leaves them where training did, to see what breaks.
-            keep_grid: leaves the medians at 0, so that the grid stays the one on which straight-through
-                rounding trained the decoder. After training with noise alone, a grid around the true
+            keep_grid: leaves the medians where they are (at 0 unless an earlier call moved them), so that the grid
+                stays the one on which straight-through rounding trained the decoder. After training with noise alone, a grid around the true
                 medians wastes less.
             gains: (levels, C) makes one set of tables a level, for latents multiplied by these.
 
@@ -138,10 +140,11 @@ class FactorizedPrior(nn.Module):
         """
         if not all(torch.isfinite(p).all() for p in self.density.parameters()):
             raise ValueError("the densities hold NaN or infinity: training diverged; lower the learning rate")
+        grid = self.density.quantiles[:, :, 1].clone()
         if update_quantiles:
             self.density._update_quantiles()
         if keep_grid:
-            self.density.quantiles[:, :, 1].zero_()
+            self.density.quantiles[:, :, 1] = grid
         gains = torch.ones(1, self.channels) if gains is None else gains
         levels = [self._integer_tables(gain) for gain in gains]
         width = max(frequencies.shape[1] for frequencies, _, _ in levels)

@@ -9,7 +9,6 @@ from fsplit_lib.evaluation.measuring import (
     evaluate_photos,
     ideal_bits_of_images,
     measure,
-    photo_tensor,
     top1_of_images,
 )
 from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point, wilson
@@ -36,7 +35,6 @@ __all__ = [
     "evaluate_photos",
     "ideal_bits_of_images",
     "measure",
-    "photo_tensor",
     "rate_point",
     "read_arms",
     "readable",

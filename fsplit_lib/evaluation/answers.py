@@ -11,8 +11,8 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import LIVE, Squeezed, squeeze
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import center_crop
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation.measuring import photo_tensor
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
 from fsplit_lib.data import center_crop
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation.measuring import photo_tensor
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 

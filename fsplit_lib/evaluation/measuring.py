@@ -12,8 +12,8 @@ from torch import Tensor
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import decode_image, encode_image, scan_bytes
 from fsplit_lib.codec import FeatureCodec
-from fsplit_lib.data import ImageFolder, center_crop, to_array
-from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.data import ImageFolder, center_crop
+from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
 from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point
 from fsplit_lib.system import FrankenSplit
 
@@ -23,7 +23,6 @@ __all__ = [
     "evaluate_photos",
     "ideal_bits_of_images",
     "measure",
-    "photo_tensor",
     "top1_of_images",
 ]
 
@@ -60,7 +59,13 @@ def evaluate_images(
 
 @torch.no_grad()
 def curve_of_images(
-    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, name: str, lmbdas: list[float], batch: int = 250
+    system: FrankenSplit,
+    images: np.ndarray,
+    labels: np.ndarray,
+    dataset: str,
+    name: str,
+    lmbdas: list[float],
+    batch: int = 250,
 ) -> list[Measured]:
     """A codec of continuous rate on grey images (N, H, W) uint8, one setting a rate weight, through real packets."""
     rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
@@ -73,7 +78,7 @@ def curve_of_images(
     teacher = top1_of_images(system.backbone, images, batch)
     return [
         Measured(
-            "Fashion-MNIST test",
+            dataset,
             name,
             f"lmbda {lmbda:.3g}",
             *map(np.concatenate, zip(*parts, strict=True)),
@@ -167,8 +172,3 @@ def _settings(name: str, system: FrankenSplit, lmbdas: int) -> dict[str, float |
 def _crops(folder: ImageFolder, size: int) -> Iterator[Image.Image]:
     for index in range(len(folder)):
         yield center_crop(folder[index], size)
-
-
-def photo_tensor(image: Image.Image) -> Tensor:
-    """A picture as a batch of one: (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(to_array(image)).unsqueeze(0)

@@ -21,7 +21,7 @@ from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.recipes.caltech import record_of
 from fsplit_lib.recipes.job import Job, Recipe
-from fsplit_lib.system import FrankenSplit, add_decoder, load_codec, serve
+from fsplit_lib.system import FrankenSplit, add_decoder, attach_decoder, load_codec
 from fsplit_lib.training.loop import TrainConfig
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import Batch, FolderSource, batches
@@ -49,11 +49,11 @@ def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int)
 
     Raises:
         WeightsError: see :func:`fsplit_lib.system.load_codec`.
-        ParameterError: see :func:`fsplit_lib.system.serve`.
+        ParameterError: see :func:`fsplit_lib.system.attach_decoder`.
     """
     codec, architecture = load_codec(weights), zoo.read_card(weights).architecture
     native, anchors = architecture["backbone"], codec.config.anchors
-    system = serve(codec, backbone, DecoderConfig(**architecture["decoders"][native]), seed)
+    system = attach_decoder(codec, backbone, DecoderConfig(**architecture["decoders"][native]), seed)
     stored = zoo.read_weights(weights, f"decoder-{native}.safetensors")
     begun = system.decoder.state_dict() | {name: v for name, v in stored.items() if name.startswith(KEPT)}
     zoo.load_strictly(system.decoder, begun, f"decoder-{native}.safetensors")
@@ -106,7 +106,6 @@ def train_decoder_for(
         "data": f"{folder.name}, {len(folder):,} photos{licence}",
         **record_of(config, system, crop, log),
         "codec_id": codec_id.hex(),
-        "network": backbone.fingerprint,
         "limits": f"one seed, no labels; answers crops of {backbone.input_size} pixels, its weights are made for {native}",
         "machine": machine(),
     }

@@ -60,7 +60,6 @@ def _photo(job: Job) -> str:
         optimiser="muon", precision="bf16-mixed", prior_rate=3.0, gains_rate=0.5,
     )  # fmt: skip
     system = load_system("photo-head", load_backbone("tf_efficientnet_lite0"))
-    system.codec.prior.density.quantiles[:, :, 1] = 0  # straight-through rounding trained around 0
     summary = (
         f"One encoder for every rate: lmbda {ANCHORS[0]:g} to {ANCHORS[-1]:g} at run time; photo-head, trained on "
         "through head and tail."

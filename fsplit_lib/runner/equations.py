@@ -4,7 +4,6 @@ python -m fsplit_lib.runner.equations        writes notebooks/equations.md
 """
 
 import ast
-import pydoc
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import nbformat
 from fsplit_lib.data.files import data_root, write_atomically
 from fsplit_lib.runner.execute import chapters
 
-__all__ = ["Equation", "equation_table", "equations", "resolves"]
+__all__ = ["Equation", "equation_table", "equations"]
 
 MARK = re.compile(r"\*\*Eq\. \((\d+)\)\*\*")
 CODE = re.compile(r"`(fsplit_lib\.[\w.]+)`")
@@ -69,11 +68,6 @@ def _marked(folder: Path) -> dict[str, list[str]]:
                     for argument in mark.args:
                         marked.setdefault(argument.value, []).append(f"{file.name}::{node.name}")
     return marked
-
-
-def resolves(function: str) -> bool:
-    """Whether a dotted name leads to something that exists."""
-    return bool(function) and pydoc.locate(function) is not None
 
 
 def equation_table() -> str:

@@ -56,7 +56,9 @@ def _origin(root: Path, name: str) -> tuple[str, str]:
         added = (
             card["training"].get("decoders", {}).get(name.partition("/decoder-")[2].removesuffix(".safetensors"), card)
         )
-        return f"trained by `{added['command']}`", "MIT" + ("; the training photos are CC BY 4.0" if photos else "")
+        return f"trained by `{added.get('command', card['command'])}`", "MIT" + (
+            "; the training photos are CC BY 4.0" if photos else ""
+        )
     for prefix, source in SOURCES.items():
         if name.startswith(prefix):
             return source, "MIT"

@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
-from fsplit_lib.data import ImageFolder, to_array
+from fsplit_lib.data import ImageFolder
 from fsplit_lib.data.files import sha256_of, write_atomically
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import DataError, WeightsError
 from fsplit_lib.saliency.maps import saliency_layers, saliency_map
 
@@ -166,7 +167,7 @@ def _map_of(backbone: Backbone, image: Image.Image, method: str, name: str) -> T
     size = [deepest * max(1, round(side * factor)) for side in image.size]
     if max(size) > 16 * SHORT_SIDE:
         raise DataError(f"{name} is a line, not a photo; take it out of the folder")
-    x = torch.from_numpy(to_array(image.resize(size, Image.Resampling.BICUBIC))).unsqueeze(0)
+    x = photo_tensor(image.resize(size, Image.Resampling.BICUBIC))
     grid = [side // backbone.spec.stride for side in x.shape[-2:]]
     found = F.interpolate(saliency_map(backbone, x, method), size=grid, mode="area")[0, 0]
     if not torch.isfinite(found).all() or found.max() <= 0:

@@ -20,7 +20,7 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.evaluation import Measured, curve_of_images, wilson
-from fsplit_lib.system import FrankenSplit, build_system, load_codec, save_system, serve
+from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_codec, save_system
 from fsplit_lib.training.lab import LAB_WIDTHS
 from fsplit_lib.training.loop import TrainConfig
 from fsplit_lib.training.sources import ArraySource
@@ -124,7 +124,7 @@ def frozen_cell(
         settings: rate weights along the range.
         codec: folder that the native cell left.
     """
-    system = serve(load_codec(codec), load_backbone(backbone), DecoderConfig(**decoder), seed)
+    system = attach_decoder(load_codec(codec), load_backbone(backbone), DecoderConfig(**decoder), seed)
     train_decoder(system, ArraySource(*fashion_mnist("train")), _config(seed, steps))
     return _measure(system, trained, seed, True, pictures, settings)
 
@@ -132,7 +132,7 @@ def frozen_cell(
 def _measure(system: FrankenSplit, trained: str, seed: int, frozen: bool, pictures: int, settings: int) -> dict:
     images, labels = (part[:pictures] for part in fashion_mnist("test"))
     lmbdas = [float(v) for v in np.geomspace(ANCHORS[0], ANCHORS[-1], settings)]
-    measured = curve_of_images(system.eval(), images, labels, "", lmbdas)
+    measured = curve_of_images(system.eval(), images, labels, "Fashion-MNIST test", "", lmbdas)
     return {
         "trained": trained,
         "decoded": system.backbone.name,

@@ -21,7 +21,10 @@ RMS = 0.2  # root mean square of an AdamW step, in learning rates
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Whether Muon fits: dense convolutions and linear layers, not biases, gains or depthwise kernels."""
+    """Whether Muon fits, by shape: dense convolutions and linear layers, not biases, norms or depthwise kernels.
+
+    A codec's gains (anchors, channels) and Swin's tables of relative positions have such a shape and are taken too.
+    """
     return parameter.ndim in (2, 4) and min(parameter.shape[:2]) > 1
 
 
