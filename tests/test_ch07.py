@@ -77,7 +77,7 @@ def ablation_tables(folder, gain=lambda restoration, width: 0.01 * min(restorati
         count = 1000 * (restoration + 1) * width
         cell = f"{f}-r{restoration}-w{width}"
         rows += rows_of(cell, f, f, f, 0, 0, 1.0, restoration, width, gain(restoration, width), count)
-        times.append(DecodeTime(f"fashion_{f}", restoration, width, 0.1 * (restoration + 1) * width / 32))
+        times.append(DecodeTime(f"fashion_{f}", restoration, width, 0.1 * (restoration + 1) * width / 32, 0.01, 100))
     write_rows(folder / "decoder_ablation.csv", rows)
     write_rows(folder / "decoder_ablation_times.csv", times)
     found = read_ablation(folder)
@@ -145,7 +145,7 @@ def test_tables_that_are_missing_or_not_whole_say_what_to_run(tmp_path):
     with pytest.raises(DataError, match="no BD-rate of convnext-to-convnext-by-convnext"):
         read_crossing(tmp_path)
     ablation_tables(tmp_path)
-    write_rows(tmp_path / "decoder_ablation_times.csv", [DecodeTime("fashion_resnet", 0, 32, 0.1)])
+    write_rows(tmp_path / "decoder_ablation_times.csv", [DecodeTime("fashion_resnet", 0, 32, 0.1, 0.01, 100)])
     with pytest.raises(DataError, match="no time of"):
         read_ablation(tmp_path)
 

@@ -70,7 +70,7 @@ def test_the_ablation(job):
     }
     assert len({(r.decoded, r.restoration) for r in rows if r.seed == 1}) == 2  # the winners, once more
     times = read_rows(job.out.with_name("out_times.csv"), DecodeTime, "")
-    assert len(times) == 4 and all(row.decode_ms > 0 for row in times)
+    assert len(times) == 4 and all(row.decode_ms > 0 and row.iqr_ms >= 0 and row.runs == 100 for row in times)
 
 
 def row(decoded, parameters, restoration, size, top1):

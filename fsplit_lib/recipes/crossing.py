@@ -11,7 +11,7 @@ from fsplit_lib.data import write_rows
 from fsplit_lib.evaluation import bd_rates
 from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.runner.grid import Cell
-from fsplit_lib.training.crossing import CrossRow, cross_rows, decode_ms, frozen_cell, measured_of, native_cell
+from fsplit_lib.training.crossing import CrossRow, cross_rows, frozen_cell, measured_of, native_cell, time_decoders
 
 __all__ = ["ABLATION", "CROSS_RECIPES", "PLAN", "CrossPlan", "DecodeTime", "equal_bytes", "smallest_within"]
 
@@ -43,12 +43,23 @@ class CrossPlan:
 
 @dataclass(frozen=True)
 class DecodeTime:
-    """How long a decoder of the ablation takes for one latent, on the machine that wrote the table."""
+    """How long a decoder of the ablation takes for one latent, on one thread of the machine that wrote the table.
+
+    Attributes:
+        decoded: the backbone.
+        restoration: number of restoration blocks.
+        width: their channels.
+        decode_ms: median over the runs, all decoders in turns.
+        iqr_ms: between the quartiles.
+        runs: after warming up.
+    """
 
     decoded: str
     restoration: int
     width: int
     decode_ms: float
+    iqr_ms: float
+    runs: int
 
 
 def _family(network: str) -> str:
@@ -110,7 +121,8 @@ def _ablation(plan: CrossPlan, job: Job) -> str:
     results |= job.grid(cells(winners, plan.seeds))
     table = job.out.with_suffix(".csv")
     write_rows(table, cross_rows(results))
-    times = [DecodeTime(n, r, w, decode_ms(n, plan.decoder | {"restoration": r, "width": w})) for n, r, w in choices]
+    timed = time_decoders({(n, r, w): (n, plan.decoder | {"restoration": r, "width": w}) for n, r, w in choices})
+    times = [DecodeTime(*key, one.median_ms, one.iqr_ms, one.runs) for key, one in timed.items()]
     write_rows(table.with_name(f"{table.stem}_times.csv"), times)
     told = ", ".join(f"{_family(n)} {r} blocks of width {w}" for n, r, w in winners)
     return f"{table}: {len(results)} cells; smallest within half a point: {told}"

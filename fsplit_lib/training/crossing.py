@@ -7,18 +7,21 @@ A cell stores its weights in a folder that all workers have to see, and returns 
 test picture, so that intervals and BD-rates can be drawn afterwards.
 """
 
-import time
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.decoders import DecoderConfig, build_decoder
+from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
 from fsplit_lib.evaluation import Measured, curve_of_images, wilson
 from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_codec, save_system
 from fsplit_lib.training.lab import LAB_WIDTHS
@@ -26,7 +29,7 @@ from fsplit_lib.training.loop import TrainConfig
 from fsplit_lib.training.sources import ArraySource
 from fsplit_lib.training.systems import train_decoder, train_system
 
-__all__ = ["ANCHORS", "CrossRow", "cross_rows", "decode_ms", "frozen_cell", "measured_of", "native_cell"]
+__all__ = ["ANCHORS", "CrossRow", "cross_rows", "frozen_cell", "measured_of", "native_cell", "time_decoders"]
 
 ANCHORS = (0.01, 0.05, 0.2, 1.0)
 
@@ -177,12 +180,21 @@ def cross_rows(results: dict[str, dict]) -> list[CrossRow]:
 
 
 @torch.no_grad()
-def decode_ms(backbone: str, decoder: dict, runs: int = 50) -> float:
-    """Median milliseconds in which a decoder turns one latent into features here; a trained one takes as long."""
-    module = build_decoder(LAB_WIDTHS[-1], load_backbone(backbone, "random").spec, DecoderConfig(**decoder)).eval()
-    y_hat, seconds = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), []
-    for _ in range(runs + 5):
-        begun = time.perf_counter()
-        module(y_hat)
-        seconds.append(time.perf_counter() - begun)
-    return 1000 * float(np.median(seconds[5:]))
+def time_decoders(decoders: dict[Hashable, tuple[str, dict]], runs: int = ENOUGH_RUNS) -> dict[Hashable, Timing]:
+    """How long decoders take to turn one latent into features here, timed in turns, on one thread.
+
+    Args:
+        decoders: backbone and configuration, by any name; untrained ones take as long as trained ones.
+        runs: rounds.
+    """
+
+    def call(backbone: str, config: dict) -> Callable[[], Tensor]:
+        spec = load_backbone(backbone, "random").spec
+        return partial(build_decoder(LAB_WIDTHS[-1], spec, DecoderConfig(**config)).eval(), y_hat)
+
+    y_hat, threads = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return interleave({key: call(*one) for key, one in decoders.items()}, runs)
+    finally:
+        torch.set_num_threads(threads)
