@@ -46,7 +46,7 @@ class RestorationBlock(nn.Module):
     """A residual branch around a skip.
 
     depthwise   7×7 depthwise → 1×1 (×3) → GELU → 1×1: a wide view in few multiplications
-    dense       3×3 → GELU → 3×3, as the paper's restoration blocks
+    dense       3×3 → GELU → 3×3; the paper's public code has 3×3 → 3×3, and LeakyReLU after them
     """
 
     def __init__(self, width: int, kind: str):

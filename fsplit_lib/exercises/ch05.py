@@ -73,7 +73,7 @@ EXERCISES: tuple[Exercise, ...] = (
         right=_distillation,
         cases=_cases,
         hint="Divide the error by the spread, square it, average over all elements: one line of torch.",
-        why="This line is the paper's head distillation; everything else in training is bookkeeping.",
+        why="This line is the paper's head distillation, per element and in units of the spread; everything else in training is bookkeeping.",
         traps=(
             Trap(
                 lambda h, h_hat, spread: (((h - h_hat) / spread) ** 2).sum(),

@@ -1,4 +1,4 @@
-"""Muon: steepest descent for matrices, which a short training on two cores cannot do without.
+"""Muon: steepest descent for matrices, which did far better here than AdamW at 0.001 (chapter 06).
 
     gradient ──► momentum ──► nearest orthogonal matrix ──► step of the size that AdamW would take
 
