@@ -45,7 +45,7 @@ def _look(method: str) -> Look:
 
 
 def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
-    """Milliseconds of every stage on the device, stacked; whiskers are the quartiles of the longest stage.
+    """Milliseconds of every stage on the device, stacked; whiskers are half the distance between the quartiles of the longest stage.
 
     Args:
         bars: method and setting to stage to timing.
@@ -251,7 +251,7 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
             if first is None
             else f"{card.name}: {first[0]} {first[1].median_ms:.2f} ms{doubt}"
         )
-    figure.update_xaxes(title_text="median, whiskers between the quartiles (ms)", type="log", dtick=1)
+    figure.update_xaxes(title_text="median ± half the distance between the quartiles (ms)", type="log", dtick=1)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 14})
     figure.update_layout(showlegend=True)
     return finish(figure, "Device cards", "; ".join(told) + ".", height=200 + 36 * len(wanted))
