@@ -116,7 +116,7 @@ def _seeds(job: Job) -> str:
         found = [card.scores[0]["top1"], *(results[f"{name}-seed{seed}"]["top1"] for seed in (1, 2))]
         card.training["top1_by_seed"] = found
         card.training["top1_spread"] = round(max(found) - min(found), 5)
-        card.limits = [limit for limit in card.limits if "spread over seeds" not in limit]
+        card.limits = ["these weights are one of three runs, which differ in nothing but the seed; see top1_by_seed"]
         zoo.write_model(job.out.parent / name, card, {})
         sentences.append(f"{name} " + ", ".join(f"{top1:.2%}" for top1 in found))
     return "; ".join(sentences)
