@@ -42,7 +42,7 @@ def test_every_chapter_that_asks_for_a_function_draws_its_inputs():
 def test_what_is_no_function_or_fails_or_returns_nothing_is_told(exercise):
     assert exercise.grade(0.5) == "Hand over the function itself, without calling it."
     assert exercise.grade(lambda: 0).startswith("Your function raised TypeError: ")
-    for nothing in (None, "nothing", []):
+    for nothing in (None, "nothing", [], [5], [1.0, 2.0], [[1], [1, 2]], object()):
         said = exercise.grade(lambda *_, nothing=nothing: nothing)
         assert said.startswith(("Return a number; ", "Return a decoder's name: ", "The map of features (5, 6, 7) is "))
 

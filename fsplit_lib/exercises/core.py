@@ -13,14 +13,13 @@ import math
 import os
 import reprlib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check", "numeric"]
+__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check"]
 
 
 def inputs(seed: int) -> np.random.Generator:
@@ -34,12 +33,9 @@ def close(got: Any, expected: Any) -> bool:
     return got.shape == expected.shape and np.allclose(got, expected, rtol=1e-6, atol=1e-12)
 
 
-def numeric(result: Any, *case: Any) -> str | None:  # noqa: ARG001
-    """What to say of a function's result that is no number and no array of numbers."""
-    with suppress(TypeError, ValueError):
-        if result is not None and np.asarray(result, dtype=float).size:
-            return None
-    return f"Return a number; your function returned {reprlib.repr(result)}."
+def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
+    """The form of most results: raises TypeError or ValueError for whatever is not one number."""
+    float(result)
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ class Exercise:
         why: str,
         traps: tuple[Trap, ...] = (),
         same: Callable[[Any, Any], bool] = close,
-        form: Callable[..., str | None] = numeric,
+        form: Callable[..., str | None] = one_number,
         edges: tuple[tuple[tuple, str], ...] = (),
     ) -> "Exercise":
         """An exercise whose answer is a function, right if it does on drawn cases what ``right`` does.
@@ -153,7 +149,8 @@ class Exercise:
             why: as in the class.
             traps: wrong functions, each with what to tell whoever handed over one that does the same.
             same: whether two results are the same, the answer's first.
-            form: with a result and its case's arguments, says what no right result could look like.
+            form: with a result and its case's arguments, says what no right result could look like, or raises
+                TypeError or ValueError where the result is not even made of numbers.
             edges: cases that a function right everywhere else may still get wrong, each with what is said then.
         """
 
@@ -165,8 +162,13 @@ class Exercise:
                 got = [answer(*deepcopy(case)) for case in drawn]
             except Exception as error:
                 return f"Your function raised {type(error).__name__}: {error}"
-            if said := next(filter(None, (form(a, *case) for a, case in zip(got, drawn, strict=True))), None):
-                return said
+            for result, case in zip(got, drawn, strict=True):
+                try:
+                    said = form(result, *case)
+                except (TypeError, ValueError):
+                    said = f"Return a number; your function returned {reprlib.repr(result)}."
+                if said:
+                    return said
 
             def like(other: Callable, part: slice) -> bool:
                 tried = zip(got[part], drawn[part], strict=True)
