@@ -32,9 +32,8 @@ __all__ = [
     "write_scores",
 ]
 
-EXACT = re.compile(
-    r"(^|\.)(\w*prior|factorised)\.|(^|\.)(mean|spread|running_mean|running_var)$"
-)  # keep full precision
+# names of tensors that keep full precision
+EXACT = re.compile(r"(^|\.)(\w*prior|factorised)\.|(^|\.)(mean|spread|running_mean|running_var)$")
 
 
 @dataclass

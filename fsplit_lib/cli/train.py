@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from fsplit_lib.cli.classroom import Scheduler
 from fsplit_lib.cli.photos import Backbone
 
 __all__ = ["train"]
@@ -25,12 +26,7 @@ def train(
         Path, typer.Option(help="Saliency maps of the training photos, for recipes that are guided by them.")
     ] = Path("build/saliency/caltech101.safetensors"),
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Dask scheduler for recipes that are grids, such as tcp://host:8786. Start its workers with --nthreads 1: each runs one cell at a time."
-        ),
-    ] = None,
+    scheduler: Scheduler = None,
     processes: Annotated[
         int | None, typer.Option(min=0, help="Local processes of a grid; one a core by default, 0 for none of its own.")
     ] = None,

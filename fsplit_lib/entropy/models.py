@@ -130,9 +130,9 @@ class FactorizedPrior(nn.Module):
 
         Args:
             update_quantiles: False leaves them where training did, to see what breaks.
-            keep_grid: leaves the medians where they are (at 0 unless an earlier call moved them), so that the grid
-                stays the one on which straight-through rounding trained the decoder. After training with noise alone, a grid around the true
-                medians wastes less.
+            keep_grid: leaves the medians where they are (at 0 unless an earlier call moved them), so that the
+                grid stays the one on which straight-through rounding trained the decoder. After training with
+                noise alone, a grid around the true medians wastes less.
             gains: (levels, C) makes one set of tables a level, for latents multiplied by these.
 
         Raises:
