@@ -22,7 +22,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.number(
         "00.2",
         4.5,
-        "Add up the fields of the table that are not payload. 382 does not fit the 7 bits of one varint byte.",
+        "Add up the fields of the table that are not payload. The length is a varint, 7 bits in each byte, and 382 does not fit 7 bits.",
         "18 of 400 bytes. At 4 kB the same 18 bytes are half a percent: "
         "the fewer bytes a codec needs, the more the envelope weighs.",
         (

@@ -33,7 +33,7 @@ class Link:
 
     Attributes:
         name: as in figures.
-        uplink_mbit_s: device to server, goodput in 10⁶ bit/s.
+        uplink_mbit_s: device to server, goodput (payload alone, without headers) in 10⁶ bit/s.
         downlink_mbit_s: server to device.
         delay_ms: one way.
         jitter_ms: the delay varies by at most this, uniformly, never changing the order of bytes.

@@ -1,4 +1,4 @@
-"""The ablation of the photo codec: one change a row, at equal crops and steps, from one seed.
+"""The ablation of the photo codec: one change a row (AdamW brings rates of its own), from one seed.
 
 `fsplit train ablation-ROW --data FOLDER` trains a row; `fsplit evaluate photos FOLDER --weights ...` measures them
 all in one run. None of these weights are shipped: the tables in data/results are what they are for.
