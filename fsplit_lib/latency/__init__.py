@@ -4,7 +4,7 @@
 """
 
 from fsplit_lib.latency.journeys import Circumstances, Journey, journeys, rate_for, ratio, widest_ratio
-from fsplit_lib.latency.planning import Link, Plan, Route, best, can_win, plan, routes
+from fsplit_lib.latency.planning import Plan, Route, best, can_win, plan, routes
 from fsplit_lib.latency.profiling import SplitPoint, profile, time_passes
 from fsplit_lib.latency.table import LatencyRow, settings_at
 
@@ -12,7 +12,6 @@ __all__ = [
     "Circumstances",
     "Journey",
     "LatencyRow",
-    "Link",
     "Plan",
     "Route",
     "SplitPoint",

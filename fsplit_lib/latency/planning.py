@@ -4,24 +4,7 @@ from dataclasses import dataclass
 
 from fsplit_lib.latency.profiling import SplitPoint
 
-__all__ = ["Link", "Plan", "Route", "best", "can_win", "plan", "routes"]
-
-
-@dataclass(frozen=True)
-class Link:
-    """A model of a link: nothing but a rate and a delay.
-
-    Attributes:
-        bits_per_second: upstream.
-        delay: seconds there and back, paid once where anything is sent.
-    """
-
-    bits_per_second: float
-    delay: float = 0.0
-
-    def seconds(self, size_bytes: float) -> float:
-        """Time on the wire, Eq. (2) of chapter 02; nothing sent takes no time."""
-        return 0.0 if size_bytes == 0 else self.delay + 8 * size_bytes / self.bits_per_second
+__all__ = ["Plan", "Route", "best", "can_win", "plan", "routes"]
 
 
 @dataclass(frozen=True)
@@ -93,18 +76,18 @@ def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list
     return [p for p in points[1:-1] if p.bytes(bits) / photo_bytes < 1 - p.seconds / whole]
 
 
-def plan(route: Route, link: Link, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
-    """A route under given circumstances.
+def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
+    """A route under given circumstances; time on the wire is Eq. (2) of chapter 02, which leaves out any delay.
 
     Args:
         route: measured on the reference machine.
-        link: to the server.
+        rate: of the link to the server, bits a second; chapter 08's :class:`fsplit_lib.offload.Link` knows more.
         speedup: how much faster than the reference machine the server is.
         slowdown: how much slower than the reference machine the device is.
     """
-    return Plan(route, route.device_seconds * slowdown, link.seconds(route.size_bytes), route.server_seconds / speedup)
+    return Plan(route, route.device_seconds * slowdown, 8 * route.size_bytes / rate, route.server_seconds / speedup)
 
 
-def best(candidates: list[Route], link: Link, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
+def best(candidates: list[Route], rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
     """The fastest of several routes, Eq. (4) of chapter 02."""
-    return min((plan(route, link, speedup, slowdown) for route in candidates), key=lambda one: one.total)
+    return min((plan(route, rate, speedup, slowdown) for route in candidates), key=lambda one: one.total)

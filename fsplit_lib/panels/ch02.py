@@ -1,6 +1,6 @@
 """The panel of chapter 02: choose a network, slide link and server, and see the best split move."""
 
-from fsplit_lib.latency import Link, Plan, Route, plan
+from fsplit_lib.latency import Plan, Route, plan
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.ch02 import move_waterfall, waterfall
 
@@ -18,7 +18,7 @@ def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float
     """
 
     def plans(network: str, megabits: float, ratio: float) -> list[Plan]:
-        return [plan(route, Link(megabits * 1e6), ratio) for route in routes_of[network]]
+        return [plan(route, megabits * 1e6, ratio) for route in routes_of[network]]
 
     def update(network: str, megabits: float, ratio: float) -> str:
         return move_waterfall(panel.figure, plans(network, megabits, ratio))

@@ -127,11 +127,14 @@ class Prediction:
                 orientation="h",
                 marker_color=[look_of(owner).color for _, _, owner in rows],
                 text=[f"{value:,.4g} {self.unit}" for _, value, _ in rows],
-                textposition="auto",
+                textposition="outside",  # inside a short bar it would lie on its side
+                textangle=0,
+                cliponaxis=False,
             )
         )
-        ends = [self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
-        figure.update_xaxes(title_text=self.unit, range=[min(0.0, *ends), 1.05 * max(ends)])
+        ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
+        room = 0.2 * (max(ends) - min(ends))  # for the numbers behind the bars
+        figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
         alt = f"Measured: {truth:,.4g} {self.unit}. " + (
             ASK if kept is None else f"Your guess: {kept:,.4g} {self.unit}."
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fsplit_lib.latency import Link, Plan, Route, SplitPoint, best, can_win
+from fsplit_lib.latency import Plan, Route, SplitPoint, best, can_win
 from fsplit_lib.plots.style import finish
 
 __all__ = [
@@ -210,9 +210,7 @@ def decision_map(
         title: of the figure.
     """
     kinds = list(KINDS)
-    grid = np.array(
-        [[kinds.index(best(candidates, Link(rate), s, slowdown).route.kind) for rate in rates] for s in speedups]
-    )
+    grid = np.array([[kinds.index(best(candidates, rate, s, slowdown).route.kind) for rate in rates] for s in speedups])
     edges = np.linspace(0, 1, len(kinds) + 1)
     scale = [[edges[i + side], colour] for i, colour in enumerate(KINDS.values()) for side in (0, 1)]
     figure = go.Figure(

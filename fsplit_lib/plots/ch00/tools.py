@@ -52,7 +52,7 @@ def bar_layout(figure: go.Figure, title: str, alt: str) -> go.Figure:
 
 
 def html_table(head: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tuple[int, ...]) -> HTML:
-    """A small table; ``numbers`` are the columns to align right."""
+    """A small table, which scrolls where the page is narrower; ``numbers`` are the columns to align right."""
 
     def cell(tag: str, column: int, text: str) -> str:
         side = "right" if column in numbers else "left"
@@ -61,7 +61,8 @@ def html_table(head: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tupl
     first = "".join(cell("th", n, text) for n, text in enumerate(head))
     rest = "".join("<tr>" + "".join(cell("td", n, text) for n, text in enumerate(row)) + "</tr>" for row in rows)
     inside = f"<thead><tr>{first}</tr></thead><tbody>{rest}</tbody>"
-    return HTML(f'<table style="font-size:15px;border-collapse:collapse">{inside}</table>')
+    table = f'<table style="font-size:15px;border-collapse:collapse">{inside}</table>'
+    return HTML(f'<div style="overflow-x:auto">{table}</div>')
 
 
 def shortened(name: str, longest: int = 24) -> str:

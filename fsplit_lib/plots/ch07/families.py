@@ -65,16 +65,16 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
         mean, std = (float(getattr(backbone.head, part)[0, 0, 0, 0]) for part in ("mean", "std"))
         rows.append(
             (
-                name, NAMES[backbone.spec.family], "BHWC" if nhwc else "BCHW",
+                name, "BHWC" if nhwc else "BCHW",
                 " ".join(map(str, strides_of(stages, nhwc, backbone.input_size))),
                 f"{backbone.spec.channels}×{side}×{side}", f"{mean:g}, {std:g}", f"{whole:,}",
                 f"{replaced:,} ({replaced / whole:.0%})", f"{_count(decoders[name]):,}",
                 f"{work[1] / work[0]:.0%}, {work[2] / work[0]:.0%}",
             )
         )  # fmt: skip
-    head = ("network", "family", "axes inside", "stride behind each stage", "features at the cut", "mean, std (red)",
+    head = ("network", "axes inside", "stride behind each stage", "features at the cut", "mean, std (red)",
             "parameters", "of them in the head", "decoder", "work of head, of decoder")  # fmt: skip
-    return html_table(head, rows, (6, 7, 8, 9))
+    return html_table(head, rows, (5, 6, 7, 8))
 
 
 def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
