@@ -14,6 +14,7 @@ import nbformat
 import pytest
 from browser import chromium, lab, live_figures, open_notebook, run_all, undrawn, wait_for
 from selenium.webdriver import Keys
+from selenium.webdriver.support.select import Select
 
 from fsplit_lib.exercises import EXERCISES
 from fsplit_lib.runner.execute import chapters, run_chapter
@@ -49,7 +50,7 @@ def test_twice_the_same_numbers_in_the_stated_time(notebook, tmp_path):
 
 @each_chapter
 def test_lives_in_jupyterlab(notebook, tmp_path):
-    """No cell fails, every figure is drawn, and every panel answers a key: at once, or after its button."""
+    """No cell fails, every figure is drawn, and every panel answers a key or a choice: at once, or after its button."""
     for folder in ("desk", "home", "profile"):
         (tmp_path / folder).mkdir()
     shutil.copy(notebook, tmp_path / "desk")
@@ -75,11 +76,12 @@ def test_lives_in_jupyterlab(notebook, tmp_path):
             before = browser.execute_script(words, box)
             browser.execute_script("arguments[0].scrollIntoView()", box)
             handles = box.find_elements("css selector", ".noUi-handle")
-            choice = box.find_elements("css selector", "select")
             if handles:
-                handles[0].send_keys(*[Keys.ARROW_LEFT] * 4)
-            else:
-                choice[0].send_keys(Keys.ARROW_DOWN)
+                least = handles[0].get_attribute("aria-valuenow") == handles[0].get_attribute("aria-valuemin")
+                handles[0].send_keys(*[Keys.ARROW_RIGHT if least else Keys.ARROW_LEFT] * 4)
+            else:  # arrows open the menu in one browser and move on in another
+                choice = Select(box.find_element("css selector", "select"))
+                choice.select_by_index([o.is_selected() for o in choice.options].index(False))
             for button in box.find_elements("css selector", "button.mod-primary"):
                 button.click()
             changed = "const said = arguments[0].querySelector('[role=status]')?.textContent; return said && said !== arguments[1]"
