@@ -183,13 +183,17 @@ def test_kept_bars_carry_wilsons_interval(budgets):
 
 
 def test_card_table_with_and_without_scores():
-    card = Card("mine", "codec", "A <b>first</b> one.", "make", "photos", {"steps": 3}, {})
+    card = Card("mine", "codec", "A <b>first</b> one.", "make", "photos", {"crops": 3200, "gain": 1}, {})
     assert "no scores yet" in plots.card_table(card).data
     assert "&lt;b&gt;" in plots.card_table(card).data
     card.scores = [{"data": "dev", "n": 500, "bytes": 1234.5, "kept": 0.5, "kept_low": 0.45, "kept_high": 0.55}]
     card.limits = ["one seed"]
     shown = plots.card_table(card).data
     assert "50.0% [45.0%, 55.0%]" in shown and "1,234" in shown and "one seed" in shown
+    assert "pictures seen 3,200" in shown and "gain" not in shown and "other networks" not in shown
+    card.scores.append({"method": "FrankenSplit for another", "bytes": 777.0})
+    shown = plots.card_table(card).data
+    assert "777" not in shown and "1 more rows, with other networks" in shown
 
 
 # panel -------------------------------------------------------------------------------------------

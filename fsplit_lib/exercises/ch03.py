@@ -87,10 +87,10 @@ EXERCISES: tuple[Exercise, ...] = (
         options={
             "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
             "b": "The stream would be as long: its length was fixed when it was written.",
-            "c": "The coder has no markers: it never notices, and every later symbol is read from the wrong place.",
+            "c": "The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
         },
-        hint="The decoder looks up where its number falls. What if one border lies a little to the left?",
-        why="From the first number that falls between the two borders, everything is garbage. So tables travel as integers, and a hash of them in every packet.",
+        hint="After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
+        why="One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
     ),
     Exercise.function(
         "03.4",

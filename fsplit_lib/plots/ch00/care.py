@@ -58,14 +58,17 @@ def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: st
 
 
 def card_table(card: Card) -> HTML:
-    """What a codec's card says of its training and its scores."""
-    told = {key: value for key, value in card.training.items() if not isinstance(value, dict)}  # not further decoders'
-    train = ", ".join(
-        f"{key.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
-        for key, value in told.items()
-    )
+    """What a codec's card says of its training, and its scores with the network that it was trained for."""
+    told = {
+        "objective": card.training.get("objective", "").replace("_", " "),
+        "pictures seen": f"{card.training['crops']:,}" if "crops" in card.training else "",
+        "pixels a side": str(card.training.get("crop_pixels", "")),
+        "minutes": f"{card.training['minutes']:.0f}" if "minutes" in card.training else "",
+    }
+    train = ", ".join(f"{key} {value}" for key, value in told.items() if value) or "not told"
     rows = []
-    for score in card.scores:
+    own = [score for score in card.scores if " for " not in str(score.get("method", ""))]
+    for score in own:
         row = [str(score.get("dataset", "")), str(score.get("method", card.name))]
         row += [str(score.get("setting", "")), f"{score.get('n', 0):,}"]
         row.append(f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "")
@@ -80,6 +83,8 @@ def card_table(card: Card) -> HTML:
         if rows
         else "<p>This card holds no scores yet: nobody has measured these weights beyond what this page shows.</p>",
     ]
+    if others := len(card.scores) - len(own):
+        parts.append(f"<p>{others} more rows, with other networks at the server, stand in the card's file.</p>")
     if card.limits:
         items = "".join(f"<li>{html.escape(limit)}</li>" for limit in card.limits)
         parts.append(f"<p><b>Before you trust these numbers:</b></p><ul>{items}</ul>")
