@@ -103,9 +103,9 @@ EXERCISES: tuple[Exercise, ...] = (
         options={
             "a": "Its parameters are many times more than a linear reader of 10 classes needs; capacity is not what is short.",
             "c": "Header and checksum are left out of the figure: those are bits of the tables alone.",
-            "d": "The coder comes within 4 bytes of what the tables ask, and the figure shows what they ask.",
+            "d": "The coder comes within 4 bytes of what the tables ask, and *What each objective pays for a label* shows what they ask.",
         },
-        hint="Look at the first bar of the last figure: more than 3.32 bits of the symbols are about the label. How can that be?",
-        why="Each position says it again, because each is coded as if the others were silent. The other reason is the second bar.",
+        hint="Look at the first chart of *What the bits say*, at cross-entropy: many times 3.32 bits of its symbols are about the label. How can that be?",
+        why="Each position says it again, because each is coded as if the others were silent. The other reason is the second chart.",
     ),
 )

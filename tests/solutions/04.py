@@ -17,5 +17,5 @@ check("04.3", answer)
 answer = "c"
 check("04.4", answer)
 # %% 04.5
-answer = 28
+answer = 14
 check("04.5", answer)
