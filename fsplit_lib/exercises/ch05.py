@@ -30,7 +30,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "05.1",
         expected=sum(-math.log2(p) for p in P),
         hint="Eq. (2): each symbol costs −log2 of its probability, and costs add up.",
-        why="9 bits for four symbols: rare ones pay for the common ones, and no coder can do better on average.",
+        why="1 + 2 + 3 + 3 = 9 bits. On average four symbols of this source cost 7, since the cheap ones come more often; no coder can do better than that.",
         traps=(
             Trap(sum(-math.log(p) for p in P), "Those are nats (natural logarithm). Bits need log2: divide by ln 2."),
             Trap(sum(-math.log2(p) for p in P) / len(P), "That is the mean per symbol; the packet pays the sum."),

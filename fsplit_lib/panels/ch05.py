@@ -6,7 +6,7 @@ from typing import Protocol
 import plotly.graph_objects as go
 
 from fsplit_lib.panels.base import Choice, Number, Panel
-from fsplit_lib.plots.ch05 import training_curve
+from fsplit_lib.plots.ch05 import name_distortion, training_curve
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow
 
@@ -53,6 +53,7 @@ class TrainingPanel(Panel):
 
     def _run(self, lmbda: float, objective: str) -> str:
         rows: list[LogRow] = []
+        name_distortion(self.figure, objective)
 
         def watch(row: LogRow) -> None:
             rows.append(row)
@@ -83,4 +84,5 @@ class TrainingPanel(Panel):
             [row.step for row in log],
             [row.values["distortion"] for row in log],
             [row.values["rate"] * PIXELS / 8 for row in log],
+            self.runs[-1].config.objective,
         )

@@ -8,16 +8,30 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.plots.style import finish, look_of
 
-__all__ = ["RateRow", "bytes_parity", "comparison", "latent_histogram", "rate_accuracy", "training_curve", "weak_spots"]
+__all__ = [
+    "RateRow",
+    "bytes_parity",
+    "comparison",
+    "latent_histogram",
+    "name_distortion",
+    "rate_accuracy",
+    "training_curve",
+    "weak_spots",
+]
+
+ERROR = "(error / spread)²"
 
 
-def training_curve(steps: list[int], distortion: list[float], rate_bytes: list[float]) -> go.Figure:
+def training_curve(
+    steps: list[int], distortion: list[float], rate_bytes: list[float], objective: str = "head_distillation"
+) -> go.Figure:
     """Distortion and estimated rate over the steps of one run.
 
     Args:
         steps: x values.
-        distortion: relative to the teacher's spread; 1 is the teacher's mean.
+        distortion: of head distillation, relative to the teacher's spread (1 is the teacher's mean); or cross-entropy.
         rate_bytes: estimated bytes a picture, without header.
+        objective: of the run.
     """
     figure = make_subplots(rows=1, cols=2, subplot_titles=("Distortion", "Rate"), horizontal_spacing=0.14)
     for column, (name, values) in enumerate((("distortion", distortion), ("rate", rate_bytes)), start=1):
@@ -28,7 +42,6 @@ def training_curve(steps: list[int], distortion: list[float], rate_bytes: list[f
             col=column,
         )
     figure.update_xaxes(title_text="step")
-    figure.update_yaxes(title_text="error / spread²", range=[0, 1.15], row=1, col=1)
     figure.update_yaxes(title_text="estimated bytes a picture", rangemode="tozero", row=1, col=2)
     alt = "Training has not started."
     if steps:
@@ -36,8 +49,17 @@ def training_curve(steps: list[int], distortion: list[float], rate_bytes: list[f
             f"Over {steps[-1] + 1} steps the distortion goes from {distortion[0]:.2f} to {distortion[-1]:.2f} "
             f"and the estimated rate from {rate_bytes[0]:.0f} to {rate_bytes[-1]:.0f} bytes a picture."
         )
-    finish(figure, "Head distillation, live", alt, height=400)
+    finish(figure, "", alt, height=400)
+    name_distortion(figure, objective)
     return figure.update_layout(showlegend=False)
+
+
+def name_distortion(figure: go.Figure, objective: str) -> None:
+    """Title and axis of a training curve for what its objective calls distortion."""
+    features = objective == "head_distillation"
+    figure.layout.title.text = f"{objective.replace('_', ' ').capitalize()}, live"
+    figure.layout.yaxis.title.text = ERROR if features else "cross-entropy (nats)"
+    figure.layout.yaxis.update(range=[0, 1.15] if features else None, autorange=None if features else True)
 
 
 def bytes_parity(estimated: np.ndarray, ideal: np.ndarray, payload: np.ndarray, packet: np.ndarray) -> go.Figure:
@@ -245,7 +267,7 @@ def weak_spots(
                 row=1, col=column,
             )  # fmt: skip
         figure.update_yaxes(range=[0, 1.2 * max([*believed, *true])], row=1, col=column)
-    figure.update_yaxes(title_text="error / spread²", row=1, col=1)
+    figure.update_yaxes(title_text=ERROR, row=1, col=1)
     figure.update_yaxes(title_text="bytes", row=1, col=2)
     told = [
         f"{name}: distortion {a:.2f} in training and {b:.2f} in use, {c:.0f} bytes believed and {d:.0f} real"
