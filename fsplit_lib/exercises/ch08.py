@@ -30,7 +30,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.number(
         "08.1",
         expected=CROSSING,
-        hint="Eq. (4) with times = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere.",
+        hint="Eq. (4) with S = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere. Bits per millisecond are kbit/s.",
         why="1.41 Mbit/s: below it, the 3,000 bytes saved take longer than the 17 ms that the packet costs elsewhere.",
         traps=(
             Trap(CROSSING / 8, "A byte has eight bits."),
@@ -39,6 +39,7 @@ EXERCISES: tuple[Exercise, ...] = (
                 "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's.",
             ),
             Trap(8 * 1500 / 17 / 1e3, "Only the difference in bytes counts: 3,000."),
+            Trap(CROSSING * 1e3, "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s."),
             Trap(CROSSING * 1e6, "Right, in bits a second; the question asks for Mbit/s."),
             Trap(8 * 3000 / 32 / 1e3, "The JPEG takes time on device and server too: only the difference counts."),
         ),
@@ -50,6 +51,7 @@ EXERCISES: tuple[Exercise, ...] = (
         why="Three times, on an endlessly slow link: no link makes a method faster than its bytes allow, unless it also computes less.",
         traps=(
             Trap(15 / 32, "That is the other end, an endlessly fast link: there the packet is slower."),
+            Trap(5350 / 2350, "You added the 850 bytes of headers; this exercise leaves them out."),
             Trap(16.0, "That is somebody's claim; with these bytes it cannot be reached."),
             Trap((15 + 36) / (32 + 12), "That is the ratio at 1 Mbit/s; slower links give more."),
             Trap(1 / 3, "The question is how many times as long the JPEG takes: turn it around."),
