@@ -29,7 +29,14 @@ ALONE = threading.Lock()  # a cell may set environment variables and seed torch:
 
 
 class GridError(FsplitError):
-    """Cells of a grid failed, or the scheduler went away; what had finished is kept."""
+    """Cells of a grid failed, or the scheduler went away; what had finished is kept.
+
+    ``failed`` says what went wrong with which cell; it is empty where nothing began.
+    """
+
+    def __init__(self, sentence: str, failed: dict[str, str] | None = None):
+        super().__init__(sentence)
+        self.failed = failed or {}
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,8 @@ def run_grid(
         told = "; ".join(f"{name} ({why})" for name, why in list(failed.items())[:3])
         raise GridError(
             f"{len(failed)} of {len(cells)} cells have no result: {told}. The others are kept in {out}; "
-            "the same call runs what is missing"
+            "the same call runs what is missing",
+            failed,
         )
     return {name: found[name]["value"] for name in cells}
 
