@@ -100,7 +100,7 @@ def train_decoder_for(
     if fresh:
         zoo.copy_model(weights, job.out)
     native = backbone.network.pretrained_cfg["input_size"][-1]
-    licence = " (Fei-Fei et al. 2004; CC BY 4.0)" if folder.name == "caltech101" else ""
+    licence = f" ({folder.licence})" if folder.licence else ""
     record = {
         "command": command,
         "data": f"{folder.name}, {len(folder):,} photos{licence}",
