@@ -7,6 +7,7 @@
 Floating-point weights are stored as float16, what has to be exact (tables, medians, densities) as it is.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
@@ -24,6 +25,7 @@ __all__ = [
     "as_stored",
     "card_names",
     "copy_model",
+    "fingerprint",
     "load_strictly",
     "read_card",
     "read_state_dict",
@@ -130,6 +132,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} does not hold a plain state dict of tensors")
     return dict(state)
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """64 bits of SHA-256 over every tensor and its name, as 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -53,7 +53,7 @@ def test_every_point_once_and_a_failed_one_again(chapter, tmp_path):
     ("axes", "message"),
     [({"lamda": [1]}, "no parameter 'lamda'; it has lmbda, backbone, seed"), ({"lmbda": [1, 4]}, "from 0.1 to 3, got 4"),
      ({"backbone": ["small", "huge"]}, "one of 'small', 'large', got 'huge'"), ({"seed": [0, 0.5]}, "type int, got 0.5"),
-     ({"seed": []}, "seed needs at least one value")],
+     ({"seed": []}, "seed needs at least one value"), ({"seed": [0], "lmbda": [0.3, 1, 1.0]}, "lmbda = 1.0 is there twice")],
 )  # fmt: skip
 def test_nothing_runs_where_one_point_is_not_allowed(chapter, tmp_path, axes, message):
     with pytest.raises(ParameterError, match=message):
@@ -70,6 +70,16 @@ def test_the_command_refuses_in_one_sentence(tmp_path):
     refused(fsplit("grid", "0", "seed=1", *out), "a grid is over one chapter")
     refused(fsplit("class", tmp_path / "none", "--out", tmp_path / "out"), "folder")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_point_that_ran_out_of_time_runs_again_with_more_and_the_others_stay(chapter, tmp_path):
+    book = nbformat.read(chapter, as_version=4)
+    book.cells[1].source = f"import time\nif seed:\n    time.sleep(4)\n{BODY}"
+    nbformat.write(book, chapter)
+    good, late = run_chapter_grid(chapter, {"seed": [0, 1]}, tmp_path / "out", timeout=2, workers=0)
+    assert good["error"] == "" and "2 s" in late["error"]
+    again, now = run_chapter_grid(chapter, {"seed": [0, 1]}, tmp_path / "out", timeout=60, workers=0)
+    assert again == good and now["error"] == "" and now["bytes"] == 201.0
 
 
 def test_the_command_writes_one_table(chapter, tmp_path, monkeypatch):

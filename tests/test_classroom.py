@@ -229,7 +229,9 @@ def test_the_report_counts_misconceptions_and_never_speaks_in_colour_alone(tmp_p
     assert "2 of 5 40 % no hint yet; they answered 17" in text and "answered 18" not in text
     assert "6 students, 5 copies of chapter 77, run with seed 7" in text
     assert text.count("✗ known mistake") == 2 * 4 + 1  # table and details, and the list of words
-    assert "<" not in "".join(mark for mark, *_ in WORDS.values()) and len({word for _, word, _ in WORDS.values()}) == 9
+    assert (
+        "<" not in "".join(mark for mark, *_ in WORDS.values()) and len({word for _, word, _ in WORDS.values()}) == 10
+    )
     assert page.tags.count("caption") == page.tags.count("table") and ("lang", "en") in page.attributes
     table = list(csv.DictReader((tmp_path / "class.csv").open()))
     assert [row["exercise"] for row in table if row["student"] == "b"] == ["77.1", "77.2"]
@@ -263,8 +265,20 @@ def test_a_copy_that_cannot_be_graded_is_told_of_and_tried_again(tmp_path, book,
 
     monkeypatch.setattr(grading, "grade_copy", failing)
     rows = grade_class(tmp_path / "in", [book], tmp_path / "out", 1, LIMITS, processes=0)
-    assert [(one.student, one.chapter) for one in rows] == [("?", ""), ("a", "77"), ("b", "77"), ("c", "77")]
-    assert "the grader's own" in rows[0].notes[0] and {o.outcome for o in rows[2].outcomes} == {"no copy"}
+    assert [(one.student, one.chapter) for one in rows] == [("a", "77"), ("b", "77"), ("c", "77")]
+    assert [{o.outcome for o in one.outcomes} for one in rows] == [{"unreadable"}, {"not graded"}, {"unreadable"}]
+    assert rows[1].notes == ["MemoryError: the grader's own"] == list({o.error for o in rows[1].outcomes})
+    text = " ".join(" ".join(Tags(write_report(rows, tmp_path, 1, LIMITS, "m").read_text()).text).split())
+    assert "3 students, 3 copies" in text and "↻ not graded" in text
+    assert {r["outcome"] for r in csv.DictReader((tmp_path / "class.csv").open()) if r["student"] == "b"} == {
+        "not graded"
+    }
+    broken.add("a")
+    put(tmp_path / "alone" / "a" / "77_fake.ipynb", "[]")
+    rows = grade_class(tmp_path / "alone", [book], tmp_path / "out2", 1, LIMITS, processes=0)
+    assert [o.outcome for one in rows for o in one.outcomes] == [
+        "not graded"
+    ] * 3  # no other copy of that chapter is there
     broken.clear()
     rows = grade_class(tmp_path / "in", [book], tmp_path / "out", 1, LIMITS, processes=0)
     assert [o.outcome for one in rows for o in one.outcomes] == ["unreadable"] * 9

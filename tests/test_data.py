@@ -28,6 +28,7 @@ from fsplit_lib.data import (
     read_rows,
     sha256_of,
     to_array,
+    training_folder,
     write_atomically,
     write_rows,
 )
@@ -272,7 +273,9 @@ def test_folders_with_and_without_labels(tmp_path):
     assert (flat.labels, flat.classes, flat.name) == (None, (), "mine")
     assert [p.name for p in flat.paths] == ["a.JPG", "x.png"]
     tiny(tmp_path / "flat" / "cats" / "y.png")
-    assert image_folder(tmp_path / "flat").labels is None  # some photos belong to no class
+    with pytest.raises(DataError, match=r"a\.JPG lies beside the sub-folders.*move it into one of them"):
+        image_folder(tmp_path / "flat")
+    assert training_folder(tmp_path / "flat").labels is None and len(training_folder(tmp_path / "flat")) == 3
     tiny(tmp_path / "net" / "n01440764_tench.png")
     tiny(tmp_path / "net" / "n01443537_goldfish.png")
     net = image_folder(tmp_path / "net")
@@ -316,14 +319,31 @@ def test_hidden_folders_and_folders_named_like_photos_are_passed_over(tmp_path):
 
 @pytest.mark.parametrize("inside", ["caltech101/101_ObjectCategories", "101_ObjectCategories", "."])
 def test_caltech_in_each_layout_without_its_background(tmp_path, inside):
-    for name in ("accordion/1.png", "BACKGROUND_Google/2.png", "zebra/3.png"):
+    for name in ("accordion/1.png", "BACKGROUND_Google/2.png", "yin_yang/3.png"):
         tiny(tmp_path / inside / name)
+    for name in ("Faces_easy", "car_side", "windsor_chair", *(f"category {n}" for n in range(96))):
+        (tmp_path / inside / name).mkdir()
     folder = caltech101(tmp_path)
-    assert folder.classes == ("accordion", "zebra") and folder.labels == (0, 1)
+    assert folder.classes == ("accordion", "yin_yang") and folder.labels == (0, 1)
     assert [p.name for p in folder.paths] == ["1.png", "3.png"] and folder.name == "caltech101"
-    for nothing in (tmp_path / "nowhere", tmp_path / inside / "zebra"):
+    assert training_folder(tmp_path) == folder and "CC BY 4.0" in folder.licence == folder.split(2)[0].licence
+    for nothing in (tmp_path / "nowhere", tmp_path / inside / "yin_yang"):
         with pytest.raises(DataError, match=r"no Caltech-101 below .*download=True"):
             caltech101(nothing)
+    tiny(tmp_path / inside / "stray.png")
+    with pytest.raises(DataError, match=r"stray\.png lies beside the sub-folders"):
+        caltech101(tmp_path)
+
+
+def test_an_accordion_alone_is_no_caltech(tmp_path):
+    for name in ("accordion/1.png", "zither/2.png"):
+        tiny(tmp_path / "caltech101" / name)
+    for n in range(100):
+        (tmp_path / "caltech101" / f"instrument {n}").mkdir()
+    with pytest.raises(DataError, match="no Caltech-101"):
+        caltech101(tmp_path / "caltech101")
+    mine = training_folder(tmp_path / "caltech101")
+    assert (mine.name, mine.licence, len(mine)) == ("caltech101", "", 2)
 
 
 def test_fashion_mnist_is_whole():

@@ -207,8 +207,19 @@ def test_the_workbooks_own_commands(folder, tmp_path, capsys):
     told = dict(np.load(other / "codec.npz")) | {"codec_id": np.zeros(4, np.uint8)}
     np.savez(other / "codec.npz", **told)
     write_manifest(other, CODEC, [name for name in read_bundle(folder).files])
-    with pytest.raises(ParameterError, match="made of other weights than photo"):
-        latency(bundle=other, weights=CODEC, runs=2)
+    for given in ({}, {"card": tmp_path / "other.json"}):
+        with pytest.raises(ParameterError, match="made of other weights than photo: delete it, or name its own"):
+            latency(bundle=other, weights=CODEC, runs=2, **given)
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_a_bundle_without_the_8_bit_encoder_that_was_asked_for_is_refused(system, tmp_path):
+    export_bundle(tmp_path / "plain", system.codec, CODEC)
+    with pytest.raises(
+        ParameterError, match=r"plain was made without --calibrate.*delete it, or name another --bundle"
+    ):
+        latency(bundle=tmp_path / "plain", calibrate=tmp_path, card=tmp_path / "card.json", runs=2)
+    assert not (tmp_path / "card.json").exists()
 
 
 def test_timing_by_hand():

@@ -209,6 +209,21 @@ def test_bd_rate_of_curves_that_share_nothing_is_none_and_wobbles_are_straighten
     assert bd_rate(r, smooth, r, wobbly) == pytest.approx(0, abs=0.5)
 
 
+@pytest.mark.parametrize(
+    ("anchor", "test"), [([1.0] * 3, [1.0] * 3), ([0.8, 0.9, 0.9], [0.9, 0.9, 0.95]), ([0.9, 0.95, 1.0], [0.7, 0.9, 0.9])]
+)  # fmt: skip
+def test_curves_that_share_a_single_quality_have_no_delta(anchor, test):
+    sizes, others = [1000, 2000, 4000], [500, 700, 3000]
+    assert bd_rate(*map(np.array, (sizes, anchor, others, test))) is None
+    (found,) = bd_rates(curve("A", sizes, anchor) + curve("B", others, test), [("B", "A")], draws=20)
+    assert (found.percent, found.low, found.kept_from, found.kept_to) == (None,) * 4
+
+
+def test_a_narrow_range_of_shared_quality_still_counts():
+    sizes, anchor, test = np.array([1000, 2000, 4000]), np.array([0.8, 0.9, 0.9]), np.array([0.898, 0.9, 0.9])
+    assert bd_rate(sizes, anchor, 0.5 * sizes, test) < -50
+
+
 def test_bd_intervals_cover_the_truth_about_as_often_as_they_say():
     truth, hits = (
         bd_rate(*[np.array(v) for v in ([1000, 2000, 4000], [0.5, 0.65, 0.8], [900, 1800, 3600], [0.5, 0.65, 0.8])]),

@@ -5,9 +5,11 @@ from dataclasses import asdict
 from functools import cache
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.models import _registry
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import OWN, FeatureSpec, load_backbone
@@ -61,6 +63,24 @@ def test_sizes_that_cannot_be():
         load_backbone("convnext_atto", "random", input_size=16)
     with pytest.raises(ParameterError, match="32 x 32"):
         load_backbone("fashion_swin", "random", input_size=224)
+
+
+@pytest.mark.parametrize("weights", ["random", "download"])
+def test_a_tag_that_a_network_does_not_have_is_told_with_those_that_it_has(weights):
+    with pytest.raises(
+        ParameterError, match=r"no weights 'resnet50\.a1_in2k'; of resnet50 there are: .*resnet50\.a1_in1k"
+    ):
+        load_backbone("resnet50.a1_in2k", weights)
+
+
+def test_an_architecture_that_timm_has_no_weights_of(monkeypatch, tmp_path):
+    for known in (_registry._model_pretrained_cfgs, _registry._model_default_cfgs):
+        for name in [name for name in known if name.split(".")[0] == "resnet18"]:
+            monkeypatch.delitem(known, name)
+    backbone = load_backbone("resnet18", "random", input_size=64)
+    assert backbone(pixels(64)).shape == (1, 1000)
+    safetensors.torch.save_file(backbone.network.state_dict(), tmp_path / "mine.safetensors")
+    assert load_backbone("resnet18", tmp_path / "mine.safetensors").fingerprint == backbone.fingerprint
 
 
 @pytest.mark.parametrize(("name", "channels"), [("fashion_resnet", 64), ("fashion_convnext", 64), ("fashion_swin", 96)])

@@ -156,6 +156,8 @@ def test_results_are_those_of_their_options_or_refused(tmp_path):
     moved = {"a": Cell(square, {"x": 2, "diary": tmp_path / "d2"})}  # a path is not what a cell is
     assert run_grid(moved, tmp_path / "out", workers=0)["a"]["square"] == 4
     assert not (tmp_path / "d2").exists()
+    slower = {"a": Cell(square, {"x": 2}, {"seconds": 9.0})}  # nor is a limit
+    assert run_grid(slower, tmp_path / "out", workers=0)["a"]["square"] == 4
     for other in (Cell(square, {"x": 3}), Cell(divide, {"x": 2})):
         with pytest.raises(DataError, match="made with other options"):
             run_grid({"a": other}, tmp_path / "out", workers=0)

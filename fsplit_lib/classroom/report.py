@@ -32,6 +32,7 @@ WORDS = {  # outcome: mark, word, meaning
     "untouched": ("…", "untouched", "no answer given"),
     "missing": ("∅", "deleted", "the exercise's cell is not in the copy"),
     "unreadable": ("?", "unreadable", "the copy is no notebook"),
+    "not graded": ("↻", "not graded", "the copy is there, but grading it failed; the same call tries it again"),
     "no copy": ("–", "no copy", "nothing handed in for this chapter"),
 }
 

@@ -79,11 +79,11 @@ def latency(
     from tqdm import tqdm
 
     from fsplit_lib.data import write_rows
-    from fsplit_lib.device import read_bundle, write_card
+    from fsplit_lib.device import write_card
     from fsplit_lib.device.card import make_card
     from fsplit_lib.device.timing import Timing
 
-    found = read_bundle(bundle) if (bundle / "bundle.json").is_file() else _export(bundle, weights, calibrate, True)
+    found = _found(bundle, weights, calibrate)
     bars: dict[str, tqdm] = {}
 
     def progress(what: str, done: int, total: int) -> None:
@@ -112,16 +112,33 @@ def latency(
     typer.echo(f"{target}")
 
 
+def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
+    """The bundle that is there, if it is what was asked for, or else a new one."""
+    from fsplit_lib.device import read_bundle
+    from fsplit_lib.errors import ParameterError
+    from fsplit_lib.system import load_codec
+
+    if not (folder / "bundle.json").is_file():
+        return _export(folder, weights, calibrate, True)
+    bundle = read_bundle(folder)
+    if load_codec(weights).codec_id != bundle.codec_id:
+        raise ParameterError(
+            f"the bundle {folder} was made of other weights than {weights}: delete it, or name its own with --weights"
+        )
+    if calibrate is not None and "encoder.int8.onnx" not in bundle.files:
+        raise ParameterError(
+            f"the bundle {folder} was made without --calibrate and has no 8-bit encoder: delete it, or name another --bundle"
+        )
+    return bundle
+
+
 def _table(bundle: "Bundle", weights: str, photos: Path | None, kept: list[float], runs: int, progress: object) -> list:
     from fsplit_lib.data import PHOTOS, data_root, image_folder, load_photo, read_rows
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import RatePoint
     from fsplit_lib.latency.measuring import measure_latency
     from fsplit_lib.system import load_system
 
     system = load_system(weights)
-    if system.codec.codec_id != bundle.codec_id:
-        raise ParameterError(f"the bundle {bundle.folder} was made of other weights than {weights}: delete it")
     points = read_rows(data_root() / "results" / "photos.csv", RatePoint, "fsplit evaluate photos FOLDER")
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
     return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, kept, runs, progress)

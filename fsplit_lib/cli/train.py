@@ -60,4 +60,6 @@ def train(
     for bar in bars:
         bar.close()
     if not rank:
+        if not bars:
+            typer.echo(f"{recipe} had already finished: its checkpoint in {work} was used; delete it to train again")
         typer.echo(sentence)

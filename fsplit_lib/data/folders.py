@@ -1,7 +1,7 @@
 """Any folder of photos, labelled by sub-folder, by ImageNet file name, or not at all."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress
 from pathlib import Path
@@ -14,6 +14,8 @@ from fsplit_lib.errors import DataError
 __all__ = ["ImageFolder", "caltech101", "image_folder", "training_folder"]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+CALTECH = {"accordion", "Faces_easy", "car_side", "windsor_chair", "yin_yang"}  # five of its 101 categories
+CALTECH_LICENCE = "Fei-Fei et al. 2004; CC BY 4.0"
 WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
 
 
@@ -26,12 +28,14 @@ class ImageFolder:
         paths: one file a photo.
         labels: one class index a photo, or None where the folder tells no classes.
         classes: the class names that ``labels`` index.
+        licence: of a data set that was recognised, with its authors; "" where nothing is known.
     """
 
     name: str
     paths: tuple[Path, ...]
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
+    licence: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,18 +56,23 @@ class ImageFolder:
 
     def _part(self, chosen: list[bool]) -> "ImageFolder":
         labels = None if self.labels is None else tuple(compress(self.labels, chosen))
-        return ImageFolder(self.name, tuple(compress(self.paths, chosen)), labels, self.classes)
+        return replace(self, paths=tuple(compress(self.paths, chosen)), labels=labels)
 
 
-def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
+def image_folder(folder: str | Path, name: str | None = None, loose: bool = False) -> ImageFolder:
     """Read any folder of photos.
 
     Files or sub-folders named like ImageNet's (``n01440764_tench.JPEG``, ``n01440764/1.JPEG``) are
     labelled with ImageNet's class index: the rank of the wnid among the 1,000 sorted ones. Otherwise sub-folders are classes, in sorted
     order; a flat folder has no labels.
 
+    Args:
+        folder: of photos.
+        name: what tables call it; its own by default.
+        loose: whether photos may lie beside the sub-folders, for whoever needs no labels: then no photo has one.
+
     Raises:
-        DataError: no such folder, or no photo in it.
+        DataError: no such folder, no photo in it, or photos beside the sub-folders.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -80,6 +89,11 @@ def image_folder(folder: str | Path, name: str | None = None) -> ImageFolder:
             return ImageFolder(name, paths, tuple(found), tuple(index))
     parents = [path.relative_to(folder).parts[0] if path.parent != folder else None for path in paths]
     if None in parents:
+        if any(parents) and not loose:
+            raise DataError(
+                f"{paths[parents.index(None)]} lies beside the sub-folders, which are the classes of the other photos: "
+                "move it into one of them, or away"
+            )
         return ImageFolder(name, paths)
     classes = tuple(sorted(set(parents)))
     return ImageFolder(name, paths, tuple(classes.index(p) for p in parents), classes)
@@ -111,21 +125,30 @@ def caltech101(root: str | Path) -> ImageFolder:
     kept = [
         (p, whole.classes[y]) for p, y in zip(whole.paths, whole.labels, strict=True) if whole.classes[y] in classes
     ]
-    return ImageFolder("caltech101", tuple(p for p, _ in kept), tuple(classes.index(c) for _, c in kept), classes)
+    labels = tuple(classes.index(c) for _, c in kept)
+    return ImageFolder("caltech101", tuple(p for p, _ in kept), labels, classes, CALTECH_LICENCE)
 
 
 def _caltech_places(root: Path) -> tuple[tuple[Path, ...], Path | None]:
     places = (root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories", root)
-    return places, next((place for place in places if (place / "accordion").is_dir()), None)
+    return places, next((place for place in places if _is_caltech(place)), None)
+
+
+def _is_caltech(place: Path) -> bool:
+    """Whether its categories are there: other data sets have an accordion too."""
+    inside = {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
+    return inside >= CALTECH and len(inside) >= 100
 
 
 def training_folder(root: str | Path) -> ImageFolder:
     """Caltech-101 without its background class where ``root`` is one of its folders, else any folder of photos.
 
+    Labels are not needed here, so photos may lie beside sub-folders.
+
     Raises:
         DataError: no such folder, or no photo in it.
     """
-    return caltech101(root) if _caltech_places(Path(root))[1] else image_folder(root)
+    return caltech101(root) if _caltech_places(Path(root))[1] else image_folder(root, loose=True)
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,9 @@ from fsplit_lib.evaluation.points import Measured
 
 __all__ = ["BDRate", "bd_rate", "bd_rates", "monotone"]
 
+RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
+LEAST_OVERLAP = 1e-4  # of kept decisions; below it the ramps would be compared, not the curves
+
 
 @dataclass(frozen=True)
 class BDRate:
@@ -30,7 +33,7 @@ class BDRate:
         dataset: name of the pictures.
         method: the tested curve.
         against: the anchor.
-        percent: negative where the method needs fewer bytes; None where the curves share no quality.
+        percent: negative where the method needs fewer bytes; None where the curves share no quality, or only one.
         low: lower end of the 95 % bootstrap interval over photos, taken over the draws in which the curves share
             quality; None where fewer than half of them do.
         high: upper end.
@@ -60,7 +63,7 @@ class BDRate:
 def bd_rate(
     anchor_bytes: np.ndarray, anchor_quality: np.ndarray, test_bytes: np.ndarray, test_quality: np.ndarray
 ) -> float | None:
-    """Bjøntegaard delta rate in percent, or None where the curves share no quality.
+    """Bjøntegaard delta rate in percent, or None where the curves share no quality, or only a single one.
 
     Each curve is made monotone first (isotonic regression): measured shares of a few hundred photos
     wobble, and a curve that falls has no inverse.
@@ -76,6 +79,9 @@ def bd_rate(
     -25.0
     """
     anchor, test = monotone(anchor_bytes, anchor_quality), monotone(test_bytes, test_quality)
+    fits = [fit - RAMP * np.arange(len(fit)) for _, fit in (anchor, test)]
+    if min(fit[-1] for fit in fits) - max(fit[0] for fit in fits) < LEAST_OVERLAP:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # how far curves overlap is reported, not warned of
         delta = bjontegaard.bd_rate(*anchor, *test, method="pchip", require_matching_points=False, min_overlap=0)
@@ -85,8 +91,8 @@ def bd_rate(
 def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A curve as strictly increasing bytes and quality, ready to be inverted."""
     order = np.argsort(size)
-    fitted = isotonic_regression(quality[order]).x + 1e-6 * np.arange(len(order))
-    return np.asarray(size)[order] + 1e-6 * np.arange(len(order)), fitted
+    fitted = isotonic_regression(quality[order]).x + RAMP * np.arange(len(order))
+    return np.asarray(size)[order] + RAMP * np.arange(len(order)), fitted
 
 
 def bd_rates(

@@ -73,7 +73,7 @@ def train_on_caltech(
         kind="codec",
         summary=summary,
         command=f"fsplit train {name} --data FOLDER_OF_CALTECH101",
-        data=f"Caltech-101 without its background class, {len(folder):,} photos (Fei-Fei et al. 2004; CC BY 4.0)",
+        data=f"Caltech-101 without its background class, {len(folder):,} photos ({folder.licence})",
         training=record_of(config, system, crop, log),
         architecture={},
         limits=limits,

@@ -9,6 +9,7 @@ A codec that is itself to learn from other photos is trained on as in :mod:`fspl
 ``load_system``, ``train_system``, ``save_system``; it then needs a new encoder on every phone.
 """
 
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def train_decoder_for(
     if fresh:
         zoo.copy_model(weights, job.out)
     native = backbone.network.pretrained_cfg["input_size"][-1]
-    licence = " (Fei-Fei et al. 2004; CC BY 4.0)" if folder.name == "caltech101" else ""
+    licence = f" ({folder.licence})" if folder.licence else ""
     record = {
         "command": command,
         "data": f"{folder.name}, {len(folder):,} photos{licence}",
@@ -120,8 +121,9 @@ def _recipe(name: str, given: str | None, job: Job) -> str:
     if given is None:
         raise ParameterError("for which backbone? Give timm's name with --backbone, such as resnet50.a1_in1k")
     folder, backbone = training_folder(job.data), photo_backbone(given)
-    command = f"fsplit train {name} --data FOLDER" + ("" if job.backbone is None else f" --backbone {backbone.name}")
-    train_decoder_for(job, backbone, folder, command)
+    chosen = {"--backbone": job.backbone, "--weights": job.weights}
+    command = ["fsplit", "train", name, "--data", "FOLDER", *(w for pair in chosen.items() if pair[1] for w in pair)]
+    train_decoder_for(job, backbone, folder, shlex.join(command))
     record = zoo.read_card(job.out).training["decoders"][backbone.name]
     return f"{job.out}: a decoder for {backbone.name}, distortion {record['final_distortion']:.3f}"
 

@@ -27,7 +27,7 @@ def _side_information(job: Job) -> str:
         kind="entropy models",
         summary="Factorised prior, scale and mean-scale hyperprior, trained on the latents of photo-first's frozen encoder.",
         command="fsplit train side-information --data FOLDER_OF_CALTECH101",
-        data=f"Caltech-101 without its background class, {len(folder):,} photos (Fei-Fei et al. 2004; CC BY 4.0)",
+        data=f"Caltech-101 without its background class, {len(folder):,} photos ({folder.licence})",
         training={
             "steps": config.steps,
             "batch": config.batch,

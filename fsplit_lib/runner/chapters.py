@@ -38,7 +38,7 @@ def run_chapter_grid(
         chapter: notebook of the book.
         axes: parameters and the values that each takes.
         out: folder; executed notebooks go to a folder of their own for each point.
-        timeout: seconds that one cell may take.
+        timeout: seconds that one cell may take; results that are there stay, whatever limit they were made under.
         scheduler: as in :func:`~fsplit_lib.runner.grid.run_grid`.
         workers: as there.
         progress: as there.
@@ -48,10 +48,12 @@ def run_chapter_grid(
         that failed is run again by the next call.
 
     Raises:
-        ParameterError: a name or a value that the chapter does not take, or no values; nothing ran.
+        ParameterError: a name or a value that the chapter does not take, no values, or one twice; nothing ran.
     """
     if empty := [name for name, values in axes.items() if not values]:
         raise ParameterError(f"{empty[0]} needs at least one value")
+    if twice := [f"{k} = {v!r}" for k, values in axes.items() for i, v in enumerate(values) if v in values[:i]]:
+        raise ParameterError(f"{twice[0]} is there twice; give each value once")
     points, version, out = points_of(axes), sha256_of(chapter), out.resolve()
     for point in points:
         check_parameters(chapter, point)
@@ -60,7 +62,7 @@ def run_chapter_grid(
         text = " ".join([chapter.name[:2], *(f"{name} {value}" for name, value in point.items())])
         name = cell_name(text, point, version)
         where = {"chapter": chapter.resolve(), "folder": out / name}
-        cells[name] = Cell(run_point, where | {"parameters": point, "timeout": timeout, "version": version})
+        cells[name] = Cell(run_point, where | {"parameters": point, "version": version}, {"timeout": timeout})
     rows = run_grid(cells, out, scheduler, workers, progress)
     for name, row in rows.items():
         if row["error"]:

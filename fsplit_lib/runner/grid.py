@@ -29,7 +29,14 @@ ALONE = threading.Lock()  # a cell may set environment variables and seed torch:
 
 
 class GridError(FsplitError):
-    """Cells of a grid failed, or the scheduler went away; what had finished is kept."""
+    """Cells of a grid failed, or the scheduler went away; what had finished is kept.
+
+    ``failed`` says what went wrong with which cell; it is empty where nothing began.
+    """
+
+    def __init__(self, sentence: str, failed: dict[str, str] | None = None):
+        super().__init__(sentence)
+        self.failed = failed or {}
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,16 @@ class Cell:
         function: at the top of a module that every worker can import; returns what JSON can hold.
         options: its keywords. Paths say where things are; everything else says what the cell is, and has to be
             what JSON can hold.
+        limits: more keywords, which may change without making it another cell, such as the time that it may take.
     """
 
     function: Callable[..., Any]
     options: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """What tells the cell from another of its name: function and options, but no paths."""
+        """What tells the cell from another of its name: function and options, but no paths and no limits."""
         what = {k: v for k, v in self.options.items() if not isinstance(v, Path)}
         try:
             text = json.dumps([self.function.__module__, self.function.__qualname__, what], sort_keys=True)
@@ -119,7 +128,8 @@ def run_grid(
         told = "; ".join(f"{name} ({why})" for name, why in list(failed.items())[:3])
         raise GridError(
             f"{len(failed)} of {len(cells)} cells have no result: {told}. The others are kept in {out}; "
-            "the same call runs what is missing"
+            "the same call runs what is missing",
+            failed,
         )
     return {name: found[name]["value"] for name in cells}
 
@@ -191,7 +201,7 @@ def _run(name: str, cell: Cell, out: Path) -> dict:
         return known
     with ALONE:
         begun = time.perf_counter()
-        value = cell.function(**cell.options)
+        value = cell.function(**cell.options, **cell.limits)
         seconds = round(time.perf_counter() - begun, 2)
     row = {"cell": name, "digest": cell.digest, "seconds": seconds, "value": value}
     row = json.loads(json.dumps(row))
