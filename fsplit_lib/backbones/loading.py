@@ -86,7 +86,7 @@ def load_backbone(
             trained for by default. A Swin is built for one size and refuses every other.
 
     Raises:
-        ParameterError: no such model, no weights of it are shipped, or a size off the grid.
+        ParameterError: no such model or tag, no weights of it are shipped, or a size off the grid.
         WeightsError: the file is missing, broken, or made for another network.
     """
     state = None if weights in ("shipped", "download", "random") else zoo.read_state_dict(weights)
@@ -127,9 +127,15 @@ def photo_backbone(given: str) -> Backbone:
 
 
 def _timm_network(name: str, pretrained: bool, input_size: int | None, state: dict[str, Tensor]) -> nn.Module:
-    built_for_one = timm.get_pretrained_cfg_value(name, "fixed_input_size") and input_size is not None
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        network, _, tag = name.partition(".")
+        known = ", ".join(timm.list_pretrained(f"{network}.*")) or "none"
+        raise ParameterError(f"timm has no weights {tag!r} of {network}; it has {known}") from error
+    built_for_one = getattr(config, "fixed_input_size", False) and input_size is not None
     options = {"img_size": input_size} if built_for_one else {}
-    last = f"{timm.get_pretrained_cfg_value(name, 'classifier')}.weight"
+    last = f"{getattr(config, 'classifier', None)}.weight"
     if last in state:
         options["num_classes"] = len(state[last])
     if not pretrained:
