@@ -113,6 +113,14 @@ def test_foreign_and_impossible_packets_are_refused(system, x):
             system.codec.decompress([Packet.from_bytes(packet.to_bytes())])
 
 
+def test_one_call_decodes_one_size(system, x):
+    whole, half = system.codec.compress(x[:1]) + system.codec.compress(x[:1, :, :16])
+    for packets, told in (([whole, half], "16 x 32, 32 x 32"), ([], "no packet")):
+        for read in (system.codec.decompress, system.answer):
+            with pytest.raises(PacketError, match=f"one picture size, got {told}"):
+                read(packets)
+
+
 @pytest.mark.equation("05.5")
 def test_quantisers(system):
     codec, y = system.codec, torch.randn(2, 6, 8, 8, requires_grad=True)

@@ -125,8 +125,12 @@ class FeatureCodec(nn.Module):
         """The quantised latents y_hat (B, C, h, w) of packets of one picture size.
 
         Raises:
-            PacketError: a packet belongs to another codec, differs in size, or does not decode.
+            PacketError: there is none, or one belongs to another codec, differs in size, or does not decode.
         """
+        sizes = {(packet.height, packet.width) for packet in packets}
+        if len(sizes) != 1:
+            told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)) or "no packet"
+            raise PacketError(f"one call decodes packets of one picture size, got {told}: call once for each size")
         own = self.codec_id
         return torch.cat([self._decompress_one(packet, own) for packet in packets])
 
