@@ -81,6 +81,12 @@ def test_sizes_off_the_grid_are_refused(system, shape):
         system.codec.compress(torch.zeros(1, 3, *shape))
 
 
+def test_what_is_too_large_to_be_decoded_is_not_encoded(system):
+    system.codec.check_size(4096, 4096)
+    with pytest.raises(ValueError, match="at most 16777216 pixels"):
+        system.codec.compress(torch.zeros(1).expand(1, 3, 4100, 4096))
+
+
 def test_codec_id_is_of_encoder_and_tables_only(system):
     before = system.codec.codec_id
     twin = build_system(system.backbone, SMALL, DecoderConfig(2, 0, 8), seed=9)
