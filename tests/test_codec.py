@@ -12,7 +12,7 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig, Encoder, FeatureCodec
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import PacketError
+from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, code_to_lmbda, lmbda_to_code
 from fsplit_lib.system import build_system, load_codec, load_system, save_system
 
@@ -234,3 +234,11 @@ def test_gains_travel(steered, x, tmp_path):
 def test_anchors_that_are_none(anchors):
     with pytest.raises(ValueError, match="anchors"):
         CodecConfig(anchors=anchors, lmbda=0.3)
+
+
+@pytest.mark.parametrize(
+    "rates", [{"lmbda": 200.0}, {"lmbda": 0.0}, {"anchors": (1e-4, 1.0)}, {"anchors": (0.1, 300.0)}]
+)
+def test_a_rate_that_no_packet_can_name_is_refused_before_training(rates):
+    with pytest.raises(ParameterError, match="lmbda must lie between 0.001 and 100"):
+        CodecConfig(**({"lmbda": 0.3} | rates))
