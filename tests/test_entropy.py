@@ -135,6 +135,16 @@ def test_likelihood_is_the_difference_of_the_cumulative():
     assert torch.allclose(prior.likelihood(y), brute.clamp_min(1e-9), atol=1e-6)
 
 
+def test_a_place_where_both_logits_cancel_is_not_impossible():
+    torch.manual_seed(0)
+    prior = FactorizedPrior(1)
+    with torch.no_grad():
+        for bias in prior.density.biases:
+            bias.zero_()  # now the density is even, and the logits at 1/2 and -1/2 add up to exactly 0
+    middle, beside = prior.likelihood(torch.tensor([0.0, 1e-3]).view(1, 1, 2, 1)).flatten().tolist()
+    assert middle == pytest.approx(beside, rel=1e-3) and middle > 1e-3
+
+
 def test_a_gain_is_a_finer_quantiser_of_the_same_density():
     torch.manual_seed(0)
     prior = FactorizedPrior(2)
