@@ -85,6 +85,14 @@ def test_sixteen_bits_and_float_keep_their_shades(tmp_path):
         assert np.abs(got - want[..., None]).max() <= 1.01, name
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_pixel_that_is_no_number_is_refused(tmp_path, value):
+    values = np.full((4, 6), 0.5, np.float32)
+    values[1, 2] = value
+    with pytest.raises(DataError, match=r"float\.tiff.*NaN or infinite"):
+        open_image(saved(Image.fromarray(values), tmp_path / "float.tiff"))
+
+
 def test_half_transparent_is_half_white(tmp_path):
     half = Image.new("RGBA", (4, 4), (200, 0, 0, 128))
     assert np.abs(mean_colour(open_image(saved(half, tmp_path / "half.png"))) - (227, 127, 127)).max() <= 1
@@ -122,6 +130,17 @@ def test_open_files_are_read_too(tmp_path):
     torn.name = "holiday.png"
     with pytest.raises(DataError, match=r"holiday\.png"):
         open_image(torn)
+
+
+def test_a_file_without_permission_is_not_called_broken():
+    class Locked(io.BytesIO):
+        name = "holiday.png"
+
+        def read(self, *_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(DataError, match=r"holiday\.png may not be read.*permissions"):
+        open_image(Locked())
 
 
 def test_one_pixel_works_and_a_line_is_refused(tmp_path):
