@@ -5,6 +5,8 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -405,6 +407,11 @@ class Line:
     share: float | None
 
 
+@dataclass
+class Word:
+    text: str
+
+
 @pytest.mark.parametrize("broken", ["b", "b,2", "b,2,0.5,9", "b,two,0.5", "b,2,half", "b,,0.5"])
 def test_a_table_that_was_cut_or_changed_is_refused_by_its_line(tmp_path, broken):
     path = tmp_path / "table.csv"
@@ -413,3 +420,17 @@ def test_a_table_that_was_cut_or_changed_is_refused_by_its_line(tmp_path, broken
     path.write_text(f"name,size,share\na,1,\n{broken}\n")
     with pytest.raises(DataError, match=r"table\.csv, line 3: .*or make it with `fsplit make`"):
         read_rows(path, Line, "fsplit make")
+
+
+def test_what_we_wrote_is_read_in_a_locale_that_is_not_ours(tmp_path):
+    write_rows(tmp_path / "table.csv", [Word("λ, größer")])
+    code = (
+        "import sys; from pathlib import Path; from fsplit_lib.data import read_rows, write_rows;"
+        "from fsplit_lib.runner.equations import equation_table; sys.path.insert(0, sys.argv[2]);"
+        "from test_data import Word; path = Path(sys.argv[1]); rows = read_rows(path, Word, 'fsplit make');"
+        "write_rows(path.with_name('again.csv'), rows); equation_table()"
+    )
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    here = Path(__file__).parent
+    subprocess.run([sys.executable, "-c", code, tmp_path / "table.csv", here], env=plain, cwd=here.parent, check=True)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
