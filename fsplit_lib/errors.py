@@ -1,6 +1,6 @@
 """The errors a user can meet. Each names the argument, the rule, the value and the way out."""
 
-__all__ = ["DataError", "FsplitError", "OffloadError", "PacketError", "ParameterError", "WeightsError"]
+__all__ = ["DataError", "DivergedError", "FsplitError", "OffloadError", "PacketError", "ParameterError", "WeightsError"]
 
 
 class FsplitError(Exception):
@@ -21,6 +21,10 @@ class PacketError(FsplitError, ValueError):
 
 class ParameterError(FsplitError, ValueError):
     """A parameter has an unknown name or a value outside its range."""
+
+
+class DivergedError(FsplitError, FloatingPointError):
+    """The loss of a training is no longer finite."""
 
 
 class OffloadError(FsplitError):

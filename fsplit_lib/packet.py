@@ -21,13 +21,14 @@ from dataclasses import dataclass
 
 from fsplit_lib.errors import PacketError, ParameterError
 
-__all__ = ["Packet", "code_to_lmbda", "lmbda_to_code"]
+__all__ = ["MAX_PIXELS", "Packet", "code_to_lmbda", "lmbda_to_code"]
 
 MAGIC = b"FS"
 VERSION = 1
 FIXED = struct.Struct("<2sBB4sHH")
 CRC = struct.Struct("<I")
 MAX_STREAM = 2**21 - 1  # 3 varint bytes
+MAX_PIXELS = 2**24  # a packet that claims a larger picture is refused before memory is reserved for it
 LMBDA_EXPONENTS = (-3.0, 2.0)
 
 

@@ -9,6 +9,7 @@ Floating-point weights are stored as float16, what has to be exact (tables, medi
 
 import hashlib
 import json
+import pickle
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -127,6 +128,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds more than tensors, such as a whole pickled model, or is damaged: save its state_dict() instead"
+        ) from error
     except Exception as error:  # torch and safetensors raise a dozen kinds on damaged files
         raise WeightsError(f"{path} is not a readable weights file: it may be cut short or damaged") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

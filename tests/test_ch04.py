@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 
-from fsplit_lib.backbones import load_backbone
+from fsplit_lib.backbones import load_backbone, photo_backbone
 from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, write_rows
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, read_arms
@@ -121,6 +122,8 @@ def test_rank_correlation_against_scipy_and_for_flat_maps():
 def test_concentration_by_hand():
     assert concentration(np.full((4, 5), 0.3)) == 0.5
     assert concentration(np.eye(10)[3]) == 0.1
+    assert concentration(np.zeros((4, 5))) == 0.5
+    assert concentration(np.ones(3)) == pytest.approx(2 / 3)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,16 @@ def test_ruining_goes_from_the_top_down_and_spares_the_teacher(small, pictures):
     assert all(torch.equal(v, before[k]) for k, v in small.network.state_dict().items())
     with pytest.raises(ParameterError, match=f"from 0 to {parts}"):
         randomised(small, parts + 1, 7)
+
+
+def test_networks_of_other_classes_or_sizes_are_ruined_as_well(tmp_path):
+    torch.save(timm.create_model("resnet18", num_classes=3).state_dict(), tmp_path / "three.pth")
+    three = photo_backbone(f"resnet18={tmp_path / 'three.pth'}")
+    swin = load_backbone("swin_tiny_patch4_window7_224", "random", input_size=160)  # its last window has 5 x 5 places
+    for network in (three, swin):
+        x = torch.rand(1, 3, network.input_size, network.input_size)
+        ruin = randomised(network, 2, seed=7)
+        assert ruin(x).shape == network(x).shape and not torch.equal(ruin(x), network(x))
 
 
 def test_a_cascade_compares_with_the_trained_map(small, pictures):

@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_cli import fsplit, refused
 from test_grid import wait_for
 
-from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, grading, watch, write_report
+from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, grading, inside, watch, write_report
 from fsplit_lib.classroom.copies import find_copies, merge, plain, read_copy
 from fsplit_lib.classroom.report import NO_SANDBOX, WORDS
 from fsplit_lib.errors import DataError, ParameterError
@@ -174,6 +174,24 @@ def test_copies_end_when_whoever_watches_them_is_killed(tmp_path):
     watcher.wait()
     kernel = int((tmp_path / "pid").read_text())
     wait_for(lambda: not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE, 60)
+
+
+def test_a_copy_ends_even_if_its_watcher_was_gone_before_it_began(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "desk").mkdir()
+    nbformat.write(new_notebook(cells=[new_code_cell("while True: pass")]), tmp_path / "job.ipynb")
+    command = [sys.executable, "-m", "fsplit_lib.classroom.inside", tmp_path, "8", "60", gone.pid, "0.0"]
+    assert subprocess.run([*map(str, command)], cwd=HERE.parent, timeout=60).returncode == 1
+
+
+def test_a_process_is_told_from_a_later_one_of_the_same_number():
+    me = psutil.Process()
+    assert inside._lives(me.pid, me.create_time()) and not inside._lives(me.pid, me.create_time() - 5)
+    gone = psutil.Popen([sys.executable, "-c", ""])
+    begun = gone.create_time()
+    gone.wait()
+    assert not inside._lives(gone.pid, begun)
 
 
 def test_finished_copies_are_not_run_again(graded, place, book):

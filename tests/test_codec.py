@@ -12,7 +12,7 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig, Encoder, FeatureCodec
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import PacketError
+from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, code_to_lmbda, lmbda_to_code
 from fsplit_lib.system import build_system, load_codec, load_system, save_system
 
@@ -81,6 +81,12 @@ def test_sizes_off_the_grid_are_refused(system, shape):
         system.codec.compress(torch.zeros(1, 3, *shape))
 
 
+def test_what_is_too_large_to_be_decoded_is_not_encoded(system):
+    system.codec.check_size(4096, 4096)
+    with pytest.raises(ValueError, match="at most 16777216 pixels"):
+        system.codec.compress(torch.zeros(1).expand(1, 3, 4100, 4096))
+
+
 def test_codec_id_is_of_encoder_and_tables_only(system):
     before = system.codec.codec_id
     twin = build_system(system.backbone, SMALL, DecoderConfig(2, 0, 8), seed=9)
@@ -111,6 +117,14 @@ def test_foreign_and_impossible_packets_are_refused(system, x):
     for packet in wrong:
         with pytest.raises(PacketError):
             system.codec.decompress([Packet.from_bytes(packet.to_bytes())])
+
+
+def test_one_call_decodes_one_size(system, x):
+    whole, half = system.codec.compress(x[:1]) + system.codec.compress(x[:1, :, :16])
+    for packets, told in (([whole, half], "16 x 32, 32 x 32"), ([], "no packet")):
+        for read in (system.codec.decompress, system.answer):
+            with pytest.raises(PacketError, match=f"one picture size, got {told}"):
+                read(packets)
 
 
 @pytest.mark.equation("05.5")
@@ -220,3 +234,11 @@ def test_gains_travel(steered, x, tmp_path):
 def test_anchors_that_are_none(anchors):
     with pytest.raises(ValueError, match="anchors"):
         CodecConfig(anchors=anchors, lmbda=0.3)
+
+
+@pytest.mark.parametrize(
+    "rates", [{"lmbda": 200.0}, {"lmbda": 0.0}, {"anchors": (1e-4, 1.0)}, {"anchors": (0.1, 300.0)}]
+)
+def test_a_rate_that_no_packet_can_name_is_refused_before_training(rates):
+    with pytest.raises(ParameterError, match="lmbda must lie between 0.001 and 100"):
+        CodecConfig(**({"lmbda": 0.3} | rates))

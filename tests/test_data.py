@@ -5,6 +5,8 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +88,14 @@ def test_sixteen_bits_and_float_keep_their_shades(tmp_path):
         assert np.abs(got - want[..., None]).max() <= 1.01, name
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_pixel_that_is_no_number_is_refused(tmp_path, value):
+    values = np.full((4, 6), 0.5, np.float32)
+    values[1, 2] = value
+    with pytest.raises(DataError, match=r"float\.tiff.*NaN or infinite"):
+        open_image(saved(Image.fromarray(values), tmp_path / "float.tiff"))
+
+
 def test_half_transparent_is_half_white(tmp_path):
     half = Image.new("RGBA", (4, 4), (200, 0, 0, 128))
     assert np.abs(mean_colour(open_image(saved(half, tmp_path / "half.png"))) - (227, 127, 127)).max() <= 1
@@ -123,6 +133,17 @@ def test_open_files_are_read_too(tmp_path):
     torn.name = "holiday.png"
     with pytest.raises(DataError, match=r"holiday\.png"):
         open_image(torn)
+
+
+def test_a_file_without_permission_is_not_called_broken():
+    class Locked(io.BytesIO):
+        name = "holiday.png"
+
+        def read(self, *_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(DataError, match=r"holiday\.png may not be read.*permissions"):
+        open_image(Locked())
 
 
 def test_one_pixel_works_and_a_line_is_refused(tmp_path):
@@ -406,6 +427,11 @@ class Line:
     share: float | None
 
 
+@dataclass
+class Word:
+    text: str
+
+
 @pytest.mark.parametrize("broken", ["b", "b,2", "b,2,0.5,9", "b,two,0.5", "b,2,half", "b,,0.5"])
 def test_a_table_that_was_cut_or_changed_is_refused_by_its_line(tmp_path, broken):
     path = tmp_path / "table.csv"
@@ -414,3 +440,17 @@ def test_a_table_that_was_cut_or_changed_is_refused_by_its_line(tmp_path, broken
     path.write_text(f"name,size,share\na,1,\n{broken}\n")
     with pytest.raises(DataError, match=r"table\.csv, line 3: .*or make it with `fsplit make`"):
         read_rows(path, Line, "fsplit make")
+
+
+def test_what_we_wrote_is_read_in_a_locale_that_is_not_ours(tmp_path):
+    write_rows(tmp_path / "table.csv", [Word("λ, größer")])
+    code = (
+        "import sys; from pathlib import Path; from fsplit_lib.data import read_rows, write_rows;"
+        "from fsplit_lib.runner.equations import equation_table; sys.path.insert(0, sys.argv[2]);"
+        "from test_data import Word; path = Path(sys.argv[1]); rows = read_rows(path, Word, 'fsplit make');"
+        "write_rows(path.with_name('again.csv'), rows); equation_table()"
+    )
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    here = Path(__file__).parent
+    subprocess.run([sys.executable, "-c", code, tmp_path / "table.csv", here], env=plain, cwd=here.parent, check=True)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()

@@ -96,6 +96,8 @@ def test_any_size_on_the_grid_and_none_off_it(system, bundle):
     for shape in ((2, 3, 8, 8), (1, 1, 8, 8), (1, 3, 12, 8), (1, 3, 0, 8), (3, 8, 8)):
         with pytest.raises(ValueError, match="multiples of 8"):
             device.encode(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match="at most 16777216 pixels"):
+        device.encode(np.broadcast_to(np.float32(0), (1, 3, 4104, 4096)))
 
 
 def test_int8_stays_close(system, bundle, crops):

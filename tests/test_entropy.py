@@ -90,6 +90,21 @@ def test_tables_that_are_none_are_refused(frequencies, lengths):
         Tables(np.array(frequencies, "i4"), np.array(lengths, "i4"), np.array([0], "i4"))
 
 
+@pytest.mark.parametrize(("lengths", "offsets"), [([5, 2], [0, 0]), ([2], [0]), ([2, 2], [0])])
+def test_tables_whose_parts_do_not_fit_each_other_are_refused(lengths, offsets):
+    with pytest.raises(ValueError, match="each of the 2 rows"):
+        Tables(np.full((2, 2), 32768, "i4"), np.array(lengths, "i4"), np.array(offsets, "i4"))
+
+
+@pytest.mark.parametrize("value", [2**40, -(2**31) - 1, 0.5])
+def test_symbols_that_would_come_back_as_others_are_refused(value):
+    tables = random_tables(np.random.default_rng(0), 1, 4)
+    with pytest.raises(ValueError, match="whole numbers of 32 bits"):
+        encode_symbols(np.array([[value]]), tables)
+    whole = encode_symbols(np.array([[2**31 - 1]]), tables)
+    assert decode_symbols(whole, tables, 1) == 2**31 - 1
+
+
 def test_shape_is_checked():
     tables = random_tables(np.random.default_rng(0), 3, 4)
     with pytest.raises(ValueError, match=r"\(3, N\)"):
@@ -133,6 +148,16 @@ def test_likelihood_is_the_difference_of_the_cumulative():
     )
     brute = (c(y + 0.5) - c(y - 0.5)).reshape(3, 2, 2, 2).transpose(0, 1)
     assert torch.allclose(prior.likelihood(y), brute.clamp_min(1e-9), atol=1e-6)
+
+
+def test_a_place_where_both_logits_cancel_is_not_impossible():
+    torch.manual_seed(0)
+    prior = FactorizedPrior(1)
+    with torch.no_grad():
+        for bias in prior.density.biases:
+            bias.zero_()  # now the density is even, and the logits at 1/2 and -1/2 add up to exactly 0
+    middle, beside = prior.likelihood(torch.tensor([0.0, 1e-3]).view(1, 1, 2, 1)).flatten().tolist()
+    assert middle == pytest.approx(beside, rel=1e-3) and middle > 1e-3
 
 
 def test_a_gain_is_a_finer_quantiser_of_the_same_density():
@@ -236,6 +261,21 @@ def test_symbols_with_chosen_tables_survive(seed, values):
     index = rng.integers(0, 7, len(symbols))
     stream = encode_indexed(symbols, index, tables)
     assert np.array_equal(decode_indexed(stream, index, tables), symbols)
+
+
+def test_an_index_that_names_no_table_is_refused():
+    tables, symbols = random_tables(np.random.default_rng(0), 2, 4), np.array([0, 1], "i4")
+    for index in (np.array([0, 5]), np.array([-1, 0])):
+        with pytest.raises(ValueError, match="tables 0 to 1, got"):
+            encode_indexed(symbols, index, tables)
+        with pytest.raises(ValueError, match="tables 0 to 1, got"):
+            decode_indexed(b"", index, tables)
+
+
+def test_nothing_is_coded_as_nothing():
+    tables, nothing = random_tables(np.random.default_rng(0), 2, 4), np.array([], "i4")
+    assert encode_indexed(nothing, nothing, tables) == b""
+    assert decode_indexed(b"", nothing, tables).size == 0
 
 
 def test_a_wrong_choice_of_tables_is_noticed():

@@ -65,14 +65,6 @@ def test_sizes_that_cannot_be():
         load_backbone("fashion_swin", "random", input_size=224)
 
 
-@pytest.mark.parametrize("weights", ["random", "download"])
-def test_a_tag_that_a_network_does_not_have_is_told_with_those_that_it_has(weights):
-    with pytest.raises(
-        ParameterError, match=r"no weights 'resnet50\.a1_in2k'; of resnet50 there are: .*resnet50\.a1_in1k"
-    ):
-        load_backbone("resnet50.a1_in2k", weights)
-
-
 def test_an_architecture_that_timm_has_no_weights_of(monkeypatch, tmp_path):
     for known in (_registry._model_pretrained_cfgs, _registry._model_default_cfgs):
         for name in [name for name in known if name.split(".")[0] == "resnet18"]:

@@ -66,6 +66,9 @@ def test_a_teacher_never_trains(teacher):
 def test_names_and_weights_that_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match="resnet50"):
         load_backbone("resnet5O")
+    for weights in ("random", "download"):
+        with pytest.raises(ParameterError, match=r"no weights 'a1_in2k' of resnet50.*resnet50\.a1_in1k"):
+            load_backbone("resnet50.a1_in2k", weights)
     with pytest.raises(ParameterError, match="ResNet, ConvNeXt"):
         load_backbone("vgg11", "random")
     with pytest.raises(ParameterError, match="download"):

@@ -405,6 +405,13 @@ def test_the_token(system, wire):
         assert status == 401
 
 
+@pytest.mark.parametrize("token", ["\u65e5\u672c", "ü", "two\nlines"])
+def test_a_token_that_no_header_can_carry(token):
+    for end in (lambda: Client("http://127.0.0.1:1", token), lambda: listen("127.0.0.1", 0, token)):
+        with pytest.raises(ParameterError, match="token.*ASCII"):
+            end()
+
+
 def test_other_addresses_need_a_token():
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         with pytest.raises(ParameterError, match=f"host {host} can be reached by others: a token is required"):
@@ -499,9 +506,11 @@ def test_a_server_that_says_nothing_or_nonsense_or_is_not_there():
         client.send(b"FS")
     with sink(10) as port, Client(f"http://127.0.0.1:{port}") as client, pytest.raises(OffloadError):
         client.send(b"FS")
-    for url in ("ftp://127.0.0.1", "127.0.0.1:8000", "http://"):
+    strange = ("http://127.0.0.1:80000", "http://127.0.0.1:abc", "http://[::1", "http://a b", "http://a..b")
+    for url in ("ftp://127.0.0.1", "127.0.0.1:8000", "http://", *strange, "http://127.0.0.1/\u65e5"):
         with pytest.raises(ParameterError, match="url must be"):
             Client(url)
+    assert Client("http://[::1]")._connection.port == 80
     with pytest.raises(ParameterError, match="JPEG, PNG, WebP or AVIF"):
         Client("http://127.0.0.1").send(b"GIF89a", "image")
 

@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on(album, lite, file, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_saliency_maps(lite, album, out, progress=stop, save_every=1)
+        build_saliency_maps(lite, album, out, progress=stop)
     assert len(SaliencyMaps.load(out).maps) == 2
     stamp = out.stat().st_mtime_ns
     again = build_saliency_maps(lite, album, out)
@@ -175,6 +175,16 @@ def test_a_killed_run_goes_on(album, lite, file, tmp_path):
     begun = time.perf_counter()
     build_saliency_maps(lite, album, out)  # nothing left to do
     assert time.perf_counter() - begun < 2
+
+
+def test_an_unreadable_photo_costs_no_map_of_the_others(album, lite, file, tmp_path):
+    for path in album.paths[:2]:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "z.png").write_bytes(album.paths[2].read_bytes()[:200])
+    out = tmp_path / "maps.safetensors"
+    with pytest.raises(DataError, match=r"z\.png is broken"):
+        build_saliency_maps(lite, image_folder(tmp_path), out)
+    assert SaliencyMaps.load(out).maps.keys() < SaliencyMaps.load(file).maps.keys()
 
 
 def test_damaged_files_and_maps_are_refused(album, file, tmp_path):

@@ -19,7 +19,7 @@ from fsplit_lib.codec import CodecConfig, Gains
 from fsplit_lib.data import ImageFolder, fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.errors import DataError, FsplitError, ParameterError, WeightsError
 from fsplit_lib.objectives import OBJECTIVES
 from fsplit_lib.recipes import RECIPES, Job, run_recipe
 from fsplit_lib.system import build_system, load_codec
@@ -360,7 +360,7 @@ def test_a_diverging_loss_stops_and_the_last_checkpoint_is_sound(tmp_path):
                 system.decoder.widen.bias.fill_(float("nan"))
 
     source = ArraySource(*(part[:100] for part in fashion_mnist("train")))
-    with pytest.raises(FloatingPointError, match="step 9; lower the learning rate"):
+    with pytest.raises(FsplitError, match="step 9; lower the learning rate"):
         train_system(system, source, CONFIG, checkpoint=checkpoint, checkpoint_every=7, progress=spoil)
     assert told == list(range(9))
     state = torch.load(checkpoint)

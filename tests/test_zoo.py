@@ -63,9 +63,11 @@ def test_cards_that_are_none(folder, tmp_path):
 
 def test_pickles_and_other_objects_are_refused(tmp_path):
     torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
+    torch.save({"model": torch.nn.Linear(1, 1), "epoch": 1}, tmp_path / "run.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(WeightsError, match="not a readable"):
-        zoo.read_state_dict(tmp_path / "module.pth")
+    for name in ("module.pth", "run.pth"):
+        with pytest.raises(WeightsError, match=r"whole pickled model.*save its state_dict\(\)"):
+            zoo.read_state_dict(tmp_path / name)
     with pytest.raises(WeightsError, match="plain state dict"):
         zoo.read_state_dict(tmp_path / "list.pth")
 

@@ -124,11 +124,11 @@ def photo_backbone(given: str) -> Backbone:
 
 def _timm_network(name: str, pretrained: bool, input_size: int | None, state: dict[str, Tensor]) -> nn.Module:
     try:
-        config = timm.models.get_pretrained_cfg(name)  # None for an architecture that timm knows no weights of
+        config = timm.get_pretrained_cfg(name)  # None for an architecture that timm knows no weights of
     except RuntimeError as error:
-        architecture = name.split(".")[0]
-        known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none that timm could download"
-        raise ParameterError(f"timm has no weights {name!r}; of {architecture} there are: {known}") from error
+        network, _, tag = name.partition(".")
+        known = ", ".join(timm.list_pretrained(f"{network}.*")) or "none"
+        raise ParameterError(f"timm has no weights {tag!r} of {network}; it has {known}") from error
     built_for_one = getattr(config, "fixed_input_size", False) and input_size is not None
     options = {"img_size": input_size} if built_for_one else {}
     last = f"{getattr(config, 'classifier', None)}.weight"

@@ -1,6 +1,6 @@
 """The process that a copy runs in: cell after cell, whatever they raise, under limits that its kernel inherits.
 
-python -m fsplit_lib.classroom.inside FOLDER        run by :mod:`fsplit_lib.classroom.watch`
+python -m fsplit_lib.classroom.inside FOLDER ...    run by :mod:`fsplit_lib.classroom.watch`
 
 It reads FOLDER/job.ipynb and adds to FOLDER/events.jsonl one line where a cell begins and one where it ends.
 """
@@ -14,21 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
 
 __all__ = ["main"]
 
 
-def main(folder: Path, disk_mb: float, seconds: float) -> None:
+def main(folder: Path, disk_mb: float, seconds: float, watcher: int, created: float) -> None:
     """Run a notebook and tell of its cells.
 
     Args:
         folder: with the notebook; the kernel works in its ``desk``.
         disk_mb: largest file, in 10^6 bytes, where the system knows such a limit.
         seconds: of processor time, for what nobody could end.
+        watcher: process id of who watches; this process ends with it.
+        created: when that process began, as ``psutil`` says.
     """
     _limit(int(disk_mb * 1e6), int(seconds * (os.cpu_count() or 1)))
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(watcher, created), daemon=True).start()
 
     def tell(**what: Any) -> None:
         with open(folder / "events.jsonl", "a") as file:
@@ -70,12 +73,20 @@ def _limit(file_bytes: int, cpu_seconds: int) -> None:
         resource.setrlimit(kind, (least, least))
 
 
-def _end_with(parent: int) -> None:
+def _end_with(watcher: int, created: float) -> None:
     """Nobody watches a copy whose watcher is gone; the kernel in turn ends with this process."""
-    while os.getppid() == parent:
+    while os.getppid() == watcher if os.name == "posix" else _lives(watcher, created):
         time.sleep(1)
     os._exit(1)
 
 
+def _lives(process: int, created: float) -> bool:
+    """Where a process keeps the number of a parent that is gone, and another may be given that number."""
+    try:
+        return psutil.Process(process).create_time() == created
+    except psutil.NoSuchProcess:
+        return False
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+    main(Path(sys.argv[1]), *map(float, sys.argv[2:4]), int(sys.argv[4]), float(sys.argv[5]))

@@ -76,8 +76,9 @@ def run_watched(notebook: nbformat.NotebookNode, folder: Path, limits: Limits, d
     desk = folder / "desk"
     desk.mkdir(parents=True)
     nbformat.write(notebook, folder / "job.ipynb")
-    most, env = (str(limits.disk_mb), str(limits.seconds)), _surroundings(folder, seed)
-    command = [sys.executable, "-m", "fsplit_lib.classroom.inside", str(folder), *most]
+    most, env = (limits.disk_mb, limits.seconds), _surroundings(folder, seed)
+    told = (folder, *most, os.getpid(), psutil.Process().create_time())
+    command = [sys.executable, "-m", "fsplit_lib.classroom.inside", *map(str, told)]
     with open(folder / "said", "w+b") as said:
         process = subprocess.Popen(command, cwd=desk, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         family, stopped = {}, ""

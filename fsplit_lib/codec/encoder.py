@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fsplit_lib.packet import lmbda_to_code
+
 __all__ = ["CodecConfig", "Encoder"]
 
 
@@ -25,7 +27,8 @@ class CodecConfig:
         activation: "standard" activates between the two convolutions of a block and after each block
             but the last. "official" is what the authors' public code computes: both convolutions, then
             one ReLU, then the sum (an isinstance test there never holds, so the inner one is lost).
-        lmbda: the rate weight that the codec was trained with, or packs with unless told otherwise.
+        lmbda: the rate weight that the codec was trained with, or packs with unless told otherwise; within what
+            packets can name, as the anchors, see :func:`fsplit_lib.packet.lmbda_to_code`.
         anchors: ascending rate weights between which a codec of continuous rate is steered, see
             :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
     """
@@ -37,6 +40,8 @@ class CodecConfig:
     anchors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        for lmbda in (self.lmbda, *self.anchors):
+            lmbda_to_code(lmbda)  # what no packet can name must not be trained
         if len(self.anchors) == 1 or list(self.anchors) != sorted(set(self.anchors)):
             raise ValueError(f"anchors must be none, or two and more in ascending order, got {self.anchors}")
         if self.anchors and not self.anchors[0] <= self.lmbda <= self.anchors[-1]:

@@ -18,12 +18,11 @@ from fsplit_lib.codec.gains import Gains
 from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits, symbol_bits
 from fsplit_lib.entropy.models import FactorizedPrior
 from fsplit_lib.errors import PacketError, ParameterError
-from fsplit_lib.packet import Packet, code_to_lmbda, lmbda_to_code
+from fsplit_lib.packet import MAX_PIXELS, Packet, code_to_lmbda, lmbda_to_code
 
 __all__ = ["FeatureCodec", "Quantiser"]
 
 Quantiser = Literal["noise", "straight_through", "none"]
-MAX_PIXELS = 2**24  # a packet that claims a larger picture is refused before memory is reserved for it
 
 
 class FeatureCodec(nn.Module):
@@ -83,12 +82,14 @@ class FeatureCodec(nn.Module):
         return digest.digest()[:4]
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise ValueError unless both sides are positive multiples of the stride."""
+        """Raise ValueError unless both sides are positive multiples of the stride, and a packet may be as large."""
         stride = self.config.stride
         if height < stride or width < stride or height % stride or width % stride:
             raise ValueError(
                 f"picture sides must be multiples of {stride}, got {height} x {width}; crop or pad it first"
             )
+        if height * width > MAX_PIXELS:
+            raise ValueError(f"a picture has at most {MAX_PIXELS} pixels, got {height} x {width}; scale it down first")
 
     @torch.no_grad()
     def compress(self, x: Tensor, lmbda: float | None = None) -> list[Packet]:
@@ -99,7 +100,7 @@ class FeatureCodec(nn.Module):
             lmbda: rate weight, snapped to the wire's 8-bit code; the codec's own by default.
 
         Raises:
-            ValueError: a size off the grid.
+            ValueError: a size off the grid, or too many pixels.
             ParameterError: lmbda outside the codec's range.
         """
         self.check_size(*x.shape[-2:])
@@ -125,8 +126,12 @@ class FeatureCodec(nn.Module):
         """The quantised latents y_hat (B, C, h, w) of packets of one picture size.
 
         Raises:
-            PacketError: a packet belongs to another codec, differs in size, or does not decode.
+            PacketError: there is none, or one belongs to another codec, differs in size, or does not decode.
         """
+        sizes = {(packet.height, packet.width) for packet in packets}
+        if len(sizes) != 1:
+            told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)) or "no packet"
+            raise PacketError(f"one call decodes packets of one picture size, got {told}: call once for each size")
         own = self.codec_id
         return torch.cat([self._decompress_one(packet, own) for packet in packets])
 
@@ -136,8 +141,8 @@ class FeatureCodec(nn.Module):
                 f"the packet was made by codec {packet.codec_id.hex()}, this is codec {own.hex()}: "
                 "both ends must load the same checkpoint"
             )
-        if packet.height * packet.width > MAX_PIXELS or len(packet.streams) != 1:
-            raise PacketError(f"a packet of this codec holds one stream of at most {MAX_PIXELS} pixels")
+        if len(packet.streams) != 1:
+            raise PacketError(f"a packet of this codec holds one stream, got {len(packet.streams)}")
         try:
             self.check_size(packet.height, packet.width)
             level = self._level(packet.lmbda_code)

@@ -28,7 +28,7 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
         An RGB image of the source's (rotated) size.
 
     Raises:
-        DataError: no such file, not an image, truncated, or too large to be a photo.
+        DataError: no such file, not an image, truncated, not to be read, or too large to be a photo.
     """
     name = str(source) if isinstance(source, str | Path) else getattr(source, "name", "the given file")
     try:
@@ -41,6 +41,8 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
         raise DataError(f"there is no photo at {name}") from error
     except IsADirectoryError as error:
         raise DataError(f"{name} is a folder, not a photo") from error
+    except PermissionError as error:
+        raise DataError(f"{name} may not be read by you: change its permissions, or take a copy") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} has too many pixels ({error}); scale it down first") from error
     except UnidentifiedImageError as error:
@@ -52,6 +54,8 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits, or float: Pillow would clip them, so scale
         values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("some of its pixels are NaN or infinite")
         largest = float(values.max(initial=0.0))
         white = next((top for top in _WHITE_LEVELS[image.mode[0]] if largest <= top), largest)
         image = Image.fromarray(np.clip(values * (255.0 / white), 0, 255).astype(np.uint8))

@@ -52,6 +52,12 @@ class Tables:
     offsets: np.ndarray
 
     def __post_init__(self) -> None:
+        rows, columns = self.frequencies.shape
+        if not len(self.lengths) == len(self.offsets) == rows or (self.lengths > columns).any():
+            raise ValueError(
+                f"tables need one length of at most {columns} and one offset for each of the {rows} rows of frequencies, "
+                f"got lengths {self.lengths} and {len(self.offsets)} offsets"
+            )
         used = np.arange(self.frequencies.shape[1]) < self.lengths[:, None]
         sums = np.where(used, self.frequencies, 0).sum(axis=1)
         if (self.lengths < 2).any() or (self.frequencies[used] <= 0).any() or (sums != 2**PRECISION).any():
@@ -141,11 +147,15 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
         symbols: (N,) int32.
         index: (N,) the table of each symbol; both ends have to know it.
         tables: any number.
+
+    Raises:
+        ValueError: an index that names no table.
     """
+    _check_index(index, tables)
     coder = constriction.stream.stack.AnsCoder()
     groups = [(table, symbols[index == table]) for table in range(tables.channels)]
     coded = [(table, *table_entries(group[None], tables.row(table))) for table, group in groups if len(group)]
-    escaped = np.concatenate([groups[table][1][mask[0]] for table, _, mask in coded])
+    escaped = np.concatenate([symbols[:0], *(groups[table][1][mask[0]] for table, _, mask in coded)])
     if len(escaped):
         coder.encode_reverse(_varints(escaped), _BYTE)
     for table, indices, _ in coded[::-1]:
@@ -158,7 +168,9 @@ def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarr
 
     Raises:
         PacketError: the stream is not one that was written with this index and these tables.
+        ValueError: an index that names no table.
     """
+    _check_index(index, tables)
     symbols, escaped = np.zeros(len(index), dtype=np.int32), []
     try:
         coder = _coder_of(stream)
@@ -199,9 +211,17 @@ def table_entries(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.n
     if symbols.ndim != 2 or symbols.shape[0] != tables.channels:
         raise ValueError(f"symbols must be ({tables.channels}, N), got {symbols.shape}")
     escape = tables.lengths[:, None] - 1
-    indices = symbols.astype(np.int32, copy=False) - tables.offsets[:, None]
+    whole = symbols.astype(np.int32, copy=False)
+    if whole is not symbols and not np.array_equal(whole, symbols):
+        raise ValueError("symbols must be whole numbers of 32 bits; others would come back as something else")
+    indices = whole - tables.offsets[:, None]
     escaped = indices.view(np.uint32) >= escape.view(np.uint32)  # as unsigned, below the table is far above it
     return np.where(escaped, escape, indices), escaped
+
+
+def _check_index(index: np.ndarray, tables: Tables) -> None:
+    if len(index) and not 0 <= index.min() <= index.max() < tables.channels:
+        raise ValueError(f"index must name tables 0 to {tables.channels - 1}, got {index.min()} to {index.max()}")
 
 
 def _stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:

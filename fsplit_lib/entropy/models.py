@@ -96,7 +96,7 @@ class FactorizedPrior(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             step = 1.0 if gain is None else 1 / gain.float()
             upper, lower = (self._cumulative_logits((u.float() + half) * step) for half in (0.5, -0.5))
-            sign = -torch.sign(upper + lower).detach()  # the sigmoid is sharpest on its left half
+            sign = torch.where(upper + lower > 0, -1.0, 1.0)  # the sigmoid is sharpest on its left half
             p = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
             return self.density.likelihood_lower_bound(p)
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from fsplit_lib.errors import OffloadError, ParameterError
 
-__all__ = ["PACKET", "Client", "Reply", "media_type"]
+__all__ = ["PACKET", "Client", "Reply", "check_token", "media_type"]
 
 PACKET = "application/octet-stream"
 MAX_REPLY = 2**20
@@ -60,6 +60,12 @@ def media_type(data: bytes) -> str | None:
     return "image/avif" if data[4:12] in (b"ftypavif", b"ftypavis") else None
 
 
+def check_token(token: str | None) -> None:
+    """Raise ParameterError for a token that no HTTP header can carry; none at all is fine."""
+    if token and not (token.isascii() and token.isprintable()):
+        raise ParameterError("a token travels in an HTTP header: choose printable ASCII characters only")
+
+
 class Client:
     """Talks to one server; keeps its connection from one photo to the next. Not for several threads at once.
 
@@ -69,20 +75,25 @@ class Client:
         timeout_s: for one call, whatever happens.
 
     Raises:
-        ParameterError: another kind of URL.
+        ParameterError: another kind of URL, or a token that cannot travel.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0):
-        parts = urlsplit(url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        if parts.scheme not in kinds or not parts.hostname:
-            raise ParameterError(f"url must be http://HOST:PORT or https://HOST:PORT, got {url!r}")
+        try:
+            parts = urlsplit(url)
+            kind, host, self._path = kinds[parts.scheme], parts.hostname or "", parts.path.rstrip("/")
+            if not (host and self._path.isascii()):
+                raise ValueError("no host, or a path that no request can carry")
+            port = kind.default_port if parts.port is None else parts.port
+            self._connection = kind(host.encode("idna").decode(), port, timeout=timeout_s)
+        except (KeyError, ValueError, http.client.InvalidURL) as error:
+            raise ParameterError(f"url must be http://HOST:PORT or https://HOST:PORT, got {url!r}") from error
+        check_token(token)
         if not timeout_s > 0:
             raise ParameterError(f"timeout_s must be above 0 seconds, got {timeout_s}")
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
-        self._path = parts.path.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout_s)
 
     def __enter__(self) -> "Client":
         return self

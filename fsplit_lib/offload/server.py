@@ -37,7 +37,7 @@ from torch import Tensor
 from fsplit_lib.data import center_crop, open_image
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import DataError, PacketError, ParameterError
-from fsplit_lib.offload.client import PACKET, media_type
+from fsplit_lib.offload.client import PACKET, check_token, media_type
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
@@ -283,8 +283,10 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
     """A listening socket; 0 as a port takes a free one.
 
     Raises:
-        ParameterError: an address that others can reach, without a token; or one that cannot be had.
+        ParameterError: an address that others can reach, without a token; or one that cannot be had; or a token that
+            cannot travel.
     """
+    check_token(token)
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError as error:

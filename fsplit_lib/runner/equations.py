@@ -62,7 +62,7 @@ def _function_near(text: str, begin: int, end: int) -> str:
 def _marked(folder: Path) -> dict[str, list[str]]:
     marked: dict[str, list[str]] = {}
     for file in sorted(folder.glob("test_*.py")):
-        for node in ast.parse(file.read_text()).body:
+        for node in ast.parse(file.read_text("utf-8")).body:
             for mark in getattr(node, "decorator_list", ()):
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.equation":
                     for argument in mark.args:

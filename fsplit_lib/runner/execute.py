@@ -142,7 +142,7 @@ def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat
     Raises:
         ChapterError: a cell without a solution, or a solution without a cell.
     """
-    parts = re.split(r"^# %% (\S+)\n", solutions.read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^# %% (\S+)\n", solutions.read_text("utf-8"), flags=re.MULTILINE)
     known = dict(zip(parts[1::2], parts[2::2], strict=True))
     cells = {cell.metadata["exercise"]: cell for cell in notebook.cells if "exercise" in cell.metadata}
     if cells.keys() != known.keys():

@@ -67,6 +67,6 @@ def _origin(root: Path, name: str) -> tuple[str, str]:
 
 if __name__ == "__main__":
     readme = data_root() / "README.md"
-    before, _, rest = readme.read_text().partition(HEAD)
+    before, _, rest = readme.read_text("utf-8").partition(HEAD)
     behind = rest[rest.index("\n\n") + 1 :]
     write_atomically(readme, (before + HEAD + inventory(data_root()) + behind).encode())

@@ -126,7 +126,7 @@ def build_saliency_maps(
     progress: Callable[[int, int], None] | None = None,
     save_every: int = 500,
 ) -> SaliencyMaps:
-    """The maps of every photo of a folder, whole photos at the teacher's own scale; a killed run goes on.
+    """The maps of every photo of a folder, whole photos at the teacher's own scale; a run that broke off goes on.
 
     A photo that the network ignores gives a map without any place in it: it is replaced by 0.5
     everywhere, with a warning that names it.
@@ -147,17 +147,19 @@ def build_saliency_maps(
     if done.origin != origin:
         raise WeightsError(f"{out} holds maps of {done.origin}, not of {origin}; choose another file")
     fresh = 0
-    for count, path in enumerate(folder.paths, start=1):
-        key = sha256_of(path)
-        if key not in done.maps:
-            done.maps[key] = _map_of(backbone, folder[count - 1], method, path.name)
-            fresh += 1
-            if fresh % save_every == 0:
-                done.save(out)
-        if progress is not None:
-            progress(count, len(folder))
-    if fresh:
-        done.save(out)
+    try:
+        for count, path in enumerate(folder.paths, start=1):
+            key = sha256_of(path)
+            if key not in done.maps:
+                done.maps[key] = _map_of(backbone, folder[count - 1], method, path.name)
+                fresh += 1
+                if fresh % save_every == 0:
+                    done.save(out)
+            if progress is not None:
+                progress(count, len(folder))
+    finally:  # neither an unreadable photo nor Ctrl-C throws away what is made
+        if fresh:
+            done.save(out)
     return done
 
 

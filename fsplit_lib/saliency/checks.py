@@ -31,12 +31,16 @@ def edge_map(x: Tensor) -> Tensor:
 
 
 def concentration(values: np.ndarray) -> float:
-    """The share of the places that hold half of a map: at most 0.5, for a flat one.
+    """The share of the places that hold half of a map: 0.5 for a flat one, and for one that is 0 everywhere.
+
+    Places count whole, so a flat map of 3 places has half of it on 2 of them.
 
     >>> concentration(np.array([8.0, 1.0, 1.0, 1.0]))
     0.25
     """
     largest = np.sort(values.ravel())[::-1].cumsum()
+    if largest[-1] == 0:
+        return 0.5
     return float((np.searchsorted(largest, largest[-1] / 2) + 1) / values.size)
 
 
@@ -65,7 +69,9 @@ def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = load_backbone(backbone.name, "random", backbone.spec.stride)
+        fresh = load_backbone(backbone.name, "random", backbone.spec.stride, backbone.input_size)
+        if fresh.network.num_classes != backbone.network.num_classes:
+            fresh.network.reset_classifier(backbone.network.num_classes)
     made = copy.deepcopy(backbone)
     pairs = list(zip(_parts(made), _parts(fresh), strict=True))
     if not 0 <= depth <= len(pairs):

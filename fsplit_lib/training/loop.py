@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from fsplit_lib.codec import Quantiser
 from fsplit_lib.data.files import write_atomically
-from fsplit_lib.errors import ParameterError, WeightsError
+from fsplit_lib.errors import DivergedError, ParameterError, WeightsError
 from fsplit_lib.objectives import OBJECTIVES, UNWEIGHTED, Guidance
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
@@ -152,7 +152,7 @@ def fit(
     Raises:
         ParameterError: the processes cannot share the batch evenly, or are not on CPUs.
         WeightsError: the checkpoint is broken or belongs to another configuration, data set or network.
-        FloatingPointError: the loss is no longer finite.
+        DivergedError: the loss is no longer finite.
     """
     fabric = fabric or _fabric(config)
     if config.batch % fabric.world_size:
@@ -179,9 +179,7 @@ def fit(
         told = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean").tolist()
         row = LogRow(batch.step, dict(zip(values, told, strict=True)), time.perf_counter() - begun)
         if not math.isfinite(row.values["total"]):
-            raise FloatingPointError(
-                f"the loss became {row.values['total']} at step {batch.step}; lower the learning rate"
-            )
+            raise DivergedError(f"the loss became {row.values['total']} at step {batch.step}; lower the learning rate")
         for optimiser in optimisers:
             optimiser.zero_grad()
         fabric.backward(values["total"])
