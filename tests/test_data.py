@@ -442,6 +442,13 @@ def test_a_table_that_was_cut_or_changed_is_refused_by_its_line(tmp_path, broken
         read_rows(path, Line, "fsplit make")
 
 
+def test_a_table_that_was_saved_in_another_encoding(tmp_path):
+    write_rows(tmp_path / "t.csv", [Word("Köln")])
+    (tmp_path / "t.csv").write_bytes((tmp_path / "t.csv").read_bytes().decode().encode("cp1252"))
+    with pytest.raises(DataError, match="UTF-8"):
+        read_rows(tmp_path / "t.csv", Word, "fsplit make")
+
+
 def test_what_we_wrote_is_read_in_a_locale_that_is_not_ours(tmp_path):
     write_rows(tmp_path / "table.csv", [Word("λ, größer")])
     code = (

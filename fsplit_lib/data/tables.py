@@ -43,7 +43,13 @@ def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
     if not path.is_file():
         raise DataError(f"there is no table {path}: make it with `{command}`")
     kinds = get_type_hints(kind)
-    with path.open(newline="", encoding="utf-8") as file:
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} was saved in another encoding than UTF-8; restore it, or make it with `{command}`"
+        ) from error
+    with io.StringIO(text, newline="") as file:
         table = csv.DictReader(file)
         if set(table.fieldnames or ()) != set(kinds):
             raise DataError(f"{path} is not the table that `{command}` writes: it needs the columns {', '.join(kinds)}")

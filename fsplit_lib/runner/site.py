@@ -19,9 +19,12 @@ __all__ = ["write_chapter", "write_index"]
 
 REMOTE_SCRIPT = re.compile(r'<script[^>]*\ssrc="https?://[^"]*"[^>]*>\s*</script>')
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NOTE = (
-    '<p style="border:1px dashed #8b949e;padding:.5em .8em;color:#57606a">Interactive panel: open this chapter with '
-    "<code>make lab</code> to move its controls. The figure below shows its first state.</p>"
+BOX = '<p style="border:1px dashed #8b949e;padding:.5em .8em;color:#57606a">{}</p>'
+PANEL = BOX.format(
+    "Interactive panel: open this chapter with <code>make lab</code> to move its controls. The figure below shows its first state."
+)
+GUESS = BOX.format(
+    "Guess before you read on. With <code>make lab</code> the chapter keeps your guess and draws it beside the truth."
 )
 # the lab template of nbconvert without its scripts from the network
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
@@ -34,6 +37,7 @@ body { max-width: 1080px; margin: 0 auto; padding: 0 1rem 4rem; }
 .jp-RenderedMarkdown { font-size: 16px; line-height: 1.6; }
 .jp-RenderedMarkdown pre { margin: 1em 0; }
 .jp-RenderedMarkdown table { font-size: 15px; }
+.jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
 nav.book { padding: 1rem 0; font-family: sans-serif; }
 math[display=block] { margin: .6em 0; font-size: 1.15em; }
 </style>{% endblock %}
@@ -100,10 +104,11 @@ def write_chapter(run: ChapterRun, site: Path) -> Path:
     notebook.metadata["title"] = run.title
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        note = GUESS if "predict" in cell.metadata.get("tags", []) else PANEL
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if WIDGET in data:
-                output["data"] = nbformat.NotebookNode({"text/html": NOTE})
+                output["data"] = nbformat.NotebookNode({"text/html": note})
             elif "text/html" in data:  # plotly asks a CDN for MathJax, which no figure of ours needs
                 data["text/html"] = REMOTE_SCRIPT.sub("", data["text/html"])
     exporter = _Exporter(extra_loaders=[DictLoader({"book.html.j2": TEMPLATE})], template_file="book.html.j2")

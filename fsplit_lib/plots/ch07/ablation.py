@@ -16,15 +16,15 @@ def ablation_figure(ablation: Ablation, network: str, restoration: int, width: i
 
     Traces: all curves, the picked one, all decoders, the picked one, the smallest within half a point.
     """
-    titles = ("what a byte buys", "what a millisecond buys")
-    figure = make_subplots(1, 2, horizontal_spacing=0.15, subplot_titles=titles)
+    figure = make_subplots(
+        1, 2, horizontal_spacing=0.15, subplot_titles=("what a byte buys", "what a millisecond buys")
+    )
     grey, picked, star = "#b1bac4", "#D55E00", "#0072B2"
     figure.add_trace(go.Scatter(mode="lines", line={"color": grey, "width": 1.5}, name="other decoders"), 1, 1)
+    line = {"color": picked, "width": 3.5}
+    figure.add_trace(go.Scatter(mode="lines+markers", line=line, marker_size=9, name="this decoder"), 1, 1)
     figure.add_trace(
-        go.Scatter(mode="lines+markers", line={"color": picked, "width": 3.5}, marker={"size": 9}, name="this decoder"), 1, 1
-    )  # fmt: skip
-    figure.add_trace(
-        go.Scatter(mode="markers+text", marker={"color": grey, "size": 10, "symbol": "square"}, textposition="bottom center",
+        go.Scatter(mode="markers+text", marker={"color": grey, "size": 10, "symbol": "square"},
                    textfont={"size": 13, "color": "#57606a"}, name="others", showlegend=False, cliponaxis=False), 1, 2,
     )  # fmt: skip
     for colour, symbol, size, name in (
@@ -58,6 +58,9 @@ def move_ablation(figure: go.Figure, ablation: Ablation, network: str, restorati
         trace.x = [ablation.times[network, *key] for key in keys]
         trace.y = [100 * scores[key] for key in keys]
     figure.data[2].text = [f"{'<br>' if (r, w) in (this, small) else ''}{r} × {w}" for r, w in scores]  # below the star
+    # neighbours in depth often lie side by side: one label below, the next above
+    below = [r % 2 == 0 or (r, w) in (this, small) for r, w in scores]
+    figure.data[2].textposition = ["bottom center" if down else "top center" for down in below]
     figure.layout.title.text = f"{name_of(network)}: {_decoder(this)}"
     behind = 100 * (scores[best] - scores[this])
     said = (
