@@ -16,9 +16,8 @@ def ablation_figure(ablation: Ablation, network: str, restoration: int, width: i
 
     Traces: all curves, the picked one, all decoders, the picked one, the smallest within half a point.
     """
-    figure = make_subplots(
-        1, 2, horizontal_spacing=0.15, subplot_titles=("what a byte buys", "what a millisecond buys")
-    )
+    titles = ("what a byte buys", "what a millisecond buys")
+    figure = make_subplots(1, 2, horizontal_spacing=0.15, subplot_titles=titles)
     grey, picked, star = "#b1bac4", "#D55E00", "#0072B2"
     figure.add_trace(go.Scatter(mode="lines", line={"color": grey, "width": 1.5}, name="other decoders"), 1, 1)
     line = {"color": picked, "width": 3.5}
@@ -57,10 +56,8 @@ def move_ablation(figure: go.Figure, ablation: Ablation, network: str, restorati
     for trace, keys in zip(figure.data[2:], (list(scores), [this], [small]), strict=True):
         trace.x = [ablation.times[network, *key] for key in keys]
         trace.y = [100 * scores[key] for key in keys]
-    figure.data[2].text = [f"{'<br>' if (r, w) in (this, small) else ''}{r} × {w}" for r, w in scores]  # below the star
-    # neighbours in depth often lie side by side: one label below, the next above
-    below = [r % 2 == 0 or (r, w) in (this, small) for r, w in scores]
-    figure.data[2].textposition = ["bottom center" if down else "top center" for down in below]
+    figure.data[2].text = [("<br>{} × {}<br>" if key in (this, small) else "{} × {}").format(*key) for key in scores]
+    figure.data[2].textposition = [("bottom center", "top center")[r % 2] for r, _ in scores]  # neighbours lie close
     figure.layout.title.text = f"{name_of(network)}: {_decoder(this)}"
     behind = 100 * (scores[best] - scores[this])
     said = (
