@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,8 +128,9 @@ class Prediction:
                 orientation="h",
                 marker_color=[look_of(owner).color for _, _, owner in rows],
                 text=[f"{value:,.4g} {self.unit}" for _, value, _ in rows],
-                textposition="outside",  # inside a short bar it would lie on its side
+                textposition="auto",  # inside where the bar is long enough for it to lie level
                 textangle=0,
+                constraintext="none",
                 cliponaxis=False,
             )
         )
@@ -138,7 +140,8 @@ class Prediction:
         alt = f"Measured: {truth:,.4g} {self.unit}. " + (
             ASK if kept is None else f"Your guess: {kept:,.4g} {self.unit}."
         )
-        return finish(figure, self.question, alt, height=260)
+        title = "<br>".join(textwrap.wrap(self.question, 66))  # the tools stand right of it
+        return finish(figure, title, alt, height=260)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
