@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from fsplit_lib.errors import PacketError, ParameterError
 
-__all__ = ["MAX_PIXELS", "Packet", "code_to_lmbda", "lmbda_to_code"]
+__all__ = ["Packet", "check_size", "code_to_lmbda", "lmbda_to_code"]
 
 MAGIC = b"FS"
 VERSION = 1
@@ -55,6 +55,14 @@ def code_to_lmbda(code: int) -> float:
     """
     low, high = LMBDA_EXPONENTS
     return 10 ** (low + (high - low) * code / 255)
+
+
+def check_size(height: int, width: int, stride: int) -> None:
+    """Raise ValueError unless both sides are positive multiples of the stride, and a packet may be as large."""
+    if height < stride or width < stride or height % stride or width % stride:
+        raise ValueError(f"picture sides must be multiples of {stride}, got {height} x {width}; crop or pad it first")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a picture has at most {MAX_PIXELS} pixels, got {height} x {width}; scale it down first")
 
 
 @dataclass(frozen=True)

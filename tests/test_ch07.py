@@ -17,12 +17,13 @@ from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
 from fsplit_lib.exercises import check
+from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch07 as plots
 from fsplit_lib.recipes.crossed import read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.recipes.crossing import DecodeTime
-from fsplit_lib.system import FrankenSplit, attach_decoder, build_system
+from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_system
 from fsplit_lib.training import ArraySource, train_decoder, train_system
 from fsplit_lib.training.crossing import ANCHORS, CrossRow
 from fsplit_lib.training.lab import LAB_DECODER, train_lab
@@ -466,6 +467,14 @@ def test_the_real_tables():
     assert len(found.networks) == 3 and all(len(found.spread(network)) == 2 for network in found.networks)
     assert len(plots.cross_outcome(found)) == 7 and len(plots.blueprint_outcome(found)) == 4
     assert len(plots.ablation_outcome(read_ablation(data_root() / "results"))) == 5
+
+
+def test_the_shipped_decoder_costs_what_the_text_says():
+    system = load_system("photo")
+    head, decoder = multiply_adds(system.backbone.head, 1, 3, 224, 224), multiply_adds(system.decoder, 1, 48, 28, 28)
+    assert 6 < decoder / head < 7  # "more than six times the work of Lite0's head"
+    config = system.decoder.config
+    assert (config.restoration, config.transformation, config.width, config.kind) == (3, 0, 128, "dense")
 
 
 # what breaks it ----------------------------------------------------------------------------------

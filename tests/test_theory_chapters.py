@@ -23,6 +23,7 @@ from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch01 as plots01
 from fsplit_lib.plots import ch02 as plots02
 from fsplit_lib.plots import ch03 as plots03
+from fsplit_lib.plots.variants import two_at_once
 from fsplit_lib.runner.equations import equation_table, equations
 from fsplit_lib.system import load_codec
 from fsplit_lib.theory import anneal, at, entropy, solve, steps
@@ -234,7 +235,7 @@ def test_figures_speak():
         plots01.relevance_over_beta(np.array([1.0, 2.0]), {"healthy": [0.1, 0.2], "without": [0.0, 0.0]}),
         plots03.side_information(side),
         plots03.table_damage([0, 1], [0.0, 0.5]),
-        plots03.broken_stream("the escape", (100, 90), 0.02),
+        two_at_once(["a", "b"], {"bytes": ((100, 90), "{:,.0f} bytes"), "%": ((0, 2), "{:.1f} % wrong")}, "two"),
         plots03.ideal_against_real(["a"], [10.0], [12.0], [30.0]),
     ]
     for figure in figures:

@@ -18,7 +18,7 @@ from fsplit_lib.codec.gains import Gains
 from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits, symbol_bits
 from fsplit_lib.entropy.models import FactorizedPrior
 from fsplit_lib.errors import PacketError, ParameterError
-from fsplit_lib.packet import MAX_PIXELS, Packet, code_to_lmbda, lmbda_to_code
+from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 __all__ = ["FeatureCodec", "Quantiser"]
 
@@ -82,14 +82,8 @@ class FeatureCodec(nn.Module):
         return digest.digest()[:4]
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise ValueError unless both sides are positive multiples of the stride, and a packet may be as large."""
-        stride = self.config.stride
-        if height < stride or width < stride or height % stride or width % stride:
-            raise ValueError(
-                f"picture sides must be multiples of {stride}, got {height} x {width}; crop or pad it first"
-            )
-        if height * width > MAX_PIXELS:
-            raise ValueError(f"a picture has at most {MAX_PIXELS} pixels, got {height} x {width}; scale it down first")
+        """Raise ValueError for a picture that no packet of this codec can hold, see :func:`fsplit_lib.packet.check_size`."""
+        check_size(height, width, self.config.stride)
 
     @torch.no_grad()
     def compress(self, x: Tensor, lmbda: float | None = None) -> list[Packet]:

@@ -15,7 +15,7 @@ from fsplit_lib.data.images import center_crop, to_array
 from fsplit_lib.device.bundle import Bundle, read_bundle
 from fsplit_lib.entropy.coding import Tables, encode_symbols
 from fsplit_lib.errors import ParameterError, WeightsError
-from fsplit_lib.packet import MAX_PIXELS, Packet
+from fsplit_lib.packet import Packet, check_size
 
 __all__ = ["DeviceEncoder", "Network", "Precision"]
 
@@ -90,11 +90,11 @@ class DeviceEncoder:
         Raises:
             ValueError: another shape, sides that are no multiples of the stride, or too many pixels.
         """
-        stride = self.bundle.stride
-        if x.ndim != 4 or x.shape[:2] != (1, 3) or 0 in x.shape or x.shape[2] % stride or x.shape[3] % stride:
-            raise ValueError(f"x must be (1, 3, H, W) with sides that are multiples of {stride}, got {x.shape}")
-        if x.shape[2] * x.shape[3] > MAX_PIXELS:
-            raise ValueError(f"a picture has at most {MAX_PIXELS} pixels, got {x.shape}; scale it down first")
+        if x.ndim != 4 or x.shape[:2] != (1, 3):
+            raise ValueError(
+                f"x must be (1, 3, H, W) with sides that are multiples of {self.bundle.stride}, got {x.shape}"
+            )
+        check_size(*x.shape[2:], self.bundle.stride)
         return self._network(x)
 
     def symbols(self, y: np.ndarray, lmbda: float | None = None) -> tuple[np.ndarray, Tables]:

@@ -9,7 +9,6 @@ from fsplit_lib.theory import Step
 from fsplit_lib.training.side_information import SideRow
 
 __all__ = [
-    "broken_stream",
     "coder_steps",
     "density_at_lmbda",
     "ideal_against_real",
@@ -163,31 +162,6 @@ def table_damage(changes: list[int], wrong: list[float]) -> go.Figure:
         + "."
     )
     return finish(figure, "Almost the same tables", alt, height=360)
-
-
-def broken_stream(breaks: str, sizes: tuple[int, int], wrong: float) -> go.Figure:
-    """What a break does to one photo's stream: longer, or wrong.
-
-    Args:
-        breaks: what is taken away, or "nothing".
-        sizes: bytes of the healthy stream and of this one.
-        wrong: share of symbols that come out wrong from this one.
-    """
-    names = ["healthy", "this run" if breaks == "nothing" else f"without {breaks}"]
-    colours = [look_of(method).color for method in ("FrankenSplit", "JPEG")]
-    figure = make_subplots(1, 2, subplot_titles=("length", "symbols decoded wrong"), horizontal_spacing=0.14)
-    for column, (values, text) in enumerate(
-        ((sizes, [f"{n:,} B" for n in sizes]), ((0, 100 * wrong), ["0 %", f"{wrong:.1%}"])), start=1
-    ):
-        bar = go.Bar(
-            x=names, y=values, text=text, textposition="outside", cliponaxis=False,
-            marker={"color": colours, "pattern": {"shape": ["", "/"]}}, showlegend=False,
-        )  # fmt: skip
-        figure.add_trace(bar, 1, column)
-    figure.update_yaxes(title_text="bytes of the stream", range=[0, 1.2 * max(sizes)], row=1, col=1)
-    figure.update_yaxes(title_text="share (%)", range=[0, 1.2 * max(1.0, 100 * wrong)], row=1, col=2)
-    alt = f"Healthy: {sizes[0]:,} bytes, no symbol wrong. {names[1]}: {sizes[1]:,} bytes, {wrong:.1%} wrong."
-    return finish(figure, f"What breaks it: {breaks}", alt, height=360)
 
 
 def side_information(rows: list[SideRow]) -> go.Figure:

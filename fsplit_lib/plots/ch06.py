@@ -23,7 +23,6 @@ __all__ = [
     "rate_accuracy",
     "shown",
     "sizes_over_lmbda",
-    "two_at_once",
 ]
 
 PICTURES = ("the crop", "where the bits go", "JPEG", "AVIF")  # two lines once there is an answer
@@ -186,22 +185,6 @@ def sizes_over_lmbda(lmbdas: np.ndarray, sizes: dict[str, np.ndarray]) -> go.Fig
         f"at lambda {lmbdas[-1]:.2g} {last.min():,.0f} to {last.max():,.0f}."
     )
     return finish(figure, "The same lambda, other photos", alt, height=440)
-
-
-def two_at_once(names: list[str], sizes: list[float], kept: list[float], title: str) -> go.Figure:
-    """Bytes and kept decisions of a few variants, side by side."""
-    figure = make_subplots(
-        1, 2, subplot_titles=("bytes a photo", "share of the teacher's answer kept (%)"), horizontal_spacing=0.14
-    )
-    for column, (values, text) in enumerate(((sizes, "%{y:,.0f}"), (kept, "%{y:.0f}")), start=1):
-        figure.add_trace(
-            go.Bar(x=names, y=values, texttemplate=text, textposition="outside", cliponaxis=False,
-                   marker={"color": look_of("rate" if column == 1 else "FrankenSplit").color, "pattern": {"shape": ["", "/", "x", "."][: len(names)]}}),
-            1, column,
-        )  # fmt: skip
-        figure.update_yaxes(range=[0, 1.2 * max([*values, 1e-9])], row=1, col=column)
-    alt = "; ".join(f"{n}: {s:,.0f} bytes, {k:.0f} % kept" for n, s, k in zip(names, sizes, kept, strict=True))
-    return finish(figure, title, alt + ".", height=400).update_layout(showlegend=False)
 
 
 def shown(image: Image.Image) -> str:

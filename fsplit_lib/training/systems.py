@@ -73,7 +73,12 @@ def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **
 def _train(
     system: FrankenSplit, pieces: dict[str, nn.Module], source: Dataset, config: TrainConfig, options: dict
 ) -> list[LogRow]:
-    start = zoo.fingerprint(system.codec.state_dict() | system.decoder.state_dict())
+    made_of = {"network": system.backbone.fingerprint, "codec": asdict(system.codec.config)}
+    made_of["decoder"] = asdict(system.decoder.config)
+    if "encoder" in pieces:
+        made_of["start"] = zoo.fingerprint(system.codec.state_dict() | system.decoder.state_dict())
+    else:  # a decoder may start from a fit that rounds by the number of threads: no digest of its weights
+        made_of["codec_id"] = system.codec.codec_id.hex()
     first = next(batches(source, min(128, len(source)), 0, 1, config.seed))
     if config.guidance != "unguided" and first.saliency is None:
         raise ParameterError(f"guidance {config.guidance!r} needs a source with saliency maps")
@@ -97,10 +102,4 @@ def _train(
         return {"distortion": value.distortion, "rate": value.rate, "total": value.total}
 
     factors = {"prior": config.prior_rate, "gains": config.gains_rate}
-    made_of = {"network": system.backbone.fingerprint, "codec": asdict(system.codec.config)}
-    made_of["decoder"] = asdict(system.decoder.config)
-    if "encoder" in pieces:
-        made_of["start"] = start
-    else:  # a decoder may start from a fit that rounds by the number of threads: no digest of its weights
-        made_of["codec_id"] = system.codec.codec_id.hex()
     return fit(system, pieces, loss, source, config, rate_factors=factors, made_of=made_of, **options)

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from IPython.display import HTML
 
 from fsplit_lib.evaluation import Answer
+from fsplit_lib.evaluation.points import JUDGED
 from fsplit_lib.plots.ch00.answers import top_names
 from fsplit_lib.plots.ch00.tools import GREY, HATCH, bar_layout, html_table
 from fsplit_lib.plots.style import look_of
@@ -67,7 +68,7 @@ def card_table(card: Card) -> HTML:
     }
     train = ", ".join(f"{key} {value}" for key, value in told.items() if value) or "not told"
     rows = []
-    own = [score for score in card.scores if " for " not in str(score.get("method", ""))]
+    own = [score for score in card.scores if JUDGED not in str(score.get("method", ""))]
     for score in own:
         row = [str(score.get("dataset", "")), str(score.get("method", card.name))]
         row += [str(score.get("setting", "")), f"{score.get('n', 0):,}"]

@@ -79,6 +79,6 @@ def along_the_curve(points: dict[str, tuple[float, float]], weighted: str) -> go
     figure.update_xaxes(
         title_text="mean bytes of the whole packet", range=[x.min() - 0.15 * wide, x.max() + 0.6 * wide]
     )
-    figure.update_yaxes(title_text="error / spread²", range=[y.min() - 0.2 * high, y.max() + 0.3 * high])
+    figure.update_yaxes(title_text="(error / spread)²", range=[y.min() - 0.2 * high, y.max() + 0.3 * high])
     alt = "; ".join(f"{name}: {size:.1f} bytes at distortion {error:.3f}" for name, (size, error) in points.items())
     return finish(figure, "Three losses, the same pictures", alt + ".", 430)
