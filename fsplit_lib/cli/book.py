@@ -28,7 +28,6 @@ def book(
     from fsplit_lib.runner.execute import chapters, run_chapter
     from fsplit_lib.runner.parameters import read_parameter
     from fsplit_lib.runner.site import write_chapter, write_index
-    from fsplit_lib.training.machine import machine
 
     root = data_root().parent
     texts = {"profile": profile} | dict(_assignment(text) for text in set_ or [])
@@ -44,6 +43,8 @@ def book(
         run = run_chapter(notebook, out / "executed", parameters, timeout, solutions, root / "tests" / "golden")
         write_chapter(run, out / "site")
         runs.append(run)
+    from fsplit_lib.training.machine import machine  # brings torch, which refusing does without
+
     index = write_index(runs, out / "site", machine())
     _table(runs)
     typer.echo(f"\n{index}")
