@@ -11,7 +11,7 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.runner.chapters import points_of, run_chapter_grid
 from fsplit_lib.runner.parameters import parameters_of
 
-PARAMETERS = 'from typing import Literal\nlmbda: float = 0.5  # 0.1 to 3\nbackbone: Literal["small", "large"] = "small"\nseed: int = 0'
+PARAMETERS = 'from typing import Annotated, Literal\nlmbda: Annotated[float, 0.1, 3] = 0.5\nbackbone: Literal["small", "large"] = "small"\nseed: int = 0'
 BODY = """from fsplit_lib.runner import headline
 assert not (lmbda == 2 and seed == 1), "not together"
 headline("77", bytes=100 / lmbda + seed, lmbda=-1, size=len(backbone))"""
@@ -64,7 +64,7 @@ def test_nothing_runs_where_one_point_is_not_allowed(chapter, tmp_path, axes, me
 def test_the_command_refuses_in_one_sentence(tmp_path):
     out = ("--out", tmp_path / "out")
     refused(fsplit("grid", "05", "lamda=1", *out), "has no parameter 'lamda'; it has", "lmbda")
-    refused(fsplit("grid", "05", "lmbda=0.3,-1", *out), "lmbda must be from 0.001 to 3, got -1")
+    refused(fsplit("grid", "05", "lmbda=0.3,-1", *out), "lmbda must be from 0.001 to 3, got -1.0")
     refused(fsplit("grid", "05", "lmbda", *out), "name=value,value")
     refused(fsplit("grid", "05", "seed=1", "seed=2", *out), "give each parameter once")
     refused(fsplit("grid", "0", "seed=1", *out), "a grid is over one chapter")
@@ -88,7 +88,8 @@ def test_the_command_writes_one_table(chapter, tmp_path, monkeypatch):
     assert done.returncode == 1 and "1 of 2 runs" in done.stdout and "not together" in done.stderr
     first, second = csv.DictReader((tmp_path / "out" / "77.csv").open())
     assert list(first) == ["lmbda", "seed", "seconds", "error", "bytes", "size"]
-    assert (first["bytes"], first["lmbda"], second["bytes"]) == ("50.0", "2", "") and "not together" in second["error"]
+    assert (first["bytes"], first["lmbda"], second["bytes"]) == ("50.0", "2.0", "")
+    assert "not together" in second["error"]
     assert list(parameters_of(chapter)) == ["lmbda", "backbone", "seed"]
 
 

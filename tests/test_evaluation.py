@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binom
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, scan_bytes, squeeze
+from fsplit_lib.cli.evaluate import photos as evaluate_command
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo, write_rows
 from fsplit_lib.decoders import DecoderConfig
@@ -29,15 +31,30 @@ from fsplit_lib.evaluation import (
     top1_of_images,
     wilson,
 )
+from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
 from fsplit_lib.system import build_system, load_system
 
+Z = 1.959963985
 
-@pytest.mark.parametrize(("k", "n"), [(0, 10), (5, 10), (10, 10), (300, 500)])
+
+@pytest.mark.parametrize(("k", "n"), [(1, 10), (5, 10), (9, 10), (300, 500)])
 def test_wilson_by_its_formula(k, n):
-    z, p = 1.959963985, k / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert wilson(k, n) == pytest.approx((middle - half, middle + half), abs=1e-9)
+    """Newcombe 1998, method 4."""
+    p, q = k / n, 1 - k / n
+    low = 2 * n * p + Z * Z - 1 - Z * math.sqrt(Z * Z - 2 - 1 / n + 4 * p * (n * q + 1))
+    high = 2 * n * p + Z * Z + 1 + Z * math.sqrt(Z * Z + 2 - 1 / n + 4 * p * (n * q - 1))
+    assert wilson(k, n) == pytest.approx((low / (2 * (n + Z * Z)), high / (2 * (n + Z * Z))), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 7, 20, 100, 500])
+def test_wilson_holds_every_share_often_enough(n):
+    """Exactly, over all outcomes: at shares from 0 to 1, and as close to both as one success in a thousand sets."""
+    k, small = np.arange(n + 1), np.geomspace(1e-3 / n, 0.5, 800)
+    p = np.concatenate([[0.0], small, 1 - small, np.linspace(0, 1, 201)])[:, None]
+    low, high = np.array([wilson(int(one), n) for one in k]).T
+    coverage = (binom.pmf(k, n, p) * ((low <= p) & (p <= high))).sum(axis=1)
+    assert coverage.min() >= 0.945
+    assert low[0] == 0 and high[-1] == 1 and (np.diff(low) > 0).all() and low == pytest.approx(1 - high[::-1])
 
 
 def test_rate_point_by_hand():
@@ -224,23 +241,89 @@ def test_a_narrow_range_of_shared_quality_still_counts():
     assert bd_rate(sizes, anchor, 0.5 * sizes, test) < -50
 
 
-def test_bd_intervals_cover_the_truth_about_as_often_as_they_say():
-    truth, hits = (
-        bd_rate(*[np.array(v) for v in ([1000, 2000, 4000], [0.5, 0.65, 0.8], [900, 1800, 3600], [0.5, 0.65, 0.8])]),
-        0,
-    )
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        measured = []
-        for name, factor in (("A", 1.0), ("B", 0.9)):
-            for i, (size, kept) in enumerate(((1000, 0.5), (2000, 0.65), (4000, 0.8))):
-                decided = (rng.random(300) >= kept).astype(int)
-                measured.append(
-                    Measured("d", name, str(i), np.full(300, size * factor), decided, np.zeros(300, int), None)
-                )
-        (found,) = bd_rates(measured, [("B", "A")], draws=200, seed=seed)
-        hits += found.low <= truth <= found.high
-    assert hits >= 51  # 95 % of 60 are 57
+def photos(n, rng):
+    """Bytes and kept decisions (2 curves, 2 settings, n): some photos are larger, some harder, for every codec."""
+    sizes = np.log([[1000, 3000], [600, 1800]])[..., None] + rng.normal(0, 0.5, n) + rng.normal(0, 0.2, (2, 2, n))
+    limits = np.array([[0.55, 0.8], [0.6, 0.85]])[..., None]
+    return np.exp(sizes), rng.random(n) + rng.normal(0, 0.1, (2, 2, n)) < limits
+
+
+def delta_by_hand(sizes, kept):
+    """The delta of curves of two settings (2, 2, D), which are straight in log bytes; NaN where they share no quality."""
+    ramp = np.array([0, 1e-6])[:, None]
+    quality = np.where(kept[:, :1] > kept[:, 1:], kept.mean(axis=1, keepdims=True), kept) + ramp
+    bits = np.log(sizes + ramp)
+    low, high = quality[:, 0].max(axis=0), quality[:, 1].min(axis=0)
+    slope = (bits[:, 1] - bits[:, 0]) / (quality[:, 1] - quality[:, 0])
+    middling = bits[:, 0] + slope * ((low + high) / 2 - quality[:, 0])
+    with np.errstate(over="ignore"):  # two shares that hardly differ make a steep line
+        return np.where(high - low < 1e-4 + 1e-6, np.nan, 100 * np.expm1(middling[1] - middling[0]))
+
+
+TRUTH = delta_by_hand(*(part.mean(axis=-1, keepdims=True) for part in photos(500_000, np.random.default_rng(0)))).item()
+
+
+def covered(n, samples):
+    """How many intervals there are, and how many hold the delta of very many photos."""
+    rng, found = np.random.default_rng(n), []
+    for seed in range(samples):
+        sets, (sizes, kept) = resampled(n, 300, seed), photos(n, rng)
+        found.append(middle(delta_by_hand(sizes @ sets, kept @ sets), n))
+    found = [ends for ends in found if ends is not None]
+    return len(found), sum(low <= TRUTH <= high for low, high in found)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say_from_the_least_number_of_photos_on(monkeypatch):
+    there, hits = covered(LEAST_PHOTOS, 600)
+    assert there == 600 and hits >= binom.ppf(0.001, 600, 0.93)
+    assert covered(LEAST_PHOTOS - 1, 5) == (0, 0)
+    monkeypatch.setattr("fsplit_lib.evaluation.intervals.LEAST_PHOTOS", 2)
+    there, hits = covered(8, 600)
+    assert hits < binom.ppf(0.001, there, 0.93)  # which is why they are not given
+
+
+def test_deltas_and_intervals_are_those_computed_by_hand():
+    for n, given in ((LEAST_PHOTOS, True), (LEAST_PHOTOS - 1, False)):
+        sizes, kept = photos(n, np.random.default_rng(3))
+        measured = [
+            Measured("d", "AB"[i], f"q{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
+            for i in (0, 1)
+            for j in (0, 1)
+        ]
+        (found,) = bd_rates(measured, [("B", "A")], draws=50, seed=1)
+        (value,) = delta_by_hand(*(part.mean(axis=-1, keepdims=True) for part in (sizes, kept)))
+        assert found.percent == pytest.approx(value)
+        if given:
+            drawn = delta_by_hand(*(part @ resampled(n, 50, 1) for part in (sizes, kept)))
+            assert (found.low, found.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+            assert found.doubt == "" and found.verdict == "fewer"
+        else:
+            assert (found.low, found.high, found.verdict) == (None, None, "open")
+            assert found.doubt == "too few photos for an interval: 99, and it takes 100"
+
+
+def test_the_command_says_where_photos_are_too_few_for_an_interval(tmp_path, monkeypatch, capsys):
+    load_photo("chelsea").save(tmp_path / "chelsea.png")
+    for n, said in ((8, "(too few photos for an interval: 8, and it takes 100)"), (100, "(95 % interval ")):
+        sizes, kept = photos(n, np.random.default_rng(0))
+        measured = [
+            Measured("d", method, f"{name}{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
+            for i, (method, name) in enumerate((("JPEG", "q"), ("FrankenSplit", "photo, lmbda ")))
+            for j in (0, 1)
+        ]
+        monkeypatch.setattr("fsplit_lib.evaluation.evaluate_in_processes", lambda *a, m=measured: a[-1](1, 1) or m)
+        evaluate_command(tmp_path, tmp_path / "t.csv")
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("photo against JPEG: ")]
+        assert "% bytes at equal kept decisions (" in line and said in line
+
+
+def test_an_interval_takes_more_than_half_of_the_draws():
+    values = np.arange(100.0)
+    values[:49] = np.nan
+    assert middle(values, 500) == (pytest.approx(50.25), pytest.approx(97.75))
+    values[49] = np.nan
+    assert middle(values, 500) is None
+    assert "share no quality" in BDRate("d", "a", "b", 1.0, None, None, 0.5, 0.8, 500).doubt
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import re
 import time
 
 import nbformat
+import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.latency import LatencyRow
 from fsplit_lib.runner import headline
 from fsplit_lib.runner.execute import ChapterError, ChapterRun, chapters, fill_solutions, run_chapter
 from fsplit_lib.runner.headline import compare
-from fsplit_lib.runner.parameters import check_parameters, parameters_of
+from fsplit_lib.runner.parameters import check_parameters, parameters_of, read_parameter
 from fsplit_lib.runner.site import write_chapter, write_index
 
 PARAMETERS = 'from typing import Literal\nprofile: Literal["quick", "full"] = "quick"\nseed: int = 0\nrate: float = 0.5\non: bool = True\nout_dir: str = ""'
@@ -34,7 +37,7 @@ def notebook(path, *sources, parameters=PARAMETERS, exercise=None):
 def test_parameters_are_read_with_type_and_options(tmp_path):
     found = parameters_of(notebook(tmp_path / "77_x.ipynb"))
     assert found["profile"].options == ("quick", "full")
-    assert (found["seed"].kind, found["seed"].default, found["rate"].default) == ("int", 0, 0.5)
+    assert (found["seed"].kind, found["seed"].default, found["rate"].default) == (int, 0, 0.5)
     assert list(found) == ["profile", "seed", "rate", "on", "out_dir"]
     assert {name: p.options for name, p in found.items() if name != "profile"} == dict.fromkeys(list(found)[1:], ())
 
@@ -42,7 +45,7 @@ def test_parameters_are_read_with_type_and_options(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [({"sead": 1}, "profile, seed, rate"), ({"profile": "slow"}, "'quick', 'full'"), ({"seed": 1.5}, "type int"),
-     ({"seed": True}, "type int"), ({"rate": "x"}, "type float"), ({"on": 1}, "type bool")],
+     ({"seed": True}, "type int"), ({"rate": "x"}, "type float"), ({"rate": float("inf")}, "finite"), ({"on": 1}, "type bool")],
 )  # fmt: skip
 def test_wrong_parameters_are_refused_by_name(tmp_path, given, message):
     with pytest.raises(ParameterError, match=message):
@@ -56,20 +59,86 @@ def test_right_parameters_pass(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [("seed = 1", "name: type = value"), ("seed: list = []", "has type list"), ("x: int", "name: type"),
-     ("print('hello')", "name: type"), ("x: int = max(1, 2)", "name: type = value")],
+     ("print('hello')", "name: type"), ("x: int = max(1, 2)", "name: type = value"),
+     ("from typing import Annotated\nx: Annotated[int, 0] = 1", "least, largest"), ("x: Path = ''", "name: type = value")],
 )  # fmt: skip
 def test_parameter_cells_are_strict_too(tmp_path, source, message):
     with pytest.raises(ParameterError, match=message):
         parameters_of(notebook(tmp_path / "77_x.ipynb", parameters=source))
 
 
-def test_the_range_that_a_comment_promises_is_held(tmp_path):
-    source = "rate: float = 0.5  # of bits, 0.1 to 3\ncount: int = -2  # -5 to 5\nfree: float = 9.0  # ten to 3\nword: str = 'x'  # 1 to 2"
-    path = notebook(tmp_path / "77_x.ipynb", parameters=source)
-    check_parameters(path, {"rate": 0.1, "count": 5, "free": -1e9, "word": "y"})
-    for name, value, span in (("rate", 3.01, "0.1 to 3"), ("rate", float("nan"), "0.1 to 3"), ("count", -6, "-5 to 5")):
-        with pytest.raises(ParameterError, match=f"{name} must be from {span}, got"):
-            check_parameters(path, {name: value})
+RANGES = """from typing import Annotated, Literal
+
+from fsplit_lib.runner import refuse_wrong_parameters
+
+rate: Annotated[float, 0.1, 3] = 0.5  # of bits
+seed: Annotated[int, 0, 2**32 - 1] = 0
+kept: Literal[0.8, 0.85] = 0.8
+breaks: Literal["nothing", "the escape"] = "nothing"
+folder: str = ""
+on: bool = True
+refuse_wrong_parameters(globals())"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("rate", "1", 1.0), ("rate", "3e0", 3.0), ("seed", "4294967295", 2**32 - 1), ("kept", "0.85", 0.85), ("folder", "2024", "2024"),
+     ("folder", "", ""), ("folder", "None", "None"), ("breaks", "the escape", "the escape"), ("on", "False", False)],
+)  # fmt: skip
+def test_a_text_is_read_by_the_declared_type(tmp_path, name, text, value):
+    found = read_parameter(notebook(tmp_path / "77_x.ipynb", parameters=RANGES), name, text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [("rate", "3.01", "from 0.1 to 3, got 3.01"), ("rate", "-4", "from 0.1 to 3"), ("rate", "inf", "from 0.1 to 3"), ("rate", "nan", "from 0.1 to 3"),
+     ("rate", "fast", "type float, got 'fast'"), ("seed", "-1", "from 0 to 4294967295, got -1"), ("seed", "1.5", "type int"), ("on", "2", "type bool"),
+     ("kept", "0.123", "one of 0.8, 0.85, got 0.123"), ("breaks", "the ecape", "'nothing', 'the escape', got 'the ecape'"), ("sead", "1", "it has rate, seed")],
+)  # fmt: skip
+def test_a_text_out_of_range_is_refused_in_one_sentence(tmp_path, name, text, message):
+    with pytest.raises(ParameterError, match=f"{name}.*{re.escape(message)}"):
+        read_parameter(notebook(tmp_path / "77_x.ipynb", parameters=RANGES), name, text)
+
+
+def test_a_kernel_refuses_what_papermill_or_a_hand_put_in(tmp_path):
+    """As in JupyterLab: the cell after the parameters holds what was injected, their own cell what was typed."""
+    lesson = ("refuse_wrong_parameters(globals())", "print('a wrong lesson')")
+    injected = notebook(tmp_path / "77_x.ipynb", *lesson, parameters=RANGES)
+    typed = notebook(tmp_path / "78_x.ipynb", *lesson, parameters=RANGES.replace("= 0.5", "= -4.0"))
+    out = tmp_path / "out.ipynb"
+    for path, given, said in ((injected, {"breaks": "the ecape"}, "got 'the ecape'"), (typed, {}, "to 3, got -4.0")):
+        with pytest.raises(papermill.PapermillExecutionError, match=f"ParameterError.*{said}"):
+            papermill.execute_notebook(path, out, parameters=given, progress_bar=False)
+        assert "a wrong lesson" not in json.dumps([c.get("outputs") for c in nbformat.read(out, 4).cells])
+
+
+def test_paths_are_the_shells_and_modules_are_not(tmp_path, monkeypatch):
+    (tmp_path / "shell").mkdir()
+    (tmp_path / "shell" / "flower.txt").write_text("mine")
+    (tmp_path / "shell" / "colorsys.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path / "shell")
+    body = "import colorsys, pathlib\nfrom fsplit_lib.runner import headline\nheadline('77', letters=len(pathlib.Path(folder).read_text()))"
+    run = run_chapter(
+        notebook(tmp_path / "book" / "77_x.ipynb", body, parameters=RANGES),
+        tmp_path / "out",
+        {"folder": "flower.txt"},
+        progress=False,
+    )
+    assert run.numbers == {"letters": 4.0}
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda p: p.stem)
+def test_every_number_of_a_chapter_has_a_range_that_its_kernel_holds(path):
+    first, *later = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    call = "refuse_wrong_parameters(globals())"
+    assert first.splitlines()[-1] == call and sum(call in source for source in later[:2]) == 1
+    assert [p.name for p in parameters_of(path).values() if p.kind in (int, float) and not (p.span or p.options)] == []
+
+
+def test_shares_to_compare_at_are_those_of_the_table():
+    (path,), rows = chapters("08"), read_rows(data_root() / "results" / "latency.csv", LatencyRow, "")
+    assert set(parameters_of(path)["kept"].options) == {row.level for row in rows} - {None}
 
 
 @pytest.mark.parametrize("path", chapters(), ids=lambda p: p.stem)

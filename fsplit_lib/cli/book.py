@@ -1,6 +1,5 @@
 """``fsplit book``, ``fsplit test``, ``fsplit lab`` and ``fsplit predictions``: the workbook as a whole."""
 
-import ast
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import typer
 
 from fsplit_lib.data.files import data_root
 
-__all__ = ["book", "lab", "predictions", "test", "value_of"]
+__all__ = ["book", "lab", "predictions", "test"]
 
 
 def book(
@@ -27,23 +26,25 @@ def book(
     """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.runner.execute import chapters, run_chapter
-    from fsplit_lib.runner.parameters import check_parameters
+    from fsplit_lib.runner.parameters import read_parameter
     from fsplit_lib.runner.site import write_chapter, write_index
-    from fsplit_lib.training.machine import machine
 
     root = data_root().parent
-    parameters = {"profile": profile} | dict(_assignment(text) for text in set_ or [])
-    wanted = chapters(only)
-    for notebook in wanted:  # refuse before anything runs
-        check_parameters(notebook, parameters)
+    texts = {"profile": profile} | dict(_assignment(text) for text in set_ or [])
+    wanted = {  # refused before anything runs
+        notebook: {name: read_parameter(notebook, name, text) for name, text in texts.items()}
+        for notebook in chapters(only)
+    }
     if timeout < 1:
         raise ParameterError(f"timeout must be at least 1 second, got {timeout}")
     solutions = root / "tests" / "solutions" if solved else None
     runs = []
-    for notebook in wanted:
+    for notebook, parameters in wanted.items():
         run = run_chapter(notebook, out / "executed", parameters, timeout, solutions, root / "tests" / "golden")
         write_chapter(run, out / "site")
         runs.append(run)
+    from fsplit_lib.training.machine import machine  # brings torch, which refusing does without
+
     index = write_index(runs, out / "site", machine())
     _table(runs)
     typer.echo(f"\n{index}")
@@ -51,21 +52,13 @@ def book(
         raise typer.Exit(1)
 
 
-def _assignment(text: str) -> tuple[str, object]:
+def _assignment(text: str) -> tuple[str, str]:
     from fsplit_lib.errors import ParameterError
 
     name, equals, value = text.partition("=")
     if not equals:
         raise ParameterError(f"--set takes name=value, got {text!r}")
-    return name, value_of(value)
-
-
-def value_of(text: str) -> object:
-    """A value of the command line: a number or another literal of Python, or else the word itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return name, value
 
 
 def _table(runs: list) -> None:

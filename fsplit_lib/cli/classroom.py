@@ -83,21 +83,21 @@ def grid(
     processes: Processes = None,
 ) -> None:
     """Run a chapter at every combination of some parameters, and collect its headline numbers in one table."""
-    from fsplit_lib.cli.book import value_of
     from fsplit_lib.data.tables import write_table
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.runner.chapters import run_chapter_grid
     from fsplit_lib.runner.execute import chapters
+    from fsplit_lib.runner.parameters import read_parameter
 
+    notebook, *others = chapters(chapter)
+    if others:
+        raise ParameterError(f"a grid is over one chapter; {chapter!r} is the beginning of {len(others) + 1}")
     values: dict[str, list] = {}
     for axis in axes:
         name, equals, row = axis.partition("=")
         if not equals or name in values:
             raise ParameterError(f"give each parameter once as name=value,value,... got {axis!r}")
-        values[name] = [value_of(text.strip()) for text in row.split(",") if text.strip()]
-    notebook, *others = chapters(chapter)
-    if others:
-        raise ParameterError(f"a grid is over one chapter; {chapter!r} is the beginning of {len(others) + 1}")
+        values[name] = [read_parameter(notebook, name, text.strip()) for text in row.split(",") if text.strip()]
     rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, _Bar("run"))
     table = out / f"{notebook.name[:2]}.csv"
     write_table(table, rows)

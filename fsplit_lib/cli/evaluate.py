@@ -40,7 +40,7 @@ def photos(
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
 ) -> None:
-    """Bytes, kept decisions and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals."""
+    """Bytes, kept decisions and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals from 100 photos on."""
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -106,10 +106,9 @@ def photos(
         )
     for delta in deltas:
         if delta.percent is not None and delta.method.partition(JUDGED)[0] in folders:
-            interval = "" if delta.low is None else f" [{delta.low:+.1f}, {delta.high:+.1f}]"
-            typer.echo(
-                f"{delta.method} against {delta.against}: {delta.percent:+.1f} %{interval} bytes at equal kept decisions"
-            )
+            interval = delta.doubt or f"95 % interval {delta.low:+.1f} to {delta.high:+.1f}"
+            said = f"{delta.method} against {delta.against}: {delta.percent:+.1f} % bytes at equal kept decisions"
+            typer.echo(f"{said} ({interval})")
     typer.echo(f"{out}")
 
 

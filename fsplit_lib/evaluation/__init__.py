@@ -3,6 +3,7 @@
 from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
 from fsplit_lib.evaluation.arms import Arms, Contrast, read_arms
 from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
+from fsplit_lib.evaluation.intervals import wilson
 from fsplit_lib.evaluation.measuring import (
     curve_of_images,
     evaluate_images,
@@ -11,7 +12,7 @@ from fsplit_lib.evaluation.measuring import (
     measure,
     top1_of_images,
 )
-from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point, wilson
+from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point
 from fsplit_lib.evaluation.probes import Told, readable, what_symbols_tell
 from fsplit_lib.evaluation.processes import evaluate_in_processes
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
 from fsplit_lib.evaluation.points import Measured
 
 __all__ = ["BDRate", "bd_rate", "bd_rates", "monotone"]
@@ -34,8 +35,8 @@ class BDRate:
         method: the tested curve.
         against: the anchor.
         percent: negative where the method needs fewer bytes; None where the curves share no quality, or only one.
-        low: lower end of the 95 % bootstrap interval over photos, taken over the draws in which the curves share
-            quality; None where fewer than half of them do.
+        low: lower end of the 95 % bootstrap interval over photos (:func:`~fsplit_lib.evaluation.intervals.middle`), taken
+            over the draws in which the curves share quality; None where most do not, or there are too few photos.
         high: upper end.
         kept_from: the least share of kept decisions that both curves reach.
         kept_to: the largest.
@@ -58,6 +59,15 @@ class BDRate:
         if self.low is None or self.high is None:
             return "open"
         return "more" if self.low > 0 else "fewer" if self.high < 0 else "open"
+
+    @property
+    def doubt(self) -> str:
+        """Why there is no interval, or nothing."""
+        if self.low is not None:
+            return ""
+        if self.n < LEAST_PHOTOS:
+            return f"too few photos for an interval: {self.n}, and it takes {LEAST_PHOTOS}"
+        return "no interval: most resampled sets of photos share no quality"
 
 
 def bd_rate(
@@ -110,7 +120,7 @@ def bd_rates(
     Args:
         measured: every setting of every curve, on the same photos.
         pairs: of curves (method, against); all of them by default.
-        draws: resampled sets of photos.
+        draws: resampled sets of photos; none are drawn where there are too few photos for an interval.
         seed: of the resampling.
         progress: called with pairs done and pairs in all.
 
@@ -122,21 +132,19 @@ def bd_rates(
     if unknown := {name for pair in pairs for name in pair} - set(curves):
         raise ParameterError(f"no curve {', '.join(sorted(unknown))}; there are {', '.join(curves)}")
     n = len(measured[0].sizes)
-    picks = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=draws).T / n  # (N, draws) shares of photos
+    picks = resampled(n, draws if n >= LEAST_PHOTOS else 0, seed)
     whole = np.full((n, 1), 1 / n)
     means = {name: [_means(group, share) for share in (whole, picks)] for name, group in curves.items()}
     found = []
     for done, (test, anchor) in enumerate(pairs, start=1):
         (test_all, test_draws), (anchor_all, anchor_draws) = means[test], means[anchor]
         value = bd_rate(*(part[:, 0] for part in (*anchor_all, *test_all)))
-        drawn = [bd_rate(*(part[:, d] for part in (*anchor_draws, *test_draws))) for d in range(draws)]
-        sound = [v for v in drawn if v is not None]
-        low, high = np.quantile(sound, [0.025, 0.975]) if value is not None and len(sound) > draws / 2 else (None, None)
+        drawn = (bd_rate(*parts) for parts in zip(*(part.T for part in (*anchor_draws, *test_draws)), strict=True))
+        ends = None if value is None else middle(np.array([*drawn], float), n)  # None becomes NaN
         fits = [monotone(size[:, 0], kept[:, 0])[1] for size, kept in (test_all, anchor_all)]
         shared = [max(fit[0] for fit in fits), min(fit[-1] for fit in fits)]
         kept = [None, None] if value is None else [round(float(v), 4) for v in shared]  # monotone() adds millionths
-        ends = [None if v is None else float(v) for v in (low, high)]
-        found.append(BDRate(measured[0].dataset, test, anchor, value, *ends, *kept, n))
+        found.append(BDRate(measured[0].dataset, test, anchor, value, *(ends or (None, None)), *kept, n))
         if progress is not None:
             progress(done, len(pairs))
     return found

@@ -8,16 +8,17 @@ top1    accuracy, where the data set has labels
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest
 
-__all__ = ["JUDGED", "Measured", "RatePoint", "rate_point", "wilson"]
+from fsplit_lib.evaluation.intervals import wilson
+
+__all__ = ["JUDGED", "Measured", "RatePoint", "rate_point"]
 
 JUDGED = " for "  # between a method and the backbone, where it is not the codec's own
 
 
 @dataclass(frozen=True)
 class RatePoint:
-    """One row of a result table; intervals are Wilson's at 95 %.
+    """One row of a result table; intervals are those of :func:`~fsplit_lib.evaluation.intervals.wilson`.
 
     Attributes:
         dataset: name of the pictures.
@@ -81,16 +82,6 @@ class Measured:
     def point(self) -> RatePoint:
         """The row of a result table."""
         return rate_point(self.dataset, self.method, self.setting, self.sizes, self.decided, self.teacher, self.labels)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927).
-
-    >>> [round(v, 3) for v in wilson(50, 100)]
-    [0.404, 0.596]
-    """
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def rate_point(

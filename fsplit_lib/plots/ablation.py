@@ -36,7 +36,7 @@ def ablation(deltas: list[BDRate], base: str, labels: dict[str, str]) -> go.Figu
                 hovertemplate=f"kept {delta.kept_from:.0%} to {delta.kept_to:.0%}<br>%{{x:.1f}} %<extra></extra>",
             )
         )  # fmt: skip
-        interval = "" if delta.low is None else f" ({delta.low:+.0f} to {delta.high:+.0f})"
+        interval = f" ({delta.doubt or f'{delta.low:+.0f} to {delta.high:+.0f}'})"
         told.append(f"{labels[delta.method]} {delta.percent:+.0f} %{interval}")
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"})
     figure.update_xaxes(title_text="bytes more (+) or less (−) than the base for the same kept decisions (%)")

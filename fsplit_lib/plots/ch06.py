@@ -119,7 +119,7 @@ def bd_rates(deltas: list[BDRate], method: str) -> go.Figure:
                 hovertemplate=f"kept {delta.kept_from:.0%} to {delta.kept_to:.0%}<br>%{{x:.1f}} %<extra></extra>",
             )
         )  # fmt: skip
-        interval = f" (95 % interval {delta.low:+.0f} to {delta.high:+.0f})" if known else ""
+        interval = f" (95 % interval {delta.low:+.0f} to {delta.high:+.0f})" if known else f" ({delta.doubt})"
         told.append(f"{delta.percent:+.0f} % bytes against {delta.against}{interval}")
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"})
     figure.update_xaxes(title_text="bytes more (+) or less (−) for the same kept decisions (%)", range=[-100, 40])

@@ -1,8 +1,9 @@
 """Running chapters: strict parameters, papermill, headline numbers against golden ones, an offline site.
 
-:mod:`~fsplit_lib.runner.headline` is what chapters import; the rest is behind `fsplit book`.
+Chapters import the two names below; the rest is behind `fsplit book`.
 """
 
 from fsplit_lib.runner.headline import headline
+from fsplit_lib.runner.parameters import refuse_wrong_parameters
 
-__all__ = ["headline"]
+__all__ = ["headline", "refuse_wrong_parameters"]

@@ -61,7 +61,7 @@ def run_chapter_grid(
     for point in points:
         text = " ".join([chapter.name[:2], *(f"{name} {value}" for name, value in point.items())])
         name = cell_name(text, point, version)
-        where = {"chapter": chapter.resolve(), "folder": out / name}
+        where = {"chapter": chapter.resolve(), "folder": out / name, "cwd": Path.cwd()}
         cells[name] = Cell(run_point, where | {"parameters": point, "version": version}, {"timeout": timeout})
     rows = run_grid(cells, out, scheduler, workers, progress)
     for name, row in rows.items():
@@ -70,10 +70,17 @@ def run_chapter_grid(
     return [point | rows[name] | point for point, name in zip(points, cells, strict=True)]
 
 
-def run_point(chapter: Path, folder: Path, parameters: dict[str, Any], timeout: int, version: str) -> dict[str, Any]:  # noqa: ARG001
+def run_point(
+    chapter: Path,
+    folder: Path,
+    cwd: Path,
+    parameters: dict[str, Any],
+    timeout: int,
+    version: str,  # noqa: ARG001
+) -> dict[str, Any]:
     """Run a chapter once: a cell of the grid."""
     try:
-        run = run_chapter(chapter, folder, parameters, timeout, progress=False)
+        run = run_chapter(chapter, folder, parameters, timeout, progress=False, cwd=cwd if cwd.is_dir() else None)
     except ChapterError as error:
         return {"seconds": None, "error": str(error).splitlines()[0]}
     error = "" if run.numbers else f"chapter {run.chapter} handed over no headline numbers"

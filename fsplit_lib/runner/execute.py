@@ -70,6 +70,7 @@ def run_chapter(
     solutions: Path | None = None,
     golden: Path | None = None,
     progress: bool = True,
+    cwd: Path | None = None,
 ) -> ChapterRun:
     """Execute one chapter.
 
@@ -82,6 +83,7 @@ def run_chapter(
             exercises as a student finds them.
         golden: folder of golden numbers; compared only where the parameters are the chapter's own.
         progress: draw a bar with the chapter's name.
+        cwd: folder from which the chapter looks up paths; by default the one in which the caller stands.
 
     Raises:
         ParameterError: an unknown parameter or an illegal value; nothing ran.
@@ -111,11 +113,14 @@ def run_chapter(
                 executed,
                 parameters=given,
                 kernel_name="python3",
-                cwd=notebook.parent,
+                cwd=cwd or Path.cwd(),
                 progress_bar={"desc": notebook.stem} if progress else False,
                 execution_timeout=timeout,
                 store_widget_state=False,  # one FigureWidget would add 5 MB
-                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+                extra_arguments=[
+                    "--IPKernelApp.log_level=40",  # errors only
+                    "--InteractiveShellApp.ignore_cwd=True",  # modules are not the shell's
+                ],
             )
         except Exception as error:  # papermill, nbclient and the kernel each raise their own
             raise ChapterError(_explain(notebook, executed, error)) from error

@@ -1,19 +1,23 @@
-"""Strict parameters: papermill only warns of a misspelt name, we stop with a sentence."""
+"""Strict parameters: a chapter declares name, type, range and choices once; the runner and its kernel hold both to them.
+
+seed: Annotated[int, 0, 9] = 0                a number and its least and largest value
+breaks: Literal["nothing", "the noise"] = …   one of these
+photo: str = "chelsea"                        any text
+"""
 
 import ast
-import re
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import nbformat
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Parameter", "check_parameters", "parameters_of"]
+__all__ = ["Parameter", "check_parameters", "parameters_of", "read_parameter", "refuse_wrong_parameters"]
 
-SPAN = re.compile(r"#.*\s(-?\d[\d.]*) to (-?\d[\d.]*)$")  # at the end of a number's comment: "# …, 0.1 to 3"
-TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool}
+KINDS = (str, int, float, bool)
 
 
 @dataclass(frozen=True)
@@ -22,17 +26,59 @@ class Parameter:
 
     Attributes:
         name: of the variable.
-        kind: "str", "int", "float" or "bool".
+        kind: str, int, float or bool.
         options: the allowed values, for ``Literal[...]``; else empty.
+        span: least and largest value, for ``Annotated[...]``; without it a number has to be finite.
         default: as written.
-        span: least and most, where the comment of a number ends in such words as "0.1 to 3".
     """
 
     name: str
-    kind: str
-    options: tuple[str, ...]
-    default: Any
-    span: tuple[float, float] | None = None
+    kind: type
+    options: tuple[Any, ...]
+    span: tuple[float, float] | None
+    default: Any = None
+
+    @classmethod
+    def declared(cls, name: str, annotation: Any, default: Any = None) -> "Parameter":
+        """Read a type.
+
+        Raises:
+            ParameterError: it is none of those above.
+        """
+        options = get_args(annotation) if get_origin(annotation) is Literal else ()
+        kind, *span = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+        kind = type(options[0]) if options else kind
+        if kind not in KINDS or len(span) not in (0, 2):
+            raise ParameterError(
+                f"{name} has type {getattr(annotation, '__name__', annotation)}; allowed: Literal[...], Annotated[int or float, least, largest], "
+                f"{', '.join(k.__name__ for k in KINDS)}"
+            )
+        return cls(name, kind, options, tuple(span) or None, default)
+
+    def check(self, value: Any) -> None:
+        """Refuse what the parameter cannot be.
+
+        Raises:
+            ParameterError: naming what is allowed.
+        """
+        if self.options and value not in self.options:
+            raise ParameterError(f"{self.name} must be one of {', '.join(map(repr, self.options))}, got {value!r}")
+        allowed = (int, float) if self.kind is float else self.kind
+        if not isinstance(value, allowed) or (isinstance(value, bool) and self.kind is not bool):
+            raise ParameterError(f"{self.name} must be of type {self.kind.__name__}, got {value!r}")
+        if self.span and not self.span[0] <= value <= self.span[1]:
+            raise ParameterError(f"{self.name} must be from {self.span[0]} to {self.span[1]}, got {value!r}")
+        if self.kind is float and not math.isfinite(value):
+            raise ParameterError(f"{self.name} must be a finite number, got {value!r}")
+
+    def read(self, text: str) -> Any:
+        """The value that a text of the command line means; what is no number stays a text, which :meth:`check` refuses."""
+        if self.kind is bool:
+            return {"true": True, "false": False}.get(text.lower(), text)
+        try:
+            return self.kind(text)
+        except ValueError:
+            return text
 
 
 def parameters_of(notebook: Path) -> dict[str, Parameter]:
@@ -44,50 +90,57 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
     cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParameterError(f"{notebook.name} needs exactly one cell tagged 'parameters', it has {len(cells)}")
-    found = {}
+    known, found = {"Annotated": Annotated, "Literal": Literal} | {kind.__name__: kind for kind in KINDS}, {}
     for line in ast.parse(cells[0].source).body:
-        if isinstance(line, ast.Import | ast.ImportFrom):
+        text = ast.unparse(line)
+        if isinstance(line, ast.Import | ast.ImportFrom) or text == "refuse_wrong_parameters(globals())":
             continue
-        if not isinstance(line, ast.AnnAssign) or line.value is None or not _is_literal(line.value):
-            raise ParameterError(
-                f"in {notebook.name}, write parameters as `name: type = value`, not `{ast.unparse(line)}`"
-            )
-        kind, options = ast.unparse(line.annotation), ()
-        if kind.startswith("Literal["):
-            options = ast.literal_eval(f"({kind[len('Literal[') : -1]},)")
-            kind = type(options[0]).__name__
-        if kind not in TYPES:
-            raise ParameterError(
-                f"in {notebook.name}, {line.target.id} has type {kind}; allowed: Literal, {', '.join(TYPES)}"
-            )
-        span = SPAN.search(cells[0].source.splitlines()[line.end_lineno - 1]) if kind in ("int", "float") else None
-        value, least_and_most = ast.literal_eval(line.value), span and (float(span[1]), float(span[2]))
-        found[line.target.id] = Parameter(line.target.id, kind, options, value, least_and_most)
+        try:
+            value, annotation = ast.literal_eval(line.value), eval(ast.unparse(line.annotation), known)
+        except (AttributeError, NameError, TypeError, ValueError) as error:
+            rule = f"in {notebook.name}, write parameters as `name: type = value`, not `{text}`"
+            raise ParameterError(rule) from error
+        found[line.target.id] = Parameter.declared(line.target.id, annotation, value)
     return found
 
 
-def _is_literal(value: ast.expr) -> bool:
-    try:
-        ast.literal_eval(value)
-    except ValueError:
-        return False
-    return True
-
-
 def check_parameters(notebook: Path, given: dict[str, Any]) -> None:
-    """Refuse names that the chapter does not have and values it cannot take.
+    """Refuse names that the chapter does not have and values that it cannot take.
 
     Raises:
         ParameterError: naming what is allowed.
     """
     known = parameters_of(notebook)
     for name, value in given.items():
-        if name not in known:
-            raise ParameterError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
-        want = known[name]
-        if want.options and value not in want.options:
-            raise ParameterError(f"{name} must be one of {', '.join(map(repr, want.options))}, got {value!r}")
-        if not isinstance(value, TYPES[want.kind]) or (isinstance(value, bool) and want.kind != "bool"):
-            raise ParameterError(f"{name} must be of type {want.kind}, got {value!r}")
-        if want.span and not want.span[0] <= value <= want.span[1]:
-            raise ParameterError(f"{name} must be from {want.span[0]:g} to {want.span[1]:g}, got {value!r}")
+        _known(notebook, known, name).check(value)
+
+
+def read_parameter(notebook: Path, name: str, text: str) -> Any:
+    """The value that a text of the command line means for a chapter's parameter, by its declared type.
+
+    Raises:
+        ParameterError: an unknown name, or a text that the parameter cannot be.
+    """
+    parameter = _known(notebook, parameters_of(notebook), name)
+    value = parameter.read(text)
+    parameter.check(value)
+    return value
+
+
+def _known(notebook: Path, known: dict[str, Parameter], name: str) -> Parameter:
+    if name not in known:
+        raise ParameterError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
+    return known[name]
+
+
+def refuse_wrong_parameters(variables: dict[str, Any]) -> None:
+    """Hold the variables of a running chapter to their declared types, however their values came there.
+
+    Args:
+        variables: ``globals()`` of the notebook.
+
+    Raises:
+        ParameterError: naming what is allowed.
+    """
+    for name, annotation in variables.get("__annotations__", {}).items():
+        Parameter.declared(name, annotation).check(variables.get(name))
