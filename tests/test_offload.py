@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import io
+import json
 import math
 import os
 import random
@@ -20,7 +21,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offload_rig import LMBDAS, crowd, measured_ms, pictures, sink, small_system
+from offload_rig import LMBDAS, crowd, measured_ms, pictures, saying, sink, small_system, wait_for
 from PIL import Image
 from test_cli import fsplit, refused
 
@@ -405,7 +406,7 @@ def test_the_token(system, wire):
         assert status == 401
 
 
-@pytest.mark.parametrize("token", ["\u65e5\u672c", "ü", "two\nlines"])
+@pytest.mark.parametrize("token", ["\u65e5\u672c", "ü", "two\nlines", "geheim ", " geheim", " "])
 def test_a_token_that_no_header_can_carry(token):
     for end in (lambda: Client("http://127.0.0.1:1", token), lambda: listen("127.0.0.1", 0, token)):
         with pytest.raises(ParameterError, match="token.*ASCII"):
@@ -513,6 +514,92 @@ def test_a_server_that_says_nothing_or_nonsense_or_is_not_there():
     assert Client("http://[::1]")._connection.port == 80
     with pytest.raises(ParameterError, match="JPEG, PNG, WebP or AVIF"):
         Client("http://127.0.0.1").send(b"GIF89a", "image")
+
+
+OK = "HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "status line": ("HTTP/1.1 200 ", "O"),
+    "continue": ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+    "header": (OK + "X: ", "x"),
+    "chunk size": (OK + "Transfer-Encoding: chunked\r\n\r\n", "0"),
+    "chunks": (OK + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+    "body": (OK + "Content-Length: 99999\r\n\r\n", " "),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_the_clients_time_is_up_whatever_the_server_does(what):
+    begin, again = (text.encode() for text in DRIPS[what])
+    with saying(begin, again) as port, Client(f"http://127.0.0.1:{port}", timeout_s=0.4) as client:
+        for ask in (client.health, lambda: client.send(b"FS")):
+            begun = time.monotonic()
+            with pytest.raises(OffloadError, match=r"did not answer within 0.4 s"):
+                ask()
+            assert 0.4 <= time.monotonic() - begun < 10
+        wait_for(lambda: not any(thread.name == "client" for thread in threading.enumerate()))
+
+
+GOOD = {"classes": ["a"], "shares": [1.0], "decode_ms": 1, "queue_ms": 1, "tail_ms": 1, "server_ms": 3, "batch": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(json.dumps(GOOD | {name: math.inf}) for name in ("decode_ms", "batch")),
+        json.dumps(GOOD).replace("[1.0]", "[1e999]"),
+        json.dumps(GOOD | {"shares": [math.nan]}),
+        json.dumps(GOOD | {"shares": [10**400]}),
+        json.dumps(GOOD | {"shares": [0.5, 0.5]}),
+        json.dumps(GOOD | {"classes": []}),
+        json.dumps(GOOD | {"classes": 5}),
+        json.dumps([GOOD]),
+        json.dumps(GOOD).replace("1.0", "9" * 5000),
+        "[" * 100_000,
+        json.dumps(GOOD).replace("1.0", "[" * 900 + "]" * 900),
+        '{"error":' * 100_000,
+        "null",
+        "",
+    ],
+)
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad"])
+def test_an_answer_that_is_none_is_the_clients_own_error(body, status):
+    text = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    with saying(text.encode()) as port, pytest.raises(OffloadError, match="answered"):
+        Client(f"http://127.0.0.1:{port}").send(b"FS")
+
+
+@pytest.mark.parametrize("length", [10**10, 2**63 - 1, 10**18, 10**30, "9" * 5000, -1])
+@pytest.mark.parametrize("field", ["Content-Length: {}\r\n\r\n{{}}", "Transfer-Encoding: chunked\r\n\r\n{}\r\n{{}}"])
+def test_an_announced_length_reserves_nothing(length, field):
+    text = OK + field.format(length)
+    with saying(text.encode()) as port, pytest.raises(OffloadError):
+        Client(f"http://127.0.0.1:{port}", timeout_s=5).send(b"FS")
+
+
+def test_nothing_a_server_says_reaches_the_terminal_as_a_command(tmp_path):
+    escape = "\x1b]0;gotcha\x07\x1b[2J\u202e\n\ud800"
+    (tmp_path / "a.fsp").write_bytes(b"FS")
+    named = json.dumps(GOOD | {"classes": [f"daisy{escape}"]})
+    refusal = json.dumps({"error": f"no{escape}" + "x" * 10_000})
+    line = escape[:-2].encode()
+    for start, body, code in (
+        (OK.encode(), named, 0),
+        (b"HTTP/1.1 400 Bad\r\n", refusal, 2),
+        (b"HTTP/9.9" + line + b" 200 OK\r\n", "", 2),
+        (line + b"\r\n", "", 2),
+    ):
+        answer = start + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        with saying(answer) as port:
+            done = fsplit("send", tmp_path / "a.fsp", "--url", f"http://127.0.0.1:{port}")
+        lines = (done.stdout or done.stderr).splitlines()
+        assert done.returncode == code and len(lines) == (2 if code == 0 else 1), done
+        assert "gotcha" in lines[-1] and len(lines[-1]) < 800 and all(map(str.isprintable, lines))
+
+
+def test_a_time_that_is_none():
+    for timeout_s in (0, -1, math.nan, math.inf):
+        with pytest.raises(ParameterError, match="timeout_s must be above 0"):
+            Client("http://127.0.0.1", timeout_s=timeout_s)
 
 
 def test_no_proxy_of_the_environment_is_used(client, wire, monkeypatch):
