@@ -48,6 +48,7 @@ class Connection(H11Protocol):
     ):
         super().__init__(*args, **kwargs)
         self.waiting, self.patience_s, self.owed = waiting, patience_s, ""
+        self.limit, self.limit_concurrency = self.limit_concurrency, None  # uvicorn would refuse whoever comes last
 
     def _watch(self, over: bool = False) -> None:
         """Set the alarm anew when the client owes something else."""
@@ -75,7 +76,7 @@ class Connection(H11Protocol):
         """Begin to wait for a header; make room."""
         super().connection_made(transport)
         self._watch()
-        if len(self.connections) >= self.limit_concurrency:
+        if len(self.connections) >= self.limit:
             next(iter(self.waiting))._give_up()
 
     def data_received(self, data: bytes) -> None:
