@@ -55,6 +55,40 @@ def sink(answer_bytes):
         listener.shutdown(socket.SHUT_RDWR)
 
 
+@contextlib.contextmanager
+def saying(begin, again=b"", pause=0.02):
+    """A server on loopback that answers whatever it is asked with ``begin``, and then with ``again`` for ever."""
+    over = threading.Event()
+
+    def talk(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(begin)
+            while again and not over.wait(pause):
+                connection.sendall(again)
+
+    def run():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=[listener.accept()[0]], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
 def exchange(connection, up_bytes, down_bytes):
     """Seconds from the first byte of a message to the last of its answer."""
     head = f"{up_bytes}\n".encode()

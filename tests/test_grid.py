@@ -1,10 +1,15 @@
 """Grids: every cell once, whatever dies; with a real scheduler and real worker processes."""
 
+import contextlib
+import http.server
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -12,10 +17,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from dask.distributed import Client
 from grid_cells import divide, square, whose_turn
+from test_cli import fsplit
 
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.runner import grid as engine
+from fsplit_lib.runner.execute import chapters
 from fsplit_lib.runner.grid import Cell, GridError, run_grid
 
 HERE = Path(__file__).parent
@@ -138,16 +146,68 @@ def test_workers_that_do_not_see_the_folder_return_their_results(tmp_path, monke
     assert json.loads((tmp_path / "one.json").read_text())["value"]["square"] == 9
 
 
-def test_failures_are_told_after_the_others_have_finished(tmp_path, monkeypatch):
+def test_failures_are_told_after_the_others_have_finished(tmp_path):
     cells = {f"d{x}": Cell(divide, {"x": x}) for x in (0, 1, 2)}
     with pytest.raises(GridError, match=r"1 of 3 cells have no result: d0 .ZeroDivisionError: division by zero"):
         run_grid(cells, tmp_path, workers=0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d1.json", "d2.json"]
     with pytest.raises(GridError, match="1 of 3 cells.*ZeroDivisionError"):
         run_grid(cells, tmp_path, workers=2)
-    monkeypatch.setattr(engine, "PATIENCE", "1s")
-    with pytest.raises(GridError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
-        run_grid(cells, tmp_path, scheduler="tcp://127.0.0.1:9")
+
+
+@contextmanager
+def listening(kind):
+    """An address where something listens that is no scheduler."""
+    with contextlib.ExitStack() as stack:
+        if kind == "silent":
+            port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        else:  # as a scheduler's dashboard does
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dashboard))
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+            port = server.server_port
+        yield f"tcp://127.0.0.1:{port}"
+
+
+class Dashboard(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+COMMANDS = {
+    "grid": ["grid", "01", "seed=0", "--out", "out"],
+    "class": ["class", "folder", "01", "--out", "out"],
+    "train": ["train", "decoder_ablation", "--work", "out", "--out", "out/weights"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", ["silent", "dashboard"])
+def test_what_is_no_scheduler_gets_one_sentence_in_time(tmp_path, monkeypatch, kind, command):
+    monkeypatch.setattr(engine, "PATIENCE_S", 0.5)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder/ada").mkdir(parents=True)
+    shutil.copy(chapters("01")[0], tmp_path / "folder/ada")
+    with listening(kind) as address:
+        begun = time.monotonic()
+        done = fsplit(*COMMANDS[command], "--scheduler", address)
+    assert time.monotonic() - begun < 30  # it was for ever
+    *_, last = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert last.startswith("fsplit: scheduler must be the address of a running Dask scheduler") and address in last
+    assert not list(tmp_path.glob("out/**/*.json"))
+
+
+def test_addresses_that_cannot_be_a_scheduler(tmp_path):
+    cells = {"a": Cell(square, {"x": 1})}
+    with dask(tmp_path, 1) as (address, _):
+        with Client(address) as client:
+            client.wait_for_workers(1)
+            (worker,) = client.scheduler_info()["workers"]
+        for strange in ("tcp://", "nowhere", "http://127.0.0.1:9", "tls://127.0.0.1:9", "tcp://127.0.0.1:x", worker):
+            with pytest.raises(ParameterError, match="scheduler must be the address of a running"):
+                run_grid(cells, tmp_path / "out", scheduler=strange)
+        assert run_grid(cells, tmp_path / "out", scheduler=address)["a"]["square"] == 1
 
 
 def test_results_are_those_of_their_options_or_refused(tmp_path):

@@ -3,11 +3,13 @@
 import contextlib
 import http.client
 import io
+import json
 import math
 import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,11 +18,12 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offload_rig import LMBDAS, crowd, measured_ms, pictures, sink, small_system
+from offload_rig import LMBDAS, crowd, measured_ms, pictures, saying, sink, small_system, wait_for
 from PIL import Image
 from test_cli import fsplit, refused
 
@@ -31,7 +34,7 @@ from fsplit_lib.errors import OffloadError, ParameterError
 from fsplit_lib.offload import LINKS, Client, Link, ShapedLink
 from fsplit_lib.offload.link import SEGMENT_BYTES, Way
 from fsplit_lib.offload.process import ServerProcess
-from fsplit_lib.offload.server import Settings, listen, serving
+from fsplit_lib.offload.server import Settings, _uvicorn, build_app, listen, serving
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import load_system, save_system
 
@@ -61,7 +64,7 @@ def system():
 
 @pytest.fixture(scope="module")
 def port(system):
-    with serving(system, settings=Settings(max_bytes=50_000, max_pixels=64 * 64)) as port:
+    with serving(system, settings=Settings(max_bytes=50_000, max_pixels=100 * 100)) as port:
         yield port
 
 
@@ -336,11 +339,13 @@ def test_a_foreign_packet_is_told_both_codecs(client, wire):
     assert caught.value.status == 400
 
 
-def test_a_packet_may_not_ask_for_a_huge_picture(client, wire):
+@pytest.mark.parametrize(("height", "width"), [(4096, 4096), (66, 64), (132, 4), (4, 65532)])
+def test_a_packet_may_not_ask_for_more_than_the_network_was_made_for(client, wire, height, width):
     packet = Packet.from_bytes(wire)
-    huge = Packet(packet.codec_id, 4096, 4096, packet.lmbda_code, packet.streams).to_bytes()
-    with pytest.raises(OffloadError, match="4096 x 4096 pixels; this server takes at most 4096"):
+    huge = Packet(packet.codec_id, height, width, packet.lmbda_code, packet.streams).to_bytes()
+    with pytest.raises(OffloadError, match="pixels; this server takes at most 4096, and 128 a side.*32 x 32") as caught:
         client.send(huge)
+    assert caught.value.status == 400
 
 
 def raw(port, verb, path, body=None, headers=None):
@@ -405,7 +410,7 @@ def test_the_token(system, wire):
         assert status == 401
 
 
-@pytest.mark.parametrize("token", ["\u65e5\u672c", "ü", "two\nlines"])
+@pytest.mark.parametrize("token", ["\u65e5\u672c", "ü", "two\nlines", "geheim ", " geheim", " "])
 def test_a_token_that_no_header_can_carry(token):
     for end in (lambda: Client("http://127.0.0.1:1", token), lambda: listen("127.0.0.1", 0, token)):
         with pytest.raises(ParameterError, match="token.*ASCII"):
@@ -444,6 +449,230 @@ def test_a_slow_sender_and_a_slow_pass_are_cut_off(system, wire):
             assert client.send(wire).classes
     finally:
         system.decoder.forward = decoder
+
+
+@contextlib.contextmanager
+def slow_senders(port, count, begin, again, pause=0.1):
+    """Connections that send ``begin`` and then ``again`` for ever, and give themselves up only when the block ends."""
+    over = threading.Event()
+
+    def drip():
+        while not over.wait(pause):
+            for one in slow:
+                with contextlib.suppress(OSError):
+                    one.sendall(again)
+
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(count)]
+        for one in slow:
+            one.sendall(begin)
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        try:
+            yield slow
+        finally:
+            over.set()
+            thread.join()
+
+
+def heard(connection):
+    """What still comes before the other end closes."""
+    words = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(1 << 16):
+            words += piece
+    return words
+
+
+POST = b"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "again", "last"),
+    [
+        (b"POST /ans", b"w", b""),
+        (b"GET /health HTTP/1.1\r\nX: ", b"x", b""),
+        (b"", b"", b""),
+        (POST, b"F", b"HTTP/1.1 408"),
+    ],
+)
+def test_no_number_of_slow_senders_keeps_a_good_one_out(system, wire, begin, again, last):
+    with (
+        serving(system, settings=Settings(max_waiting=4, timeout_s=2)) as port,  # 32 connections
+        slow_senders(port, 50, begin, again) as slow,
+    ):
+        for _ in range(40):
+            with Client(f"http://127.0.0.1:{port}") as client:
+                assert client.send(wire).classes
+        words = [heard(one) for one in slow]  # each is closed by the other end
+        assert not any(words[:15]) and words[-1].startswith(last)  # the first to come were the first to go
+        with Client(f"http://127.0.0.1:{port}") as client:
+            assert client.send(wire).classes
+
+
+def test_what_was_refused_with_its_body_unread_is_closed(system, wire):
+    with serving(system, token="geheim", settings=Settings(timeout_s=1)) as port:
+        with slow_senders(port, 3, POST, b"F") as slow:
+            for one in slow:
+                assert heard(one).startswith(b"HTTP/1.1 401")
+        with Client(f"http://127.0.0.1:{port}") as patient:  # one that sends all of it is heard, and goes on
+            for _ in range(2):
+                with pytest.raises(OffloadError, match="401"):
+                    patient.send(bytes(10 * MB))
+                connection = patient._connection.sock
+            assert patient.health() and patient._connection.sock is connection
+
+
+def test_bodies_on_their_way_are_bounded_together(system, wire):
+    with serving(system, settings=Settings(max_waiting=2, max_bytes=1000)) as port:
+        with slow_senders(port, 2, POST + bytes(900), b""), Client(f"http://127.0.0.1:{port}") as client:
+            time.sleep(0.3)  # they are there
+            with pytest.raises(OffloadError, match="503.*too many requests are being sent") as caught:
+                client.send(bytes(999))
+            assert caught.value.status == 503
+        assert wait_for(lambda: Client(f"http://127.0.0.1:{port}").send(wire)).classes
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such limit there")
+def test_connections_stay_below_the_descriptors(system):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        for soft in (256, 1024):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+            config = _uvicorn(build_app(system), Settings()).config
+            assert 32 <= config.limit_concurrency + 4 * config.backlog < soft  # accepting runs ahead by a few turns
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("stage", ["decode", "pass"])
+def test_nothing_is_done_for_a_client_that_has_gone(system, wire, monkeypatch, stage):
+    done, begun = [], threading.Event()
+    work = {"decode": system.codec.decompress, "pass": system.decoder.forward}[stage]
+
+    def slow(what):
+        done.append(len(what))
+        begun.set()
+        time.sleep(1)
+        return work(what)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(*((system.codec, "decompress") if stage == "decode" else (system.decoder, "forward")), slow)
+    request = POST.replace(b"1000", str(len(wire)).encode()) + wire
+    with serving(system, settings=Settings(max_batch=2, batch_wait_ms=0)) as port:
+
+        def ask(_):
+            with Client(f"http://127.0.0.1:{port}") as client:
+                return client.send(wire).classes
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(ask, 0)
+            assert begun.wait(20)
+            with slow_senders(port, 12, request, b""):
+                time.sleep(0.3)  # they are inside
+            assert pool.submit(ask, 1).result() == first.result()
+    assert sum(done) == 2
+
+
+# --- images
+
+DECODER = """
+import os, sys, time
+from fsplit_lib.offload import images
+crop = images.crop
+def bad(data, *options):
+    if data[-5:] == b"sleep":
+        time.sleep(600)
+    if data[-5:] == b"crash":
+        os.abort()
+    return crop(data, *options)
+images.crop = bad
+images.main()
+"""
+
+
+def decoders():
+    """The processes that decode this process's images."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "images" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
+
+
+def test_an_image_that_holds_its_decoder_is_given_up(system, wire, monkeypatch):
+    monkeypatch.setattr("fsplit_lib.offload.images.PROGRAM", ("-c", DECODER))
+    good = coded(load_photo("coffee").resize((80, 60)), "PNG")
+    with serving(system, settings=Settings(max_waiting=4, timeout_s=12)) as port:
+        url = f"http://127.0.0.1:{port}"
+
+        def ask(data, kind="image"):
+            with Client(url, timeout_s=30) as client:
+                try:
+                    return client.send(data, kind).classes
+                except OffloadError as error:
+                    return str(error)
+
+        assert len(ask(good)) == 5 and len(decoders()) == 1
+        with ThreadPoolExecutor(8) as pool:
+            stuck = [pool.submit(ask, good + b"sleep") for _ in range(2)]
+            wait_for(lambda: len(decoders()) == 2)
+            assert "503" in ask(good)  # half of the places are for packets
+            for _ in range(20):
+                assert len(ask(wire, "packet")) == 5
+            assert not any(one.done() for one in stuck)  # all that while they were stuck
+            assert {one.result() for one in stuck} == {
+                f"{url} refused (400): the image took more than 3 s to decode: scale it down first"
+            }
+        assert len(ask(good)) == 5 and len(decoders()) == 1
+        assert "400" in (said := ask(good + b"crash")) and "brought its decoder down" in said
+        assert len(ask(good)) == 5
+        os.kill(decoders()[0], signal.SIGKILL)  # as a system short of memory does, to an idle one
+        wait_for(lambda: len(ask(good)) == 5)
+    wait_for(lambda: not decoders())
+
+
+def progressive(scans):
+    """A JPEG whose last scan is repeated."""
+    data = coded(Image.new("L", (2048, 2048), 99), "JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), len(data) - 2
+    return data[:end] + data[last:end] * scans + data[end:]
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BOMBS = {
+    "scans": lambda: progressive(10_000),
+    "webp": lambda: bytes.fromhex("524946461a000000574542505650384c0d0000002f") + b"\xff\xff\xff\x0f" + bytes(9),
+    "png": lambda: (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 16, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(9000 * 18001)))
+        + chunk(b"IEND", b"")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_of_a_huge_picture_is_refused_and_packets_go_on(system, wire, name):
+    bomb = BOMBS[name]()
+    assert len(bomb) < 2**20
+    with serving(system) as port:
+
+        def ask(_):
+            with Client(f"http://127.0.0.1:{port}", timeout_s=60) as client, pytest.raises(OffloadError) as caught:
+                client.send(bomb, "image")
+            return caught.value.status
+
+        with ThreadPoolExecutor(4) as pool, Client(f"http://127.0.0.1:{port}") as client:
+            said = pool.map(ask, range(4))
+            assert all(client.send(wire).classes for _ in range(20))
+            assert set(said) == {400}
 
 
 def test_a_fault_of_the_server_stays_with_those_it_concerns(system):
@@ -515,6 +744,92 @@ def test_a_server_that_says_nothing_or_nonsense_or_is_not_there():
         Client("http://127.0.0.1").send(b"GIF89a", "image")
 
 
+OK = "HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "status line": ("HTTP/1.1 200 ", "O"),
+    "continue": ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+    "header": (OK + "X: ", "x"),
+    "chunk size": (OK + "Transfer-Encoding: chunked\r\n\r\n", "0"),
+    "chunks": (OK + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+    "body": (OK + "Content-Length: 99999\r\n\r\n", " "),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_the_clients_time_is_up_whatever_the_server_does(what):
+    begin, again = (text.encode() for text in DRIPS[what])
+    with saying(begin, again) as port, Client(f"http://127.0.0.1:{port}", timeout_s=0.4) as client:
+        for ask in (client.health, lambda: client.send(b"FS")):
+            begun = time.monotonic()
+            with pytest.raises(OffloadError, match=r"did not answer within 0.4 s"):
+                ask()
+            assert 0.4 <= time.monotonic() - begun < 10
+        wait_for(lambda: not any(thread.name == "client" for thread in threading.enumerate()))
+
+
+GOOD = {"classes": ["a"], "shares": [1.0], "decode_ms": 1, "queue_ms": 1, "tail_ms": 1, "server_ms": 3, "batch": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(json.dumps(GOOD | {name: math.inf}) for name in ("decode_ms", "batch")),
+        json.dumps(GOOD).replace("[1.0]", "[1e999]"),
+        json.dumps(GOOD | {"shares": [math.nan]}),
+        json.dumps(GOOD | {"shares": [10**400]}),
+        json.dumps(GOOD | {"shares": [0.5, 0.5]}),
+        json.dumps(GOOD | {"classes": []}),
+        json.dumps(GOOD | {"classes": 5}),
+        json.dumps([GOOD]),
+        json.dumps(GOOD).replace("1.0", "9" * 5000),
+        "[" * 100_000,
+        json.dumps(GOOD).replace("1.0", "[" * 900 + "]" * 900),
+        '{"error":' * 100_000,
+        "null",
+        "",
+    ],
+)
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad"])
+def test_an_answer_that_is_none_is_the_clients_own_error(body, status):
+    text = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    with saying(text.encode()) as port, pytest.raises(OffloadError, match="answered"):
+        Client(f"http://127.0.0.1:{port}").send(b"FS")
+
+
+@pytest.mark.parametrize("length", [10**10, 2**63 - 1, 10**18, 10**30, "9" * 5000, -1])
+@pytest.mark.parametrize("field", ["Content-Length: {}\r\n\r\n{{}}", "Transfer-Encoding: chunked\r\n\r\n{}\r\n{{}}"])
+def test_an_announced_length_reserves_nothing(length, field):
+    text = OK + field.format(length)
+    with saying(text.encode()) as port, pytest.raises(OffloadError):
+        Client(f"http://127.0.0.1:{port}", timeout_s=5).send(b"FS")
+
+
+def test_nothing_a_server_says_reaches_the_terminal_as_a_command(tmp_path):
+    escape = "\x1b]0;gotcha\x07\x1b[2J\u202e\n\ud800"
+    (tmp_path / "a.fsp").write_bytes(b"FS")
+    named = json.dumps(GOOD | {"classes": [f"daisy{escape}"]})
+    refusal = json.dumps({"error": f"no{escape}" + "x" * 10_000})
+    line = escape[:-2].encode()
+    for start, body, code in (
+        (OK.encode(), named, 0),
+        (b"HTTP/1.1 400 Bad\r\n", refusal, 2),
+        (b"HTTP/9.9" + line + b" 200 OK\r\n", "", 2),
+        (line + b"\r\n", "", 2),
+    ):
+        answer = start + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        with saying(answer) as port:
+            done = fsplit("send", tmp_path / "a.fsp", "--url", f"http://127.0.0.1:{port}")
+        lines = (done.stdout or done.stderr).splitlines()
+        assert done.returncode == code and len(lines) == (2 if code == 0 else 1), done
+        assert "gotcha" in lines[-1] and len(lines[-1]) < 800 and all(map(str.isprintable, lines))
+
+
+def test_a_time_that_is_none():
+    for timeout_s in (0, -1, math.nan, math.inf):
+        with pytest.raises(ParameterError, match="timeout_s must be above 0"):
+            Client("http://127.0.0.1", timeout_s=timeout_s)
+
+
 def test_no_proxy_of_the_environment_is_used(client, wire, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -581,6 +896,7 @@ def test_serve_and_send_refuse_in_one_sentence(tmp_path, monkeypatch):
 def test_send_a_photo(system, tmp_path, as_, monkeypatch):
     load_photo("coffee").save(tmp_path / "coffee.jpg")
     monkeypatch.setattr("fsplit_lib.system.load_codec", lambda _: system.codec)
+    monkeypatch.setattr(system.backbone, "input_size", 224)  # as of the network that fsplit send crops for
     with serving(system) as port:
         done = fsplit("send", tmp_path / "coffee.jpg", "--url", f"http://127.0.0.1:{port}", "--as", as_, "--top", 2)
     assert done.returncode == 0, done.stderr

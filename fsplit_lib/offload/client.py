@@ -5,8 +5,13 @@ POST /answer?top=5    Content-Type: application/octet-stream (a packet) or image
 4xx, 5xx              {"error": "one sentence"}
 """
 
+import contextlib
+import functools
 import http.client
 import json
+import math
+import socket
+import threading
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -62,8 +67,15 @@ def media_type(data: bytes) -> str | None:
 
 def check_token(token: str | None) -> None:
     """Raise ParameterError for a token that no HTTP header can carry; none at all is fine."""
-    if token and not (token.isascii() and token.isprintable()):
-        raise ParameterError("a token travels in an HTTP header: choose printable ASCII characters only")
+    if token and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise ParameterError(
+            "a token travels in an HTTP header: choose printable ASCII characters only, with no space at either end"
+        )
+
+
+def _printable(text: str) -> str:
+    """A stranger's words for a terminal: a few, and no control characters, which could move its cursor or recolour it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:400])
 
 
 class Client:
@@ -72,7 +84,7 @@ class Client:
     Args:
         url: such as http://127.0.0.1:8000; https is verified as usual.
         token: the server's, if it asks for one.
-        timeout_s: for one call, whatever happens.
+        timeout_s: for one call, whatever the server does.
 
     Raises:
         ParameterError: another kind of URL, or a token that cannot travel.
@@ -86,12 +98,13 @@ class Client:
             if not (host and self._path.isascii()):
                 raise ValueError("no host, or a path that no request can carry")
             port = kind.default_port if parts.port is None else parts.port
-            self._connection = kind(host.encode("idna").decode(), port, timeout=timeout_s)
+            self._connect = functools.partial(kind, host.encode("idna").decode(), port, timeout=timeout_s)
+            self._connection = self._connect()
         except (KeyError, ValueError, http.client.InvalidURL) as error:
             raise ParameterError(f"url must be http://HOST:PORT or https://HOST:PORT, got {url!r}") from error
         check_token(token)
-        if not timeout_s > 0:
-            raise ParameterError(f"timeout_s must be above 0 seconds, got {timeout_s}")
+        if not 0 < timeout_s <= threading.TIMEOUT_MAX:
+            raise ParameterError(f"timeout_s must be above 0 seconds and finite, got {timeout_s}")
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -121,13 +134,16 @@ class Client:
         if content is None:
             raise ParameterError(f"an image must be JPEG, PNG, WebP or AVIF, got bytes that begin with {data[:4]!r}")
         begun = time.monotonic()
-        answer = self._ask("POST", f"/answer?top={top}", data, {"Content-Type": content}, begun)
+        answer = self._ask("POST", f"/answer?top={top}", data, {"Content-Type": content})
         total_ms = 1e3 * (time.monotonic() - begun)
         try:
             times = {name: float(answer[name]) for name in ("decode_ms", "queue_ms", "tail_ms", "server_ms")}
             classes, shares = tuple(map(str, answer["classes"])), tuple(map(float, answer["shares"]))
-            return Reply(classes, shares, batch=int(answer["batch"]), total_ms=total_ms, **times)
-        except (ValueError, KeyError, TypeError) as error:
+            if len(classes) != len(shares) or not all(map(math.isfinite, (*times.values(), *shares))):
+                raise ValueError("lists of unequal lengths, or numbers that are none")
+            named = tuple(map(_printable, classes))
+            return Reply(named, shares, batch=int(answer["batch"]), total_ms=total_ms, **times)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise OffloadError(f"{self.url} answered with something that is no answer") from error
 
     def health(self) -> dict:
@@ -136,14 +152,16 @@ class Client:
         Raises:
             OffloadError: as :meth:`send`.
         """
-        return self._ask("GET", "/health", None, {}, time.monotonic())
+        return self._ask("GET", "/health", None, {})
 
-    def _ask(self, verb: str, path: str, data: bytes | None, headers: dict, begun: float) -> dict:
-        status, body = self._exchange(verb, path, data, headers, begun)
+    def _ask(self, verb: str, path: str, data: bytes | None, headers: dict) -> dict:
+        status, body = self._exchange(verb, path, data, headers)
         try:
             content = json.loads(body)
-            sentence = None if status == 200 else content["error"]
-        except (ValueError, KeyError, TypeError) as error:
+            sentence = None if status == 200 else _printable(str(content["error"]))
+            if not isinstance(content, dict):
+                raise TypeError("not an object")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise OffloadError(
                 f"{self.url} answered {status}, with a body that is not a server's of ours", status
             ) from error
@@ -151,46 +169,60 @@ class Client:
             raise OffloadError(f"{self.url} refused ({status}): {sentence}", status)
         return content
 
-    def _exchange(self, verb: str, path: str, data: bytes | None, headers: dict, begun: float) -> tuple[int, bytes]:
-        reused = self._connection.sock is not None
+    def _exchange(self, *request: object) -> tuple[int, bytes]:
+        """Status and body. A thread talks and is left when the time is up: a socket's timeout starts anew with each byte."""
+        connection, outcome = self._connection, []
+
+        def talk() -> None:
+            try:
+                outcome.append(self._talk(connection, *request))
+            except Exception as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=talk, name="client", daemon=True)
+        thread.start()
         try:
-            return self._once(verb, path, data, headers, begun)
+            thread.join(self.timeout_s)
+        finally:
+            if thread.is_alive():  # it ends with its socket, and never meets the next call's
+                self._connection = self._connect()
+                with contextlib.suppress(OSError, AttributeError):  # no socket yet
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+        try:
+            if not outcome:
+                raise TimeoutError
+            if isinstance(outcome[0], Exception):
+                raise outcome[0]
+            return outcome[0]
         except TimeoutError as error:
             raise OffloadError(f"{self.url} did not answer within {self.timeout_s:g} s") from error
-        except (ConnectionError, http.client.BadStatusLine) as error:
-            if reused:  # the server may have closed an idle connection; asking twice changes nothing there
-                return self._exchange(verb, path, data, headers, begun)
-            if isinstance(error, ConnectionRefusedError):
-                raise OffloadError(f"nothing listens at {self.url}: start it with fsplit serve") from error
+        except ConnectionRefusedError as error:
+            raise OffloadError(f"nothing listens at {self.url}: start it with fsplit serve") from error
+        except ConnectionError as error:
             raise OffloadError(
                 f"{self.url} closed the connection before it answered: it may have been stopped"
             ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise OffloadError(f"{self.url} cannot be talked to: {error or type(error).__name__}") from error
+        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+            raise OffloadError(
+                f"{self.url} cannot be talked to: {_printable(str(error)) or type(error).__name__}"
+            ) from error
 
-    def _once(self, verb: str, path: str, data: bytes | None, headers: dict, begun: float) -> tuple[int, bytes]:
-        connection = self._connection
+    def _talk(
+        self, connection: http.client.HTTPConnection, verb: str, path: str, data: bytes | None, headers: dict
+    ) -> tuple[int, bytes]:
+        reused = connection.sock is not None
         try:
-            connection.timeout = self._left(begun)
-            if connection.sock is not None:
-                connection.sock.settimeout(connection.timeout)
             connection.request(verb, self._path + path, data, self._headers | headers)
-            connection.sock.settimeout(self._left(begun))
-            response, body = connection.getresponse(), b""
-            while piece := response.read1():
+            response, body = connection.getresponse(), bytearray()
+            while piece := response.read1(2**16):  # never as much as the server announces
                 body += piece
                 if len(body) > MAX_REPLY:
                     raise http.client.HTTPException(f"an answer of more than {MAX_REPLY} bytes")
-                if connection.sock is not None:
-                    connection.sock.settimeout(self._left(begun))
             response.close()
-            return response.status, body
-        except BaseException:
+            return response.status, bytes(body)
+        except BaseException as error:
             connection.close()
+            if reused and isinstance(error, ConnectionError):
+                # the server may have closed an idle connection; asking twice changes nothing there
+                return self._talk(connection, verb, path, data, headers)
             raise
-
-    def _left(self, begun: float) -> float:
-        left = begun + self.timeout_s - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left

@@ -7,6 +7,7 @@ A cell whose file is there is never run again, whoever wrote it: a dead worker c
 finished, a dead scheduler or a closed laptop likewise, and the same call goes on from there.
 """
 
+import asyncio
 import hashlib
 import json
 import os
@@ -24,19 +25,19 @@ from fsplit_lib.errors import DataError, FsplitError, ParameterError
 
 __all__ = ["Cell", "GridError", "cell_name", "run_grid"]
 
-PATIENCE = "10s"  # for a scheduler to answer
+PATIENCE_S = 10.0  # for a scheduler to answer
 ALONE = threading.Lock()  # a cell may set environment variables and seed torch: never two in one process
 
 
 class GridError(FsplitError):
     """Cells of a grid failed, or the scheduler went away; what had finished is kept.
 
-    ``failed`` says what went wrong with which cell; it is empty where nothing began.
+    ``failed`` says what went wrong with which cell.
     """
 
-    def __init__(self, sentence: str, failed: dict[str, str] | None = None):
+    def __init__(self, sentence: str, failed: dict[str, str]):
         super().__init__(sentence)
-        self.failed = failed or {}
+        self.failed = failed
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def run_grid(
 
     Raises:
         GridError: naming the cells that failed and why, after all others have finished.
-        ParameterError: a name that is no file name, or options that JSON cannot hold.
+        ParameterError: a name that is no file name, options that JSON cannot hold, or no scheduler at the address.
         DataError: a result in ``out`` belongs to other options.
     """
     if strange := [name for name in cells if not re.fullmatch(r"\w[\w.+-]*", name)]:
@@ -179,11 +180,8 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
     from dask.distributed import Client, LocalCluster
 
     if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=PATIENCE)
-        except (OSError, ValueError) as error:
-            raise GridError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client:
+        _check_scheduler(scheduler)
+        with Client(scheduler, timeout=PATIENCE_S) as client:
             yield client
         return
     with (
@@ -193,6 +191,30 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def _check_scheduler(address: str) -> None:
+    """Ask what listens there: Dask's own client waits for ever at a port that takes connections and says nothing."""
+    from dask.distributed import Security, rpc
+    from distributed.utils import LoopRunner
+
+    async def ask() -> str:
+        async with asyncio.timeout(PATIENCE_S), rpc(address, connection_args=security) as there:
+            return (await there.identity())["type"]
+
+    try:
+        security = Security().get_connection_args("client")
+        if (kind := LoopRunner().run_sync(ask)) == "Scheduler":
+            return
+        why = f"a {kind} answers there"
+    except TimeoutError:
+        why = f"none answers there within {PATIENCE_S:g} s"
+    except Exception as error:  # what listens there may say anything, and Dask believes the lengths in it
+        why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    raise ParameterError(
+        f"scheduler must be the address of a running Dask scheduler, such as tcp://host:8786, not of its dashboard; "
+        f"got {address!r}: {why}"
+    )
 
 
 def _run(name: str, cell: Cell, out: Path) -> dict:

@@ -1,0 +1,105 @@
+"""Strangers' images, decoded and cropped in processes of their own: a thread that hangs cannot be killed, a process can.
+
+    server ──► length, image file ──► this module as a program ──► status, length, crop or sentence ──► server
+
+Nothing is pickled between the two, and the program has no torch: it starts in a fraction of a second and holds one picture.
+"""
+
+import asyncio
+import contextlib
+import io
+import os
+import struct
+import sys
+
+from fsplit_lib.data.images import center_crop, open_image
+from fsplit_lib.errors import DataError
+
+__all__ = ["ImageDecoders", "crop", "main"]
+
+PROGRAM = ("-m", "fsplit_lib.offload.images")
+LENGTH, HEAD = struct.Struct("<I"), struct.Struct("<?I")  # of what is asked; done or refused, and length of what is told
+
+
+class ImageDecoders:
+    """Processes that decode images, each one after the other: as many as there are calls at the same time.
+
+    Args:
+        size: of the crop's side, in pixels.
+        max_pixels: of an image, by its header: times the calls at the same time, it bounds the memory.
+        seconds: for one image, after which its process is killed.
+    """
+
+    def __init__(self, size: int, max_pixels: int, seconds: float):
+        self.command = [sys.executable, "-W", "ignore", *PROGRAM, str(size), str(max_pixels)]
+        self.seconds = seconds
+        self.idle: list[asyncio.subprocess.Process] = []
+
+    async def crop(self, data: bytes) -> bytes:
+        """RGB bytes (size, size, 3) of an image file.
+
+        Raises:
+            DataError: the image cannot be decoded, or not in time.
+        """
+        process = None
+        try:
+            async with asyncio.timeout(self.seconds):
+                while process is None or process.returncode is not None:
+                    process = self.idle.pop() if self.idle else await self._begin()
+                process.stdin.write(LENGTH.pack(len(data)) + data)
+                await process.stdin.drain()
+                done, length = HEAD.unpack(await process.stdout.readexactly(HEAD.size))
+                told = await process.stdout.readexactly(length)
+        except BaseException as error:
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            if isinstance(error, TimeoutError):
+                raise DataError(f"the image took more than {self.seconds:g} s to decode: scale it down first") from error
+            if isinstance(error, asyncio.IncompleteReadError | ConnectionError):
+                raise DataError("the image brought its decoder down: save it again, or as a PNG") from error
+            raise
+        self.idle.append(process)
+        if not done:
+            raise DataError(told.decode())
+        return told
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        pipe, environment = asyncio.subprocess.PIPE, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        return await asyncio.create_subprocess_exec(
+            *self.command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True
+        )
+
+    async def close(self) -> None:
+        """End the idle processes; one that is at work ends with the call."""
+        for process in self.idle:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def crop(data: bytes, size: int, max_pixels: int) -> bytes:
+    """RGB bytes (size, size, 3) of an image file: cropped, unless it has that size already.
+
+    Raises:
+        DataError: see :func:`fsplit_lib.data.open_image`.
+    """
+    image = open_image(io.BytesIO(data), max_pixels=max_pixels)
+    return (image if image.size == (size, size) else center_crop(image, size)).tobytes()
+
+
+def main() -> None:
+    """Answer on standard output what is asked on standard input, until that ends."""
+    asked, told = sys.stdin.buffer, sys.stdout.buffer
+    size, max_pixels = map(int, sys.argv[1:])
+    while head := asked.read(LENGTH.size):
+        try:
+            done, answer = True, crop(asked.read(*LENGTH.unpack(head)), size, max_pixels)
+        except DataError as error:
+            done, answer = False, str(error).encode()
+        told.write(HEAD.pack(done, len(answer)) + answer)
+        told.flush()
+
+
+if __name__ == "__main__":
+    main()
