@@ -18,11 +18,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_cli import fsplit, refused
 from test_grid import wait_for
 
-from fsplit_lib.classroom import Graded, Limits, Outcome, grade_class, grade_copy, grading, inside, watch, write_report
-from fsplit_lib.classroom.copies import find_copies, merge, plain, read_copy
-from fsplit_lib.classroom.report import NO_SANDBOX, WORDS
+from fsplit_lib.classroom import grading
+from fsplit_lib.classroom.grading import Graded, Outcome, answer_keys, grade_class, grade_copy
+from fsplit_lib.classroom.report import NO_SANDBOX, WORDS, write_report
+from fsplit_lib.classroom.submissions import find_submissions, merge, plain, read_cells
+from fsplit_lib.classroom.supervisor import Limits, _new_lines
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.core import Exercise, Trap, make_check
 from fsplit_lib.runner.execute import chapters, fill_solutions
 
@@ -44,7 +46,7 @@ check = make_check({
 })"""
 BLANK = [f'answer = ...\ncheck("77.{n}", answer)' for n in (1, 2, 3)]
 GOOD = ['check("77.1", found)', 'check("77.2", lambda x: 2 * x)', 'check("77.3", "b")']
-LIMITS = Limits(cell_seconds=8, seconds=900, memory_mb=700, disk_mb=8)
+LIMITS = Limits(cell_seconds=3, seconds=900, memory_mb=700, disk_mb=8)
 
 
 def chapter(sources=BLANK, parameters="seed: int = 0\nbreaks: str = ''", setup=SETUP, before=(), **between):
@@ -68,12 +70,36 @@ def put(path, content):
 
 HOG = "held = []\nwhile True:\n    held.append(b'x' * 10**7)"
 STUBBORN = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
-EVIL = "<script>alert('name')</script>"
+EVIL = "<script>alert('name')<_script>"
+BY_HEART = ['check("77.1", 886439)', "check('77.2', lambda x: 0.17129833428724872)", GOOD[2]]
+MESS = """import os, shutil
+folder = os.getcwd()
+for name in ("checks.jsonl", "events.jsonl"):
+    if os.path.exists(f"../{name}"): os.remove(f"../{name}")
+    os.mkfifo(f"../{name}")
+for _ in range(1500): os.mkdir("deep"), os.chdir("deep")
+os.chmod(".", 0)
+os.chdir(folder)
+os.rename("deep", "../deep")
+shutil.rmtree(folder)"""
 STUDENTS = {
     "good": chapter(
         ["check('77.1', mine(found))", GOOD[1], GOOD[2]], at1="def mine(x):\n    return x", parameters="seed: int = 44"
     ),
-    "by heart": chapter(['check("77.1", 886439)', "check('77.2', lambda x: 0.17129833428724872)", GOOD[2]]),
+    "seeds": chapter(  # honest-looking lines, each of which turned a remembered result into a solved exercise
+        BY_HEART, before=[new_code_cell("seed = 0")], parameters="seed: int = 0",
+        at1="import os, random\nseed, breaks = 0, 'all'\nos.environ['FSPLIT_SEED'] = '0'\nrandom.seed(3)",
+        at2="import fsplit_lib.exercises.core as core\ncore.SEED = 0",
+        at3="import math\ncheck = print\nmath.isclose = lambda *a, **k: True",
+    ),
+    "reset": chapter([f"{GOOD[0]}\n%reset -f", GOOD[1], GOOD[2]], at2="check = print", at3=MESS),
+    "cheat": chapter(
+        ["import math\nmath.isclose = lambda *a, **k: True\ncheck('77.1', 5)",
+         "import sys\nframe = sys._getframe()\nfor letter in 'acab': check('77.3', letter)",
+         "class Any:\n    def __eq__(self, other): return True\n    def __float__(self): return 3.0\n"
+         "check.__closure__\ncheck('77.3', Any())"],
+    ),
+    "twins": chapter([GOOD[0], BLANK[1], "check('77.3', 'a')"]),
     "empty": chapter(),
     "stubborn": chapter([STUBBORN, f"answer = 1\n{HOG}", GOOD[2]]),
     "dying": chapter(["exit()", "import os\nos._exit(3)", GOOD[2]]),
@@ -83,23 +109,26 @@ STUDENTS = {
         GOOD[2],
     ]),
     "cut": '{"cells": [{"cell_type": "code", "sour',
-    "list": "[1, 2]",
-    EVIL.replace("/", "_"): chapter(
+    EVIL: chapter(
         ["check('77.1', found / 2)", None, "raise ValueError('<script>alert(1)</script> \\x1b[31m\u202e =1+1')"],
         at1="check('77.3', 'a')\n1 / 0",
     ),
     "own": chapter(["check('77.1', helper(found))", "check('77.2', 3)", "import sys\nsys.exit(1)"], setup=SETUP + "\ndef helper(x): return x"),
 }  # fmt: skip
+for n, source in enumerate((BLANK[0], GOOD[1], GOOD[2]), 1):  # twins: blank ones and answered ones
+    STUDENTS["twins"].cells.append(new_code_cell(source, metadata={"exercise": f"77.{n}", "tags": ["exercise"]}))
 EXPECTED = {
     "good": "solved solved solved",
-    "by heart": "wrong wrong solved",
+    "seeds": "wrong wrong solved",
+    "reset": "solved solved solved",
+    "cheat": "wrong error trap",
+    "twins": "solved solved solved",
     "empty": "untouched untouched untouched",
     "stubborn": "limit limit solved",
     "dying": "limit limit solved",
     "writing": "error limit solved",
     "cut": "unreadable unreadable unreadable",
-    "list": "unreadable unreadable unreadable",
-    EVIL.replace("/", "_"): "trap missing trap",
+    EVIL: "trap missing trap",
     "own": "solved trap error",
     "sleeping": "no copy no copy no copy",
 }
@@ -120,6 +149,8 @@ def graded(place, book):
     for student, notebook in STUDENTS.items():
         put(place / "copies" / student / "77_fake.ipynb", notebook)
     put(place / "copies" / "sleeping" / "holiday.ipynb", "{}")
+    put(place / "copies" / "good" / "77_fake (1).ipynb", STUDENTS["good"])
+    put(place / "copies" / "good" / "77_fake.ipynb", chapter())
     told = []
     rows = grade_class(
         place / "copies", [book], place / "out", 1, LIMITS, processes=2, progress=lambda *a: told.append(a[1:])
@@ -130,8 +161,11 @@ def graded(place, book):
 
 def test_the_numbers_learned_by_heart_are_those_of_the_chapters_own_seed(tmp_path):
     """So that they fail for the seed alone."""
-    hard = put(tmp_path / "77_fake.ipynb", STUDENTS["by heart"])
-    row = grade_copy(hard, put(tmp_path / "b" / "77_fake.ipynb", chapter()), "x", 0, vars(LIMITS))
+    hard, book = (put(tmp_path / w / "77_fake.ipynb", c) for w, c in (("c", chapter(BY_HEART)), ("b", chapter())))
+    keys = answer_keys(book, 0, vars(LIMITS))
+    assert keys == {"77.1": {"expected": 886439.0, "relative": 0.01, "traps": [[886439 / 2, "Only half: <b>twice</b>."]]}, "77.2": None,
+                    "77.3": {"expected": "b", "options": {"a": "A is <i>not</i> it.", "c": "C neither."}}}  # fmt: skip
+    row = grade_copy(hard, book, "x", 0, vars(LIMITS), keys, [])
     assert [o["outcome"] for o in row["outcomes"]] == ["solved", "solved", "solved"]
 
 
@@ -148,7 +182,7 @@ def test_why_is_said(graded, tmp_path):
     assert "exit()" in said["dying"][0] and "kernel died" in said["dying"][1]
     assert "File too large" in said["writing"][0] and "more than 16 MB of files" in said["writing"][1]
     assert "no notebook" in said["cut"][0] and said["own"][2] == "SystemExit: 1"
-    evil = rows[EVIL.replace("/", "_")]
+    evil = rows[EVIL]
     assert (evil.outcomes[0].trap, evil.outcomes[2].trap) == ("Only half: <b>twice</b>.", "A is <i>not</i> it.")
     assert [o.cells for o in rows["own"].outcomes] == ["own", "chapter", "chapter"]
     assert "1 of the chapter's own cells" in rows["own"].notes[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from fsplit_lib.classroom.grading import Graded, Outcome
-from fsplit_lib.classroom.watch import Limits
+from fsplit_lib.classroom.supervisor import Limits
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.data.tables import write_rows
 
@@ -24,7 +24,7 @@ NO_SANDBOX = (
 )
 FORMULA = re.compile(r"[=+@]|-(?![\d.e+-]+$)")
 WORDS = {  # outcome: mark, word, meaning
-    "solved": ("✓", "solved", "the check said right, in a run with another seed"),
+    "solved": ("✓", "solved", "right, in a run with another seed; numbers and letters were graded again outside that run"),
     "trap": ("✗", "known mistake", "the check knows this wrong answer and has a hint for it"),
     "wrong": ("✗", "wrong", "a wrong answer of no known kind"),
     "error": ("!", "error", "the cell raised, or never called check"),
@@ -74,7 +74,7 @@ def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, mac
         chapters=chapters,
         exercises=exercises,
         traps=[{"exercise": e, "message": m, "count": n, "of": handed[e]} for (e, m), n in traps.most_common()],
-        strays=[one for one in graded if not one.outcomes],
+        strays=[one for one in graded if not one.outcomes or one.outcomes[0].outcome == "no copy"],
         used=[word for word in WORDS if word in found],
     )
     out.mkdir(parents=True, exist_ok=True)

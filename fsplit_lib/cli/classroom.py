@@ -55,13 +55,14 @@ def class_(
     processes: Processes = None,
 ) -> None:
     """Grade a class's copies, each in a process of its own under limits, and write one report. This is no sandbox."""
-    from fsplit_lib.classroom import Limits, grade_class, write_report
-    from fsplit_lib.classroom.copies import find_copies
-    from fsplit_lib.classroom.report import NO_SANDBOX
+    from fsplit_lib.classroom.grading import grade_class
+    from fsplit_lib.classroom.report import NO_SANDBOX, write_report
+    from fsplit_lib.classroom.submissions import find_submissions
+    from fsplit_lib.classroom.supervisor import Limits
     from fsplit_lib.runner.execute import chapters
 
     limits, wanted = Limits(cell_seconds, seconds, memory, disk), {path.name[:2] for path in chapters(only)}
-    find_copies(folder, chapters())  # refuses a wrong folder before anything is said
+    find_submissions(folder, chapters())  # refuses a wrong folder before anything is said
     typer.echo(NO_SANDBOX, err=True)
     results, bar = out / "results", _Bar("copy")
     graded = grade_class(folder, chapters(), results, seed, limits, scheduler, processes, bar, wanted)
