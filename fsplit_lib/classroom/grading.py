@@ -7,7 +7,7 @@ copy ──► merge ──► run_cells ──► records ──► graded agai
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ from fsplit_lib.runner.parameters import check_parameters
 
 __all__ = ["Graded", "Outcome", "answer_keys", "grade_class", "grade_copy"]
 
-RESCUED = {("error", other) for other in ("solved", "trap", "wrong")}  # among the chapter's cells, among the student's
-PEEPS = re.compile(  # what an answer needs none of
+PEEPS = re.compile(  # what an answer has no need of
     r"_getframe|currentframe|f_back|f_locals|__closure__|cell_contents|__globals__|gc\.get_\w+|FSPLIT_\w+|\bEXERCISES\b"
     r"|make_check|from_key|kernel_process|checks\.jsonl|ctypes|events\.register"
 )
@@ -112,13 +111,9 @@ def grade_class(
     by_number = {path.name[:2]: path.resolve() for path in chapters if only is None or path.name[:2] in only}
     for chapter in by_number.values():
         check_parameters(chapter, {"seed": seed})
-    submissions = find_submissions(folder, chapters)
-    handed = {number for one in submissions for number in one.versions} & by_number.keys()
-    books = {n: nbformat.read(path, as_version=4) for n, path in by_number.items() if n in handed or not handed}
-    exercises = {number: _exercises(book) for number, book in books.items()}
 
     def run(cells: dict[str, Cell], told: Callable | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-        """Results by the cell's name, and why the others have none: a worker died, or this code failed."""
+        """Results, and why other cells have none: a worker died, or this code failed."""
         try:
             return run_grid(cells, out, scheduler, processes, told), {}
         except GridError as error:
@@ -126,54 +121,56 @@ def grade_class(
             lost = {name: plain(error.failed.get(name, error), 1000) for name in cells if name not in done}
             return run_grid(done, out, workers=0), lost
 
-    same = {"seed": seed, "limits": asdict(limits)}
-    editions = {number: [fsplit_lib.__version__, sha256_of(by_number[number])] for number in books}
-    cells = {}
-    for number in handed:
-        if not set(exercises[number]) <= EXERCISES.keys() or any("make_check" in c.source for c in books[number].cells):
-            what = {"book": editions[number], **same}
-            cells[number] = cell_name(f"{number}-keys", what), Cell(answer_keys, {"chapter": by_number[number], **what})
-    found, lost = run(dict(cells.values()))
-    keys = {number: {name: EXERCISES[name].key for name in names if name in EXERCISES} for number, names in exercises.items()}
-    keys |= {number: found.get(name) for number, (name, _) in cells.items()}
-    why = {number: lost[name] for number, (name, _) in cells.items() if name in lost}
+    submissions = find_submissions(folder, chapters)
+    handed = {number for one in submissions for number in one.versions} & by_number.keys()
+    exercises, same, keys, asked = {}, {}, {}, {}
+    for number in sorted(handed or by_number):
+        book = nbformat.read(by_number[number], as_version=4)
+        names = exercises[number] = _exercises(book)
+        edition = [fsplit_lib.__version__, sha256_of(by_number[number])]
+        same[number] = {"chapter": by_number[number], "seed": seed, "limits": asdict(limits), "book": edition}
+        keys[number] = {name: EXERCISES[name].key for name in names if name in EXERCISES}
+        if number in handed and (len(keys[number]) < len(names) or "make_check" in str(book)):
+            asked[_name(f"{number}-keys", same[number])] = number
+    found, lost = run({name: Cell(answer_keys, same[number]) for name, number in asked.items()})
+    keys |= {asked[name]: value for name, value in found.items()}
+    lost = {asked[name]: why for name, why in lost.items()}
 
-    copies: dict[tuple[str, str], tuple[str, Cell]] = {}
-    graded = []
+    graded, copies = [], {}
     for one in submissions:
-        student = plain(one.student or "beside the folders", 100)
+        student = plain(one.student, 100)
         if one.others:
-            graded.append(Graded(student, "", [], [f"belongs to no chapter: {_listed(one.others)}"]))
-        for number, names in exercises.items():
+            graded.append(Graded(student or "nobody", "", [], [f"belongs to no chapter: {_listed(one.others)}"]))
+        for number, names in exercises.items() if student else ():
             path, *unused = one.versions.get(number, [None])
-            if path is None and one.student:
+            if path is None:
                 there = [*one.others, *(path.name for paths in one.versions.values() for path in paths)]
                 told = f"the folder holds {_listed(there)}" if there else "the folder is empty"
                 graded.append(_all(student, number, names, "no copy", told))
-            elif path is not None and number in why:
-                graded.append(_all(student, number, names, "not graded", why[number]))
-            elif path is not None:
+            elif number in lost:
+                graded.append(_all(student, number, names, "not graded", lost[number]))
+            else:
                 notes = [f"not used, beside {plain(path.name)}: {_listed([p.name for p in unused])}"] * bool(unused)
-                what = {"student": student, "copy": _digest(path), "book": editions[number], "notes": notes, **same}
-                what["keys"] = keys[number]
-                options = {"path": path.resolve(), "chapter": by_number[number], **what}
-                copies[student, number] = cell_name(f"{number}-{student}", what), Cell(grade_copy, options)
-    found, lost = run(dict(copies.values()), progress)
-    for (student, number), (name, _) in copies.items():
-        row = found.get(name)
-        if row is None:
-            graded.append(_all(student, number, exercises[number], "not graded", lost[name]))
-        else:
-            graded.append(Graded(**row | {"outcomes": [Outcome(**o) for o in row["outcomes"]]}))
+                what = {"student": student, "copy": _digest(path), "notes": notes, "keys": keys[number], **same[number]}
+                copies[_name(f"{number}-{student}", what)] = what | {"path": path.resolve()}
+    found, lost = run({name: Cell(grade_copy, what) for name, what in copies.items()}, progress)
+    graded += [Graded(**row | {"outcomes": [Outcome(**o) for o in row["outcomes"]]}) for row in found.values()]
+    for name, why in lost.items():
+        student, number = copies[name]["student"], copies[name]["chapter"].name[:2]
+        graded.append(_all(student, number, exercises[number], "not graded", why))
     return sorted(graded, key=lambda one: (one.chapter, one.student))
+
+
+def _name(text: str, what: dict[str, Any]) -> str:
+    return cell_name(text, {key: value for key, value in what.items() if not isinstance(value, Path)})
 
 
 def _exercises(chapter: NotebookNode) -> list[str]:
     return [cell.metadata["exercise"] for cell in chapter.cells if "exercise" in cell.metadata]
 
 
-def _all(student: str, number: str, names: list[str], outcome: str, why: str) -> Graded:
-    return Graded(student, number, [Outcome(student, number, name, outcome, error=why) for name in names], [why])
+def _all(student: str, number: str, names: list[str], outcome: str, why: str, notes: Sequence[str] = ()) -> Graded:
+    return Graded(student, number, [Outcome(student, number, n, outcome, error=why) for n in names], [*notes, why])
 
 
 def _listed(names: list[str]) -> str:
@@ -195,11 +192,10 @@ def answer_keys(chapter: Path, seed: int, limits: dict[str, float], book: list[s
     """
     cells, _ = merge(nbformat.read(chapter, as_version=4), [], {"seed": seed})
     run = run_cells([*cells, code_cell(TELL_KEYS)], Limits(**limits), time.monotonic() + limits["seconds"], seed)
-    found = [line["keys"] for _, line in run.records if "keys" in line]
-    if not found:
-        told = run.stopped or next((error for error in run.errors.values() if error), "it never made a check")
-        raise DataError(f"{chapter.name} does not run with seed {seed}: {plain(told)}")
-    return found[-1]
+    if told := [line["keys"] for lines in run.records.values() for line in lines if "keys" in line]:
+        return told[0]
+    told = run.stopped or next((error for error in run.errors.values() if error), "it never made a check")
+    raise DataError(f"{chapter.name} does not run with seed {seed}: {plain(told)}")
 
 
 def grade_copy(
@@ -213,45 +209,33 @@ def grade_copy(
     copy: str = "",  # noqa: ARG001  (these two tell one version of the cell from another)
     book: list[str] | None = None,  # noqa: ARG001
 ) -> dict[str, Any]:
-    """Grade one copy: a cell of the grid.
-
-    Args:
-        path: of the copy.
-        chapter: of the book.
-        student: for the rows.
-        seed: as in :func:`grade_class`.
-        limits: as there.
-        keys: by exercise, what numbers and letters are graded by; None for what only the copy's kernel can grade.
-        notes: told before its own.
-        copy: digest of the copy.
-        book: version and digest of the chapter.
+    """Grade one copy: a cell of the grid. Numbers and letters are graded by ``keys``, functions by the copy's kernel.
 
     Returns:
-        A :class:`Graded` as a dictionary.
+        A :class:`Graded` as a dictionary; its notes begin with ``notes``.
     """
     begun, number, most = time.monotonic(), chapter.name[:2], Limits(**limits)
-    deadline, master = begun + most.seconds, nbformat.read(chapter, as_version=4)
+    master = nbformat.read(chapter, as_version=4)
     names = _exercises(master)
     try:
         handed = read_cells(path)
     except DataError as error:
-        unreadable = _all(student, number, names, "unreadable", str(error))
-        return asdict(replace(unreadable, notes=[*notes, *unreadable.notes]))
+        return asdict(_all(student, number, names, "unreadable", str(error), notes))
 
     def outcomes_of(own: bool) -> tuple[list[Outcome], list[str], int]:
         cells, changed = merge(master, handed, {"seed": seed}, own)
-        run, ended = _run(cells, most, deadline, seed)
+        run, ended = _run(cells, most, begun + most.seconds, seed)
         told = [f"{changed} of the chapter's own cells had been changed; they were put back"] * bool(changed)
         told += _notes(cells, run, ended)
         rows = [Outcome(student, number, name, **_outcome(name, cells, run, ended, keys[name], told)) for name in names]
         return rows, told, changed
 
-    found, told, changed = outcomes_of(own=False)
-    if changed and any(one.outcome == "error" for one in found):
-        again, *_ = outcomes_of(own=True)  # a cell may need what was put back
-        pairs = zip(found, again, strict=True)
-        found = [replace(b, cells="own") if (a.outcome, b.outcome) in RESCUED else a for a, b in pairs]
-    return asdict(Graded(student, number, found, [*notes, *told], round(time.monotonic() - begun, 1)))
+    rows, told, changed = outcomes_of(own=False)
+    if changed and any(row.outcome == "error" for row in rows):  # a cell may need what was put back
+        for i, row in enumerate(outcomes_of(own=True)[0]):
+            if rows[i].outcome == "error" and row.outcome in ("solved", "trap", "wrong"):
+                rows[i] = replace(row, cells="own")
+    return asdict(Graded(student, number, rows, notes + told, round(time.monotonic() - begun, 1)))
 
 
 def _run(cells: list[NotebookNode], limits: Limits, deadline: float, seed: int) -> tuple[Run, dict[int, str]]:
@@ -270,24 +254,18 @@ def _run(cells: list[NotebookNode], limits: Limits, deadline: float, seed: int) 
             return run, ended
 
 
-def _whose(cell: NotebookNode) -> str:
-    student = cell.metadata.get("student")
-    own = "a cell of the chapter" if student is None else "a cell of the student's own"
-    return f"the cell of {student}" if student else own
-
-
 def _notes(cells: list[NotebookNode], run: Run, ended: dict[int, str]) -> list[str]:
     notes = []
     for i, cell in enumerate(cells):
-        if not cell.metadata.get("student") and (why := ended.get(i) or run.errors.get(i)):
-            notes.append(f"{_whose(cell)}: {plain(why)}")
-        if "student" in cell.metadata and (words := sorted(set(PEEPS.findall(cell.source)))):
-            notes.append(f"{_whose(cell)} speaks of {plain(', '.join(words))}")
-    for i, line in run.records:
-        if note := line.get("note"):
-            notes.append(plain(note))
-        elif (during := cells[i].metadata.get("student")) and line.get("id") not in (None, during):
-            notes.append(f"{_whose(cells[i])} recorded an answer to {plain(line['id'])}")
+        student, records = cell.metadata.get("student"), run.records.get(i, [])
+        own = "a cell of the chapter" if student is None else "a cell of the student's own"
+        whose, why = f"the cell of {student}" if student else own, ended.get(i) or run.errors.get(i)
+        notes += [f"{whose}: {plain(why)}"] * bool(why and not student)
+        if student is not None and (words := sorted(set(PEEPS.findall(cell.source)))):
+            notes.append(f"{whose} speaks of {plain(', '.join(words))}")
+        notes += [plain(line["note"]) for line in records if "note" in line]
+        others = [plain(line["id"]) for line in records if student and line.get("id", student) != student]
+        notes += [f"{whose} recorded an answer to {other}" for other in others]
     notes = list(dict.fromkeys(notes))
     few = notes[:12] + [f"{len(notes) - 12} more notes"] * (len(notes) > 12)
     return few + [f"the run did not come to its end: {plain(run.stopped)}"] * bool(run.stopped)
@@ -297,31 +275,31 @@ def _outcome(
     name: str, cells: list[NotebookNode], run: Run, ended: dict[int, str], key: dict | None, notes: list[str]
 ) -> dict[str, Any]:
     mine = [i for i, cell in enumerate(cells) if cell.metadata.get("student") == name]
-    checks = [line for _, line in run.records if line.get("id") == name and line.get("status") in STATUSES]
-    error = next((plain(run.errors[i]) for i in mine if run.errors.get(i)), "")
-    told = {"seconds": round(sum(run.seconds.get(i, 0.0) for i in mine), 2), "error": error}
     if not mine:
         return {"outcome": "missing"}
     if len(mine) > 1:
         notes.append(f"the cell of {name} is there {len(mine)} times; the last one with an answer counts")
+    lines = [line for lines in run.records.values() for line in lines if line.get("id") == name]
+    checks = [line for line in lines if line.get("status") in STATUSES]
     answered = [line for line in checks if line["status"] != "unanswered"]
-    if not answered and (stopped := [ended[i] for i in mine if i in ended]):
-        return {"outcome": "limit", "error": plain(stopped[0])}
-    if checks and (answered or not error):
-        last = (answered or checks)[-1]
-        told |= {"drawn": last.get("drawn") is True, "tries": sum(line["tries"] for line in checks)}
-        if not answered:
-            return told | {"outcome": "untouched"}
+    error = next((plain(run.errors[i]) for i in mine if run.errors.get(i)), "")
+    told = {"seconds": round(sum(run.seconds.get(i, 0.0) for i in mine), 2), "error": error}
+    if answered:
+        last = answered[-1]
         right, known, message = last["status"] == "right", last.get("known") is True, last.get("message", "")
         if key is not None:
-            graded = Exercise.from_key(name, key).grade(last.get("value"))
-            if right != (graded is True):
+            message = Exercise.from_key(name, key).grade(last.get("value"))
+            if right != (message is True):
                 notes.append(f"{name}: its kernel said {last['status']}; graded again here, the answer is not")
-            right, known, message = graded is True, isinstance(graded, str), graded
-        told["answer"] = plain(last.get("answer", ""))
-        if known and not right:
-            return told | {"outcome": "trap", "trap": plain(message, 600)}
-        return told | {"outcome": "solved" if right else "wrong"}
+            right, known = message is True, isinstance(message, str)
+        trap = plain(message, 600) if known and not right else ""
+        told |= {"drawn": last.get("drawn") is True, "tries": sum(line["tries"] for line in checks), "trap": trap}
+        outcome = "solved" if right else "trap" if trap else "wrong"
+        return told | {"answer": plain(last.get("answer", "")), "outcome": outcome}
+    if stopped := [ended[i] for i in mine if i in ended]:
+        return {"outcome": "limit", "error": plain(stopped[0])}
+    if checks and not error:
+        return told | {"outcome": "untouched", "drawn": checks[-1].get("drawn") is True}
     if not error and any(i not in run.errors for i in mine):
         return told | {"outcome": "limit", "error": f"not reached: {plain(run.stopped)}"}
     return told | {"outcome": "error", "error": error or "the cell never called check"}

@@ -1,15 +1,14 @@
 """What runs in a copy's kernel beside the cells: limits at the start, and a guard where the student's cells end.
 
 The guard puts back what an honest-looking line may have changed for all later cells, and notes it: parameters,
-``check``, the environment's FSPLIT_ variables, functions of modules, deleted names, the state of random generators,
-the working folder. It lives in the student's own kernel, so whoever means to can switch it off.
+``check``, the environment's FSPLIT_ variables, functions and constants of modules, deleted names. It also puts back the
+state of random generators and a lost working folder. Whoever means to can switch it off: it lives in the same kernel.
 """
 
 import contextlib
 import os
 import random
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,18 +32,13 @@ def begin(file_bytes: int, cpu_seconds: int) -> None:
     """
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (an endless print would fill the grader's memory)
     _held["home"] = os.getcwd()
-    try:
+    with contextlib.suppress(ImportError):  # Windows
         import resource
-    except ImportError:  # Windows
-        return
-    for kind, value in (
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (least, least))
+
+        for kind, value in (("FSIZE", file_bytes), ("CPU", cpu_seconds), ("CORE", 0)):
+            _, hard = resource.getrlimit(kind := getattr(resource, f"RLIMIT_{kind}"))
+            least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(kind, (least, least))
 
 
 def tell_keys(check: Any) -> None:
@@ -60,41 +54,38 @@ def guard(names: list[str], student: str | None) -> None:
         student: exercise of these cells, "" for cells of the student's own, None where none were before.
     """
     space = get_ipython().user_ns
-    if student is not None and "space" in _held:
+    if student is not None:
         whose = f"the cell of {student}" if student else "a cell of the student's own"
         for note in _put_back(names, space):
             core.record(note=f"{whose} {note}; put back")
-    _held.update(
-        space={name: value for name, value in space.items() if not name.startswith("_")},
-        environment=_environment(),
-        functions=_functions(),
-        random=[get() for get, _ in _generators()],
-    )
+    _held["space"] = {name: value for name, value in space.items() if not name.startswith("_")}
+    _held["environment"], _held["values"] = _environment(), _values()
+    _held["random"] = random.getstate(), np.random.get_state(), _torch() and _torch().get_rng_state()
 
 
 def _put_back(names: list[str], space: dict[str, Any]) -> list[str]:
-    notes = []
-    for (module, name), value in _held["functions"].items():
+    notes, before = [], _held["space"]
+    for (module, name), value in _held["values"].items():
         if vars(module).get(name) is not value:
             setattr(module, name, value)
             notes.append(f"replaced {module.__name__}.{name}")
     if _environment() != _held["environment"]:
-        for name in _environment().keys() - _held["environment"].keys():
+        for name in _environment():
             del os.environ[name]
         os.environ.update(_held["environment"])
         notes.append("changed the environment's FSPLIT_ variables")
-    before = _held["space"]
     if gone := sorted(before.keys() - space.keys()):
         space.update({name: before[name] for name in gone})
         notes.append(f"deleted {', '.join(gone[:3])}{f' and {len(gone) - 3} other names' * (len(gone) > 3)}")
-    for name in names:
-        if name in before and space[name] is not before[name]:
-            old, new = before[name], space[name]
-            space[name] = old
-            if type(old) is not type(new) or callable(old) or old != new:
-                notes.append(f"changed {name}")
-    for (_, put), state in zip(_generators(), _held["random"], strict=False):  # torch, the last, may have come since
-        put(state)
+    for name in before.keys() & set(names):
+        old, new = before[name], space[name]
+        space[name] = old
+        if new is not old and (type(old) is not type(new) or callable(old) or old != new):
+            notes.append(f"changed {name}")
+    random.setstate(_held["random"][0])
+    np.random.set_state(_held["random"][1])
+    if _held["random"][2] is not None:
+        _torch().set_rng_state(_held["random"][2])
     with contextlib.suppress(OSError):
         os.makedirs(_held["home"], exist_ok=True)
         if not os.path.exists("."):
@@ -102,24 +93,16 @@ def _put_back(names: list[str], space: dict[str, Any]) -> list[str]:
     return notes
 
 
+def _torch() -> Any:
+    return sys.modules.get("torch")
+
+
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("FSPLIT_")}
 
 
-def _functions() -> dict[tuple[Any, str], Any]:
-    """All functions, classes and constants that later cells rely on."""
-    return {
-        (module, name): value
-        for key, module in list(sys.modules.items())
-        if key in MODULES or key.startswith("fsplit_lib.")
-        for name, value in list(vars(module).items())
-        if (callable(value) or type(value) in (int, float)) and name not in MOVING
-    }
-
-
-def _generators() -> list[tuple[Callable, Callable]]:
-    """How to get and how to put the state of each random generator that is loaded."""
-    pairs = [(random.getstate, random.setstate), (np.random.get_state, np.random.set_state)]
-    if torch := sys.modules.get("torch"):
-        pairs.append((torch.get_rng_state, torch.set_rng_state))
-    return pairs
+def _values() -> dict[tuple[Any, str], Any]:
+    """All functions, classes and constants that later cells rely on, by module and name."""
+    watched = [m for name, m in list(sys.modules.items()) if name in MODULES or name.startswith("fsplit_lib.")]
+    found = ((module, name, value) for module in watched for name, value in list(vars(module).items()))
+    return {(m, n): v for m, n, v in found if n not in MOVING and (callable(v) or type(v) in (int, float))}

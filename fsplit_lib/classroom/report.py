@@ -24,7 +24,7 @@ NO_SANDBOX = (
 )
 FORMULA = re.compile(r"[=+@]|-(?![\d.e+-]+$)")
 WORDS = {  # outcome: mark, word, meaning
-    "solved": ("✓", "solved", "right, in a run with another seed; numbers and letters were graded again outside that run"),
+    "solved": ("✓", "solved", "right in a run with another seed, and numbers and letters also outside of it"),
     "trap": ("✗", "known mistake", "the check knows this wrong answer and has a hint for it"),
     "wrong": ("✗", "wrong", "a wrong answer of no known kind"),
     "error": ("!", "error", "the cell raised, or never called check"),

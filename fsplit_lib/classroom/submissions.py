@@ -1,6 +1,4 @@
-"""What students handed in: which file answers which chapter, and the notebook that is graded.
-
-    FOLDER/<student>/**/01_….ipynb
+"""What students handed in, as FOLDER/<student>/**/01_….ipynb, and the cells that are graded.
 
 What runs is the chapter itself with the student's part put in: the cells of the exercises, and cells of the student's
 own (a helper, a sketch) where they stand. Cells of the chapter that the student changed are put back, so nobody's
@@ -14,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -76,16 +75,14 @@ def find_submissions(folder: Path, chapters: list[Path]) -> list[Submission]:
     Raises:
         DataError: there is no such folder, no folder in it, or notebooks lie beside the students' folders.
     """
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}: give one that holds a folder for each student")
-    beside = sorted(p for p in folder.iterdir() if not p.is_dir() and not p.name.startswith("."))
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    there = [path for path in there if not path.name.startswith((".", "__MACOSX"))]
+    homes, beside = [p for p in there if p.is_dir()], [p for p in there if not p.is_dir()]
     if loose := [path for path in beside if NOTEBOOK.search(path.name)]:
-        raise DataError(
-            f"{loose[0]} belongs to nobody: put each student's notebooks into a folder of the student's name"
-        )
-    homes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+        raise DataError(f"{loose[0]} belongs to nobody: put each student's notebooks into a folder of the student")
     if not homes:
-        raise DataError(f"no student's folder in {folder}: give one that holds a folder for each student")
+        what = "student's folder in" if folder.is_dir() else "folder"
+        raise DataError(f"no {what} {folder}: give one that holds a folder for each student")
     found = [Submission("", others=[path.name for path in beside])] if beside else []
     for home in homes:
         one = Submission(home.name)
@@ -94,23 +91,18 @@ def find_submissions(folder: Path, chapters: list[Path]) -> list[Submission]:
             if any(part.startswith(".") for part in name.parts):
                 continue
             known = NOTEBOOK.search(path.name) and path.is_file() and not path.is_symlink()
-            if known and (chapter := _chapter(path.name, chapters)):
-                one.versions.setdefault(chapter, []).append(path)
+            named = known and [c for c in chapters if c.stem in path.name]
+            begun = known and [c for c in chapters if re.match(rf"{c.name[:2]}\D", path.name)]
+            if chapter := next(iter(named or begun or ()), None):
+                one.versions.setdefault(chapter.name[:2], []).append(path)
             else:
                 one.others.append(name.as_posix())
-        for number, paths in one.versions.items():
-            if len(paths) > 1:
-                chapter = next(c for c in chapters if c.name[:2] == number)
-                paths.sort(key=lambda p: (_answered(p, chapter), p.name == chapter.name, p.stat().st_mtime))
-                paths.reverse()
+        for chapter in chapters:
+            if len(paths := one.versions.get(chapter.name[:2], [])) > 1:
+                rank = {p: (_answered(p, chapter), p.name == chapter.name, p.stat().st_mtime) for p in paths}
+                paths.sort(key=rank.get, reverse=True)
         found.append(one)
     return found
-
-
-def _chapter(name: str, chapters: list[Path]) -> str:
-    inside = [c.name[:2] for c in chapters if c.stem in name]
-    begins = [c.name[:2] for c in chapters if re.match(rf"{c.name[:2]}\D", name)]
-    return (inside or begins or [""])[0]
 
 
 def _answered(path: Path, chapter: Path) -> int:
@@ -124,7 +116,7 @@ def _answered(path: Path, chapter: Path) -> int:
     return len({c.metadata["student"] for c in cells if c.metadata.get("student") and c.source.strip() not in blank})
 
 
-def read_cells(path: Path) -> list[NotebookNode]:
+def read_cells(path: Path) -> list[SimpleNamespace]:
     """Read a copy's cells, without the checks of ``nbformat``, which take minutes over 100,000 of them.
 
     Raises:
@@ -137,7 +129,7 @@ def read_cells(path: Path) -> list[NotebookNode]:
         for cell in json.loads(path.read_bytes())["cells"]:
             known = {"id": str(cell.get("id")), "exercise": str(cell["metadata"].get("exercise"))}
             source = "".join(cell["source"]).encode("utf-8", "replace").decode()
-            cells.append(NotebookNode(cell_type=cell["cell_type"], source=source, **known))
+            cells.append(SimpleNamespace(code=cell["cell_type"] == "code", source=source, **known))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise DataError(f"the copy is no notebook ({plain(f'{type(error).__name__}: {error}', 120)})") from error
     return cells
@@ -149,7 +141,7 @@ def code_cell(source: str, **metadata: str) -> NotebookNode:
 
 
 def merge(
-    chapter: NotebookNode, handed: list[NotebookNode], parameters: dict[str, Any], own: bool = False
+    chapter: NotebookNode, handed: list[SimpleNamespace], parameters: dict[str, Any], own: bool = False
 ) -> tuple[list[NotebookNode], int]:
     """Put a student's part into the chapter.
 
@@ -167,17 +159,16 @@ def merge(
     exercise_at = {cell.metadata["exercise"]: i for i, cell in code.items() if "exercise" in cell.metadata}
     by_id = {cell.id: i for i, cell in enumerate(chapter.cells)}
     by_text = {cell.source.strip(): i for i, cell in enumerate(chapter.cells)}
-    settings = next(i for i, cell in code.items() if "parameters" in cell.metadata.get("tags", []))
+    at = settings = next(i for i, cell in code.items() if "parameters" in cell.metadata.get("tags", []))
     taken: dict[int, list[str]] = {}  # by place in the chapter: what the student made of this cell
     extra: dict[int, list[str]] = {}  # by place of a code cell: what the student put behind it
-    at = settings
     for cell in handed:
         known = exercise_at.get(cell.exercise, by_id.get(cell.id, by_text.get(cell.source.strip())))
         if known is not None:
             at = max(i for i in code if i <= max(known, settings))
-            if cell.cell_type == "code" and known in code:
+            if cell.code and known in code:
                 taken.setdefault(known, []).append(cell.source)
-        elif cell.cell_type == "code" and cell.source.strip():
+        elif cell.code and cell.source.strip():
             extra.setdefault(at, []).append(cell.source)
     cells, changed = [], 0
     for i, cell in code.items():
@@ -192,16 +183,11 @@ def merge(
             cells.append(code_cell("\n".join(f"{k} = {v!r}" for k, v in parameters.items())))
         cells += [code_cell(source, student="") for source in extra.get(i, ())]
     names = [*re.findall(r"^(\w+)\s*[:=]", code[settings].source, re.MULTILINE), "check"]
-    return _guarded(cells, names), changed
-
-
-def _guarded(cells: list[NotebookNode], names: list[str]) -> list[NotebookNode]:
-    """Put the guard between cells of which at least one is the student's, but for two cells of the student's own."""
     guarded, last = [], None
     for cell in cells:
         student = cell.metadata.get("student")
-        if (last is not None or student is not None) and not last == student == "":
+        if {last, student} not in ({None}, {""}):  # not between two of the chapter's, or two of the student's own
             guarded.append(code_cell(f"{GUARD}({names}, {last!r})"))
         guarded.append(cell)
         last = student
-    return guarded
+    return guarded, changed
