@@ -78,16 +78,9 @@ class Graded:
 
 
 def grade_class(
-    folder: Path,
-    chapters: list[Path],
-    out: Path,
-    seed: int,
-    limits: Limits,
-    scheduler: str | None = None,
-    processes: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-    only: set[str] | None = None,
-) -> list[Graded]:
+    folder: Path, chapters: list[Path], out: Path, seed: int, limits: Limits, scheduler: str | None = None,
+    processes: int | None = None, progress: Callable[[str, int, int], None] | None = None, only: set[str] | None = None,
+) -> list[Graded]:  # fmt: skip
     """Grade every copy in a folder; those that were graded before, and are as they were, are not run again.
 
     Every student gets rows for every chapter that anybody handed in. A copy whose grading failed is "not graded",
@@ -99,8 +92,8 @@ def grade_class(
         out: folder for the results.
         seed: for the chapters' ``seed`` and for the inputs of functions.
         limits: of each copy.
-        scheduler: of Dask, whose workers see the same folders; local processes by default.
-        processes: as :func:`~fsplit_lib.runner.grid.run_grid` counts its workers.
+        scheduler: as :func:`~fsplit_lib.runner.grid.run_grid` takes it.
+        processes: as there.
         progress: as there.
         only: two digits of each chapter to grade; all by default.
 
@@ -199,16 +192,9 @@ def answer_keys(chapter: Path, seed: int, limits: dict[str, float], book: list[s
 
 
 def grade_copy(
-    path: Path,
-    chapter: Path,
-    student: str,
-    seed: int,
-    limits: dict[str, float],
-    keys: dict[str, dict | None],
-    notes: list[str],
-    copy: str = "",  # noqa: ARG001  (these two tell one version of the cell from another)
-    book: list[str] | None = None,  # noqa: ARG001
-) -> dict[str, Any]:
+    path: Path, chapter: Path, student: str, seed: int, limits: dict[str, float], keys: dict[str, dict | None],
+    notes: list[str], copy: str = "", book: list[str] | None = None,  # noqa: ARG001  (tell versions of the cell apart)
+) -> dict[str, Any]:  # fmt: skip
     """Grade one copy: a cell of the grid. Numbers and letters are graded by ``keys``, functions by the copy's kernel.
 
     Returns:

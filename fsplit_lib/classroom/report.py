@@ -54,13 +54,13 @@ def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, mac
     for one in graded:
         if one.outcomes:
             chapters.setdefault(one.chapter, []).append(one)
-    outcomes = [o for one in graded for o in one.outcomes]
-    exercises: dict[str, list[dict]] = {}
+    outcomes, exercises = [o for one in graded for o in one.outcomes], {}
     for number, rows in chapters.items():
-        for column in zip(*(one.outcomes for one in rows), strict=True):
-            counts = Counter(o.outcome for o in column)
-            entry = {"name": column[0].exercise, "counts": counts, "drawn": any(o.drawn for o in column)}
-            exercises.setdefault(number, []).append(entry)
+        columns = zip(*(one.outcomes for one in rows), strict=True)
+        exercises[number] = [
+            {"name": c[0].exercise, "counts": Counter(o.outcome for o in c), "drawn": any(o.drawn for o in c)}
+            for c in columns
+        ]
     handed = Counter(o.exercise for o in outcomes if o.outcome != "no copy")
     traps = Counter((o.exercise, o.trap) for o in outcomes if o.trap)
     alike = Counter((o.exercise, f"no hint yet; they answered {o.answer}") for o in outcomes if o.outcome == "wrong")

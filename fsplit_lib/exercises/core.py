@@ -2,10 +2,9 @@
 
 ``...`` (Python's Ellipsis) means "not answered yet" and never stops a notebook. With the environment
 variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions are tested.
-
-``fsplit class`` sets two more: ``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and
-``FSPLIT_SEED`` moves the inputs that functions are tried on, so that none can know its results by heart. Both are read
-once, at the import, so that no later line can move them.
+``fsplit class`` sets two more, which are read once, at the import, so that no later line can move them:
+``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and ``FSPLIT_SEED`` moves the inputs that
+functions are tried on, so that none can know its results by heart.
 """
 
 import contextlib
@@ -67,13 +66,11 @@ class Verdict:
     message: str
 
     def _repr_html_(self) -> str:
-        colour, mark = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}[
-            self.status
-        ]
-        text = html.escape(self.message)
+        looks = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}
+        colour, mark = looks[self.status]
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em;font-size:16px">'
-            f"<b>{mark} {self.id}, {self.status}.</b> {text}</div>"
+            f"<b>{mark} {self.id}, {self.status}.</b> {html.escape(self.message)}</div>"
         )
 
 
@@ -122,7 +119,7 @@ class Exercise:
         expected: float,
         hint: str,
         why: str,
-        traps: tuple[Trap, ...] = (),
+        traps: tuple = (),
         relative: float = 0.01,
         drawn: bool = False,
     ) -> "Exercise":
@@ -134,14 +131,13 @@ class Exercise:
                 answer = float("nan" if isinstance(answer, bool) else answer)
             except (TypeError, ValueError, OverflowError):
                 answer = math.nan
-            if math.isnan(answer):
-                return f"The answer is a number, not {kind}."
             if not math.isfinite(answer):
-                return "The answer is a finite number."
+                return (
+                    f"The answer is a number, not {kind}." if math.isnan(answer) else "The answer is a finite number."
+                )
             if math.isclose(answer, expected, rel_tol=relative):
                 return True
-            close = (t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative))
-            return next(close, False)
+            return next((t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative)), False)
 
         told = [[float(trap.value), trap.message] for trap in traps]
         key = {"expected": float(expected), "relative": relative, "traps": told}
@@ -152,9 +148,9 @@ class Exercise:
         """An exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
 
         def grade(answer: Any) -> bool | str:
-            if not isinstance(answer, str) or answer.strip().lower() not in {expected, *options}:
-                return f"Answer with one letter: {', '.join(sorted({expected, *options}))}."
-            return True if answer.strip().lower() == expected else options[answer.strip().lower()]
+            letter = answer.strip().lower() if isinstance(answer, str) else ""
+            unknown = f"Answer with one letter: {', '.join(sorted({expected, *options}))}."
+            return letter == expected or options.get(letter, unknown)
 
         key = {"expected": expected, "options": options}
         return cls(id, hint, grade, why, tuple(Trap(k, v) for k, v in options.items()), key=key)
@@ -167,7 +163,7 @@ class Exercise:
         cases: Callable[[], Iterable[tuple]],
         hint: str,
         why: str,
-        traps: tuple[Trap, ...] = (),
+        traps: tuple = (),
         same: Callable[[Any, Any], bool] = close,
         form: Callable[..., str | None] = one_number,
         edges: tuple[tuple[tuple, str], ...] = (),
@@ -231,15 +227,14 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
         """
         if id not in exercises:
             raise KeyError(f"no exercise {id!r}; there are {', '.join(exercises)}")
-        exercise, graded = exercises[id], None
-        if answer is ...:
+        exercise = exercises[id]
+        graded = None if answer is ... else exercise.grade(answer)
+        if graded is True:
+            verdict = Verdict(id, "right", exercise.why)
+        elif answer is ...:
             verdict = Verdict(id, "unanswered", f"Hint: {exercise.hint}")
         else:
-            graded = exercise.grade(answer)
-            if graded is True:
-                verdict = Verdict(id, "right", exercise.why)
-            else:
-                verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
+            verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
         if RECORD is not None:
             shown = reprlib.repr(getattr(answer, "__name__", answer))
             told = {"message": verdict.message, "drawn": exercise.drawn, "answer": shown, "value": plain_value(answer)}
