@@ -419,7 +419,9 @@ def handed(tmp_path):
 def test_a_chapter_that_cannot_say_what_is_right_grades_nobody(handed, tmp_path, monkeypatch):
     folder, book = handed
     monkeypatch.setattr(grading, "run_cells", lambda cells, *_: Run(errors={1: "", 2: "NameError: found"}))
-    rows = {one.student: one for one in grade_class(folder, [book], tmp_path / "out", 1, LIMITS, processes=0) if one.chapter}
+    rows = {
+        one.student: one for one in grade_class(folder, [book], tmp_path / "out", 1, LIMITS, processes=0) if one.chapter
+    }
     assert {o.outcome for o in rows["Ada"].outcomes} == {"no copy"}
     assert {o.outcome for o in rows["Eva"].outcomes} == {"not graded"}
     assert "77_fake.ipynb does not run with seed 1: NameError: found" in rows["Eva"].notes[0]
@@ -432,8 +434,15 @@ def test_whatever_lies_in_a_folder_its_student_is_found(handed):
     first = {name: [path.name for path in one.versions.get("77", [])] for name, one in found.items()}
     assert [name for name in found if not first[name]] == ["", "Ada", "Bela", "Ina"]
     assert first["Cleo"] == ["77_FAKE.IPYNB"] and first["Dora"] == ["77_fake.ipynb.txt"]
-    assert first["Eva"] == ["77_fake (1).ipynb", "77_fake.ipynb", "Copy of 77_fake.ipynb"]  # most answers, then the name
-    assert first["Finn"] == ["77_fake.ipynb", "77_fake-Copy1.ipynb"] and first["Gus"] == ["77 mine.ipynb", "77_fake (1).ipynb"]
+    assert first["Eva"] == [
+        "77_fake (1).ipynb",
+        "77_fake.ipynb",
+        "Copy of 77_fake.ipynb",
+    ]  # most answers, then the name
+    assert first["Finn"] == ["77_fake.ipynb", "77_fake-Copy1.ipynb"] and first["Gus"] == [
+        "77 mine.ipynb",
+        "77_fake (1).ipynb",
+    ]
     assert found["Hal"].others == ["77_fake (1).ipynb"] and found["Ada"].others == ["homework.zip"]
     assert found["Ina"].others == ["0077.ipynb", "77_fake.ipynb", "77_fake.pdf"] and found[""].others == ["grades.csv"]
 
@@ -443,12 +452,19 @@ def test_every_student_has_rows_whatever_was_handed_in(handed, tmp_path, monkeyp
     monkeypatch.setattr(grading, "answer_keys", lambda chapter, **_: dict.fromkeys(("77.1", "77.2", "77.3")))
     monkeypatch.setattr(grading, "run_cells", lambda cells, *_: Run(errors=dict.fromkeys(range(len(cells)), "")))
     (folder / "Cleo" / "77_FAKE.IPYNB").write_text("[]")
-    rows = {one.student: one for one in grade_class(folder, [book], tmp_path / "out", 1, LIMITS, processes=0) if one.chapter}
+    rows = {
+        one.student: one for one in grade_class(folder, [book], tmp_path / "out", 1, LIMITS, processes=0) if one.chapter
+    }
     assert list(rows) == ["Ada", "Bela", "Cleo", "Dora", "Eva", "Finn", "Gus", "Hal", "Ina"]
     told = {name: (one.outcomes[0].outcome, one.outcomes[0].error) for name, one in rows.items()}
-    assert told["Ada"] == ("no copy", "the folder holds homework.zip") and told["Bela"] == ("no copy", "the folder is empty")
+    assert told["Ada"] == ("no copy", "the folder holds homework.zip") and told["Bela"] == (
+        "no copy",
+        "the folder is empty",
+    )
     assert told["Ina"] == ("no copy", "the folder holds 0077.ipynb, 77_fake.ipynb, 77_fake.pdf")
-    assert told["Cleo"][0] == "unreadable" and {told[name][0] for name in ("Dora", "Eva", "Finn", "Gus", "Hal")} == {"error"}
+    assert told["Cleo"][0] == "unreadable" and {told[name][0] for name in ("Dora", "Eva", "Finn", "Gus", "Hal")} == {
+        "error"
+    }
     assert rows["Eva"].notes == ["not used, beside 77_fake (1).ipynb: 77_fake.ipynb, Copy of 77_fake.ipynb"]
     page = write_report(list(rows.values()), tmp_path, 1, LIMITS, "m").read_text()
     assert "Ada, no copy of chapter 77: the folder holds homework.zip" in page
@@ -639,4 +655,10 @@ def test_a_real_chapter_half_solved(tmp_path):
         copy.cells[at] = blank.cells[at]
     put(tmp_path / "in" / "one" / real.name, copy)
     (one,) = grade_class(tmp_path / "in", [real], tmp_path / "out", 1, Limits(seconds=250), processes=0)
-    assert [o.outcome for o in one.outcomes] == ["solved", "untouched", "untouched", "solved", "solved"] and one.notes == []
+    assert [o.outcome for o in one.outcomes] == [
+        "solved",
+        "untouched",
+        "untouched",
+        "solved",
+        "solved",
+    ] and one.notes == []
