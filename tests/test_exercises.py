@@ -1,8 +1,11 @@
 """Every exercise of every chapter: no answer draws the hint, each typical mistake its own sentence."""
 
+import json
+
 import pytest
 
-from fsplit_lib.exercises import EXERCISES, ch03, check
+from fsplit_lib.exercises import EXERCISES, ch03, check, core
+from fsplit_lib.exercises.core import Exercise
 
 TRAPS = [(exercise, trap) for exercise in EXERCISES.values() for trap in exercise.traps]
 
@@ -50,8 +53,23 @@ def test_what_is_no_function_or_fails_or_returns_nothing_is_told(exercise):
 def test_an_estimate_is_no_length_of_a_stream_at_any_seed(monkeypatch):
     exercise = EXERCISES["03.5"]
     estimate = next(trap for trap in exercise.traps if trap.message.startswith("That is the estimate"))
-    for seed in ("1", "2", "3"):
-        monkeypatch.setenv("FSPLIT_SEED", seed)
+    for seed in (1, 2, 3):
+        monkeypatch.setattr(core, "SEED", seed)
         ch03._wandered.cache_clear()
         assert exercise.grade(estimate.value) == estimate.message
     ch03._wandered.cache_clear()
+
+
+KEYED = [exercise for exercise in EXERCISES.values() if exercise.key]
+
+
+def test_functions_and_nothing_else_have_no_key():
+    assert {e.id for e in EXERCISES.values()} - {e.id for e in KEYED} == {e.id for e in FUNCTIONS}
+
+
+@pytest.mark.parametrize("exercise", KEYED, ids=lambda e: e.id)
+def test_a_key_grades_as_its_exercise_does(exercise):
+    again = Exercise.from_key(exercise.id, json.loads(json.dumps(exercise.key)))
+    assert again.grade(exercise.key["expected"]) is exercise.grade(exercise.key["expected"]) is True
+    for answer in (*(trap.value for trap in exercise.traps), None, True, "", "z", "17.5", 1e300, float("nan"), [1.0]):
+        assert again.grade(answer) == exercise.grade(answer) is not True

@@ -1,12 +1,12 @@
-"""A class's copies: graded side by side under limits, with another seed, into one report. No sandbox.
+"""A class's submissions: graded side by side under limits, with another seed, into one report. No sandbox.
 
-:mod:`~fsplit_lib.classroom.copies` puts a student's cells into the chapter, :mod:`~fsplit_lib.classroom.watch` runs that
-under limits, :mod:`~fsplit_lib.classroom.grading` says what came of each exercise, and
+nbgrader was tried first. It grades in the student's own kernel, so a typed-in constant or an ``__eq__`` that always
+agrees gets full marks and a cell after ``%reset -f`` gets none; one ``os._exit`` loses every exercise of the copy; it
+limits no memory, has no seed to swap, and refuses zips and "(1)" files. What it would give, the chapter's cells put
+back, is one function here: :func:`~fsplit_lib.classroom.submissions.merge`.
+
+:mod:`~fsplit_lib.classroom.submissions` puts a student's cells into the chapter,
+:mod:`~fsplit_lib.classroom.supervisor` runs that under limits, :mod:`~fsplit_lib.classroom.kernel_process` stands
+guard between the cells, :mod:`~fsplit_lib.classroom.grading` says what came of each exercise, and
 :mod:`~fsplit_lib.classroom.report` writes it down.
 """
-
-from fsplit_lib.classroom.grading import Graded, Outcome, grade_class, grade_copy
-from fsplit_lib.classroom.report import write_report
-from fsplit_lib.classroom.watch import Limits
-
-__all__ = ["Graded", "Limits", "Outcome", "grade_class", "grade_copy", "write_report"]

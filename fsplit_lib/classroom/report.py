@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from fsplit_lib.classroom.grading import Graded, Outcome
-from fsplit_lib.classroom.watch import Limits
+from fsplit_lib.classroom.supervisor import Limits
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.data.tables import write_rows
 
@@ -24,7 +24,7 @@ NO_SANDBOX = (
 )
 FORMULA = re.compile(r"[=+@]|-(?![\d.e+-]+$)")
 WORDS = {  # outcome: mark, word, meaning
-    "solved": ("✓", "solved", "the check said right, in a run with another seed"),
+    "solved": ("✓", "solved", "right in a run with another seed, and numbers and letters also outside of it"),
     "trap": ("✗", "known mistake", "the check knows this wrong answer and has a hint for it"),
     "wrong": ("✗", "wrong", "a wrong answer of no known kind"),
     "error": ("!", "error", "the cell raised, or never called check"),
@@ -54,13 +54,13 @@ def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, mac
     for one in graded:
         if one.outcomes:
             chapters.setdefault(one.chapter, []).append(one)
-    outcomes = [o for one in graded for o in one.outcomes]
-    exercises: dict[str, list[dict]] = {}
+    outcomes, exercises = [o for one in graded for o in one.outcomes], {}
     for number, rows in chapters.items():
-        for column in zip(*(one.outcomes for one in rows), strict=True):
-            counts = Counter(o.outcome for o in column)
-            entry = {"name": column[0].exercise, "counts": counts, "drawn": any(o.drawn for o in column)}
-            exercises.setdefault(number, []).append(entry)
+        columns = zip(*(one.outcomes for one in rows), strict=True)
+        exercises[number] = [
+            {"name": c[0].exercise, "counts": Counter(o.outcome for o in c), "drawn": any(o.drawn for o in c)}
+            for c in columns
+        ]
     handed = Counter(o.exercise for o in outcomes if o.outcome != "no copy")
     traps = Counter((o.exercise, o.trap) for o in outcomes if o.trap)
     alike = Counter((o.exercise, f"no hint yet; they answered {o.answer}") for o in outcomes if o.outcome == "wrong")
@@ -74,7 +74,7 @@ def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, mac
         chapters=chapters,
         exercises=exercises,
         traps=[{"exercise": e, "message": m, "count": n, "of": handed[e]} for (e, m), n in traps.most_common()],
-        strays=[one for one in graded if not one.outcomes],
+        strays=[one for one in graded if not one.outcomes or one.outcomes[0].outcome == "no copy"],
         used=[word for word in WORDS if word in found],
     )
     out.mkdir(parents=True, exist_ok=True)

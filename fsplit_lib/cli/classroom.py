@@ -10,12 +10,10 @@ __all__ = ["class_", "grid"]
 
 Scheduler = Annotated[
     str | None,
-    typer.Option(
-        help="Dask scheduler whose workers see the same folders, such as tcp://host:8786. Start them with --nthreads 1: each runs one cell at a time."
-    ),
+    typer.Option(help="Dask scheduler, such as tcp://host:8786; workers have --nthreads 1 and the same folders."),
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=0, help="Runs side by side; one a core by default, 0 for this process alone.")
+    int | None, typer.Option(min=0, help="Runs side by side; one a core by default, 0 for none beside this.")
 ]
 
 
@@ -38,30 +36,26 @@ def class_(
     only: Annotated[
         str | None, typer.Argument(help="Two digits of one chapter; all that were handed in by default.")
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for class.html, class.csv and what is kept for the next run.")
-    ] = Path("build/class"),
-    seed: Annotated[
-        int,
-        typer.Option(min=0, help="Another than the chapters' own 0, so that no function knows its results by heart."),
-    ] = 1,
+    out: Annotated[Path, typer.Option(help="For class.html, class.csv and results for the next run.")] = Path(
+        "build/class"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Not the chapters' own 0, whose results may be known by heart.")] = 1,
     cell_seconds: Annotated[float, typer.Option(min=1, help="Seconds that one cell of a student's may take.")] = 60,
     seconds: Annotated[float, typer.Option(min=1, help="Seconds that a copy may take, repeated runs included.")] = 600,
     memory: Annotated[float, typer.Option(min=100, help="MB that a copy may hold in memory.")] = 4000,
-    disk: Annotated[
-        float, typer.Option(min=1, help="MB that one file may have; all files of a copy, twice as much.")
-    ] = 500,
+    disk: Annotated[float, typer.Option(min=1, help="MB that one file may have; all of a copy, twice as much.")] = 500,
     scheduler: Scheduler = None,
     processes: Processes = None,
 ) -> None:
     """Grade a class's copies, each in a process of its own under limits, and write one report. This is no sandbox."""
-    from fsplit_lib.classroom import Limits, grade_class, write_report
-    from fsplit_lib.classroom.copies import find_copies
-    from fsplit_lib.classroom.report import NO_SANDBOX
+    from fsplit_lib.classroom.grading import grade_class
+    from fsplit_lib.classroom.report import NO_SANDBOX, write_report
+    from fsplit_lib.classroom.submissions import find_submissions
+    from fsplit_lib.classroom.supervisor import Limits
     from fsplit_lib.runner.execute import chapters
 
     limits, wanted = Limits(cell_seconds, seconds, memory, disk), {path.name[:2] for path in chapters(only)}
-    find_copies(folder, chapters())  # refuses a wrong folder before anything is said
+    find_submissions(folder, chapters())  # refuses a wrong folder before anything is said
     typer.echo(NO_SANDBOX, err=True)
     results, bar = out / "results", _Bar("copy")
     graded = grade_class(folder, chapters(), results, seed, limits, scheduler, processes, bar, wanted)
@@ -74,9 +68,7 @@ def class_(
 
 def grid(
     chapter: Annotated[str, typer.Argument(help="Two digits of the chapter.")],
-    axes: Annotated[
-        list[str], typer.Argument(help="name=value,value,... for each parameter, such as lmbda=0.3,1 seed=0,1")
-    ],
+    axes: Annotated[list[str], typer.Argument(help="name=value,value,... for each, such as lmbda=0.3,1 seed=0,1")],
     out: Annotated[Path, typer.Option(help="Folder for executed notebooks and CHAPTER.csv.")] = Path("build/grid"),
     timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 300,
     scheduler: Scheduler = None,

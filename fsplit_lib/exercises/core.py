@@ -2,11 +2,12 @@
 
 ``...`` (Python's Ellipsis) means "not answered yet" and never stops a notebook. With the environment
 variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions are tested.
-
-``fsplit class`` sets two more: ``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and
-``FSPLIT_SEED`` moves the inputs that functions are tried on, so that none can know its results by heart.
+``fsplit class`` sets two more, which are read once, at the import, so that no later line can move them:
+``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and ``FSPLIT_SEED`` moves the inputs that
+functions are tried on, so that none can know its results by heart.
 """
 
+import contextlib
 import html
 import json
 import math
@@ -19,12 +20,30 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check"]
+__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check", "record"]
+
+SEED = int(os.environ.get("FSPLIT_SEED") or 0)
+RECORD = open(os.environ["FSPLIT_RECORD"], "a", buffering=1) if os.environ.get("FSPLIT_RECORD") else None  # noqa: SIM115
 
 
 def inputs(seed: int) -> np.random.Generator:
     """Where a grader draws what it tries a function on: from ``seed``, moved by the environment's ``FSPLIT_SEED``."""
-    return np.random.default_rng(seed + int(os.environ.get("FSPLIT_SEED") or 0))
+    return np.random.default_rng(seed + SEED)
+
+
+def record(**what: Any) -> None:
+    """Add a line to the record, if there is one."""
+    if RECORD is not None:
+        RECORD.write(json.dumps(what) + "\n")
+
+
+def plain_value(answer: Any) -> Any:
+    """An answer as JSON holds it: text, a number, or None for all else."""
+    if isinstance(answer, bool):
+        return answer
+    with contextlib.suppress(Exception):
+        return str(answer)[:1000] if isinstance(answer, str) else float(answer)
+    return None
 
 
 def close(got: Any, expected: Any) -> bool:
@@ -47,13 +66,11 @@ class Verdict:
     message: str
 
     def _repr_html_(self) -> str:
-        colour, mark = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}[
-            self.status
-        ]
-        text = html.escape(self.message)
+        looks = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}
+        colour, mark = looks[self.status]
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em;font-size:16px">'
-            f"<b>{mark} {self.id}, {self.status}.</b> {text}</div>"
+            f"<b>{mark} {self.id}, {self.status}.</b> {html.escape(self.message)}</div>"
         )
 
 
@@ -76,6 +93,7 @@ class Exercise:
         why: told with a right answer: what it is good for.
         traps: typical wrong answers, each tested to draw its own message.
         drawn: whether what is right moves with the seed, as where ``grade`` tries a function on :func:`inputs`.
+        key: what :meth:`from_key` makes the same grading from, as JSON holds it; None where code does the grading.
     """
 
     id: str
@@ -84,6 +102,15 @@ class Exercise:
     why: str
     traps: tuple[Trap, ...] = ()
     drawn: bool = False
+    key: dict[str, Any] | None = None
+
+    @classmethod
+    def from_key(cls, id: str, key: dict[str, Any]) -> "Exercise":
+        """Make an exercise that grades a number or a letter as the one does that the key is from; it has no hints."""
+        if "options" in key:
+            return cls.choice(id, key["expected"], key["options"], "", "")
+        traps = tuple(Trap(*trap) for trap in key["traps"])
+        return cls.number(id, key["expected"], "", "", traps, key["relative"])
 
     @classmethod
     def number(
@@ -92,7 +119,7 @@ class Exercise:
         expected: float,
         hint: str,
         why: str,
-        traps: tuple[Trap, ...] = (),
+        traps: tuple = (),
         relative: float = 0.01,
         drawn: bool = False,
     ) -> "Exercise":
@@ -102,29 +129,31 @@ class Exercise:
             kind = type(answer).__name__
             try:
                 answer = float("nan" if isinstance(answer, bool) else answer)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 answer = math.nan
-            if math.isnan(answer):
-                return f"The answer is a number, not {kind}."
             if not math.isfinite(answer):
-                return "The answer is a finite number."
+                return (
+                    f"The answer is a number, not {kind}." if math.isnan(answer) else "The answer is a finite number."
+                )
             if math.isclose(answer, expected, rel_tol=relative):
                 return True
-            close = (t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative))
-            return next(close, False)
+            return next((t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative)), False)
 
-        return cls(id, hint, grade, why, traps, drawn)
+        told = [[float(trap.value), trap.message] for trap in traps]
+        key = {"expected": float(expected), "relative": relative, "traps": told}
+        return cls(id, hint, grade, why, traps, drawn, key)
 
     @classmethod
     def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
         """An exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
 
         def grade(answer: Any) -> bool | str:
-            if not isinstance(answer, str) or answer.strip().lower() not in {expected, *options}:
-                return f"Answer with one letter: {', '.join(sorted({expected, *options}))}."
-            return True if answer.strip().lower() == expected else options[answer.strip().lower()]
+            letter = answer.strip().lower() if isinstance(answer, str) else ""
+            unknown = f"Answer with one letter: {', '.join(sorted({expected, *options}))}."
+            return letter == expected or options.get(letter, unknown)
 
-        return cls(id, hint, grade, why, tuple(Trap(k, v) for k, v in options.items()))
+        key = {"expected": expected, "options": options}
+        return cls(id, hint, grade, why, tuple(Trap(k, v) for k, v in options.items()), key=key)
 
     @classmethod
     def function(
@@ -134,7 +163,7 @@ class Exercise:
         cases: Callable[[], Iterable[tuple]],
         hint: str,
         why: str,
-        traps: tuple[Trap, ...] = (),
+        traps: tuple = (),
         same: Callable[[Any, Any], bool] = close,
         form: Callable[..., str | None] = one_number,
         edges: tuple[tuple[tuple, str], ...] = (),
@@ -198,26 +227,21 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
         """
         if id not in exercises:
             raise KeyError(f"no exercise {id!r}; there are {', '.join(exercises)}")
-        exercise, graded = exercises[id], None
-        if answer is ...:
+        exercise = exercises[id]
+        graded = None if answer is ... else exercise.grade(answer)
+        if graded is True:
+            verdict = Verdict(id, "right", exercise.why)
+        elif answer is ...:
             verdict = Verdict(id, "unanswered", f"Hint: {exercise.hint}")
         else:
-            graded = exercise.grade(answer)
-            if graded is True:
-                verdict = Verdict(id, "right", exercise.why)
-            else:
-                verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
-        if record := os.environ.get("FSPLIT_RECORD"):
-            told = {"id": id, "status": verdict.status, "known": isinstance(graded, str), "message": verdict.message}
-            with open(record, "a") as file:
-                file.write(
-                    json.dumps(
-                        told | {"answer": reprlib.repr(getattr(answer, "__name__", answer)), "drawn": exercise.drawn}
-                    )
-                    + "\n"
-                )
+            verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
+        if RECORD is not None:
+            shown = reprlib.repr(getattr(answer, "__name__", answer))
+            told = {"message": verdict.message, "drawn": exercise.drawn, "answer": shown, "value": plain_value(answer)}
+            record(id=id, status=verdict.status, known=isinstance(graded, str), **told)
         if os.environ.get("FSPLIT_CHECK") == "strict" and verdict.status != "right":
             raise AssertionError(f"exercise {id} is {verdict.status}: {verdict.message}")
         return verdict
 
+    check.exercises = exercises
     return check
