@@ -255,23 +255,25 @@ class Panel:
         return figure
 
     def recorded(self) -> dict[str, Any]:
-        """Draw the panel in every state of as many controls as fit, for a page without a kernel.
+        """Draw every state of as many controls as fit, for a page without a kernel.
 
         Controls take part in their order while the grid of their places has at most ``STATES`` states and its JSON at
-        most ``SIZE`` bytes (behind a button, ``PLACES`` states); the others keep their value. A panel that has shown nothing yet is recorded as it stands.
+        most ``SIZE`` bytes (behind a button, ``PLACES`` states); the others keep their value.
 
         Returns:
             Plotly's figure as JSON, and below "panel" the controls and, in the order of the grid (the last control moves
             first), each state's sentence and its changes: trace (-1 for the layout), key, position among the "values".
         """
         live, self.figure = self.figure, go.Figure(self.figure.to_dict())  # which sends nothing to a page
-        first, taking_part = json.loads(self.static().to_json()), self._places() if self._said else {}
+        first, taking_part = json.loads(self.static().to_json()), self._places()
         while True:
             values, states = {}, []
             for state in itertools.product(*taking_part.values()) if taking_part else ():
                 said = self.refresh(**dict(zip(taking_part, state, strict=True)))
                 drawn = json.loads(self.static().to_json())
-                changes = [[*where, one and values.setdefault(one, len(values))] for where, one in _changes(first, drawn)]
+                changes = [
+                    [*where, one and values.setdefault(one, len(values))] for where, one in _changes(first, drawn)
+                ]
                 states.append({"said": said, "changes": changes})
                 if sum(map(len, values)) > SIZE:
                     break
@@ -282,11 +284,15 @@ class Panel:
         if states:
             self.refresh()
         controls = [
-            {"label": self.controls[name].label, "places": [_shown(p) for p in places], "first": places.index(self.state()[name])}
+            {
+                "label": self.controls[name].label,
+                "places": [_shown(p) for p in places],
+                "first": places.index(self.state()[name]),
+            }
             for name, places in taking_part.items()
         ]
         others = [control.label for name, control in self.controls.items() if name not in taking_part]
-        note = "In JupyterLab (make lab) this panel computes" + (f" and has {', '.join(others)}" if others else "") + "."
+        note = f"In JupyterLab (make lab) this panel also takes {', '.join(others) or 'all values between these'}."
         values = [json.loads(value) for value in values]
         return first | {"panel": {"controls": controls, "note": note, "states": states, "values": values}}
 
@@ -303,8 +309,11 @@ class Panel:
         return {}
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        from IPython.display import HTML, display
 
+        if on_site() and not self._said:
+            display(HTML("<p>This panel computes for longer than a page may: it lives in JupyterLab (make lab).</p>"))
+            return
         if on_site():
             display({"application/vnd.plotly.v1+json": self.recorded(), "text/plain": self._said}, raw=True)
             return
@@ -318,7 +327,9 @@ class Panel:
 def _changes(first: dict, drawn: dict) -> list[tuple[tuple[int, str], str | None]]:
     """Where a figure differs from the first one: (trace or -1, key) and the new value as JSON, None where it is gone."""
     found = []
-    for part, (old, new) in enumerate(zip([first["layout"], *first["data"]], [drawn["layout"], *drawn["data"]], strict=True)):
+    for part, (old, new) in enumerate(
+        zip([first["layout"], *first["data"]], [drawn["layout"], *drawn["data"]], strict=True)
+    ):
         for key in old.keys() | new.keys():
             if old.get(key) != new.get(key) and (part or key != "meta"):
                 found.append(((part - 1, key), json.dumps(new[key]) if key in new else None))

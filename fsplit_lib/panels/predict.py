@@ -23,7 +23,9 @@ from fsplit_lib.plots.style import finish, look_of
 __all__ = ["Prediction", "predict", "predictions_csv"]
 
 COLUMNS = ("id", "question", "guess", "truth", "unit", "kept")
-ON_SITE = "<p><b>Predict.</b> {} Guess before you read on; in JupyterLab (make lab) your guess is drawn beside the truth.</p>"
+ON_SITE = (
+    "<p><b>Predict.</b> {} Guess before you read on; in JupyterLab (make lab) your guess is drawn beside the truth.</p>"
+)
 ASK = "No guess was kept: keep one above, then run this cell again."
 
 

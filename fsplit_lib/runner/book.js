@@ -9,7 +9,7 @@ const config = { responsive: true, displaylogo: false };
 
 function draw(box, { data, layout }) {
   const clear = "rgba(0,0,0,0)"; // the page shines through, light or dark
-  layout = { paper_bgcolor: clear, plot_bgcolor: clear, ...layout };
+  layout = { paper_bgcolor: clear, plot_bgcolor: clear, modebar: { bgcolor: clear }, ...layout };
   if (!box.closest(".picture")) return Plotly.react(box, data, layout, config);
   return Plotly.newPlot(box, data, { ...layout, width: 960, height: 540 }, { staticPlot: true });
 }
@@ -56,3 +56,12 @@ for (const figure of document.querySelectorAll("figure.plot")) {
   const controls = panel.controls.map((one, i) => control(one, (place) => { at[i] = place; show(); }));
   box.before(element("div", { className: "controls" }, ...controls, element("small", {}, panel.note)));
 }
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const shade = () => {
+  const { theme } = document.body.dataset;
+  document.body.classList.toggle("negative", theme === "dark" || (theme !== "light" && dark.matches));
+};
+shade();
+dark.addEventListener("change", shade);
+new MutationObserver(shade).observe(document.body, { attributeFilter: ["data-theme"] });

@@ -69,13 +69,13 @@ def compare(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> lis
 
 
 def sentences(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> list[str]:
-    """Say those of the numbers that have a sentence.
+    """Say what the golden values have a sentence for, with the numbers of this run.
 
     Args:
         numbers: measured.
-        golden: name to an entry whose "says", where it has one, is a sentence with a format field for the number.
+        golden: name to an entry; its "says", where it has one, is a sentence with format fields of any of the numbers.
 
-    >>> sentences({"size": 1796.0}, {"size": {"value": 1800, "abs": 9, "says": "The packet has {:,.0f} bytes."}})
+    >>> sentences({"size": 1796.0}, {"size": {"value": 1800, "abs": 9, "says": "The packet has {size:,.0f} bytes."}})
     ['The packet has 1,796 bytes.']
     """
-    return [entry["says"].format(numbers[name]) for name, entry in golden.items() if "says" in entry and name in numbers]
+    return [entry["says"].format(**numbers) for name, entry in golden.items() if "says" in entry and name in numbers]

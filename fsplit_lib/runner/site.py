@@ -91,9 +91,9 @@ def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
 
 
 def prepared(notebook: nbformat.NotebookNode, stem: str, stems: list[str], labels: set[str]) -> nbformat.NotebookNode:
-    """Make of an executed chapter what MyST-NB reads.
+    r"""Make of an executed chapter what MyST-NB reads.
 
-    Equations with a ``\\tag{n}`` get a label, references to equations and chapters become links, figures become HTML with
+    Equations with a ``\tag{n}`` get a label, references to equations and chapters become links, figures become HTML with
     a number and a caption, and the cell of injected parameters is folded.
 
     Args:
@@ -146,12 +146,18 @@ def _alt(figure: dict[str, Any]) -> str:
 
 def _figure(figure: dict[str, Any], number: str = "") -> str:
     plain = json.dumps(figure, separators=(",", ":")).replace("</", "<\\/")
-    alt, height, name = html.escape(_alt(figure)), figure["layout"].get("height", 450), f"figure-{number.replace('.', '-')}"
+    alt, height, name = (
+        html.escape(_alt(figure)),
+        figure["layout"].get("height", 450),
+        f"figure-{number.replace('.', '-')}",
+    )
     body = f'<script type="application/json">{plain}</script>'
     if not number:
         return f'<figure class="plot picture" aria-label="{alt}">{body}</figure>'
     label = f'<a href="#{name}">Figure {number}.</a> <span class="said">{alt}</span>'
-    return f'<figure class="plot" id="{name}" style="--height:{height}px">{body}<figcaption>{label}</figcaption></figure>'
+    return (
+        f'<figure class="plot" id="{name}" style="--height:{height}px">{body}<figcaption>{label}</figcaption></figure>'
+    )
 
 
 def _index(runs: list[ChapterRun], machine: str) -> str:
