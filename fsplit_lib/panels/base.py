@@ -292,7 +292,7 @@ class Panel:
             for name, places in taking_part.items()
         ]
         others = [control.label for name, control in self.controls.items() if name not in taking_part]
-        note = f"In JupyterLab (make lab) this panel also takes {', '.join(others) or 'all values between these'}."
+        note = f"In JupyterLab (make lab) this panel computes{', and takes ' * bool(others)}{', '.join(others)}."
         values = [json.loads(value) for value in values]
         return first | {"panel": {"controls": controls, "note": note, "states": states, "values": values}}
 

@@ -68,8 +68,8 @@ def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
     notebooks = {run.executed.stem: nbformat.read(run.executed, as_version=4) for run in runs}
     with tempfile.TemporaryDirectory(dir=site.parent, prefix=".site") as scratch:
         source, static, pages = (Path(scratch, name) for name in ("source", "static", "pages"))
-        for folder in (source, static):
-            folder.mkdir()
+        source.mkdir()
+        shutil.copytree(Path(__file__).with_name("assets"), static)
         labels = {
             f"eq-{stem[:2]}-{number}"
             for stem, notebook in notebooks.items()
@@ -80,8 +80,6 @@ def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
             nbformat.write(prepared(notebook, stem, list(notebooks), labels), source / f"{stem}.ipynb")
         (source / "index.md").write_text(_index(runs, machine), encoding="utf-8")
         (static / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-        for name in ("book.css", "book.js"):
-            shutil.copy(Path(__file__).with_name(name), static)
         config = CONFIG | {"html_static_path": [str(static)]}
         trees = Path(scratch, "trees")
         Sphinx(source, None, pages, trees, "html", config, status=None, warning=sys.stderr, freshenv=True).build()
