@@ -264,7 +264,8 @@ class Panel:
             Plotly's figure as JSON, and below "panel" the controls and, in the order of the grid (the last control moves
             first), each state's sentence and its changes: trace (-1 for the layout), key, position among the "values".
         """
-        live, self.figure = self.figure, go.Figure(self.figure.to_dict())  # which sends nothing to a page
+        live, said_first = self.figure, self._said
+        self.figure = go.Figure(live.to_dict())  # which sends nothing to a page
         first, taking_part = json.loads(self.static().to_json()), self._places()
         while True:
             values, states = {}, []
@@ -281,7 +282,7 @@ class Panel:
                 break
             taking_part.popitem()
         self.figure = live
-        if states:
+        if self._said != said_first:
             self.refresh()
         controls = [
             {

@@ -198,7 +198,7 @@ def _inline(page: Any, node: nodes.math) -> None:
 
 
 def _display(page: Any, node: nodes.math_block) -> None:
-    page.body.append(page.starttag(node, "div", CLASS="math"))
+    page.body.append('<div class="math">')  # MyST has set the label's anchor around it
     if node["number"]:
         page.body.append(f'<span class="eqno">({node["number"]})')
         page.add_permalink_ref(node, "Link to this equation")
