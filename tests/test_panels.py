@@ -155,7 +155,9 @@ def test_a_record_keeps_to_its_limits(wide, monkeypatch):
     assert wide.state() == {"n": 3, "x": 1.0, "kind": "a"} and wide._said == "3 times 1 for a"
 
 
-@pytest.mark.parametrize("control", [Number("n", 1, 99, 37, 1), Number("n", 0.0, 1.0, 0.35, 0.05), LogNumber("x", -2, 1, 0.6)])
+@pytest.mark.parametrize(
+    "control", [Number("n", 1, 99, 37, 1), Number("n", 0.0, 1.0, 0.35, 0.05), LogNumber("x", -2, 1, 0.6)]
+)
 @pytest.mark.parametrize("most", [2, 5, 13, 500])
 def test_places_are_legal_and_hold_the_first(control, most):
     places = control.places(most)
