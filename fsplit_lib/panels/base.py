@@ -271,7 +271,7 @@ class Panel:
             values, states = {}, []
             for state in itertools.product(*taking_part.values()) if taking_part else ():
                 said = self.refresh(**dict(zip(taking_part, state, strict=True)))
-                drawn = json.loads(self.static().to_json())
+                drawn = json.loads(self.figure.to_json(validate=False))
                 changes = [
                     [*where, one and values.setdefault(one, len(values))] for where, one in _changes(first, drawn)
                 ]
