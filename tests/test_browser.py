@@ -19,7 +19,9 @@ def test_the_lambda_slider_by_keyboard(tmp_path):
     chapter = nbformat.read(chapters("06")[0], as_version=4)
     last = next(i for i, cell in enumerate(chapter.cells) if "panel" in cell.metadata.get("tags", []))
     chapter.cells = chapter.cells[: last + 1]
-    chapter.cells[last].source = chapter.cells[last].source.replace("(system, image)", "(system, image, ())")  # no rivals
+    chapter.cells[last].source = chapter.cells[last].source.replace(
+        "(system, image)", "(system, image, ())"
+    )  # no rivals
     for folder in ("desk", "home", "profile"):
         (tmp_path / folder).mkdir()
     nbformat.write(chapter, tmp_path / "desk" / "slider.ipynb")
