@@ -71,7 +71,7 @@ def chromium(profile: Path, width: int = 1400, height: int = 1400) -> Iterator[W
     options.binary_location = _found(CHROMIUM)
     for flag in (*FLAGS, LOOPBACK_ONLY, f"--window-size={width},{height}", f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(executable_path=driver))
     browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})  # JupyterLab follows the focus
     try:
@@ -195,6 +195,12 @@ def live_figures(browser: WebDriver) -> list[WebElement]:
         """return [...document.querySelectorAll('.widget-vbox')].filter(box =>
              !box.parentElement.closest('.widget-vbox') && box.querySelector('.js-plotly-plot') && box.querySelector('.widget-html'));"""
     )
+
+
+def requested(browser: WebDriver) -> list[str]:
+    """The addresses that pages have asked for since the last call."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
 def undrawn(browser: WebDriver) -> list[str]:

@@ -3,13 +3,16 @@
 import csv
 import io
 import itertools
+import json
 
 import plotly.graph_objects as go
 import pytest
 
+from fsplit_lib.data import PHOTOS
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.exercises import EXERCISES, Exercise, Trap, check
-from fsplit_lib.panels import Choice, Number, Panel, predict, predictions_csv
+from fsplit_lib.panels import Choice, LogNumber, Number, Panel, base, predict, predictions_csv
+from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
 from fsplit_lib.plots import METHODS, caption, finish, look_of, show
 
 
@@ -86,6 +89,102 @@ def test_a_page_gets_a_figure_to_which_nothing_was_sent(panel, monkeypatch):
     assert panel.figure._last_trace_edit_id == 0 and list(panel.figure.data[0].y) == [4.0]
     panel.set(n=5)
     assert list(panel.figure.data[0].y) == [5.0] and list(panel.static().data[0].x) == [0]
+
+
+def replayed(recorded, index):
+    """The figure that a page shows in a state: what its script does."""
+    figure = {"layout": dict(recorded["layout"]), "data": [dict(trace) for trace in recorded["data"]]}
+    for part, key, value in recorded["panel"]["states"][index]["changes"]:
+        target = figure["layout"] if part < 0 else figure["data"][part]
+        if value is None:
+            del target[key]
+        else:
+            target[key] = recorded["panel"]["values"][value]
+    return figure
+
+
+@pytest.fixture
+def wide():
+    """A panel with more states than a page takes; a trace comes and goes with the kind."""
+    controls = {"n": Number("n", 1, 99, 3, 1), "x": LogNumber("x", -2, 2, 1.0), "kind": Choice("kind", ("a", "b"), "a")}
+    figure = go.Figure([go.Scatter(x=[0], y=[0]), go.Scatter(x=[1], y=[1])])
+
+    def update(n, x, kind):
+        panel.figure.data[0].y = [n * x]
+        panel.figure.data[1].text = ["long " * 99] if kind == "b" else None
+        panel.figure.layout.title.text = kind
+        return f"{n} times {x:.3g} for {kind}"
+
+    panel = Panel(controls, figure, update)
+    panel.refresh()
+    return panel
+
+
+def test_a_record_replays_every_state(wide, monkeypatch):
+    monkeypatch.setattr(base, "STATES", 50)
+    recorded = json.loads(json.dumps(wide.recorded()))  # as it lies in the notebook
+    controls = recorded["panel"]["controls"]
+    assert [one["label"] for one in controls] == ["n", "x", "kind"]
+    assert [one["places"][one["first"]] for one in controls] == ["3", "1", "a"]
+    grid = list(itertools.product(*(wide.controls[name].places(5) for name in ("n", "x", "kind"))))
+    assert len(grid) == len(recorded["panel"]["states"]) <= base.STATES
+    assert wide.state() == {"n": 3, "x": 1.0, "kind": "a"} and list(wide.figure.data[0].y) == [3]  # nothing has moved
+    for index in (0, 17, 30, len(grid) - 1):
+        wide.set(**dict(zip(("n", "x", "kind"), grid[index], strict=True)))
+        now, then = replayed(recorded, index), json.loads(wide.static().to_json())
+        assert now["data"] == then["data"]
+        assert now["layout"]["title"] == then["layout"]["title"]
+        assert recorded["panel"]["states"][index]["said"] == then["layout"]["meta"]["alt"]
+
+
+def test_a_record_keeps_to_its_limits(wide, monkeypatch):
+    def taken():
+        told = wide.recorded()["panel"]
+        places = {one["label"]: len(one["places"]) for one in told["controls"]}
+        assert ("kind" in told["note"]) == ("kind" not in places)  # what only JupyterLab has is said
+        return places
+
+    monkeypatch.setattr(base, "STATES", 50)
+    assert taken() == {"n": 5, "x": 5, "kind": 2}
+    monkeypatch.setattr(base, "STATES", 36)
+    assert taken() == {"n": 6, "x": 6}
+    monkeypatch.setattr(base, "STATES", 24)
+    assert taken() == {"n": 13}
+    monkeypatch.setattr(base, "SIZE", 10)
+    assert taken() == {}
+    assert wide.state() == {"n": 3, "x": 1.0, "kind": "a"} and wide._said == "3 times 1 for a"
+
+
+@pytest.mark.parametrize(
+    "control", [Number("n", 1, 99, 37, 1), Number("n", 0.0, 1.0, 0.35, 0.05), LogNumber("x", -2, 1, 0.6)]
+)
+@pytest.mark.parametrize("most", [2, 5, 13, 500])
+def test_places_are_legal_and_hold_the_first(control, most):
+    places = control.places(most)
+    assert len(places) <= most and places == sorted(set(places)) and control.value in places
+    for place in places:
+        control.check(place)
+
+
+def test_a_page_offers_the_books_photos_and_no_file_of_the_readers():
+    assert PhotoPicker("chelsea").controls["photo"].places(2) == list(PHOTOS)
+    own = PhotoPicker("mine.png").controls
+    assert OWN in own["photo"].places(2) and own["file"].places(2) == ["mine.png"]
+
+
+def test_the_site_gets_a_record_and_jupyterlab_the_panel_alone(wide, monkeypatch, home):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda thing, raw=False: shown.append(thing))
+    wide._ipython_display_()
+    ask()._ipython_display_()
+    assert shown[0] is wide.box and hasattr(shown[1], "children")
+    monkeypatch.setenv("FSPLIT_SITE", "1")
+    wide._ipython_display_()
+    ask()._ipython_display_()
+    assert shown[2]["application/vnd.plotly.v1+json"]["panel"]["states"] and "How many?" in shown[3].data
+    assert ask().reveal(42).layout.meta["alt"] == "Measured: 42 bytes."
+    Panel({}, go.Figure(), lambda: "")._ipython_display_()
+    assert "JupyterLab" in shown[4].data  # one that has shown nothing yet
 
 
 def test_errors_in_a_callback_are_seen(panel):

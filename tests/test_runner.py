@@ -9,7 +9,9 @@ import nbformat
 import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from typer.testing import CliRunner
 
+from fsplit_lib.cli import app
 from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.latency import LatencyRow
@@ -17,9 +19,11 @@ from fsplit_lib.runner import headline
 from fsplit_lib.runner.execute import ChapterError, ChapterRun, chapters, fill_solutions, run_chapter
 from fsplit_lib.runner.headline import compare
 from fsplit_lib.runner.parameters import check_parameters, parameters_of, read_parameter
-from fsplit_lib.runner.site import write_chapter, write_index
+from fsplit_lib.runner.site import FIGURE, build_site
 
 PARAMETERS = 'from typing import Literal\nprofile: Literal["quick", "full"] = "quick"\nseed: int = 0\nrate: float = 0.5\non: bool = True\nout_dir: str = ""'
+
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 
 
 def notebook(path, *sources, parameters=PARAMETERS, exercise=None):
@@ -28,9 +32,8 @@ def notebook(path, *sources, parameters=PARAMETERS, exercise=None):
     cells += [new_code_cell(source) for source in sources]
     if exercise:
         cells.append(new_code_cell(exercise, metadata={"exercise": "77.1", "tags": ["exercise"]}))
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), path)
     return path
 
 
@@ -227,7 +230,7 @@ def test_the_environment_is_put_back(tmp_path, monkeypatch, source):
     inside = (
         "import os\n"
         "assert os.environ['FSPLIT_OUT'].endswith('out') and os.environ['FSPLIT_HOME'].startswith(os.environ['FSPLIT_OUT'])\n"
-        "assert os.environ['PLOTLY_RENDERER'] == 'plotly_mimetype+notebook'"
+        "assert os.environ['PLOTLY_RENDERER'] == 'plotly_mimetype'"
     )
     path = notebook(tmp_path / "77_x.ipynb", inside, source)
     try:
@@ -305,57 +308,66 @@ def test_chapters_are_found_in_order():
         chapters("99")
 
 
-def test_pages_need_no_network(tmp_path):
-    path = notebook(tmp_path / "77_x.ipynb", "1")
-    executed = nbformat.read(path, as_version=4)
-    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "VBox()"}
-    plot = {"text/html": '<script src="https://cdn.example.org/x.js"></script><div>plot</div>'}
-    executed.cells[-1].outputs = [new_output("display_data", data=widget), new_output("display_data", data=plot)]
-    nbformat.write(executed, path)
-    run = ChapterRun("77", "77 <A> test", "It & runs.", path, 3.0, {"mean_bytes": 12.5})
-    page = write_chapter(run, tmp_path / "site").read_text()
-    assert page.count("<math") == 2
-    assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page)
-    assert "VBox()" not in page and "make lab" in page and "<div>plot</div>" in page
-    index = write_index([run], tmp_path / "site", "a <machine>").read_text()
-    assert (
-        "77 &lt;A&gt; test" in index
-        and "It &amp; runs." in index
-        and "mean bytes" in index
-        and "&lt;machine&gt;" in index
-    )
-    assert 'href="77_x.html"' in index and "<A>" not in index and "<machine>" not in index
-    assert not re.search(r"(?:src|href)=.?https?:|url\(.?https?:|@import", index)
-    assert not re.search(r"url\(.?https?:|@import", page)
+def book_of(folder, *names):
+    """Executed chapters of a panel that has run, a plain figure with its caption, and what the cell printed."""
+    runs = []
+    for name in names:
+        figure = {"data": [{"y": [1, 2], "name": "</script>"}], "layout": {"title": {"text": name}, "height": 420}}
+        figure["layout"]["meta"] = {"alt": f'The <"{name}">.'}
+        caption = new_output("display_data", data={"text/html": f"<p>The &lt;&quot;{name}&quot;&gt;.</p>"})
+        small = {"data": [], "layout": {"title": {"text": "guess"}, "height": 260}}
+        equation = "**Eq. (1)** of chapter 98, Eq. (1) and chapter 99, Eq. (7):\n\n$$ a < b \\tag{1} $$"
+        cells = [
+            new_markdown_cell(f"# {name}  T <b>\n\n> c\n\n{equation}"),
+            new_code_cell("seed = 5", metadata={"tags": ["injected-parameters"]}),
+            new_code_cell("1", outputs=[new_output("display_data", data={FIGURE: small})]),
+            new_code_cell("2", outputs=[new_output("display_data", data={FIGURE: figure}), caption]),
+            new_code_cell("3", outputs=[new_output("display_data", data={FIGURE: figure | {"panel": {"states": []}}})]),
+        ]
+        path = folder / f"{name}_x.ipynb"
+        nbformat.write(new_notebook(cells=cells, metadata=KERNEL), path)
+        runs.append(ChapterRun(name, f"{name} <A> test", "It & runs.", path, 3.0, {}, [], ["It has 12 & 5."]))
+    return runs
 
 
-def test_the_index_lists_chapters_in_order(tmp_path):
-    runs = [ChapterRun(n, f"{n}  T", "c", tmp_path / f"{n}_x.ipynb", 1.0) for n in ("00", "05", "09")]
-    index = write_index(runs, tmp_path, "m").read_text()
-    assert re.findall(r'href="(\d\d)_x\.html"', index) == ["00", "05", "09"]
-    assert "aria-label" not in index  # nothing ran, so there is no picture
+def test_a_book_of_its_chapters(tmp_path, capsys):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "97_old.html").write_text("of an earlier book")
+    index = build_site(book_of(tmp_path, "98", "99"), tmp_path / "site", "a <machine>").read_text()
+    assert "WARNING" not in capsys.readouterr().err
+    page = (tmp_path / "site" / "99_x.html").read_text()
+    assert not (tmp_path / "site" / "97_old.html").exists() and not list(tmp_path.glob(".site*"))
+    assert re.findall(r'<h2><a href="(\d\d)_x\.html">', index) == ["98", "99"]
+    for said in ("98 &lt;A&gt; test", "It &amp; runs.", "<li>It has 12 &amp; 5.</li>", "a &lt;machine&gt;", "took 3 s"):
+        assert said in index
+    drawings = [re.findall(r'<script type="application/json">(.*?)</script>', text) for text in (index, page)]
+    assert [json.loads(one)["layout"]["title"]["text"] for one in drawings[0]] == ["98", "99"]  # the first large one
+    assert [len(json.loads(one)["data"]) for one in drawings[1]] == [0, 1, 1] and "panel" in json.loads(drawings[1][2])
+    assert json.loads(drawings[1][1])["data"][0]["name"] == "</script>"
+    assert page.count('<span class="said">The &lt;&quot;99&quot;&gt;.</span>') == 2 and "<p>The &lt;" not in page
+    assert re.findall(r"Figure (\d+\.\d)\.", page) == ["99.1", "99.2", "99.3"]
+    assert "<details" in page  # what was injected is folded
+    assert 'href="98_x.html#equation-eq-98-1">(1)</a>' in page and "Eq. (7)" in page and page.count("<math") == 1
+    for text in (index, page, *(file.read_text() for file in (tmp_path / "site" / "_static").rglob("*.css"))):
+        assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="?https?:|url\(.?https?:|@import', text)
 
 
-def test_the_index_draws_the_tagged_figure_or_the_first_large_one(tmp_path):
-    def shows(title, height):
-        figure = {"data": [{"y": [1, 2], "name": "</script>"}], "layout": {"title": {"text": title}, "height": height}}
-        figure["layout"]["meta"] = {"alt": f'The "{title}".'}
-        return [new_output("display_data", data={"application/vnd.plotly.v1+json": figure})]
+def test_the_tagged_figure_is_the_picture(tmp_path):
+    (run,) = book_of(tmp_path, "98")
+    notebook = nbformat.read(run.executed, as_version=4)
+    notebook.cells[3].outputs[0].data[FIGURE]["layout"]["title"]["text"] = "first"
+    notebook.cells[4].metadata["tags"] = ["picture"]
+    nbformat.write(notebook, run.executed)
+    index = build_site([run], tmp_path / "site", "m").read_text()
+    (drawn,) = re.findall(r'<script type="application/json">(.*?)</script>', index)
+    assert json.loads(drawn)["layout"]["title"]["text"] == "98" and "panel" not in json.loads(drawn)
 
-    cells = [
-        new_code_cell("1", outputs=shows(title, height))
-        for title, height in (("guess", 260), ("large", 420), ("best", 500))
-    ]
-    runs = [
-        ChapterRun("00", "T", "c", tmp_path / "00_x.ipynb", 1.0),
-        ChapterRun("01", "T", "c", tmp_path / "01_x.ipynb", 1.0),
-    ]
-    nbformat.write(new_notebook(cells=cells), runs[0].executed)
-    cells[2].metadata["tags"] = ["picture"]
-    nbformat.write(new_notebook(cells=cells), runs[1].executed)
-    index = write_index(runs, tmp_path, "m").read_text()
-    assert re.findall(r'role="img" aria-label="([^"]*)"', index) == ["The &quot;large&quot;.", "The &quot;best&quot;."]
-    drawn = re.findall(r'<script type="application/json">(.*?)</script>', index)
-    assert [json.loads(one)["layout"]["title"]["text"] for one in drawn] == ["large", "best"]
-    assert json.loads(drawn[0])["data"][0]["name"] == "</script>"
-    assert (tmp_path / "plotly.min.js").stat().st_size > 1e6 and index.count("<script src=") == 1
+
+def test_a_chapter_that_fails_is_told_and_the_others_are_built(tmp_path, monkeypatch):
+    good, bad = notebook(tmp_path / "78_good.ipynb", "1"), notebook(tmp_path / "77_bad.ipynb", "1 / 0")
+    monkeypatch.setattr("fsplit_lib.runner.execute.chapters", lambda only: [bad, good])
+    done = CliRunner().invoke(app, ["book", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "ZeroDivisionError" in done.output and "77_bad" in done.output
+    assert (tmp_path / "out" / "site" / "78_good.html").is_file()
+    assert "78_good" in (tmp_path / "out" / "site" / "index.html").read_text()
+    assert not (tmp_path / "out" / "site" / "77_bad.html").exists()

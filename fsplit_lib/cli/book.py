@@ -25,9 +25,9 @@ def book(
 ) -> None:
     """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
     from fsplit_lib.errors import ParameterError
-    from fsplit_lib.runner.execute import chapters, run_chapter
+    from fsplit_lib.runner.execute import ChapterError, chapters, run_chapter
     from fsplit_lib.runner.parameters import read_parameter
-    from fsplit_lib.runner.site import write_chapter, write_index
+    from fsplit_lib.runner.site import build_site
 
     root = data_root().parent
     texts = {"profile": profile} | dict(_assignment(text) for text in set_ or [])
@@ -38,17 +38,22 @@ def book(
     if timeout < 1:
         raise ParameterError(f"timeout must be at least 1 second, got {timeout}")
     solutions = root / "tests" / "solutions" if solved else None
-    runs = []
+    runs, failures = [], []
     for notebook, parameters in wanted.items():
-        run = run_chapter(notebook, out / "executed", parameters, timeout, solutions, root / "tests" / "golden")
-        write_chapter(run, out / "site")
-        runs.append(run)
-    from fsplit_lib.training.machine import machine  # brings torch, which refusing does without
+        try:
+            golden = root / "tests" / "golden"
+            runs.append(run_chapter(notebook, out / "executed", parameters, timeout, solutions, golden, site=True))
+        except ChapterError as error:
+            failures.append(str(error))
+    if runs:
+        from fsplit_lib.training.machine import machine  # brings torch, which refusing does without
 
-    index = write_index(runs, out / "site", machine())
-    _table(runs)
-    typer.echo(f"\n{index}")
-    if any(run.differences for run in runs):
+        index = build_site(runs, out / "site", machine())
+        _table(runs)
+        typer.echo(f"\n{index}")
+    for failure in failures:
+        typer.echo(failure, err=True)
+    if failures or any(run.differences for run in runs):
         raise typer.Exit(1)
 
 

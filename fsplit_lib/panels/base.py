@@ -2,21 +2,37 @@
 
 Callbacks are plain ``observe`` handlers and the first call is explicit, so an error in one stops the
 notebook instead of hiding in it, and papermill never waits for an Output widget.
+
+    JupyterLab:  control ──► update() ──► figure and sentence
+    the site:    every state ──► update() ──► recorded() ──► JSON in the page, which needs no kernel
 """
 
 import html
+import itertools
+import json
+import math
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import anywidget
 import ipywidgets as widgets
+import numpy as np
 import plotly.graph_objects as go
 import traitlets
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Choice", "Control", "LogNumber", "Number", "Panel"]
+__all__ = ["Choice", "Control", "LogNumber", "Number", "Panel", "on_site"]
+
+PLACES, FEWEST, STATES = 13, 5, 120  # on the site: most and fewest places of a slider, most states of a panel
+SIZE = 1_400_000  # most bytes of a panel's states on the site
+
+
+def on_site() -> bool:
+    """Whether the notebook runs to become a page of the site, which has no kernel."""
+    return bool(os.environ.get("FSPLIT_SITE"))
 
 
 class _Fit(anywidget.AnyWidget):
@@ -48,6 +64,10 @@ class Control:
     def check(self, value: Any) -> None:
         """Raise ParameterError unless the control can take the value."""
         raise NotImplementedError
+
+    def places(self, most: int) -> list[Any]:  # noqa: ARG002
+        """Return at most this many values to show where no kernel runs, the current one among them."""
+        return [self.value]
 
 
 class Number(Control):
@@ -82,6 +102,17 @@ class Number(Control):
         if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
             raise ParameterError(f"{self.label} must be a number from {self.low:g} to {self.high:g}, got {value!r}")
 
+    def places(self, most: int) -> list[int | float]:
+        field = self.carrier
+        spaced = np.linspace(self.low, self.high, min(most, 1 + round((self.high - self.low) / field.step)))
+        steps = field.step * np.round((spaced - self.low) / field.step)
+        return self._around((self.low + steps).round(9))
+
+    def _around(self, spaced: np.ndarray) -> list[int | float]:
+        kind = int if self.whole else float
+        spaced[np.abs(spaced - self.value).argmin()] = self.value
+        return [kind(value) for value in spaced]
+
 
 class LogNumber(Number):
     """A number over several powers of ten: the slider moves on a log scale, the field shows the value.
@@ -105,6 +136,9 @@ class LogNumber(Number):
         traitlets.link((text, "value"), (bar, "value"))
         Control.__init__(self, label, widgets.HBox([text, bar]), text)
         self.low, self.high, self.whole = 10**low, 10**high, False
+
+    def places(self, most: int) -> list[int | float]:
+        return self._around(np.geomspace(self.low, self.high, most))
 
 
 class Choice(Control):
@@ -130,6 +164,9 @@ class Choice(Control):
     def check(self, value: Any) -> None:
         if value not in self.options:
             raise ParameterError(f"{self.label} must be one of {', '.join(map(str, self.options))}, got {value!r}")
+
+    def places(self, most: int) -> list[Any]:  # noqa: ARG002
+        return list(self.options)
 
 
 class Panel:
@@ -217,11 +254,88 @@ class Panel:
             figure.layout.meta = {"alt": self._said}  # on the live figure it would cost a second drawing
         return figure
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
+    def recorded(self) -> dict[str, Any]:
+        """Draw every state of as many controls as fit, for a page without a kernel.
 
+        Controls take part in their order while the grid of their places has at most ``STATES`` states and its JSON at
+        most ``SIZE`` bytes (behind a button, ``PLACES`` states); the others keep their value.
+
+        Returns:
+            Plotly's figure as JSON, and below "panel" the controls and, in the order of the grid (the last control moves
+            first), each state's sentence and its changes: trace (-1 for the layout), key, position among the "values".
+        """
+        live, said_first = self.figure, self._said
+        self.figure = go.Figure(live.to_dict())  # which sends nothing to a page
+        first, taking_part = json.loads(self.static().to_json()), self._places()
+        while True:
+            values, states = {}, []
+            for state in itertools.product(*taking_part.values()) if taking_part else ():
+                said = self.refresh(**dict(zip(taking_part, state, strict=True)))
+                drawn = json.loads(self.figure.to_json(validate=False))
+                changes = [
+                    [*where, one and values.setdefault(one, len(values))] for where, one in _changes(first, drawn)
+                ]
+                states.append({"said": said, "changes": changes})
+                if sum(map(len, values)) > SIZE:
+                    break
+            else:
+                break
+            taking_part.popitem()
+        self.figure = live
+        if self._said != said_first:
+            self.refresh()
+        controls = [
+            {
+                "label": self.controls[name].label,
+                "places": [_shown(p) for p in places],
+                "first": places.index(self.state()[name]),
+            }
+            for name, places in taking_part.items()
+        ]
+        others = [control.label for name, control in self.controls.items() if name not in taking_part]
+        note = f"In JupyterLab (make lab) this panel computes{', and takes ' * bool(others)}{', '.join(others)}."
+        values = [json.loads(value) for value in values]
+        return first | {"panel": {"controls": controls, "note": note, "states": states, "values": values}}
+
+    def _places(self) -> dict[str, list[Any]]:
+        """The places of the controls that can take part, each slider with as many as the panel's states allow."""
+        limit = PLACES if self.button else STATES  # behind a button lies what takes long
+        names = [name for name, control in self.controls.items() if len(control.places(2)) > 1]
+        while names:
+            for most in range(PLACES, FEWEST - 1, -1):
+                places = {name: self.controls[name].places(most) for name in names}
+                if math.prod(map(len, places.values())) <= limit:
+                    return places
+            names.pop()
+        return {}
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import HTML, display
+
+        if on_site() and not self._said:
+            display(HTML("<p>This panel computes for longer than a page may: it lives in JupyterLab (make lab).</p>"))
+            return
+        if on_site():
+            display({"application/vnd.plotly.v1+json": self.recorded(), "text/plain": self._said}, raw=True)
+            return
         # A page that draws a figure while messages to it are under way loses what they leave unsaid (here the x of
         # traces whose y alone had moved), so the page gets one to which nothing was ever sent.
         self.figure = self._live(self.figure)
         self.box.children = [*self.box.children[:2], self.figure, self.summary]
         display(self.box)
+
+
+def _changes(first: dict, drawn: dict) -> list[tuple[tuple[int, str], str | None]]:
+    """Where a figure differs from the first one: (trace or -1, key) and the new value as JSON, None where it is gone."""
+    found = []
+    for part, (old, new) in enumerate(
+        zip([first["layout"], *first["data"]], [drawn["layout"], *drawn["data"]], strict=True)
+    ):
+        for key in old.keys() | new.keys():
+            if old.get(key) != new.get(key) and (part or key != "meta"):
+                found.append(((part - 1, key), json.dumps(new[key]) if key in new else None))
+    return found
+
+
+def _shown(place: Any) -> str:
+    return str(place) if isinstance(place, str) else f"{place:,.3g}"

@@ -35,6 +35,13 @@ class PathField(Control):
             raise ParameterError(f"{self.label} must be a path as text, got {value!r}")
 
 
+class _Photos(Choice):
+    """A choice among the book's photos and the reader's own, of which a page without a kernel knows only the one shown."""
+
+    def places(self, most: int) -> list[str]:  # noqa: ARG002
+        return [photo for photo in self.options if photo != OWN or photo == self.value]
+
+
 class PhotoPicker:
     """The controls "photo" and "file", and a button to upload.
 
@@ -48,7 +55,7 @@ class PhotoPicker:
 
     def __init__(self, photo: str):
         known = photo in PHOTOS
-        choice, path = Choice("Photo", (*PHOTOS, OWN), photo if known else OWN), PathField("Own file")
+        choice, path = _Photos("Photo", (*PHOTOS, OWN), photo if known else OWN), PathField("Own file")
         path.carrier.value = "" if known else photo
         self.controls: dict[str, Control] = {"photo": choice, "file": path}
         self.upload = widgets.FileUpload(

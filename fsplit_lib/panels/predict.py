@@ -17,12 +17,15 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from fsplit_lib.data.files import write_atomically
-from fsplit_lib.panels.base import Number
+from fsplit_lib.panels.base import Number, on_site
 from fsplit_lib.plots.style import finish, look_of
 
 __all__ = ["Prediction", "predict", "predictions_csv"]
 
 COLUMNS = ("id", "question", "guess", "truth", "unit", "kept")
+ON_SITE = (
+    "<p><b>Predict.</b> {} Guess before you read on; in JupyterLab (make lab) your guess is drawn beside the truth.</p>"
+)
 ASK = "No guess was kept: keep one above, then run this cell again."
 
 
@@ -137,16 +140,18 @@ class Prediction:
         ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
         room = 0.2 * (max(ends) - min(ends))  # for the numbers behind the bars
         figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
-        alt = f"Measured: {truth:,.4g} {self.unit}. " + (
-            ASK if kept is None else f"Your guess: {kept:,.4g} {self.unit}."
-        )
+        alt = f"Measured: {truth:,.4g} {self.unit}."
+        if kept is not None:
+            alt += f" Your guess: {kept:,.4g} {self.unit}."
+        elif not on_site():
+            alt += f" {ASK}"
         title = "<br>".join(textwrap.wrap(self.question, 66))  # the tools stand right of it
         return finish(figure, title, alt, height=260)
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        from IPython.display import HTML, display
 
-        display(self.box)
+        display(HTML(ON_SITE.format(self.question)) if on_site() else self.box)
 
 
 def predict(id: str, question: str, low: float, high: float, step: float, unit: str) -> Prediction:

@@ -16,7 +16,7 @@ import papermill
 
 from fsplit_lib.data.files import data_root
 from fsplit_lib.errors import FsplitError
-from fsplit_lib.runner.headline import compare
+from fsplit_lib.runner.headline import compare, sentences
 from fsplit_lib.runner.parameters import check_parameters, parameters_of
 
 __all__ = ["ChapterError", "ChapterRun", "chapters", "fill_solutions", "run_chapter"]
@@ -38,6 +38,7 @@ class ChapterRun:
         seconds: wall time, kernel start included.
         numbers: headline numbers.
         differences: from the golden values; empty where all agree or none are stored.
+        results: sentences on some of the numbers, as the golden values have them.
     """
 
     chapter: str
@@ -47,6 +48,7 @@ class ChapterRun:
     seconds: float
     numbers: dict[str, float] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
 
 
 def chapters(only: str | None = None) -> list[Path]:
@@ -71,6 +73,7 @@ def run_chapter(
     golden: Path | None = None,
     progress: bool = True,
     cwd: Path | None = None,
+    site: bool = False,
 ) -> ChapterRun:
     """Execute one chapter.
 
@@ -84,6 +87,7 @@ def run_chapter(
         golden: folder of golden numbers; compared only where the parameters are the chapter's own.
         progress: draw a bar with the chapter's name.
         cwd: folder from which the chapter looks up paths; by default the one in which the caller stands.
+        site: have panels draw all their states, for pages without a kernel.
 
     Raises:
         ParameterError: an unknown parameter or an illegal value; nothing ran.
@@ -99,7 +103,8 @@ def run_chapter(
         source = out / f".{notebook.stem}.solved.ipynb"
         nbformat.write(fill_solutions(nbformat.read(notebook, as_version=4), solutions / f"{number}.py"), source)
     surroundings = {
-        "PLOTLY_RENDERER": "plotly_mimetype+notebook",  # without it plots are missing from HTML
+        "PLOTLY_RENDERER": "plotly_mimetype",  # figures as data; the site draws them
+        "FSPLIT_SITE": "1" if site else "",
         "FSPLIT_CHECK": "strict" if solutions is not None else "",
         "FSPLIT_OUT": str(out.resolve()),
         "FSPLIT_HOME": str((out / "home").resolve()),
@@ -131,9 +136,12 @@ def run_chapter(
     run = ChapterRun(number, title, claim, executed, time.perf_counter() - begun)
     run.numbers = json.loads(handed.read_text()) if handed.is_file() else {}
     stored = golden / f"{number}.json" if golden else None
-    defaults = {name: p.default for name, p in parameters_of(notebook).items()}
-    if stored and stored.is_file() and all(defaults[k] == v for k, v in given.items()):
-        run.differences = compare(run.numbers, json.loads(stored.read_text()))
+    if stored and stored.is_file():
+        wanted = json.loads(stored.read_text("utf-8"))
+        run.results = sentences(run.numbers, wanted)
+        defaults = {name: p.default for name, p in parameters_of(notebook).items()}
+        if all(defaults[k] == v for k, v in given.items()):
+            run.differences = compare(run.numbers, wanted)
     return run
 
 

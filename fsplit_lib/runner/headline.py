@@ -5,10 +5,11 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fsplit_lib.data.files import write_atomically
 
-__all__ = ["Headline", "compare", "headline"]
+__all__ = ["Headline", "compare", "headline", "sentences"]
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:
     return Headline(chapter, plain)
 
 
-def compare(numbers: dict[str, float], golden: dict[str, dict[str, float]]) -> list[str]:
+def compare(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> list[str]:
     """What differs from the golden values, one sentence each; an empty list is good.
 
     Args:
         numbers: measured.
-        golden: name to ``{"value": v, "rel": r}`` or ``{"value": v, "abs": a}``.
+        golden: name to ``{"value": v, "rel": r}`` or ``{"value": v, "abs": a}``; "says" is for :func:`sentences`.
 
     >>> compare({"bytes": 103.0}, {"bytes": {"value": 100.0, "rel": 0.05}})
     []
@@ -65,3 +66,16 @@ def compare(numbers: dict[str, float], golden: dict[str, dict[str, float]]) -> l
         if not abs(numbers[name] - want["value"]) <= margin:
             said.append(f"{name} is {numbers[name]:.6g}, expected {want['value']:.6g} ± {margin:.3g}")
     return sorted(said)
+
+
+def sentences(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> list[str]:
+    """Say what the golden values have a sentence for, with the numbers of this run.
+
+    Args:
+        numbers: measured.
+        golden: name to an entry; its "says", where it has one, is a sentence with format fields of any of the numbers.
+
+    >>> sentences({"size": 1796.0}, {"size": {"value": 1800, "abs": 9, "says": "The packet has {size:,.0f} bytes."}})
+    ['The packet has 1,796 bytes.']
+    """
+    return [entry["says"].format(**numbers) for name, entry in golden.items() if "says" in entry and name in numbers]

@@ -1,140 +1,207 @@
-"""Executed notebooks as an HTML site that opens offline: no script, font or formula from the network."""
+"""Executed notebooks as a book in HTML that opens offline: Sphinx and MyST-NB with execution off.
+
+    executed notebooks ──► prepared() ──► MyST-NB ──► furo ──► pages, and one index.html made from ChapterRuns
+
+Formulas become MathML, which browsers draw by themselves. Figures stay JSON; `book.js` draws them, and moves those of
+panels, with the one copy of plotly's script that lies beside the pages.
+"""
 
 import html
+import json
 import re
-from collections.abc import Iterator
+import shutil
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
-from jinja2 import DictLoader
+from docutils import nodes
 from latex2mathml.converter import convert
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from plotly.offline import get_plotlyjs
+from sphinx.application import Sphinx
 
-from fsplit_lib.data.files import write_atomically
 from fsplit_lib.runner.execute import ChapterRun
-from fsplit_lib.runner.pictures import SCRIPT, STYLE, chapter_picture, write_script
 
-__all__ = ["write_chapter", "write_index"]
+__all__ = ["build_site", "prepared", "setup"]
 
-REMOTE_SCRIPT = re.compile(r'<script[^>]*\ssrc="https?://[^"]*"[^>]*>\s*</script>')
-WIDGET = "application/vnd.jupyter.widget-view+json"
-BOX = '<p style="border:1px dashed #8b949e;padding:.5em .8em;color:#57606a">{}</p>'
-PANEL = BOX.format(
-    "Interactive panel: open this chapter with <code>make lab</code> to move its controls. The figure below shows its first state."
-)
-GUESS = BOX.format(
-    "Guess before you read on. With <code>make lab</code> the chapter keeps your guess and draws it beside the truth."
-)
-# the lab template of nbconvert without its scripts from the network
-TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block html_head_css %}<style>
-body { max-width: 1080px; margin: 0 auto; padding: 0 1rem 4rem; }
-.jp-InputPrompt, .jp-OutputPrompt { display: none; }
-.jp-RenderedMarkdown { font-size: 16px; line-height: 1.6; }
-.jp-RenderedMarkdown pre { margin: 1em 0; }
-.jp-RenderedMarkdown table { font-size: 15px; }
-.jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
-nav.book { padding: 1rem 0; font-family: sans-serif; }
-math[display=block] { margin: .6em 0; font-size: 1.15em; }
-</style>{% endblock %}
-{% block body_header %}{{ super() }}<nav class="book"><a href="index.html">All chapters</a></nav>{% endblock %}
-"""
+FIGURE = "application/vnd.plotly.v1+json"
+LABELLED = re.compile(r"\$\$((?:(?!\$\$).)*?)\s*\\tag\{(\d+)\}\s*\$\$", re.DOTALL)
+CITED = re.compile(r"(?:[Cc]hapter (\d\d), )?Eqs?\. \(\d+\)(?:(?:,| and| or| to) \(\d+\))*")
+CHAPTER = re.compile(r"(?<![\[`\w])([Cc]hapter (\d\d))\b")
+CONFIG = {
+    "project": "FrankenSplit Workbook",
+    "extensions": ["myst_nb", "fsplit_lib.runner.site"],
+    "nb_execution_mode": "off",
+    "nb_merge_streams": True,
+    "nb_code_prompt_show": "Show the code",
+    "nb_code_prompt_hide": "Hide the code",
+    "myst_enable_extensions": ["dollarmath"],
+    "html_theme": "furo",
+    "html_title": "FrankenSplit Workbook",
+    "html_math_renderer": "mathml",
+    "html_css_files": ["book.css"],
+    "html_js_files": [("plotly.min.js", {"defer": "defer"}), ("book.js", {"defer": "defer"})],
+    "html_show_search_summary": False,  # it would fetch the pages, which file:// does not allow
+    "html_copy_source": False,
+    "html_show_copyright": False,
+    "html_use_index": False,
+    "html_theme_options": {"top_of_page_buttons": []},
+}
 
 
-INDEX = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>FrankenSplit Workbook</title><style>
-body {{ font: 17px/1.6 "Source Sans 3", "Segoe UI", Helvetica, Arial, sans-serif; color: #1b1f24;
-       max-width: 1000px; margin: 3rem auto; padding: 0 1rem; }}
-h1 {{ margin-bottom: .2rem; }}
-.lead, dt, footer {{ color: #57606a; }}
-.lead {{ margin-top: 0; }}
-article {{ border-top: 1px solid #d0d7de; padding: 1.2rem 0; }}
-article h2 {{ margin: 0; font-size: 1.25rem; }}
-article p {{ margin: .4rem 0; }}
-dl {{ display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: .6rem 0 0; }}
-dl div {{ display: flex; gap: .5rem; }}
-dd {{ margin: 0; font-variant-numeric: tabular-nums; font-weight: 600; }}
-a {{ color: #0072B2; }}
-footer {{ font-size: .85rem; border-top: 1px solid #d0d7de; padding-top: 1rem; }}
-</style>{style}</head><body>
-<h1>FrankenSplit Workbook</h1>
-<p class="lead">Neural feature compression for mobile edge computing: see it, run it, doubt it, measure it.</p>
-{entries}
-<footer>Measured on {machine}.</footer>
-{script}
-</body></html>
-"""
-
-
-class _Renderer(IPythonRenderer):
-    """Formulas as MathML, which browsers draw by themselves."""
-
-    def inline_math(self, body: str) -> str:
-        return convert(body)
-
-    def block_math(self, body: str) -> str:
-        return convert(body, display="block")
-
-
-class _Exporter(HTMLExporter):
-    def markdown2html(self, context: object, source: str) -> str:  # noqa: ARG002
-        return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(source)
-
-    markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
-
-    def default_filters(self) -> Iterator[tuple[str, object]]:
-        yield from super().default_filters()
-        yield ("markdown2html", self.markdown2html)
-
-
-def write_chapter(run: ChapterRun, site: Path) -> Path:
-    """The chapter's page.
+def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
+    """Build the book of these chapters; what lay in ``site`` gives way once the new book is whole.
 
     Args:
-        run: executed.
-        site: folder, made if missing.
+        runs: executed chapters, in order.
+        site: folder of the pages.
+        machine: where the chapters ran, for the foot of the index.
+
+    Returns:
+        ``index.html``.
+
+    Raises:
+        SphinxError: a page cannot be built.
     """
-    site.mkdir(parents=True, exist_ok=True)
-    notebook = nbformat.read(run.executed, as_version=4)
-    notebook.metadata["title"] = run.title
-    notebook.metadata.pop("widgets", None)
+    site.parent.mkdir(parents=True, exist_ok=True)
+    notebooks = {run.executed.stem: nbformat.read(run.executed, as_version=4) for run in runs}
+    with tempfile.TemporaryDirectory(dir=site.parent, prefix=".site") as scratch:
+        source, static, pages = (Path(scratch, name) for name in ("source", "static", "pages"))
+        source.mkdir()
+        shutil.copytree(Path(__file__).with_name("assets"), static)
+        labels = {
+            f"eq-{stem[:2]}-{number}"
+            for stem, notebook in notebooks.items()
+            for cell in notebook.cells
+            for _, number in LABELLED.findall(cell.source)
+        }
+        for stem, notebook in notebooks.items():
+            nbformat.write(prepared(notebook, stem, list(notebooks), labels), source / f"{stem}.ipynb")
+        (source / "index.md").write_text(_index(runs, machine), encoding="utf-8")
+        (static / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+        config = CONFIG | {"html_static_path": [str(static)]}
+        trees = Path(scratch, "trees")
+        Sphinx(source, None, pages, trees, "html", config, status=None, warning=sys.stderr, freshenv=True).build()
+        shutil.rmtree(site, ignore_errors=True)
+        pages.rename(site)
+    return site / "index.html"
+
+
+def prepared(notebook: nbformat.NotebookNode, stem: str, stems: list[str], labels: set[str]) -> nbformat.NotebookNode:
+    r"""Make of an executed chapter what MyST-NB reads.
+
+    Equations with a ``\tag{n}`` get a label, references to equations and chapters become links, figures become HTML with
+    a number and a caption, and the cell of injected parameters is folded.
+
+    Args:
+        notebook: is changed and returned.
+        stem: of its file.
+        stems: of all files of the book.
+        labels: of all equations of the book, such as "eq-05-1".
+    """
+    number = 0
     for cell in notebook.cells:
-        note = GUESS if "predict" in cell.metadata.get("tags", []) else PANEL
+        if cell.cell_type == "markdown":
+            cell.source = _linked(cell.source, stem, stems, labels)
+            continue
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("hide-cell")
+        outputs, caption = [], ""
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if WIDGET in data:
-                output["data"] = nbformat.NotebookNode({"text/html": note})
-            elif "text/html" in data:  # plotly asks a CDN for MathJax, which no figure of ours needs
-                data["text/html"] = REMOTE_SCRIPT.sub("", data["text/html"])
-    exporter = _Exporter(extra_loaders=[DictLoader({"book.html.j2": TEMPLATE})], template_file="book.html.j2")
-    page, _ = exporter.from_notebook_node(notebook)
-    path = site / f"{run.executed.stem}.html"
-    write_atomically(path, page.encode())
-    return path
+            if FIGURE in data:
+                number += 1
+                caption = html.escape(_alt(data[FIGURE]))
+                output["data"] = {"text/html": _figure(data[FIGURE], f"{int(stem[:2])}.{number}")}
+            elif caption and caption in data.get("text/html", ""):
+                caption = ""  # shown below the figure in a notebook; here the figure has it
+                continue
+            outputs.append(output)
+        cell.outputs = outputs
+    return notebook
 
 
-def write_index(runs: list[ChapterRun], site: Path, machine: str) -> Path:
-    """The table of contents: chapter, picture, claim, seconds, headline numbers."""
-    entries = "".join(_entry(run) for run in runs)
-    page = INDEX.format(entries=entries, machine=html.escape(machine), style=STYLE, script=SCRIPT)
-    write_script(site)
-    path = site / "index.html"
-    write_atomically(path, page.encode())
-    return path
+def _linked(text: str, stem: str, stems: list[str], labels: set[str]) -> str:
+    def cite(found: re.Match) -> str:
+        def link(number: re.Match) -> str:
+            label = f"eq-{found[1] or stem[:2]}-{number[1]}"
+            return f"{{eq}}`{label}`" if label in labels else number[0]
+
+        return re.sub(r"\((\d+)\)", link, found[0])
+
+    def chapter(found: re.Match) -> str:
+        other = next((one for one in stems if one.startswith(found[2]) and one != stem), None)
+        return f"[{found[1]}]({other}.ipynb)" if other else found[0]
+
+    text = LABELLED.sub(lambda found: f"$${found[1]}\n$$ (eq-{stem[:2]}-{found[2]})", text)
+    return CHAPTER.sub(chapter, CITED.sub(cite, text))
+
+
+def _alt(figure: dict[str, Any]) -> str:
+    return figure["layout"].get("meta", {}).get("alt", "")
+
+
+def _figure(figure: dict[str, Any], number: str = "") -> str:
+    plain = json.dumps(figure, separators=(",", ":")).replace("</", "<\\/")
+    alt, height, name = (
+        html.escape(_alt(figure)),
+        figure["layout"].get("height", 450),
+        f"figure-{number.replace('.', '-')}",
+    )
+    body = f'<script type="application/json">{plain}</script>'
+    if not number:
+        return f'<figure class="plot picture" aria-label="{alt}">{body}</figure>'
+    label = f'<a href="#{name}">Figure {number}.</a> <span class="said">{alt}</span>'
+    return (
+        f'<figure class="plot" id="{name}" style="--height:{height}px">{body}<figcaption>{label}</figcaption></figure>'
+    )
+
+
+def _index(runs: list[ChapterRun], machine: str) -> str:
+    entries = "\n\n".join(_entry(run) for run in runs)
+    names = "\n".join(run.executed.stem for run in runs)
+    return (
+        f"# FrankenSplit Workbook\n\nNeural feature compression for mobile edge computing: see it, run it, doubt it, "
+        f"measure it.\n\n{entries}\n\n<p class=machine>Run on {html.escape(machine)}.</p>\n\n"
+        f"```{{toctree}}\n:hidden:\n:titlesonly:\n\n{names}\n```\n"
+    )
 
 
 def _entry(run: ChapterRun) -> str:
-    numbers = "".join(
-        f"<div><dt>{html.escape(name.replace('_', ' '))}</dt><dd>{value:,.4g}</dd></div>"
-        for name, value in run.numbers.items()
-    )
+    results = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in run.results)
     return (
-        f"<article>{chapter_picture(run.executed)}"
-        f'<div><h2><a href="{run.executed.stem}.html">{html.escape(run.title)}</a></h2>'
-        f"<p>{html.escape(run.claim)}</p><p>{run.seconds:.0f} s in the quick profile</p><dl>{numbers}</dl></div></article>\n"
+        f'<article class="chapter"><div>{_picture(run.executed)}</div><div><h2><a href="{run.executed.stem}.html">'
+        f"{html.escape(run.title)}</a></h2><p>{html.escape(run.claim)}</p><ul>{results}</ul>"
+        f'<p class="took">This run of the chapter took {run.seconds:.0f} s.</p></div></article>'
     )
+
+
+def _picture(executed: Path) -> str:
+    """Draw the figure that the cell tagged ``picture`` shows, else the first one 400 pixels high; "" without any."""
+    cells = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
+    cells.sort(key=lambda cell: "picture" not in cell.metadata.get("tags", []))
+    figures = [out.data[FIGURE] for cell in cells for out in cell.outputs if FIGURE in out.get("data", {})]
+    figure = next((one for one in figures if one["layout"].get("height", 0) >= 400), None)
+    return _figure({"data": figure["data"], "layout": figure["layout"]}) if figure else ""
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Draw formulas as MathML: what Sphinx calls of an extension."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _inline(page: Any, node: nodes.math) -> None:
+    page.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _display(page: Any, node: nodes.math_block) -> None:
+    page.body.append('<div class="math">')  # MyST has set the label's anchor around it
+    if node["number"]:
+        page.body.append(f'<span class="eqno">({node["number"]})')
+        page.add_permalink_ref(node, "Link to this equation")
+        page.body.append("</span>")
+    page.body.append(convert(node.astext(), display="block") + "</div>\n")
+    raise nodes.SkipNode
