@@ -20,7 +20,7 @@ from fsplit_lib.data import ImageFolder, fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, FsplitError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES
+from fsplit_lib.objectives import loss_of, warm_up
 from fsplit_lib.recipes import RECIPES, Job, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
@@ -236,7 +236,7 @@ def test_what_has_no_places_cannot_be_guided(objective, change):
 def test_a_folder_without_classes_has_no_labels_to_train_on(straight):
     out = straight[0](torch.zeros(2, 3, 32, 32))
     with pytest.raises(ValueError, match="needs labels; this data set has none"):
-        OBJECTIVES["cross_entropy"](straight[0], out, torch.tensor([3, -1]), None)
+        loss_of("cross_entropy", straight[0], out, torch.tensor([3, -1]), 1.0)
 
 
 def test_a_distortion_that_costs_is_learned():
@@ -328,10 +328,10 @@ def test_schedules():
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
     assert rates[-1] < 0.001
-    weights = [config.warmed(config.lmbda, step) for step in (0, 25, 50, 99)]
+    weights = [warm_up(config.lmbda, step, config.rate_warmup * config.steps) for step in (0, 25, 50, 99)]
     assert 0 < weights[0] < weights[1] < weights[2] == weights[3] == 2.0
     assert weights[1] == pytest.approx(1.0, rel=0.05)
-    assert [TrainConfig(steps=10).warmed(2.0, s) for s in range(10)] == [2.0] * 10
+    assert [warm_up(2.0, step, 0) for step in range(10)] == [2.0] * 10
     assert TrainConfig(steps=1, learning_rate=0.1).learning_rate_at(0) == 0.1
     middle = 5 + 95 // 2
     cosine = 0.5 * (1 + math.cos(math.pi * (middle - 5) / 95))

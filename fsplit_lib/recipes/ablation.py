@@ -13,7 +13,7 @@ from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.recipes.caltech import ANCHORS, FLATTERED, train_on_caltech
 from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.system import build_system
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
 
 __all__ = ["ABLATION_RECIPES", "ABLATION_ROWS", "AblationRow"]
 

@@ -10,10 +10,10 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.recipes.job import Job
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, save_system
-from fsplit_lib.training.loop import LogRow, TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import FolderSource
-from fsplit_lib.training.systems import train_system
 
 __all__ = ["ANCHORS", "FLATTERED", "record_of", "train_on_caltech"]
 

@@ -23,10 +23,10 @@ from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.recipes.caltech import record_of
 from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.system import FrankenSplit, add_decoder, attach_decoder, load_codec
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import train_decoder
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import Batch, FolderSource, batches
-from fsplit_lib.training.systems import train_decoder
 
 __all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decoder_for"]
 

@@ -5,7 +5,7 @@ from fsplit_lib.data import caltech101
 from fsplit_lib.errors import DataError
 from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.system import load_codec
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.side_information import WIDTH, train_entropy_models
 from fsplit_lib.training.sources import FolderSource

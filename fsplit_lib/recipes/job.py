@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fsplit_lib.runner.grid import Cell, run_grid
-from fsplit_lib.training.loop import LogRow, TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow
 
 __all__ = ["Job", "Recipe"]
 

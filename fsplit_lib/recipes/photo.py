@@ -10,7 +10,7 @@ from fsplit_lib.objectives import Guidance
 from fsplit_lib.recipes.caltech import ANCHORS, FLATTERED, train_on_caltech
 from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.system import build_system, load_system
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
 
 __all__ = ["PHOTO_RECIPES"]
 

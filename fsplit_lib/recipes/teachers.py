@@ -16,7 +16,8 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
 from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.runner.grid import Cell
-from fsplit_lib.training.loop import LogRow, TrainConfig, fit
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import ArraySource, Batch
 

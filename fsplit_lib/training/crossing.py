@@ -24,10 +24,10 @@ from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
 from fsplit_lib.evaluation import Measured, curve_of_images, wilson
 from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_codec, save_system
+from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.lab import LAB_WIDTHS
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.loop import train_decoder, train_system
 from fsplit_lib.training.sources import ArraySource
-from fsplit_lib.training.systems import train_decoder, train_system
 
 __all__ = ["ANCHORS", "CrossRow", "cross_rows", "frozen_cell", "measured_of", "native_cell", "time_decoders"]
 

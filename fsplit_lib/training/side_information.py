@@ -15,7 +15,8 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import encode_symbols
 from fsplit_lib.entropy.hyperprior import Hyperprior
 from fsplit_lib.entropy.models import FactorizedPrior
-from fsplit_lib.training.loop import LogRow, TrainConfig, fit
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.sources import Batch, batches
 
 __all__ = [
