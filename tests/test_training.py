@@ -21,7 +21,7 @@ from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, FsplitError, ParameterError, WeightsError
 from fsplit_lib.objectives import loss_of, warm_up
-from fsplit_lib.recipes import RECIPES, Job, run_recipe
+from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
 from fsplit_lib.training.lab import train_lab
@@ -369,7 +369,7 @@ def test_a_diverging_loss_stops_and_the_last_checkpoint_is_sound(tmp_path):
 
 
 def test_recipes_say_what_they_need(tmp_path):
-    job = Job(tmp_path / "out", None, tmp_path / "work")
+    job = RunContext(tmp_path / "out", None, tmp_path / "work")
     with pytest.raises(ParameterError, match="photo-first"):
         run_recipe("nonsense", job)
     with pytest.raises(DataError, match="--data"):
