@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from inventory import inventory
 from test_cli import fsplit, refused
 
 from fsplit_lib import zoo
@@ -22,7 +23,6 @@ from fsplit_lib.evaluation import Measured, bd_rates
 from fsplit_lib.packet import Packet
 from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.recipes import decoder as recipes
-from fsplit_lib.runner.inventory import inventory
 from fsplit_lib.system import build_system, load_codec, load_system, save_system
 
 RUN = replace(recipes.DECODER_RUN, steps=6, batch=2, precision="32-true")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from equations import equation_table, equations
 
 from fsplit_lib.data import center_crop, data_root, load_photo
 from fsplit_lib.data.tensors import photo_tensor
@@ -24,7 +25,6 @@ from fsplit_lib.plots import ch01 as plots01
 from fsplit_lib.plots import ch02 as plots02
 from fsplit_lib.plots import ch03 as plots03
 from fsplit_lib.plots.variants import two_at_once
-from fsplit_lib.runner.equations import equation_table, equations
 from fsplit_lib.system import load_codec
 from fsplit_lib.theory import anneal, at, entropy, solve, steps
 from fsplit_lib.training.side_information import SideRow
@@ -273,7 +273,7 @@ def test_every_equation_has_a_function_and_a_test(equation):
 
 def test_the_table_of_equations_is_up_to_date():
     kept = (data_root().parent / "notebooks" / "equations.md").read_text()
-    assert kept == equation_table(), "write it again: python -m fsplit_lib.runner.equations"
+    assert kept == equation_table(), "write it again: python tests/equations.py"
     ids = [e.id for e in equations()]
     assert len(ids) == len(set(ids)) > 25
 
