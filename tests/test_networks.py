@@ -186,7 +186,7 @@ def test_first_weights_are_seeded_and_the_global_generator_is_left_alone(teacher
 def test_systems_are_stored_and_found_again(teacher, tmp_path):
     system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
     torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
-    system.codec.freeze()
+    system.codec.update()
     save_system(tmp_path / "tiny", system, zoo.Card("tiny", "codec", "", "", "", {}, {}))
     loaded = load_system(tmp_path / "tiny", teacher)
     for piece in (system.codec, system.decoder):

@@ -36,7 +36,7 @@ def desk(tmp_path_factory):
     codec = CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0))
     for name, seed in (("codec", 0), ("other", 1)):
         system = build_system(load_backbone(LITE0), codec, DecoderConfig(1, 0, 16, "dense"), seed)
-        system.codec.freeze()
+        system.codec.update()
         save_system(root / name, system, zoo.Card(name, "codec", "", "fsplit train codec", "some photos", {}, {}))
     for name in ("chelsea", "coffee", "rocket"):
         (root / "photos" / f"a {name}").mkdir(parents=True)

@@ -49,14 +49,14 @@ def train_system(
         system: from :func:`fsplit_lib.system.build_system`; changed in place.
         source: of photos.
         config: of the run.
-        update_quantiles: see :meth:`fsplit_lib.entropy.models.FactorizedPrior.freeze`.
+        update_quantiles: see :meth:`fsplit_lib.entropy.models.FactorizedPrior.update`.
         options: as in :func:`fit`.
 
     Returns:
         The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
     """
     log = _train(system, system.trainable(), source, config, options)
-    system.codec.freeze(update_quantiles, keep_grid=config.quantiser == "straight_through")
+    system.codec.update(update_quantiles, keep_grid=config.quantiser == "straight_through")
     return log
 
 
