@@ -1,13 +1,11 @@
-# ruff: noqa: ARG001  (every objective is called alike, and few need everything)
-"""What training minimises. The whole objective of [FS24] is :func:`head_distillation` plus one line.
+"""What training minimises: :func:`loss_of` holds the whole objective, top to bottom.
 
     L = mean( s · ((h − h_hat) / σ_c)² )  +  lmbda · bits(y_hat) / input pixels
 
-lmbda weighs the *rate*, as in the paper: a larger one buys fewer bytes. Dividing by the teacher's
-spread σ_c per channel and by the number of elements makes one lmbda mean the same for every backbone.
+lmbda weighs the *rate*, as in the paper [FS24]: a larger one buys fewer bytes. Dividing by the teacher's standard
+deviation σ_c per channel and by the number of elements makes one lmbda mean the same for every backbone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +17,9 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.system import ForwardPass, FrankenSplit
 
 __all__ = [
-    "OBJECTIVES",
     "Guidance",
     "Loss",
+    "Objective",
     "channel_sensitivity",
     "cross_entropy",
     "head_distillation",
@@ -29,7 +27,12 @@ __all__ = [
     "loss_of",
     "saliency_weight",
     "tail_distillation",
+    "warm_up",
 ]
+
+Objective = Literal["head_distillation", "tail_distillation", "head_and_tail", "cross_entropy"]
+Guidance = Literal["unguided", "guided", "constant", "shuffled"]
+TAIL_WEIGHT = 0.2  # of the answer beside the features, in "head_and_tail"
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Loss:
 
 
 def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor | None = None) -> Tensor:
-    """Mean squared error to the teacher's features, in units of their spread.
+    """Compute the mean squared error to the teacher's features, in units of their standard deviation.
 
     Implements Eq. (3) of chapter 05: the distortion of [FS24], weighted by saliency where given.
 
@@ -68,16 +71,43 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
     return error.mean() if saliency is None else (saliency * error).mean()
 
 
-Maybe = Tensor | None
+def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
+    """Compute the mean KL divergence from the teacher's answer to the split network's, in nats.
+
+    Args:
+        teacher: (B, classes) logits of the whole backbone.
+        logits: (B, classes) of the same tail on decoded features.
+
+    >>> import torch
+    >>> half, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 50.0]])
+    >>> round(tail_distillation(sure, half).item(), 4)  # ln 2
+    0.6931
+    """
+    return F.kl_div(logits.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Compute the cross-entropy of the labels, in nats: the direct objective.
+
+    Args:
+        logits: (B, classes) of the frozen tail on decoded features.
+        labels: (B,) classes.
+
+    Raises:
+        ValueError: there are no labels, or a photo has none (-1).
+    """
+    if labels is None or bool((labels < 0).any()):
+        raise ValueError("cross-entropy needs labels; this data set has none")
+    return F.cross_entropy(logits, labels)
 
 
 @torch.no_grad()
 def channel_sensitivity(backbone: Backbone, x: Tensor, spread: Tensor) -> Tensor:
-    """How much an error in each channel moves the answer behind the frozen tail, relative to the mean channel.
+    """Estimate how far an error in each channel moves the answer behind the frozen tail, relative to the mean channel.
 
     To second order, KL(teacher ‖ split) = ½ δᵀ F δ for a small feature error δ, with F the Fisher
     information of the answer; its diagonal, in units of σ_c and averaged over places and pictures, is
-    the weight. One answer a picture is drawn from the teacher's own shares, so no label is needed.
+    the weight. One answer per picture is drawn from the teacher's own probabilities, so no label is needed.
 
     Args:
         backbone: the teacher.
@@ -97,11 +127,8 @@ def channel_sensitivity(backbone: Backbone, x: Tensor, spread: Tensor) -> Tensor
     return fisher / fisher.mean()
 
 
-Guidance = Literal["unguided", "guided", "constant", "shuffled"]
-
-
 def saliency_weight(saliency: Tensor, guidance: Guidance) -> Tensor | None:
-    """The weight of every place in the distortion, Eq. (4) of chapter 04: (1 + s) / 2, as the paper's code has it.
+    """Compute the weight of every place in the distortion: (1 + s) / 2, as in the paper's code, Eq. (4) of chapter 04.
 
     Args:
         saliency: s, (B, 1, h, w) in [0, 1]; for "shuffled" already another photo's.
@@ -123,7 +150,7 @@ def saliency_weight(saliency: Tensor, guidance: Guidance) -> Tensor | None:
 
 
 def lmbda_factor(saliency: float) -> float:
-    """What a map of this mean multiplies lmbda with if it is the same everywhere, Eq. (6) of chapter 04.
+    """Compute the factor by which a constant map of this mean multiplies lmbda, Eq. (6) of chapter 04.
 
     >>> lmbda_factor(0.0), lmbda_factor(1.0)
     (2.0, 1.0)
@@ -131,79 +158,48 @@ def lmbda_factor(saliency: float) -> float:
     return 2 / (1 + saliency)
 
 
-def _head_distillation(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:
-    return head_distillation(system.backbone.head(out.x), out.h_hat, system.decoder.spread, weight)
+def warm_up(lmbda: float | Tensor, step: int, warm: float) -> float | Tensor:
+    """Compute a rate weight as it counts at a step: it grows linearly over the first ``warm`` steps.
 
-
-def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
-    """Mean KL divergence from the teacher's answer to the split network's, in nats.
-
-    Args:
-        teacher: (B, classes) logits of the whole backbone.
-        logits: (B, classes) of the same tail on decoded features.
-
-    >>> import torch
-    >>> half, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 50.0]])
-    >>> round(tail_distillation(sure, half).item(), 4)  # ln 2
-    0.6931
+    >>> [warm_up(1.0, step, 4) for step in (0, 2, 4, 9)]
+    [0.2, 0.6, 1.0, 1.0]
     """
-    return F.kl_div(logits.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True)
-
-
-TAIL_WEIGHT = 0.2
-
-
-def _tail_distillation(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:
-    with torch.no_grad():
-        teacher = system.backbone(out.x)
-    return tail_distillation(teacher, system.backbone.tail(out.h_hat))
-
-
-def _head_and_tail(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe) -> Tensor:
-    """Head distillation, and the teacher's answer behind the frozen tail: beyond the paper."""
-    with torch.no_grad():
-        h = system.backbone.head(out.x)
-        teacher = system.backbone.tail(h)
-    distortion = head_distillation(h, out.h_hat, system.decoder.spread, weight)
-    return distortion + TAIL_WEIGHT * tail_distillation(teacher, system.backbone.tail(out.h_hat))
-
-
-def cross_entropy(system: FrankenSplit, out: ForwardPass, labels: Maybe, weight: Maybe = None) -> Tensor:
-    """Cross-entropy of the label behind the frozen tail, in nats: the direct objective."""
-    if labels is None or bool((labels < 0).any()):  # -1: a photo of a folder without classes
-        raise ValueError("cross-entropy needs labels; this data set has none")
-    return F.cross_entropy(system.backbone.tail(out.h_hat), labels)
-
-
-OBJECTIVES: dict[str, Callable[[FrankenSplit, ForwardPass, Tensor | None, Tensor | None], Tensor]] = {
-    "head_distillation": _head_distillation,
-    "tail_distillation": _tail_distillation,
-    "head_and_tail": _head_and_tail,
-    "cross_entropy": cross_entropy,
-}
-
-UNWEIGHTED = ("tail_distillation", "cross_entropy")  # know no places and no channels
+    return lmbda if step >= warm else lmbda * (step + 1) / (warm + 1)
 
 
 def loss_of(
-    objective: str,
+    objective: Objective,
     system: FrankenSplit,
     out: ForwardPass,
     labels: Tensor | None,
     lmbda: float | Tensor,
     weight: Tensor | None = None,
 ) -> Loss:
-    """Distortion plus lmbda times rate, Eq. (4) of chapter 05.
+    """Compute distortion plus lmbda times rate, Eq. (4) of chapter 05.
 
     Args:
-        objective: a key of :data:`OBJECTIVES`.
-        system: the line.
-        out: one pass through it.
-        labels: (B,) classes, for the objectives that ask for them.
-        lmbda: weight of the rate; may be one (B,) a picture.
-        weight: of every place in the feature distortion, from :func:`saliency_weight`, of every channel,
-            from :func:`channel_sensitivity`, or their product.
+        objective: "head_distillation" is the paper's; "tail_distillation" compares answers behind the frozen tail;
+            "head_and_tail" adds both, beyond the paper; "cross_entropy" is the direct objective.
+        system: codec, decoder and frozen backbone.
+        out: one pass through them.
+        labels: (B,) classes, for "cross_entropy".
+        lmbda: weight of the rate; may be one (B,) per picture.
+        weight: of every place in the feature distortion, from :func:`saliency_weight`, of every channel, from
+            :func:`channel_sensitivity`, or their product.
     """
-    distortion = OBJECTIVES[objective](system, out, labels, weight)
-    rate = out.bits_per_pixel
+    teacher = system.backbone
+    if objective == "cross_entropy":
+        distortion = cross_entropy(teacher.tail(out.h_hat), labels)
+    else:
+        with torch.no_grad():
+            h = teacher.head(out.x)  # (B, C, h, w): what the decoder has to produce
+        distortion = torch.zeros(())
+        if objective != "tail_distillation":
+            distortion = head_distillation(h, out.h_hat, system.decoder.spread, weight)
+        if objective != "head_distillation":
+            with torch.no_grad():
+                answer = teacher.tail(h)
+            share = TAIL_WEIGHT if objective == "head_and_tail" else 1.0
+            distortion = distortion + share * tail_distillation(answer, teacher.tail(out.h_hat))
+    rate = out.bits_per_pixel  # (B,)
     return Loss(distortion, rate.mean(), distortion + (lmbda * rate).mean())

@@ -197,8 +197,6 @@ def load_codec(name: str | Path) -> FeatureCodec:
     if "codec" not in card.architecture:
         raise WeightsError(f"{card.name} is a {card.kind}, not a codec")
     codec = FeatureCodec(CodecConfig.from_dict(card.architecture["codec"]))
-    if "prior.frequencies" in state:
-        codec.prior.reserve(*state["prior.frequencies"].shape)
     zoo.load_strictly(codec, state, f"{card.name}/codec.safetensors")
     return codec.eval()
 

@@ -37,6 +37,7 @@ __all__ = [
 
 # names of tensors that keep full precision
 EXACT = re.compile(r"(^|\.)(\w*prior|factorised)\.|(^|\.)(mean|spread|running_mean|running_var)$")
+TABLE = re.compile(r"(^|\.)(frequencies|lengths|offsets)$")  # as many entries as the densities ask for
 
 
 @dataclass
@@ -148,14 +149,14 @@ def fingerprint(state: dict[str, Tensor]) -> str:
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load a state dict; every name and shape has to fit.
+    """Load a state dict; every name and shape has to fit, but entropy tables may have any size.
 
     Raises:
         WeightsError: naming the first three that do not; the module is unchanged.
     """
     own = module.state_dict()
     wrong = sorted(own.keys() ^ state.keys())
-    wrong += [k for k in own if k in state and own[k].shape != state[k].shape]
+    wrong += [k for k in own if k in state and own[k].shape != state[k].shape and not TABLE.search(k)]
     if wrong:
         raise WeightsError(
             f"{source} does not fit {type(module).__name__}: "

@@ -31,7 +31,7 @@ def trained():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    prior.freeze()
+    prior.update()
     prior.density.update(force=True)  # CompressAI's own tables, from the same quantiles
     uniform = torch.rand(1, CHANNELS, SIDE, SIDE, generator=generator) - 0.5
     return prior, -spread * uniform.sign() * (1 - 2 * uniform.abs()).clamp_min(1e-6).log()

@@ -25,7 +25,7 @@ def small_system(seed=0):
         for parameter in system.codec.encoder.parameters():
             parameter.mul_(2)
         torch.nn.init.normal_(system.decoder.project.weight, std=0.5, generator=torch.Generator().manual_seed(seed))
-    system.codec.freeze()
+    system.codec.update()
     return system.eval()
 
 

@@ -59,7 +59,7 @@ def system():
     with torch.no_grad():
         built.decoder.fit_statistics(built.backbone.head(x))
         built.decoder.project.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
-    built.codec.freeze()
+    built.codec.update()
     return built.eval()
 
 

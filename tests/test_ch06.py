@@ -15,7 +15,7 @@ from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_imag
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import BDRate, RatePoint, wilson
+from fsplit_lib.evaluation import BDRate, RatePoint, rate_point, wilson
 from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, Explorer, ladder, missteered
 from fsplit_lib.exercises import check
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
@@ -91,7 +91,8 @@ def test_the_function_exercise_agrees_with_the_gains_and_knows_five_mistakes(sys
 @pytest.mark.equation("06.3")
 def test_kept_is_a_share_with_wilsons_interval():
     decided, teacher = np.array([1, 2, 3, 4]), np.array([1, 2, 9, 4])
-    assert (decided == teacher).mean() == 0.75 and wilson(3, 4)[0] < 0.75 < wilson(3, 4)[1]
+    point = rate_point("four", "m", "s", np.array([10, 20, 30, 40]), decided, teacher, None)
+    assert point.kept == 0.75 and (point.kept_low, point.kept_high) == wilson(3, 4) and point.bytes == 25
 
 
 @pytest.mark.equation("06.4")

@@ -16,16 +16,15 @@ from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
+from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.exercises import check
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch07 as plots
-from fsplit_lib.recipes.crossed import read_ablation, read_crossing, read_photo_servers
-from fsplit_lib.recipes.crossing import DecodeTime
+from fsplit_lib.recipes.cross_backbone import ANCHORS
 from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_system
 from fsplit_lib.training import ArraySource, train_decoder, train_system
-from fsplit_lib.training.crossing import ANCHORS, CrossRow
 from fsplit_lib.training.lab import LAB_DECODER, train_lab
 
 FAMILIES = ("resnet", "convnext", "swin")

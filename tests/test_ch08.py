@@ -269,7 +269,7 @@ def test_what_breaks_chapter_08():
 def system():
     backbone = load_backbone("tf_efficientnet_lite0")
     tiny = build_system(backbone, CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0)), DecoderConfig(0, 1, 16), 0)
-    tiny.codec.freeze()
+    tiny.codec.update()
     return tiny
 
 

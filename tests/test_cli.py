@@ -72,7 +72,7 @@ def tree(folder):
 def desk(tmp_path_factory):
     root = tmp_path_factory.mktemp("desk")
     system = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 0)
-    system.codec.freeze()
+    system.codec.update()
     save_system(root / "tiny", system, zoo.Card("tiny", "codec", "", "", "", {}, {}))
     load_photo("coffee").save(root / "coffee.jpg", quality=90)
     (root / "text.jpg").write_text("hello")
@@ -113,7 +113,7 @@ def test_a_photo_becomes_a_packet_becomes_an_answer(desk):
 def test_a_codec_of_continuous_rate_takes_a_lmbda(desk):
     config = CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0))
     system = build_system(load_backbone("tf_efficientnet_lite0"), config, DecoderConfig(0, 1, 16), 0)
-    system.codec.freeze()
+    system.codec.update()
     save_system(desk / "steered", system, zoo.Card("steered", "codec", "", "", "", {}, {}))
     sizes = []
     for lmbda in (0.1, 0.5, 3.0):
@@ -146,7 +146,7 @@ def test_packets_that_do_not_decode(desk, packet):
         damaged.write_bytes(broken)
         refused(fsplit("predict", damaged, "--weights", desk / "tiny"), *words)
     other = build_system(load_backbone("tf_efficientnet_lite0"), CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 1)
-    other.codec.freeze()
+    other.codec.update()
     save_system(desk / "other", other, zoo.Card("other", "codec", "", "", "", {}, {}))
     refused(fsplit("predict", packet, "--weights", desk / "other"), "both ends must load the same checkpoint")
 

@@ -11,12 +11,11 @@ from fsplit_lib.data import fashion_mnist, read_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import BDRate, curve_of_images, measure
-from fsplit_lib.recipes import Job, teachers
-from fsplit_lib.recipes import crossing as recipes
-from fsplit_lib.recipes.crossing import CrossPlan, DecodeTime, smallest_within
+from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, smallest_within
+from fsplit_lib.recipes import RunContext, teachers
+from fsplit_lib.recipes import cross_backbone as recipes
+from fsplit_lib.recipes.cross_backbone import CrossPlan, measured_of
 from fsplit_lib.system import load_codec, load_system
-from fsplit_lib.training import crossing
-from fsplit_lib.training.crossing import CrossRow, measured_of
 
 PLAN = CrossPlan(
     steps=3, seeds=(0, 1), pictures=40, settings=3, restoration=(0, 1), widths=(8,),
@@ -30,15 +29,15 @@ def job(tmp_path, monkeypatch):
         return load_backbone(name, "shipped" if name == "fashion_resnet" else "random")
 
     monkeypatch.setattr(recipes, "NETWORKS", ("fashion_resnet", "fashion_swin"))
-    monkeypatch.setattr(crossing, "load_backbone", load)
-    monkeypatch.setattr(crossing, "fashion_mnist", lambda split: tuple(part[:200] for part in fashion_mnist(split)))
-    return Job(tmp_path / "out", None, tmp_path / "work", processes=0)
+    monkeypatch.setattr(recipes, "load_backbone", load)
+    monkeypatch.setattr(recipes, "fashion_mnist", lambda split: tuple(part[:200] for part in fashion_mnist(split)))
+    return RunContext(tmp_path / "out", None, tmp_path / "work", processes=0)
 
 
 def test_the_cross_backbone_table(job, monkeypatch):
     told = []
     monkeypatch.setattr(recipes, "bd_rates", partial(recipes.bd_rates, draws=20))
-    job = Job(job.out, None, job.work, lambda row, total: told.append((row.step, total)), processes=0)
+    job = RunContext(job.out, None, job.work, lambda row, total: told.append((row.step, total)), processes=0)
     assert "10 cells" in recipes._cross(PLAN, job)
     assert told == [(n, 4) for n in range(4)] + [(n, 6) for n in range(6)]
     rows = read_rows(job.out.with_suffix(".csv"), CrossRow, "")
@@ -109,14 +108,14 @@ def test_cells_come_back_as_curves():
 
 
 def test_seeds_of_the_teachers_go_into_their_cards(tmp_path, monkeypatch):
-    job = Job(tmp_path / "weights/fashion_seeds", None, tmp_path / "work", processes=0)
+    job = RunContext(tmp_path / "weights/fashion_seeds", None, tmp_path / "work", processes=0)
     with pytest.raises(DataError, match="no card of fashion_resnet, fashion_convnext, fashion_swin"):
         teachers._seeds(job)
     monkeypatch.setattr(teachers, "fashion_mnist", lambda split: tuple(part[:64] for part in fashion_mnist(split)))
     tiny = {n: (s, teachers.replace(c, steps=2, batch=8)) for n, (s, c) in teachers.TEACHERS.items()}
     monkeypatch.setattr(teachers, "TEACHERS", tiny)
     for name in tiny:
-        assert "64 test pictures" in teachers._teacher(name, Job(tmp_path / "weights" / name, None, job.work))
+        assert "64 test pictures" in teachers._teacher(name, RunContext(tmp_path / "weights" / name, None, job.work))
     teachers._seeds(job)
     for name in tiny:
         card = zoo.read_card(tmp_path / "weights" / name)

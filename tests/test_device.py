@@ -79,9 +79,9 @@ def test_float32_makes_the_packets_that_torch_makes(system, bundle, crops):
         )
         y, theirs = device.encode(x.numpy()), system.codec.encoder(x)
         for lmbda in (0.1, None, 3.0):
-            packet, (other,) = device.pack(y, lmbda), system.codec.pack(theirs, lmbda)
-            symbols, _ = device.symbols(y, lmbda)
-            differ += int((symbols != system.codec.symbols(theirs, other.lmbda_code)[0]).sum())
+            packet, (other,) = device.bundle.packer.pack(y[0], lmbda), system.codec.pack(theirs, lmbda)
+            symbols = device.bundle.packer.symbols(y[0], packet.lmbda_code)
+            differ += int((symbols != system.codec.symbols(theirs, lmbda)[0]).sum())
             count += symbols.size
             assert (packet.codec_id, packet.height, packet.lmbda_code) == (other.codec_id, 224, other.lmbda_code)
         assert system.answer([packet]).argmax() == system.answer([other]).argmax()
@@ -104,16 +104,17 @@ def test_int8_stays_close(system, bundle, crops):
     """What eight bits cost is measured elsewhere; here only that they are no other codec."""
     exact, small = DeviceEncoder(bundle), DeviceEncoder(bundle, "int8")
     x = exact.preprocess(crops[0])
-    (a, tables), (b, _) = exact.symbols(exact.encode(x)), small.symbols(small.encode(x))
-    assert 0 < (a != b).mean() < 0.1 and abs(a - b).max() <= 3 and tables.channels == 48
-    assert system.answer([small.pack(small.encode(x))]).shape == (1, 1000)
+    packer = bundle.packer
+    a, b = (packer.symbols(one.encode(x)[0], packer.code(None)) for one in (exact, small))
+    assert 0 < (a != b).mean() < 0.1 and abs(a - b).max() <= 3 and len(a) == 48
+    assert system.answer([packer.pack(small.encode(x)[0])]).shape == (1, 1000)
     assert (bundle.folder / "encoder.int8.onnx").stat().st_size < 0.5 * (bundle.folder / "encoder.onnx").stat().st_size
 
 
 def test_a_codec_of_one_rate(tmp_path, system):
     """Without gains the bundle holds ones; other rate weights are refused as the codec itself does."""
     one = build_system(system.backbone, CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 16), 0)
-    one.codec.freeze()
+    one.codec.update()
     device = DeviceEncoder(export_bundle(tmp_path, one.codec, "tiny"))
     photo = load_photo("coffee")
     wire = device.compress(photo)
@@ -161,7 +162,7 @@ def test_wrong_arguments(bundle):
     with pytest.raises(ParameterError, match="threads must be at least 1, got 0"):
         DeviceEncoder(bundle, threads=0)
     with pytest.raises(ParameterError, match="lmbda 0.1 to 2.96"):
-        DeviceEncoder(bundle).pack(np.zeros((1, 48, 2, 2), np.float32), 9.0)
+        bundle.packer.pack(np.zeros((48, 2, 2), np.float32), 9.0)
 
 
 def test_the_command_works_where_there_is_no_torch(system, folder, tmp_path):

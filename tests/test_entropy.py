@@ -181,9 +181,9 @@ def test_the_quantile_trap():
     prior, samples = fitted(20.0)
     with torch.no_grad():
         estimate = float(-prior.likelihood(prior.quantise(samples)).log2().sum()) / 8
-    prior.freeze(update_quantiles=False)
+    prior.update(update_quantiles=False)
     trapped = payload(prior, samples)
-    prior.freeze()
+    prior.update()
     good = payload(prior, samples)
     assert prior.medians.item() == pytest.approx(20, abs=1)
     assert good == pytest.approx(estimate, rel=0.03)
@@ -192,19 +192,19 @@ def test_the_quantile_trap():
 
 def test_the_grid_can_stay_where_training_had_it():
     prior, _ = fitted(0.4)
-    prior.freeze(keep_grid=True)
+    prior.update(keep_grid=True)
     assert prior.medians.item() == 0
     y = torch.tensor([[[[0.4, 0.6, -0.7]]]])
     assert torch.equal(prior.quantise(y), torch.tensor([[[[0.0, 1.0, -1.0]]]]))
-    prior.freeze()
+    prior.update()
     assert (moved := prior.medians.item()) % 1 != 0
-    prior.freeze(keep_grid=True)  # trained on from there, it stays there
+    prior.update(keep_grid=True)  # trained on from there, it stays there
     assert prior.medians.item() == moved
 
 
 def test_several_rates_need_a_grid_around_zero_and_a_latent_that_is_a_number():
     codec = FeatureCodec(CodecConfig(widths=(4, 4, 2), strides=(2, 2, 1), anchors=(0.1, 1.0)))
-    codec.freeze()
+    codec.update()
     y = torch.zeros(1, 2, 3, 3)
     for damage in (math.nan, math.inf):
         y[0, 1, 2, 0] = damage
@@ -212,12 +212,12 @@ def test_several_rates_need_a_grid_around_zero_and_a_latent_that_is_a_number():
             codec.pack(y)
     codec.prior.density.quantiles[:, :, 1] = 0.3
     with pytest.raises(ValueError, match="rounds around 0"):
-        codec.freeze()
+        codec.update()
 
 
 def test_tables_cost_what_the_density_says():
     prior, samples = fitted(0.0)
-    prior.freeze(keep_grid=True)
+    prior.update(keep_grid=True)
     with torch.no_grad():
         model = float(-prior.likelihood(prior.quantise(samples)).log2().sum())
     assert ideal_bits(prior.to_symbols(samples)[0], prior.tables) == pytest.approx(model, rel=2e-3)
@@ -225,7 +225,7 @@ def test_tables_cost_what_the_density_says():
 
 def test_symbols_and_latents_are_inverse():
     prior, samples = fitted(3.3, steps=20)
-    prior.freeze()
+    prior.update()
     back = prior.from_symbols(prior.to_symbols(samples), 40, 40)
     assert torch.equal(back, prior.quantise(samples))
     assert (back - samples).abs().max() <= 0.5 + 1e-5
@@ -233,11 +233,10 @@ def test_symbols_and_latents_are_inverse():
 
 def test_tables_travel_in_the_state_dict():
     prior, samples = fitted(5.0, steps=50)
-    prior.freeze()
+    prior.update()
     state = prior.state_dict()
     assert not any("quantized_cdf" in name for name in state)
     twin = FactorizedPrior(1)
-    twin.reserve(*state["frequencies"].shape)
     twin.load_state_dict(state)
     assert twin.tables.to_bytes() == prior.tables.to_bytes()
     assert payload(twin, samples) == payload(prior, samples)
@@ -245,12 +244,12 @@ def test_tables_travel_in_the_state_dict():
 
 def test_misuse_is_told():
     prior = FactorizedPrior(2)
-    with pytest.raises(RuntimeError, match="freeze"):
+    with pytest.raises(RuntimeError, match="update"):
         prior.tables  # noqa: B018
     with torch.no_grad():
         prior.density.biases[0].fill_(float("nan"))
     with pytest.raises(ValueError, match="diverged"):
-        prior.freeze()
+        prior.update()
 
 
 @settings(deadline=None, max_examples=100)
@@ -309,7 +308,7 @@ def test_side_information_brings_back_the_very_symbols(means):
     with torch.no_grad():
         for parameter in model.h_s.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    model.freeze()
+    model.update()
     for one in y.split(1):
         streams = model.compress(one)
         assert torch.equal(model.decompress(streams, 12, 8), one)
@@ -325,7 +324,7 @@ def test_side_information_costs_what_its_likelihoods_say():
     model = Hyperprior(6, 4, means=True)
     y = (2 * torch.randn(1, 6, 28, 28)).round()
     model.start_from(y)
-    model.freeze()
+    model.update()
     with torch.no_grad():
         z_symbols = model.prior.to_symbols(model.h_a(y - model.mean))
         z = model.prior.from_symbols(z_symbols, 7, 7)

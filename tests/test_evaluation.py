@@ -67,7 +67,7 @@ def test_rate_point_by_hand():
 @pytest.fixture(scope="module")
 def system():
     system = build_system(load_backbone("fashion_resnet"), CodecConfig((8, 8, 6), (2, 2, 1)), DecoderConfig(1, 1, 8), 0)
-    system.codec.freeze()
+    system.codec.update()
     return system.eval()
 
 
@@ -86,7 +86,7 @@ def test_images_are_measured_through_real_packets(system):
 def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
     backbone = load_backbone("tf_efficientnet_lite0")
     system = build_system(backbone, CodecConfig((8, 8, 6)), DecoderConfig(0, 1, 8), 0)
-    system.codec.freeze()
+    system.codec.update()
     for name in ("cats/chelsea", "cups/coffee"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         load_photo(name.split("/")[1]).save(tmp_path / f"{name}.png")

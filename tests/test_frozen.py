@@ -109,7 +109,7 @@ def test_a_decoder_of_another_codec_is_refused(native, tmp_path):
     save_system(folder, native, zoo.Card("codec", "codec", "", "", "", {}, {}))
     before = (folder / "card.json").read_bytes()
     other = build_system(load_backbone("fashion_resnet"), CODEC, DecoderConfig(0, 0, 8), 9)
-    other.codec.freeze()
+    other.codec.update()
     with pytest.raises(WeightsError, match="cannot read those packets"):
         add_decoder(folder, other, {}, [])
     assert (folder / "card.json").read_bytes() == before

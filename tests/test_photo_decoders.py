@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from inventory import inventory
 from test_cli import fsplit, refused
 
 from fsplit_lib import zoo
@@ -20,9 +21,8 @@ from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.evaluation import Measured, bd_rates
 from fsplit_lib.packet import Packet
-from fsplit_lib.recipes import RECIPES, Job, run_recipe
+from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.recipes import decoder as recipes
-from fsplit_lib.runner.inventory import inventory
 from fsplit_lib.system import build_system, load_codec, load_system, save_system
 
 RUN = replace(recipes.DECODER_RUN, steps=6, batch=2, precision="32-true")
@@ -36,7 +36,7 @@ def desk(tmp_path_factory):
     codec = CodecConfig((8, 8, 6), lmbda=0.5, anchors=(0.1, 3.0))
     for name, seed in (("codec", 0), ("other", 1)):
         system = build_system(load_backbone(LITE0), codec, DecoderConfig(1, 0, 16, "dense"), seed)
-        system.codec.freeze()
+        system.codec.update()
         save_system(root / name, system, zoo.Card(name, "codec", "", "fsplit train codec", "some photos", {}, {}))
     for name in ("chelsea", "coffee", "rocket"):
         (root / "photos" / f"a {name}").mkdir(parents=True)
@@ -51,7 +51,7 @@ def desk(tmp_path_factory):
 def job(desk, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "CROP", 64)
     monkeypatch.chdir(tmp_path)
-    return Job(tmp_path / "out", desk / "photos", tmp_path / "work", weights=str(desk / "codec"))
+    return RunContext(tmp_path / "out", desk / "photos", tmp_path / "work", weights=str(desk / "codec"))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def served(desk, mine):
     """The codec's folder with a decoder for the network of three classes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes, "CROP", 64)
-        job = Job(desk / "served", desk / "photos", desk / "work", weights=str(desk / "codec"))
+        job = RunContext(desk / "served", desk / "photos", desk / "work", weights=str(desk / "codec"))
         recipes.train_decoder_for(job, mine, image_folder(desk / "photos"), "fsplit train this", RUN)
     return desk / "served"
 
@@ -166,7 +166,7 @@ def test_a_swin_is_trained_at_the_one_size_it_takes(job, desk, monkeypatch):
 
 def test_what_a_run_needs_is_told_before_it_trains(job, desk, mine, monkeypatch):
     with pytest.raises(DataError, match="--data"):
-        run_recipe("photo-lite1", Job(job.out, None, job.work))
+        run_recipe("photo-lite1", RunContext(job.out, None, job.work))
     with pytest.raises(ParameterError, match="--backbone"):
         run_recipe("photo-decoder", job)
     for given in ({"backbone": "resnet18"}, {"weights": "photo"}):

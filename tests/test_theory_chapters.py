@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from equations import equation_table, equations
 
 from fsplit_lib.data import center_crop, data_root, load_photo
 from fsplit_lib.data.tensors import photo_tensor
@@ -24,7 +25,6 @@ from fsplit_lib.plots import ch01 as plots01
 from fsplit_lib.plots import ch02 as plots02
 from fsplit_lib.plots import ch03 as plots03
 from fsplit_lib.plots.variants import two_at_once
-from fsplit_lib.runner.equations import equation_table, equations
 from fsplit_lib.system import load_codec
 from fsplit_lib.theory import anneal, at, entropy, solve, steps
 from fsplit_lib.training.side_information import SideRow
@@ -98,7 +98,7 @@ def test_likelihood_exercise_knows_its_mistakes():
 
 def test_stream_exercise_knows_the_missing_quantile_update():
     def stream(prior, values, **options):
-        prior.freeze(**options)
+        prior.update(**options)
         return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
     assert check("03.5", stream).status == "right"
@@ -106,7 +106,7 @@ def test_stream_exercise_knows_the_missing_quantile_update():
         "quantile update is missing": lambda p, v: stream(p, v, update_quantiles=False),
         "bits": lambda p, v: 8 * stream(p, v),
         "estimate": lambda p, v: -p.likelihood(p.quantise(v)).log2().sum().item() / 8 + 0.0,
-        "freeze": lambda p, v: len(encode_symbols(p.to_symbols(v)[0], p.tables)),
+        "update": lambda p, v: len(encode_symbols(p.to_symbols(v)[0], p.tables)),
     }
     for word, function in wrong.items():
         assert word in check("03.5", function).message, word
@@ -273,7 +273,7 @@ def test_every_equation_has_a_function_and_a_test(equation):
 
 def test_the_table_of_equations_is_up_to_date():
     kept = (data_root().parent / "notebooks" / "equations.md").read_text()
-    assert kept == equation_table(), "write it again: python -m fsplit_lib.runner.equations"
+    assert kept == equation_table(), "write it again: python tests/equations.py"
     ids = [e.id for e in equations()]
     assert len(ids) == len(set(ids)) > 25
 
@@ -327,7 +327,7 @@ def test_what_breaks_chapter_03():
     assert ((decode_symbols(short, tables, 784) != lively) == (clipped != lively)).all() and (clipped != lively).any()
     low, median, high = codec.prior.density.quantiles.data[:, 0].T
     low[:], high[:] = median - 1, median + 1
-    codec.prior.freeze(update_quantiles=False)
+    codec.prior.update(update_quantiles=False)
     longer = encode_symbols(symbols, codec.prior.tables)  # the same grid, so the same symbols
     assert len(longer) > 1.3 * len(stream) and (decode_symbols(longer, codec.prior.tables, 784) == symbols).all()
 

@@ -20,8 +20,8 @@ from fsplit_lib.data import ImageFolder, fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, FsplitError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES
-from fsplit_lib.recipes import RECIPES, Job, run_recipe
+from fsplit_lib.objectives import loss_of, warm_up
+from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
 from fsplit_lib.training.lab import train_lab
@@ -200,7 +200,7 @@ def test_a_checkpoint_of_other_first_weights_is_refused(tmp_path, frozen):
     def trained(part=None):
         system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 16), 0)
         if frozen:
-            system.codec.freeze()
+            system.codec.update()
         if part:
             next(system.get_submodule(part).parameters()).data.mul_(1.01)
         train_system(system, source, SHORT, checkpoint=checkpoint)
@@ -236,7 +236,7 @@ def test_what_has_no_places_cannot_be_guided(objective, change):
 def test_a_folder_without_classes_has_no_labels_to_train_on(straight):
     out = straight[0](torch.zeros(2, 3, 32, 32))
     with pytest.raises(ValueError, match="needs labels; this data set has none"):
-        OBJECTIVES["cross_entropy"](straight[0], out, torch.tensor([3, -1]), None)
+        loss_of("cross_entropy", straight[0], out, torch.tensor([3, -1]), 1.0)
 
 
 def test_a_distortion_that_costs_is_learned():
@@ -328,10 +328,10 @@ def test_schedules():
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
     assert rates[-1] < 0.001
-    weights = [config.warmed(config.lmbda, step) for step in (0, 25, 50, 99)]
+    weights = [warm_up(config.lmbda, step, config.rate_warmup * config.steps) for step in (0, 25, 50, 99)]
     assert 0 < weights[0] < weights[1] < weights[2] == weights[3] == 2.0
     assert weights[1] == pytest.approx(1.0, rel=0.05)
-    assert [TrainConfig(steps=10).warmed(2.0, s) for s in range(10)] == [2.0] * 10
+    assert [warm_up(2.0, step, 0) for step in range(10)] == [2.0] * 10
     assert TrainConfig(steps=1, learning_rate=0.1).learning_rate_at(0) == 0.1
     middle = 5 + 95 // 2
     cosine = 0.5 * (1 + math.cos(math.pi * (middle - 5) / 95))
@@ -369,7 +369,7 @@ def test_a_diverging_loss_stops_and_the_last_checkpoint_is_sound(tmp_path):
 
 
 def test_recipes_say_what_they_need(tmp_path):
-    job = Job(tmp_path / "out", None, tmp_path / "work")
+    job = RunContext(tmp_path / "out", None, tmp_path / "work")
     with pytest.raises(ParameterError, match="photo-first"):
         run_recipe("nonsense", job)
     with pytest.raises(DataError, match="--data"):

@@ -121,7 +121,7 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
     if not (folder / "bundle.json").is_file():
         return _export(folder, weights, calibrate, True)
     bundle = read_bundle(folder)
-    if load_codec(weights).codec_id != bundle.codec_id:
+    if load_codec(weights).codec_id != bundle.packer.codec_id:
         raise ParameterError(
             f"the bundle {folder} was made of other weights than {weights}: delete it, or name its own with --weights"
         )

@@ -36,7 +36,7 @@ def train(
     ] = None,
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
-    from fsplit_lib.recipes import RECIPES, Job, run_recipe
+    from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
     from fsplit_lib.training.loop import LogRow
 
     if recipe == "list":
@@ -56,7 +56,7 @@ def train(
         out, told = work / f"process-{rank}" / out.name, None
     else:
         told = progress
-    sentence = run_recipe(recipe, Job(out, data, work, told, workers, maps, scheduler, processes, backbone, weights))
+    sentence = run_recipe(recipe, RunContext(out, data, work, told, workers, maps, scheduler, processes, backbone, weights))
     for bar in bars:
         bar.close()
     if not rank:

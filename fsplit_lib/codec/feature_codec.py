@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from fsplit_lib.codec.encoder import CodecConfig, Encoder
 from fsplit_lib.codec.gains import Gains
-from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits, symbol_bits
-from fsplit_lib.entropy.models import FactorizedPrior
-from fsplit_lib.errors import PacketError, ParameterError
+from fsplit_lib.entropy.coding import Tables, ideal_bits, symbol_bits
+from fsplit_lib.entropy.models import FactorizedPrior, Memo
+from fsplit_lib.entropy.packer import Packer
+from fsplit_lib.errors import PacketError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 __all__ = ["FeatureCodec", "Quantiser"]
@@ -37,6 +38,7 @@ class FeatureCodec(nn.Module):
         self.encoder = Encoder(config)
         self.gains = Gains(config.anchors, config.widths[-1]) if config.anchors else None
         self.prior = FactorizedPrior(config.widths[-1])
+        self._memo = Memo()
 
     @property
     def codes(self) -> range:
@@ -49,45 +51,60 @@ class FeatureCodec(nn.Module):
         """The rate weights that the wire can name and the codec can use, ascending."""
         return [code_to_lmbda(code) for code in self.codes]
 
-    def tables(self, lmbda: float | None = None) -> Tables:
-        """The frozen tables for a rate weight; for the codec's own by default.
-
-        Raises:
-            ParameterError: lmbda outside the codec's range.
-            RuntimeError: :meth:`freeze` was never called.
-        """
-        return self.prior.tables_at(self._level(self._code(lmbda)))
-
-    def freeze(self, update_quantiles: bool = True, keep_grid: bool = False) -> None:
-        """Make the integer tables, for every code where there are gains; see :meth:`FactorizedPrior.freeze`."""
+    @torch.no_grad()
+    def update(self, update_quantiles: bool = True, keep_grid: bool = False) -> None:
+        """Build the integer tables, for every code where there are gains; see :meth:`FactorizedPrior.update`."""
         if self.gains is None:
-            self.prior.freeze(update_quantiles, keep_grid)
+            self.prior.update(update_quantiles, keep_grid)
             return
         if self.prior.medians.any():
             raise ValueError("a codec of several rates rounds around 0: set the medians to 0 before it is trained")
-        with torch.no_grad():
-            gain, _ = self.gains(torch.tensor([code_to_lmbda(code) for code in self.codes]))
-        self.prior.freeze(update_quantiles, keep_grid=True, gains=gain[:, :, 0, 0])
+        gain, _ = self.gains(torch.tensor(self.lmbdas))
+        self.prior.update(update_quantiles, keep_grid=True, gains=gain[:, :, 0, 0])
 
     @property
-    def codec_id(self) -> bytes:
-        """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians and the digest of the tables."""
-        used = {k: v for k, v in asdict(self.config).items() if v != ()}  # no anchors, nothing to hash
+    def packer(self) -> Packer:
+        """What turns latents into packets and back, made from the weights as they are now.
+
+        Raises:
+            RuntimeError: :meth:`update` was never called.
+        """
+        return self._memo.get((*self.parameters(), *self.buffers()), self._make_packer)
+
+    @torch.no_grad()
+    def _make_packer(self) -> Packer:
+        medians, tables = self.prior.medians.flatten().cpu().numpy(), self.prior.tables
+        both = [torch.ones(len(self.codes), len(medians))] * 2
+        if self.gains is not None:
+            steered = [self.gains(torch.tensor([lmbda])) for lmbda in self.lmbdas]
+            both = [torch.cat(part)[:, :, 0, 0] for part in zip(*steered, strict=True)]
+        used = {k: v for k, v in asdict(self.config).items() if v not in ((), "residual")}  # ids are older than these
         digest = hashlib.sha256(repr(sorted(used.items())).encode())
         for part in (self.encoder, self.gains):
             for parameter in part.state_dict().values() if part is not None else ():
                 digest.update(parameter.cpu().half().numpy().astype("<f2").tobytes())
-        digest.update(self.prior.medians.cpu().numpy().astype("<f4").tobytes())
-        digest.update(self.prior.table_digest)
-        return digest.digest()[:4]
+        digest.update(medians.astype("<f4").tobytes())
+        digest.update(hashlib.sha256(tables.to_bytes()).digest())
+        stride, lmbda = self.config.stride, self.config.lmbda
+        return Packer(digest.digest()[:4], stride, lmbda, self.codes[0], *(part.numpy() for part in both), medians, tables)
 
-    def check_size(self, height: int, width: int) -> None:
-        """Raise ValueError for a picture that no packet of this codec can hold, see :func:`fsplit_lib.packet.check_size`."""
-        check_size(height, width, self.config.stride)
+    @property
+    def codec_id(self) -> bytes:
+        """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians and the digest of the tables."""
+        return self.packer.codec_id
+
+    def tables(self, lmbda: float | None = None) -> Tables:
+        """The tables for a rate weight; for the codec's own by default.
+
+        Raises:
+            ParameterError: lmbda outside the codec's range.
+            RuntimeError: :meth:`update` was never called.
+        """
+        return self.packer.tables_at(self.packer.code(lmbda))
 
     @torch.no_grad()
     def compress(self, x: Tensor, lmbda: float | None = None) -> list[Packet]:
-        """One packet a picture.
+        """Make one packet per picture.
 
         Args:
             x: (B, 3, H, W) float in [0, 1]; H and W multiples of the stride.
@@ -97,27 +114,20 @@ class FeatureCodec(nn.Module):
             ValueError: a size off the grid, or too many pixels.
             ParameterError: lmbda outside the codec's range.
         """
-        self.check_size(*x.shape[-2:])
+        check_size(*x.shape[-2:], self.config.stride)
         return self.pack(self.encoder(x.contiguous()), lmbda)
 
-    @torch.no_grad()
     def pack(self, y: Tensor, lmbda: float | None = None) -> list[Packet]:
-        """The second half of :meth:`compress`: packets of latents (B, C, h, w) already encoded."""
-        height, width = (side * self.config.stride for side in y.shape[-2:])
-        code = self._code(lmbda)
-        tables, codec_id = self.prior.tables_at(self._level(code)), self.codec_id
-        symbols = self.symbols(y, code)
-        return [Packet(codec_id, height, width, code, (encode_symbols(one, tables),)) for one in symbols]
+        """Make packets of latents (B, C, h, w): the second half of :meth:`compress`."""
+        return [self.packer.pack(one, lmbda) for one in y.detach().cpu().numpy()]
 
-    @torch.no_grad()
-    def symbols(self, y: Tensor, code: int | None = None) -> np.ndarray:
-        """Latents (B, C, h, w) to the integers on the wire (B, C, h·w) int32, at a lmbda code."""
-        gain, _ = self._gain(y, None if code is None else torch.tensor([code_to_lmbda(code)]))
-        return self.prior.to_symbols(y * gain)
+    def symbols(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
+        """Compute the integers on the wire (B, C, h·w) int32 of latents (B, C, h, w), at a rate weight."""
+        packer = self.packer
+        return np.stack([packer.symbols(one, packer.code(lmbda)) for one in y.detach().cpu().numpy()])
 
-    @torch.no_grad()
     def decompress(self, packets: list[Packet]) -> Tensor:
-        """The quantised latents y_hat (B, C, h, w) of packets of one picture size.
+        """Read the quantised latents y_hat (B, C, h, w) of packets of one picture size.
 
         Raises:
             PacketError: there is none, or one belongs to another codec, differs in size, or does not decode.
@@ -126,52 +136,17 @@ class FeatureCodec(nn.Module):
         if len(sizes) != 1:
             told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)) or "no packet"
             raise PacketError(f"one call decodes packets of one picture size, got {told}: call once for each size")
-        own = self.codec_id
-        return torch.cat([self._decompress_one(packet, own) for packet in packets])
-
-    def _decompress_one(self, packet: Packet, own: bytes) -> Tensor:
-        if packet.codec_id != own:
-            raise PacketError(
-                f"the packet was made by codec {packet.codec_id.hex()}, this is codec {own.hex()}: "
-                "both ends must load the same checkpoint"
-            )
-        if len(packet.streams) != 1:
-            raise PacketError(f"a packet of this codec holds one stream, got {len(packet.streams)}")
-        try:
-            self.check_size(packet.height, packet.width)
-            level = self._level(packet.lmbda_code)
-        except ValueError as error:
-            raise PacketError(f"the packet's picture size or lmbda is impossible: {error}") from error
-        height, width = packet.height // self.config.stride, packet.width // self.config.stride
-        symbols = decode_symbols(packet.streams[0], self.prior.tables_at(level), height * width)
-        u_hat = self.prior.from_symbols(symbols[None], height, width)
-        _, inverse = self._gain(u_hat, torch.tensor([code_to_lmbda(packet.lmbda_code)]))
-        return u_hat * inverse
-
-    def _code(self, lmbda: float | None) -> int:
-        return lmbda_to_code(self.config.lmbda if lmbda is None else lmbda)
-
-    def _level(self, code: int) -> int:
-        if code not in self.codes:
-            ends = [f"{code_to_lmbda(c):.3g}" for c in (self.codes[0], self.codes[-1])]
-            raise ParameterError(
-                f"this codec packs with lmbda {' to '.join(dict.fromkeys(ends))}, got {code_to_lmbda(code):.3g}"
-            )
-        return code - self.codes[0]
+        packer = self.packer
+        return torch.from_numpy(np.stack([packer.unpack(packet) for packet in packets]))
 
     @torch.no_grad()
     def ideal_bits(self, x: Tensor, lmbda: float | None = None) -> list[float]:
-        """Bits that the integer tables assign to each picture of x: the floor for any coder."""
-        code = self._code(lmbda)
-        tables = self.prior.tables_at(self._level(code))
-        return [ideal_bits(one, tables) for one in self.symbols(self.encoder(x), code)]
+        """Compute the bits that the integer tables assign to each picture of x: the floor for any coder."""
+        return [ideal_bits(one, self.tables(lmbda)) for one in self.symbols(self.encoder(x), lmbda)]
 
-    @torch.no_grad()
     def bits_map(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
-        """Where the bits of latents (B, C, h, w) go: (B, h, w), summed over the channels."""
-        code = self._code(lmbda)
-        tables = self.prior.tables_at(self._level(code))
-        bits = [symbol_bits(one, tables).sum(axis=0) for one in self.symbols(y, code)]
+        """Compute where the bits of latents (B, C, h, w) go: (B, h, w), summed over the channels."""
+        bits = [symbol_bits(one, self.tables(lmbda)).sum(axis=0) for one in self.symbols(y, lmbda)]
         return np.stack(bits).reshape(len(bits), *y.shape[-2:])
 
     def _gain(self, y: Tensor, lmbda: Tensor | None) -> tuple[Tensor, Tensor]:

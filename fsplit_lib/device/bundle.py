@@ -1,7 +1,7 @@
 """What travels from the training machine to the device: one folder, every file with its checksum.
 
 bundle.json         format, codec, checksums
-codec.npz           codec id, lmbda codes, gains, medians, integer tables
+codec.npz           the codec's packer: codec id, lmbda codes, gains, medians, integer tables
 encoder.onnx        x (1, 3, H, W) float32 in [0, 1] to y (1, C, H/stride, W/stride)
 encoder.int8.onnx   the same with 8-bit weights and activations, if asked for
 network.onnx        the whole backbone, if asked for: what staying on the device costs
@@ -10,21 +10,18 @@ photo.png           the photo that device cards are timed on
 
 import json
 import zipfile
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fsplit_lib.data.files import sha256_of, write_atomically
-from fsplit_lib.entropy.coding import Tables
-from fsplit_lib.errors import ParameterError, WeightsError
-from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
+from fsplit_lib.entropy.packer import Packer
+from fsplit_lib.errors import WeightsError
 
 __all__ = ["Bundle", "read_bundle", "write_manifest"]
 
-FORMAT, VERSION = "fsplit device bundle", 1
-ARRAYS = ("codec_id", "lmbda", "stride", "first_code", "gains", "medians", "frequencies", "lengths", "offsets")
+FORMAT, VERSION = "fsplit device bundle", 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,53 +31,14 @@ class Bundle:
     Attributes:
         folder: of the files.
         name: of the codec.
-        codec_id: 4 bytes, as in its packets.
-        stride: pixels per latent position and side.
-        lmbda: that the codec packs with unless told otherwise.
-        first_code: the least lmbda code it has tables for.
-        gains: (L, C) float32, one row a code.
-        medians: (C,) float32, centres of the rounding grid.
-        tables: of all codes, C rows each.
+        packer: latents to packets.
         files: name to sha256.
     """
 
     folder: Path
     name: str
-    codec_id: bytes
-    stride: int
-    lmbda: float
-    first_code: int
-    gains: np.ndarray
-    medians: np.ndarray
-    tables: Tables
+    packer: Packer
     files: dict[str, str]
-
-    @cached_property
-    def _levels(self) -> dict[int, tuple[np.ndarray, Tables]]:
-        return {}
-
-    def level(self, code: int) -> tuple[np.ndarray, Tables]:
-        """Gain (C,) and tables of one lmbda code; kept, since building the coder's models costs more than coding.
-
-        Raises:
-            ParameterError: the codec has no tables for the code.
-        """
-        row, channels = code - self.first_code, len(self.medians)
-        if not 0 <= row < len(self.gains):
-            ends = (self.first_code, self.first_code + len(self.gains) - 1)
-            raise ParameterError(
-                f"this codec packs with lmbda {' to '.join(dict.fromkeys(f'{code_to_lmbda(c):.3g}' for c in ends))}, "
-                f"got {code_to_lmbda(code):.3g}"
-            )
-        if code not in self._levels:
-            rows = slice(row * channels, (row + 1) * channels)
-            parts = (part[rows] for part in (self.tables.frequencies, self.tables.lengths, self.tables.offsets))
-            self._levels[code] = self.gains[row], Tables(*parts)
-        return self._levels[code]
-
-    def code(self, lmbda: float | None) -> int:
-        """The wire's code of a rate weight; of the codec's own by default."""
-        return lmbda_to_code(self.lmbda if lmbda is None else lmbda)
 
     def path(self, file: str) -> Path:
         """One file, after its checksum was compared.
@@ -118,13 +76,10 @@ def read_bundle(folder: str | Path) -> Bundle:
         raise WeightsError(
             f"{manifest} is {found[0]!r} version {found[1]!r}; only {FORMAT!r} version {VERSION} is known"
         )
-    bare = Bundle(folder, name, b"", 0, 0.0, 0, *(np.zeros(0),) * 2, None, files)
+    bare = Bundle(folder, name, None, files)
     try:
         with np.load(bare.path("codec.npz"), allow_pickle=False) as stored:
-            part = {key: stored[key] for key in ARRAYS}
-        tables = Tables(part["frequencies"], part["lengths"], part["offsets"])
-        whole = (int(part["stride"]), float(part["lmbda"]), int(part["first_code"]))
-        return Bundle(folder, name, part["codec_id"].tobytes(), *whole, part["gains"], part["medians"], tables, files)
+            return replace(bare, packer=Packer.from_arrays(stored))
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, WeightsError):
             raise

@@ -46,21 +46,8 @@ def export_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bundle.json").unlink(missing_ok=True)
     files = ["codec.npz", "photo.png", "encoder.onnx"]
-    stride, codes = codec.config.stride, codec.codes
-    prior, gains = codec.prior, torch.ones(len(codes), codec.prior.channels)
-    if codec.gains is not None:
-        with torch.no_grad():
-            gains = torch.cat([codec.gains(torch.tensor([lmbda]))[0].flatten(1) for lmbda in codec.lmbdas])
-    np.savez_compressed(
-        folder / "codec.npz",
-        codec_id=np.frombuffer(codec.codec_id, np.uint8),
-        lmbda=codec.config.lmbda,
-        stride=stride,
-        first_code=codes[0],
-        gains=gains.numpy(),
-        medians=prior.medians.flatten().numpy(),
-        **{part: getattr(prior, part).numpy() for part in ("frequencies", "lengths", "offsets")},
-    )
+    stride = codec.config.stride
+    np.savez_compressed(folder / "codec.npz", **codec.packer.to_arrays())
     load_photo(CARD_PHOTO).save(folder / "photo.png")
     to_onnx(codec.encoder, (1, 3, 28 * stride, 28 * stride), folder / "encoder.onnx", any_size=True)
     if network is not None:

@@ -84,10 +84,10 @@ def device_calls(
             calls[OURS, "", "libraries alone", precision, count] = _libraries_alone(encoder, photo, lmbdas[0])
     encoder = DeviceEncoder(bundle)
     calls[OURS, "", "preprocess", "", 1] = lambda: encoder.preprocess(photo)
-    y = encoder.encode(encoder.preprocess(photo))
+    (y,), packer = encoder.encode(encoder.preprocess(photo)), bundle.packer
     for lmbda in lmbdas:
-        setting, packet = f"lmbda {lmbda or bundle.lmbda:.3g}", encoder.pack(y, lmbda)
-        calls[OURS, setting, "entropy code", "", 1] = lambda lmbda=lmbda: encode_symbols(*encoder.symbols(y, lmbda))
+        setting, packet, code = f"lmbda {lmbda or packer.lmbda:.3g}", packer.pack(y, lmbda), packer.code(lmbda)
+        calls[OURS, setting, "entropy code", "", 1] = lambda c=code: encode_symbols(packer.symbols(y, c), packer.tables_at(c))
         calls[OURS, setting, "packet", "", 1] = packet.to_bytes
     calls["PNG", "", "preprocess", "", 1] = lambda: center_crop(photo)
     calls["PNG", "", "encode", "", 1] = lambda: encode_lossless(crop)
@@ -105,8 +105,9 @@ def device_calls(
 
 def _libraries_alone(encoder: DeviceEncoder, photo: Image.Image, lmbda: float | None) -> Callable[[], Any]:
     x = encoder.preprocess(photo)
-    symbols, tables = encoder.symbols(encoder.encode(x), lmbda)
-    entries, _ = table_entries(symbols, tables)
+    packer, code = encoder.bundle.packer, encoder.bundle.packer.code(lmbda)
+    tables = packer.tables_at(code)
+    entries, _ = table_entries(packer.symbols(encoder.encode(x)[0], code), tables)
     short = min(photo.size)
     size = tuple(256 * side // short for side in photo.size)
     box = ((size[0] - 224) // 2, (size[1] - 224) // 2, (size[0] + 224) // 2, (size[1] + 224) // 2)

@@ -1,4 +1,4 @@
-"""The encoder on the device: onnxruntime for the network, numpy and constriction for the rest.
+"""The encoder on the device: onnxruntime for the network, the codec's packer for the rest.
 
 photo ──► preprocess ──► x ──► encode ──► y ──► symbols ──► entropy code ──► Packet ──► bytes
 Pillow                        onnxruntime       numpy       constriction     struct, zlib
@@ -13,15 +13,13 @@ from PIL import Image
 
 from fsplit_lib.data.images import center_crop, to_array
 from fsplit_lib.device.bundle import Bundle, read_bundle
-from fsplit_lib.entropy.coding import Tables, encode_symbols
 from fsplit_lib.errors import ParameterError, WeightsError
-from fsplit_lib.packet import Packet, check_size
+from fsplit_lib.packet import check_size
 
 __all__ = ["DeviceEncoder", "Network", "Precision"]
 
 Precision = Literal["float32", "int8"]
 FILES = {"float32": "encoder.onnx", "int8": "encoder.int8.onnx"}
-LARGEST = np.float32(2**30)
 
 
 class Network:
@@ -90,39 +88,14 @@ class DeviceEncoder:
         Raises:
             ValueError: another shape, sides that are no multiples of the stride, or too many pixels.
         """
+        stride = self.bundle.packer.stride
         if x.ndim != 4 or x.shape[:2] != (1, 3):
             raise ValueError(
-                f"x must be (1, 3, H, W) with sides that are multiples of {self.bundle.stride}, got {x.shape}"
+                f"x must be (1, 3, H, W) with sides that are multiples of {stride}, got {x.shape}"
             )
-        check_size(*x.shape[2:], self.bundle.stride)
+        check_size(*x.shape[2:], stride)
         return self._network(x)
-
-    def symbols(self, y: np.ndarray, lmbda: float | None = None) -> tuple[np.ndarray, Tables]:
-        """The integers on the wire (C, h·w) int32 and the tables to write them with.
-
-        Raises:
-            ParameterError: lmbda outside the codec's range.
-            ValueError: a latent that is no number.
-        """
-        gain, tables = self.bundle.level(self.bundle.code(lmbda))
-        u = y[0].reshape(len(gain), -1) * gain[:, None]
-        if not np.isfinite(u).all():
-            raise ValueError("the latent holds NaN or infinity: the picture or the encoder's weights are damaged")
-        u -= self.bundle.medians[:, None]
-        np.rint(u, out=u)
-        return np.clip(u, -LARGEST, LARGEST, out=u).astype(np.int32), tables
-
-    def pack(self, y: np.ndarray, lmbda: float | None = None) -> Packet:
-        """The packet of a latent (1, C, h, w), at a rate weight; the codec's own by default.
-
-        Raises:
-            ParameterError: lmbda outside the codec's range.
-        """
-        symbols, tables = self.symbols(y, lmbda)
-        height, width = (side * self.bundle.stride for side in y.shape[-2:])
-        stream = encode_symbols(symbols, tables)
-        return Packet(self.bundle.codec_id, height, width, self.bundle.code(lmbda), (stream,))
 
     def compress(self, image: Image.Image, lmbda: float | None = None) -> bytes:
         """An RGB photo of any size to the bytes that travel."""
-        return self.pack(self.encode(self.preprocess(image)), lmbda).to_bytes()
+        return self.bundle.packer.pack(self.encode(self.preprocess(image))[0], lmbda).to_bytes()

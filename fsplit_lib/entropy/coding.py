@@ -80,15 +80,17 @@ class Tables:
         inside = (at >= 0) & (at < self.lengths[channel] - 1)
         return np.where(inside, self.frequencies[channel][np.where(inside, at, 0)], 0) / 2**PRECISION
 
-    def row(self, index: int) -> "Tables":
-        """One table alone."""
-        one = slice(index, index + 1)
-        return Tables(self.frequencies[one], self.lengths[one], self.offsets[one])
+    def rows(self, first: int, end: int) -> "Tables":
+        """Take some of the tables, from ``first`` up to ``end``."""
+        return Tables(self.frequencies[first:end], self.lengths[first:end], self.offsets[first:end])
 
     def to_bytes(self) -> bytes:
-        """Canonical little-endian bytes, for hashing."""
+        """Write the tables as canonical little-endian bytes, for hashing."""
         parts = (self.frequencies, self.lengths, self.offsets)
         return b"".join(np.ascontiguousarray(part, dtype="<i4").tobytes() for part in parts)
+
+    def __getstate__(self) -> dict:
+        return {name: part for name, part in vars(self).items() if name != "models"}  # constriction's cannot be copied
 
 
 def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
@@ -154,7 +156,7 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
     _check_index(index, tables)
     coder = constriction.stream.stack.AnsCoder()
     groups = [(table, symbols[index == table]) for table in range(tables.channels)]
-    coded = [(table, *table_entries(group[None], tables.row(table))) for table, group in groups if len(group)]
+    coded = [(table, *table_entries(group[None], tables.rows(table, table + 1))) for table, group in groups if len(group)]
     escaped = np.concatenate([symbols[:0], *(groups[table][1][mask[0]] for table, _, mask in coded)])
     if len(escaped):
         coder.encode_reverse(_varints(escaped), _BYTE)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsplit_lib.entropy.coding import Tables, decode_indexed, decode_symbols, encode_indexed, encode_symbols
-from fsplit_lib.entropy.models import FactorizedPrior, frequencies_of
+from fsplit_lib.entropy.coding import decode_indexed, decode_symbols, encode_indexed, encode_symbols
+from fsplit_lib.entropy.models import FactorizedPrior, TableBuffers, frequencies_of
 
 __all__ = ["Hyperprior", "SideStreams", "gaussian_likelihood"]
 
@@ -52,7 +52,7 @@ class SideStreams:
         return len(self.z) + len(self.y)
 
 
-class Hyperprior(nn.Module):
+class Hyperprior(TableBuffers):
     """Entropy model of a latent through side information of a quarter of its sides.
 
     Args:
@@ -81,10 +81,6 @@ class Hyperprior(nn.Module):
         )  # fmt: skip
         self.prior = FactorizedPrior(width, init_scale=3.0)
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("frequencies", torch.zeros(0, 0, dtype=torch.int32))
-        self.register_buffer("lengths", torch.zeros(0, dtype=torch.int32))
-        self.register_buffer("offsets", torch.zeros(0, dtype=torch.int32))
-        self._tables: Tables | None = None
 
     @torch.no_grad()
     def start_from(self, y: Tensor) -> None:
@@ -113,30 +109,15 @@ class Hyperprior(nn.Module):
         return self.h_a(y if self.means else y.abs())
 
     @torch.no_grad()
-    def freeze(self) -> None:
-        """Make the integer tables of z, and of y for every scale and phase."""
-        self.prior.freeze()
+    def update(self) -> None:
+        """Build the integer tables of z, and of y for every scale and phase."""
+        self.prior.update()
         scales, phases = SCALES.repeat_interleave(len(PHASES)), PHASES.repeat(len(SCALES))
         reach = torch.ceil(scales * 5 + 0.5).int()
         symbols = torch.arange(2 * int(reach.max()) + 1).unsqueeze(0) - reach.unsqueeze(1)
         pmf = gaussian_likelihood(symbols.float(), scales.unsqueeze(1), phases.unsqueeze(1))
         self.frequencies = frequencies_of(pmf, 2 * reach + 1)
         self.lengths, self.offsets = 2 * reach + 2, -reach
-        self._tables = None
-
-    def reserve(self, state: dict[str, Tensor], prefix: str) -> None:
-        """Make room for a checkpoint's tables before it is loaded."""
-        self.prior.reserve(*state[f"{prefix}prior.frequencies"].shape)
-        for name in ("frequencies", "lengths", "offsets"):
-            setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
-        self._tables = None
-
-    @property
-    def tables(self) -> Tables:
-        """Tables of y: one a scale and phase; built once, since building costs more than coding."""
-        if self._tables is None:
-            self._tables = Tables(*(part.numpy() for part in (self.frequencies, self.lengths, self.offsets)))
-        return self._tables
 
     @torch.no_grad()
     def compress(self, y: Tensor) -> SideStreams:

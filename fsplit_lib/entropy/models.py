@@ -7,21 +7,23 @@ Source: Ballé et al. 2018, "Variational image compression with a scale hyperpri
 (arXiv 1802.01436); the density is CompressAI's ``EntropyBottleneck``.
 """
 
-import hashlib
 import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fsplit_lib.entropy.coding import Tables
+from fsplit_lib.entropy.packer import to_symbols
 
 with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
     warnings.simplefilter("ignore", FutureWarning)
     from compressai._CXX import pmf_to_quantized_cdf
     from compressai.entropy_models import EntropyBottleneck
 
-__all__ = ["FactorizedPrior", "frequencies_of"]
+__all__ = ["FactorizedPrior", "Memo", "TableBuffers", "frequencies_of"]
 
 
 def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
@@ -39,11 +41,64 @@ def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
     return out
 
 
-class FactorizedPrior(nn.Module):
-    """Learned densities while training, frozen integer tables after :meth:`freeze`.
+class Memo:
+    """A value that depends on tensors: made again once one of them was replaced or changed in place.
 
-    The tables, their offsets and the medians are buffers: they travel in the checkpoint, and
-    nobody builds them again when serving.
+    It is neither copied nor stored. What is written through ``tensor.data`` or a numpy view escapes its notice.
+    """
+
+    def __init__(self) -> None:
+        self.stamp: list[tuple[Tensor, int]] = []
+        self.value: Any = None
+
+    def get(self, tensors: Iterable[Tensor], make: Callable[[], Any]) -> Any:
+        """Return the value for ``tensors``, calling ``make`` if it is not known."""
+        stamp = [(t, 0 if t.is_inference() else t._version) for t in tensors]
+        same = len(stamp) == len(self.stamp) and all(
+            a is b and v == w for (a, v), (b, w) in zip(stamp, self.stamp, strict=True)
+        )
+        if not same:
+            self.value, self.stamp = make(), stamp
+        return self.value
+
+    def __reduce__(self) -> tuple:
+        return Memo, ()
+
+
+class TableBuffers(nn.Module):
+    """Integer tables as buffers: they travel in the checkpoint, and nobody builds them again when serving.
+
+    They take the size of the checkpoint that they are loaded from.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.zeros(0, 0, dtype=torch.int32))
+        self.register_buffer("lengths", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("offsets", torch.zeros(0, dtype=torch.int32))
+        self._memo = Memo()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        for name in ("frequencies", "lengths", "offsets"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @property
+    def tables(self) -> Tables:
+        """All tables, in the order of the buffers' rows.
+
+        Raises:
+            RuntimeError: ``update()`` was never called.
+        """
+        if not len(self.lengths):
+            raise RuntimeError("there are no tables yet: call update() after training")
+        parts = (self.frequencies, self.lengths, self.offsets)
+        return self._memo.get(parts, lambda: Tables(*(part.cpu().numpy() for part in parts)))
+
+
+class FactorizedPrior(TableBuffers):
+    """Learned densities while training, integer tables after :meth:`update`.
 
     Args:
         channels: C of the latent.
@@ -53,22 +108,9 @@ class FactorizedPrior(nn.Module):
     def __init__(self, channels: int, init_scale: float = 10.0):
         super().__init__()
         self.density = EntropyBottleneck(channels, init_scale=init_scale)
-        self.density.quantiles.requires_grad_(False)  # freeze() finds them; no gradient ever does
-        for name in ("_offset", "_quantized_cdf", "_cdf_length"):  # ours below are the ones that travel
+        self.density.quantiles.requires_grad_(False)  # update() finds them; no gradient ever does
+        for name in ("_offset", "_quantized_cdf", "_cdf_length"):  # ours are the ones that travel
             self.density.register_buffer(name, getattr(self.density, name), persistent=False)
-        self.register_buffer("frequencies", torch.zeros(channels, 0, dtype=torch.int32))
-        self.register_buffer("lengths", torch.zeros(channels, dtype=torch.int32))
-        self.register_buffer("offsets", torch.zeros(channels, dtype=torch.int32))
-        self._tables: dict[int, Tables] = {}  # views of the buffers, made on demand
-        self._digest: bytes | None = None
-
-    def _forget(self) -> None:
-        self._tables.clear()
-        self._digest = None
-
-    def _load_from_state_dict(self, *args: object) -> None:
-        super()._load_from_state_dict(*args)
-        self._forget()
 
     @property
     def channels(self) -> int:
@@ -110,21 +152,18 @@ class FactorizedPrior(nn.Module):
         return torch.round(y - self.medians) + self.medians
 
     def to_symbols(self, y: Tensor) -> np.ndarray:
-        """Latents (B, C, h, w) to the integers on the wire (B, C, h·w) int32; ValueError for NaN or infinity."""
-        if not torch.isfinite(y).all():
-            raise ValueError("the latent holds NaN or infinity: the picture or the encoder's weights are damaged")
-        symbols = torch.round(y - self.medians).clamp(-(2.0**30), 2.0**30)
-        return symbols.to(torch.int32).flatten(2).cpu().numpy()
+        """Round latents (B, C, h, w) to the integers on the wire (B, C, h·w), see :func:`~fsplit_lib.entropy.packer.to_symbols`."""
+        return to_symbols(y.flatten(2).cpu().numpy(), self.medians.flatten().cpu().numpy())
 
     def from_symbols(self, symbols: np.ndarray, height: int, width: int) -> Tensor:
-        """Integers (B, C, h·w) back to latents (B, C, h, w): symbol + median."""
+        """Turn integers (B, C, h·w) back into latents (B, C, h, w): symbol + median."""
         return torch.from_numpy(symbols).to(self.medians).unflatten(2, (height, width)) + self.medians
 
     @torch.no_grad()
-    def freeze(self, update_quantiles: bool = True, keep_grid: bool = False, gains: Tensor | None = None) -> None:
-        """Find the quantiles by bisection and make the integer tables from the densities.
+    def update(self, update_quantiles: bool = True, keep_grid: bool = False, gains: Tensor | None = None) -> None:
+        """Find the quantiles by bisection and build the integer tables from the densities, as CompressAI's ``update``.
 
-        A short training leaves the quantiles far from the truth (they move by Adam's step a step);
+        A short training leaves the quantiles far from the truth (they move by one Adam step per step);
         bisection puts them right whatever training did. It also moves the medians, and with them
         the rounding grid: measure accuracy after, not before.
 
@@ -133,7 +172,7 @@ class FactorizedPrior(nn.Module):
             keep_grid: leaves the medians where they are (at 0 unless an earlier call moved them), so that the
                 grid stays the one on which straight-through rounding trained the decoder. After training with
                 noise alone, a grid around the true medians wastes less.
-            gains: (levels, C) makes one set of tables a level, for latents multiplied by these.
+            gains: (levels, C) makes one set of tables per level, for latents multiplied by these.
 
         Raises:
             ValueError: the densities hold NaN or infinity.
@@ -152,7 +191,6 @@ class FactorizedPrior(nn.Module):
         self.frequencies = torch.cat([pad(f, (0, width - f.shape[1])) for f, _, _ in levels])
         self.lengths = torch.cat([lengths for _, lengths, _ in levels])
         self.offsets = torch.cat([offsets for _, _, offsets in levels])
-        self._forget()
 
     def _integer_tables(self, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frequencies (C, L), lengths and offsets (C,) for symbols of one gain (C,)."""
@@ -164,38 +202,3 @@ class FactorizedPrior(nn.Module):
         symbols = (offsets + centre.unsqueeze(1)).view(1, self.channels, -1, 1)
         pmf = self.likelihood(symbols, gain.view(1, -1, 1, 1))[0, :, :, 0]
         return frequencies_of(pmf, entries), entries + 1, -below  # one more entry: the escape
-
-    def reserve(self, rows: int, width: int) -> None:
-        """Make room for a checkpoint's tables before it is loaded: ``rows`` = levels · C, of ``width`` entries."""
-        self.frequencies = torch.zeros(rows, width, dtype=torch.int32)
-        self.lengths, self.offsets = (torch.zeros(rows, dtype=torch.int32) for _ in range(2))
-        self._forget()
-
-    def tables_at(self, level: int = 0) -> Tables:
-        """The frozen tables of one level.
-
-        Raises:
-            RuntimeError: :meth:`freeze` was never called.
-        """
-        if self.frequencies.shape[1] == 0:
-            raise RuntimeError("this prior has no tables yet: call freeze() after training")
-        if level not in self._tables:
-            rows = slice(level * self.channels, (level + 1) * self.channels)
-            parts = (part[rows].cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets))
-            self._tables[level] = Tables(*parts)
-        return self._tables[level]
-
-    @property
-    def tables(self) -> Tables:
-        """The frozen tables of a prior with one level."""
-        return self.tables_at(0)
-
-    @property
-    def table_digest(self) -> bytes:
-        """SHA-256 of all tables as canonical little-endian bytes; made once, since every packet asks for it."""
-        if self.frequencies.shape[1] == 0:
-            raise RuntimeError("this prior has no tables yet: call freeze() after training")
-        if self._digest is None:
-            whole = Tables(*(part.cpu().numpy() for part in (self.frequencies, self.lengths, self.offsets)))
-            self._digest = hashlib.sha256(whole.to_bytes()).digest()
-        return self._digest

@@ -105,7 +105,7 @@ def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) ->
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             codec = FeatureCodec(system.codec.config)
-        codec.freeze()
+        codec.update()
     elif damage == "shuffled channels":
         order = rng.permutation(order)
     elif damage != "nothing":

@@ -19,8 +19,9 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
 from fsplit_lib.data import center_crop
 from fsplit_lib.data.tensors import photo_tensor
+from fsplit_lib.entropy.coding import symbol_bits
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.packet import Packet
+from fsplit_lib.packet import Packet, code_to_lmbda
 from fsplit_lib.system import FrankenSplit
 
 __all__ = ["MISSTEERED", "AtRate", "Explorer", "Rung", "ladder", "missteered"]
@@ -135,11 +136,9 @@ class Explorer:
         self.y = system.codec.encoder(x)
         self.teacher = _shares(system.backbone, x)[0]
         self.lmbdas = np.array(system.codec.lmbdas)
-        self.sizes = np.array([len(self._packet(lmbda).to_bytes()) for lmbda in self.lmbdas])
+        packets = [system.codec.pack(self.y, lmbda)[0] for lmbda in self.lmbdas]
+        self.sizes = np.array([len(packet.to_bytes()) for packet in packets])
         self.ladders = {codec: ladder(system.backbone, self.crop, codec, self.sizes.tolist()) for codec in rivals}
-
-    def _packet(self, lmbda: float) -> Packet:
-        return self.system.codec.pack(self.y, lmbda)[0]
 
     @torch.no_grad()
     def at(self, lmbda: float) -> AtRate:
@@ -148,11 +147,14 @@ class Explorer:
         Raises:
             ParameterError: lmbda outside the codec's range.
         """
-        codec = self.system.codec
-        packet = Packet.from_bytes(self._packet(lmbda).to_bytes())
-        size = len(packet.to_bytes())
-        shares = self.system.answer([packet]).softmax(1)[0].numpy()
-        return AtRate(packet.lmbda, size, codec.bits_map(self.y, lmbda)[0], shares, self.rivals(size))
+        packer, (y,) = self.system.codec.packer, self.y.numpy()
+        code = packer.code(lmbda)
+        tables = packer.tables_at(code)
+        symbols = packer.symbols(y, code)
+        wire = packer.pack_symbols(symbols, code, *y.shape[1:]).to_bytes()
+        bits = symbol_bits(symbols, tables).sum(axis=0).reshape(y.shape[1:])
+        shares = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
+        return AtRate(code_to_lmbda(code), len(wire), bits, shares, self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rung | None]:
         """Each image codec's best file of at most so many bytes, None where none is as small."""

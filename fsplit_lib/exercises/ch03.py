@@ -45,7 +45,7 @@ def _wandered() -> tuple[Any, Any]:
 def _bytes(prior: Any, values: Any, update_quantiles: bool = True) -> int:
     from fsplit_lib.entropy.coding import encode_symbols
 
-    prior.freeze(update_quantiles=update_quantiles)
+    prior.update(update_quantiles=update_quantiles)
     return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
 
@@ -113,7 +113,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "03.5",
         right=_bytes,
         cases=lambda: [_wandered()],
-        hint="Make the tables first, with everything that belongs to it: prior.freeze(). Then code the symbols and count.",
+        hint="Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
         why="Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
         traps=(
             Trap(

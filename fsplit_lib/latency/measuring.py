@@ -150,10 +150,10 @@ def _calls(
         return [Network(path, count) for count in threads]  # the first with one thread
 
     for lmbda in lmbdas:
-        wire = encoder.pack(y, lmbda).to_bytes()
+        wire = encoder.bundle.packer.pack(y[0], lmbda).to_bytes()
         at("server", "", OURS, _setting(OURS, lmbda), "entropy decode", "", 1,
            call=lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)]))  # fmt: skip
-    y_hat = system.codec.decompress([encoder.pack(y)])
+    y_hat = system.codec.decompress([encoder.bundle.packer.pack(y[0])])
     files = [("PNG", "", encode_lossless(crop))]
     files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
     for codec, setting, data in files:
@@ -222,7 +222,7 @@ def _scores(
         for precision, encoder in encoders.items():
             y = encoder.encode(x)
             for lmbda in lmbdas:
-                packet = encoder.pack(y, lmbda)
+                packet = encoder.bundle.packer.pack(y[0], lmbda)
                 note((OURS, _setting(OURS, lmbda), precision), len(packet.to_bytes()), system.answer([packet]))
         files = [("PNG", "", encode_lossless(crop))]
         files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]

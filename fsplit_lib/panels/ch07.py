@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fsplit_lib.evaluation.cross_backbone import Ablation
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.ch07 import ablation_figure, move_ablation, name_of, servers
-from fsplit_lib.recipes.crossed import Ablation
 
 __all__ = ["ablation_panel", "server_panel"]
 

@@ -2,15 +2,15 @@
 
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.recipes.ablation import ABLATION_RECIPES
-from fsplit_lib.recipes.crossing import CROSS_RECIPES
+from fsplit_lib.recipes.context import Recipe, RunContext
+from fsplit_lib.recipes.cross_backbone import CROSS_RECIPES
 from fsplit_lib.recipes.decoder import DECODER_RECIPES
 from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.recipes.fashion import FASHION_RECIPES
-from fsplit_lib.recipes.job import Job, Recipe
 from fsplit_lib.recipes.photo import PHOTO_RECIPES
 from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
-__all__ = ["RECIPES", "Job", "Recipe", "run_recipe"]
+__all__ = ["RECIPES", "Recipe", "RunContext", "run_recipe"]
 
 RECIPES = {
     recipe.name: recipe
@@ -26,7 +26,7 @@ RECIPES = {
 }
 
 
-def run_recipe(name: str, job: Job) -> str:
+def run_recipe(name: str, run: RunContext) -> str:
     """Run a recipe to the end, resuming where a killed run stopped; returns one sentence on the result.
 
     Raises:
@@ -34,7 +34,7 @@ def run_recipe(name: str, job: Job) -> str:
     """
     if name not in RECIPES:
         raise ParameterError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
-    if (job.backbone or job.weights) and not RECIPES[name].choosable:
+    if (run.backbone or run.weights) and not RECIPES[name].choosable:
         others = ", ".join(recipe.name for recipe in RECIPES.values() if recipe.choosable)
         raise ParameterError(f"{name} is made for its own backbone and weights; only {others} takes others")
-    return RECIPES[name].run(job)
+    return RECIPES[name].run(run)

@@ -11,9 +11,9 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.recipes.caltech import ANCHORS, FLATTERED, train_on_caltech
-from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import build_system
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
 
 __all__ = ["ABLATION_RECIPES", "ABLATION_ROWS", "AblationRow"]
 
@@ -64,14 +64,14 @@ ABLATION_ROWS = {
 }
 
 
-def _train_row(name: str, job: Job) -> str:
+def _train_row(name: str, run: RunContext) -> str:
     row = ABLATION_ROWS[name]
     config = replace(BASE, **row.train)
     backbone = load_backbone("tf_efficientnet_lite0")
     system = build_system(backbone, replace(CODEC, **row.codec), replace(DECODER, **row.decoder), config.seed)
     limits = ["a short run, made to be compared with its siblings", FLATTERED]
     summary = f"A row of the ablation: {row.summary}."
-    return train_on_caltech(job, config, system, f"ablation-{name}", summary, limits, row.crop)
+    return train_on_caltech(run, config, system, f"ablation-{name}", summary, limits, row.crop)
 
 
 ABLATION_RECIPES = tuple(

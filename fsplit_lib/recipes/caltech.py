@@ -7,13 +7,13 @@ import numpy as np
 from fsplit_lib import zoo
 from fsplit_lib.data import caltech101
 from fsplit_lib.errors import DataError
-from fsplit_lib.recipes.job import Job
+from fsplit_lib.recipes.context import RunContext
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, save_system
-from fsplit_lib.training.loop import LogRow, TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import FolderSource
-from fsplit_lib.training.systems import train_system
 
 __all__ = ["ANCHORS", "FLATTERED", "record_of", "train_on_caltech"]
 
@@ -41,12 +41,12 @@ def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[Lo
 
 
 def train_on_caltech(
-    job: Job, config: TrainConfig, system: FrankenSplit, name: str, summary: str, limits: list[str], crop: int = 160
+    run: RunContext, config: TrainConfig, system: FrankenSplit, name: str, summary: str, limits: list[str], crop: int = 160
 ) -> str:
     """Train, save weights and card, and say in one sentence what came out.
 
     Args:
-        job: where to read and write.
+        run: where to read and write.
         config: of the run.
         system: untrained, or where to go on from.
         name: of the recipe.
@@ -57,19 +57,19 @@ def train_on_caltech(
     Raises:
         DataError: no folder of photos, or no saliency maps where they are asked for.
     """
-    if job.data is None:
+    if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
-    folder, maps = caltech101(job.data), None
+    folder, maps = caltech101(run.data), None
     if config.guidance != "unguided":
-        known = SaliencyMaps.load(job.maps)
+        known = SaliencyMaps.load(run.maps)
         known.check(system.backbone)
         maps = known.of_folder(folder)
         if config.guidance == "shuffled":
             order = np.random.default_rng(config.seed).permutation(len(maps))
             maps = [maps[i] for i in order]
-    log = train_system(system, FolderSource(folder, crop=crop, maps=maps), config, **job.options(config))
+    log = train_system(system, FolderSource(folder, crop=crop, maps=maps), config, **run.options(config))
     card = zoo.Card(
-        name=job.out.name,
+        name=run.out.name,
         kind="codec",
         summary=summary,
         command=f"fsplit train {name} --data FOLDER_OF_CALTECH101",
@@ -79,5 +79,5 @@ def train_on_caltech(
         limits=limits,
         machine=machine(),
     )
-    save_system(job.out, system, card)
-    return f"{job.out}: {card.training['final_bits_per_pixel']:.3f} bits per pixel, distortion {card.training['final_distortion']:.3f}"
+    save_system(run.out, system, card)
+    return f"{run.out}: {card.training['final_bits_per_pixel']:.3f} bits per pixel, distortion {card.training['final_distortion']:.3f}"

@@ -21,12 +21,12 @@ from fsplit_lib.data import ImageFolder, training_folder
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.recipes.caltech import record_of
-from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import FrankenSplit, add_decoder, attach_decoder, load_codec
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import train_decoder
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import Batch, FolderSource, batches
-from fsplit_lib.training.systems import train_decoder
 
 __all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decoder_for"]
 
@@ -67,12 +67,12 @@ def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int)
 
 
 def train_decoder_for(
-    job: Job, backbone: Backbone, folder: ImageFolder, command: str, config: TrainConfig = DECODER_RUN
+    run: RunContext, backbone: Backbone, folder: ImageFolder, command: str, config: TrainConfig = DECODER_RUN
 ) -> FrankenSplit:
     """Train a decoder behind a codec that stays as it is, and store it beside that codec.
 
     Args:
-        job: ``weights`` names the codec; ``out`` is its folder, or becomes a copy of it. A killed run resumes from
+        run: ``weights`` names the codec; ``out`` is its folder, or becomes a copy of it. A killed run resumes from
             ``work``.
         backbone: that shall answer.
         folder: of photos; labels are not used.
@@ -82,24 +82,24 @@ def train_decoder_for(
     Raises:
         WeightsError: before any training: ``out`` holds another codec, or the weights are not there.
     """
-    weights = job.weights or "photo"
+    weights = run.weights or "photo"
     crop = backbone.input_size if backbone.network.pretrained_cfg.get("fixed_input_size") else CROP
     source = FolderSource(folder, crop=crop)
     first = next(batches(source, min(FIRST, len(source)), 0, 1, config.seed))
     system = serve_from(weights, backbone, first, config.seed)
     codec_id = system.codec.codec_id
-    fresh = not (job.out / "card.json").is_file()
-    if not fresh and (theirs := load_codec(job.out).codec_id) != codec_id:
+    fresh = not (run.out / "card.json").is_file()
+    if not fresh and (theirs := load_codec(run.out).codec_id) != codec_id:
         raise WeightsError(
-            f"{job.out} holds codec {theirs.hex()}, and {weights} is codec {codec_id.hex()}: name another --out"
+            f"{run.out} holds codec {theirs.hex()}, and {weights} is codec {codec_id.hex()}: name another --out"
         )
     checkpoint = {
-        "checkpoint": job.work / f"{job.out.name}-{backbone.name}-{codec_id.hex()}.ckpt",
+        "checkpoint": run.work / f"{run.out.name}-{backbone.name}-{codec_id.hex()}.ckpt",
         "checkpoint_every": 100,
     }
-    log = train_decoder(system, source, config, **job.options(config) | checkpoint)
+    log = train_decoder(system, source, config, **run.options(config) | checkpoint)
     if fresh:
-        zoo.copy_model(weights, job.out)
+        zoo.copy_model(weights, run.out)
     native = backbone.network.pretrained_cfg["input_size"][-1]
     licence = f" ({folder.licence})" if folder.licence else ""
     record = {
@@ -110,22 +110,22 @@ def train_decoder_for(
         "limits": f"one seed, no labels; answers crops of {backbone.input_size} pixels, its weights are made for {native}",
         "machine": machine(),
     }
-    add_decoder(job.out, system, record, [])
+    add_decoder(run.out, system, record, [])
     return system
 
 
-def _recipe(name: str, given: str | None, job: Job) -> str:
-    if job.data is None:
+def _recipe(name: str, given: str | None, run: RunContext) -> str:
+    if run.data is None:
         raise DataError("this recipe trains on a folder of photos: give it with --data")
-    given = given or job.backbone
+    given = given or run.backbone
     if given is None:
         raise ParameterError("for which backbone? Give timm's name with --backbone, such as resnet50.a1_in1k")
-    folder, backbone = training_folder(job.data), photo_backbone(given)
-    chosen = {"--backbone": job.backbone, "--weights": job.weights}
+    folder, backbone = training_folder(run.data), photo_backbone(given)
+    chosen = {"--backbone": run.backbone, "--weights": run.weights}
     command = ["fsplit", "train", name, "--data", "FOLDER", *(w for pair in chosen.items() if pair[1] for w in pair)]
-    train_decoder_for(job, backbone, folder, shlex.join(command))
-    record = zoo.read_card(job.out).training["decoders"][backbone.name]
-    return f"{job.out}: a decoder for {backbone.name}, distortion {record['final_distortion']:.3f}"
+    train_decoder_for(run, backbone, folder, shlex.join(command))
+    record = zoo.read_card(run.out).training["decoders"][backbone.name]
+    return f"{run.out}: a decoder for {backbone.name}, distortion {record['final_distortion']:.3f}"
 
 
 DECODER_RECIPES = (

@@ -3,9 +3,9 @@
 from fsplit_lib import zoo
 from fsplit_lib.data import caltech101
 from fsplit_lib.errors import DataError
-from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import load_codec
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.side_information import WIDTH, train_entropy_models
 from fsplit_lib.training.sources import FolderSource
@@ -13,17 +13,17 @@ from fsplit_lib.training.sources import FolderSource
 __all__ = ["ENTROPY_RECIPES"]
 
 
-def _side_information(job: Job) -> str:
-    if job.data is None:
+def _side_information(run: RunContext) -> str:
+    if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
     config = TrainConfig(steps=5000, batch=8, learning_rate=2e-3, seed=0)
-    folder, codec = caltech101(job.data), load_codec("photo-first")
-    options = job.options(config)
+    folder, codec = caltech101(run.data), load_codec("photo-first")
+    options = run.options(config)
     models, log = train_entropy_models(
         codec, FolderSource(folder, crop=160), config, options["progress"], options["checkpoint"]
     )
     card = zoo.Card(
-        name=job.out.name,
+        name=run.out.name,
         kind="entropy models",
         summary="Factorised prior, scale and mean-scale hyperprior, trained on the latents of photo-first's frozen encoder.",
         command="fsplit train side-information --data FOLDER_OF_CALTECH101",
@@ -44,8 +44,8 @@ def _side_information(job: Job) -> str:
         ],
         machine=machine(),
     )
-    zoo.write_model(job.out, card, {"models.safetensors": models.state_dict()})
-    return f"{job.out}: bytes a crop " + ", ".join(f"{k} {v:.0f}" for k, v in log[-1].values.items() if k != "total")
+    zoo.write_model(run.out, card, {"models.safetensors": models.state_dict()})
+    return f"{run.out}: bytes a crop " + ", ".join(f"{k} {v:.0f}" for k, v in log[-1].values.items() if k != "total")
 
 
 ENTROPY_RECIPES = (Recipe("side-information", "three entropy models of one latent, for chapter 03", _side_information),)

@@ -5,7 +5,7 @@ from functools import partial
 
 from fsplit_lib import zoo
 from fsplit_lib.evaluation import RatePoint
-from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import save_system
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.machine import machine
@@ -14,25 +14,25 @@ from fsplit_lib.training.sweep import FASHION_SWEEP, LABEL_BITS, Sweep, run_swee
 __all__ = ["FASHION_RECIPES"]
 
 
-def _sweep(sweep: Sweep, job: Job) -> str:
-    table = job.out.with_suffix(".csv")
+def _sweep(sweep: Sweep, run: RunContext) -> str:
+    table = run.out.with_suffix(".csv")
 
-    def keep(run: LabRun, point: RatePoint) -> None:
+    def keep(lab: LabRun, point: RatePoint) -> None:
         card = zoo.Card(
-            name=f"label-{run.config.objective.split('_')[0]}",
+            name=f"label-{lab.config.objective.split('_')[0]}",
             kind="codec",
-            summary=f"One cell of the sweep {sweep.name}: {run.config.objective.replace('_', ' ')} at lmbda {run.config.lmbda:g}.",
+            summary=f"One cell of the sweep {sweep.name}: {lab.config.objective.replace('_', ' ')} at lmbda {lab.config.lmbda:g}.",
             command=f"fsplit train {sweep.name}",
             data="Fashion-MNIST, 60,000 training images padded to 32x32 (MIT licence)",
-            training=asdict(run.config) | {"pictures": run.config.steps * run.config.batch},
+            training=asdict(lab.config) | {"pictures": lab.config.steps * lab.config.batch},
             architecture={},
             scores=[asdict(point)],
             limits=["one seed, one lmbda, a short training; made to be compared with its siblings"],
             machine=machine(),
         )
-        save_system(job.out.parent / card.name, run.system, card)
+        save_system(run.out.parent / card.name, lab.system, card)
 
-    return f"{table}: {len(run_sweep(sweep, table, job.progress, keep))} runs"
+    return f"{table}: {len(run_sweep(sweep, table, run.progress, keep))} runs"
 
 
 FASHION_RECIPES = (

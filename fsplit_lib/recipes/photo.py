@@ -8,14 +8,14 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.objectives import Guidance
 from fsplit_lib.recipes.caltech import ANCHORS, FLATTERED, train_on_caltech
-from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import build_system, load_system
-from fsplit_lib.training.loop import TrainConfig
+from fsplit_lib.training.config import TrainConfig
 
 __all__ = ["PHOTO_RECIPES"]
 
 
-def _photo_first(job: Job) -> str:
+def _photo_first(run: RunContext) -> str:
     config = TrainConfig(
         steps=3600, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", lmbda=0.3, rate_warmup=0.3
     )
@@ -27,10 +27,10 @@ def _photo_first(job: Job) -> str:
         "no labels were used; the decoder saw straight-through rounding, where the paper's sees noise",
         FLATTERED,
     ]
-    return train_on_caltech(job, config, system, "photo-first", summary, limits)
+    return train_on_caltech(run, config, system, "photo-first", summary, limits)
 
 
-def _photo_head(job: Job) -> str:
+def _photo_head(run: RunContext) -> str:
     config = TrainConfig(
         steps=5000,
         batch=16,
@@ -51,10 +51,10 @@ def _photo_head(job: Job) -> str:
         "no labels were used; the decoder saw straight-through rounding, where the paper's sees noise",
         FLATTERED,
     ]
-    return train_on_caltech(job, config, system, "photo-head", summary, limits, crop=128)
+    return train_on_caltech(run, config, system, "photo-head", summary, limits, crop=128)
 
 
-def _photo(job: Job) -> str:
+def _photo(run: RunContext) -> str:
     config = TrainConfig(
         steps=2200, batch=16, learning_rate=3e-4, seed=1, quantiser="straight_through", objective="head_and_tail",
         optimiser="muon", precision="bf16-mixed", prior_rate=3.0, gains_rate=0.5,
@@ -69,10 +69,10 @@ def _photo(job: Job) -> str:
         "no labels were used; the objective also looks through the frozen tail, which the paper's does not",
         FLATTERED,
     ]
-    return train_on_caltech(job, config, system, "photo", summary, limits)
+    return train_on_caltech(run, config, system, "photo", summary, limits)
 
 
-def _saliency_arm(guidance: Guidance, seed: int, job: Job) -> str:
+def _saliency_arm(guidance: Guidance, seed: int, run: RunContext) -> str:
     config = TrainConfig(
         steps=5000, batch=16, learning_rate=6e-3, seed=seed, quantiser="straight_through", rate_warmup=0.2,
         optimiser="muon", guidance=guidance, precision="bf16-mixed", gains_rate=0.5,
@@ -82,7 +82,7 @@ def _saliency_arm(guidance: Guidance, seed: int, job: Job) -> str:
     system = build_system(backbone, codec, decoder, seed)
     summary = f"One arm of the saliency experiment: the paper's objective, {guidance}, seed {seed}."
     limits = ["made to be compared with its siblings, at equal crops and steps", FLATTERED]
-    return train_on_caltech(job, config, system, f"saliency-{guidance}-{seed}", summary, limits, crop=96)
+    return train_on_caltech(run, config, system, f"saliency-{guidance}-{seed}", summary, limits, crop=96)
 
 
 PHOTO_RECIPES = (

@@ -14,9 +14,10 @@ from fsplit_lib.backbones import OWN, Backbone
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
-from fsplit_lib.recipes.job import Job, Recipe
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
-from fsplit_lib.training.loop import LogRow, TrainConfig, fit
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import ArraySource, Batch
 
@@ -60,9 +61,9 @@ def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, Rate
     return network, point, log
 
 
-def _teacher(name: str, job: Job) -> str:
+def _teacher(name: str, run: RunContext) -> str:
     summary, config = TEACHERS[name]
-    network, point, log = _fit(name, config, job.options(config))
+    network, point, log = _fit(name, config, run.options(config))
     card = zoo.Card(
         name=name,
         kind="backbone",
@@ -86,8 +87,8 @@ def _teacher(name: str, job: Job) -> str:
         limits=["one seed; its spread over seeds is not measured yet"],
         machine=machine(),
     )
-    zoo.write_model(job.out, card, {"network.safetensors": network.state_dict()})
-    return f"{job.out}: {point.top1:.2%} of {point.n:,} test pictures"
+    zoo.write_model(run.out, card, {"network.safetensors": network.state_dict()})
+    return f"{run.out}: {point.top1:.2%} of {point.n:,} test pictures"
 
 
 def teacher_cell(name: str, seed: int, steps: int, work: Path) -> dict:
@@ -98,26 +99,26 @@ def teacher_cell(name: str, seed: int, steps: int, work: Path) -> dict:
     return {"top1": point.top1, "minutes": round(log[-1].seconds / 60, 1)}
 
 
-def _seeds(job: Job) -> str:
-    """Seeds 1 and 2 of every teacher, written into the cards beside ``job.out``."""
-    missing = [name for name in TEACHERS if not (job.out.parent / name / "card.json").is_file()]
+def _seeds(run: RunContext) -> str:
+    """Seeds 1 and 2 of every teacher, written into the cards beside ``run.out``."""
+    missing = [name for name in TEACHERS if not (run.out.parent / name / "card.json").is_file()]
     if missing:
         raise DataError(
-            f"no card of {', '.join(missing)} in {job.out.parent}: train them first, or name their place with --out"
+            f"no card of {', '.join(missing)} in {run.out.parent}: train them first, or name their place with --out"
         )
     cells = {
-        f"{name}-seed{seed}": Cell(teacher_cell, {"name": name, "seed": seed, "steps": config.steps, "work": job.work})
+        f"{name}-seed{seed}": Cell(teacher_cell, {"name": name, "seed": seed, "steps": config.steps, "work": run.work})
         for name, (_, config) in TEACHERS.items()
         for seed in (1, 2)
     }
-    results, sentences = job.grid(cells), []
+    results, sentences = run.grid(cells), []
     for name in TEACHERS:
-        card = zoo.read_card(job.out.parent / name)
+        card = zoo.read_card(run.out.parent / name)
         found = [card.scores[0]["top1"], *(results[f"{name}-seed{seed}"]["top1"] for seed in (1, 2))]
         card.training["top1_by_seed"] = found
         card.training["top1_spread"] = round(max(found) - min(found), 5)
         card.limits = ["these weights are one of three runs, which differ in nothing but the seed; see top1_by_seed"]
-        zoo.write_model(job.out.parent / name, card, {})
+        zoo.write_model(run.out.parent / name, card, {})
         sentences.append(f"{name} " + ", ".join(f"{top1:.2%}" for top1 in found))
     return "; ".join(sentences)
 

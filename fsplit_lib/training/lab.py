@@ -14,9 +14,9 @@ from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.objectives import head_distillation
 from fsplit_lib.system import FrankenSplit, build_system
-from fsplit_lib.training.loop import LogRow, TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.sources import ArraySource
-from fsplit_lib.training.systems import train_system
 
 __all__ = ["LAB_DECODER", "LAB_WIDTHS", "LabRun", "distortion_in_use", "train_lab"]
 

@@ -1,123 +1,131 @@
-"""One training loop for every network of the workbook, through Lightning Fabric.
+"""The training loop: every network of the workbook is trained by :func:`fit`, through Lightning Fabric.
 
-A run is a pure function of its configuration: samples, augmentation and noise are keyed by (seed,
-step), so a run killed at any step and resumed ends with the weights of an uninterrupted one.
+    train_system     encoder, entropy model, gains and decoder learn
+    train_decoder    the decoder learns; every phone keeps its encoder, every packet its bytes
+
+A run is a pure function of its configuration: samples, augmentation and noise are keyed by (seed, step), so a run
+killed at any step and resumed ends with the weights of an uninterrupted one.
 """
 
-import io
 import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from fsplit_lib.codec import Quantiser
-from fsplit_lib.data.files import write_atomically
+from fsplit_lib import zoo
 from fsplit_lib.errors import DivergedError, ParameterError, WeightsError
-from fsplit_lib.objectives import OBJECTIVES, UNWEIGHTED, Guidance
+from fsplit_lib.objectives import channel_sensitivity, loss_of, saliency_weight, warm_up
+from fsplit_lib.system import FrankenSplit
+from fsplit_lib.training import checkpoint as checkpoints
+from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
-__all__ = ["LogRow", "TrainConfig", "fit"]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What a run is; two runs of the same configuration end with the same weights on the same machine.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: samples a step, over all processes together.
-        learning_rate: the highest, reached after the first 5 % of the steps and left on a cosine to 0.
-        seed: of first weights, order, augmentation and noise.
-        objective: a key of :data:`fsplit_lib.objectives.OBJECTIVES`.
-        quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
-        lmbda: weight of the rate, in distortion per bit and input pixel; a codec with gains is trained
-            over the whole range of its anchors instead, one weight a sample, uniform on a log scale.
-        rate_warmup: share of the steps over which the weight of the rate grows from 0 to ``lmbda``.
-        weight_decay: decoupled.
-        optimiser: "adamw", or "muon" for dense layers with AdamW for everything else.
-        guidance: where the feature distortion counts, see :func:`fsplit_lib.objectives.saliency_weight`;
-            all but "unguided" need a source with saliency maps.
-        channels: "equal", or "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`.
-        precision: Lightning Fabric's name: "32-true", or "bf16-mixed" for convolutions and linear layers in
-            bfloat16, which processors with such instructions run almost twice as fast; likelihoods and
-            weights stay in float32.
-        prior_rate: learning rate of the densities, in units of ``learning_rate``.
-        gains_rate: likewise of the gains; with Muon's high rates 3 leaves them rough, 0.5 does not.
-    """
-
-    steps: int
-    batch: int = 16
-    learning_rate: float = 1e-3
-    seed: int = 0
-    objective: str = "head_distillation"
-    quantiser: Quantiser = "noise"
-    lmbda: float = 1.0
-    rate_warmup: float = 0.0
-    weight_decay: float = 0.0
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    guidance: Guidance = "unguided"
-    channels: Literal["equal", "sensitive"] = "equal"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    prior_rate: float = 10.0
-    gains_rate: float = 3.0
-
-    def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ParameterError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
-        if self.quantiser not in ("noise", "straight_through", "none"):
-            raise ParameterError(f"quantiser must be noise, straight_through or none, got {self.quantiser!r}")
-        if self.optimiser not in ("adamw", "muon"):
-            raise ParameterError(f"optimiser must be adamw or muon, got {self.optimiser!r}")
-        if self.guidance not in get_args(Guidance):
-            raise ParameterError(f"guidance must be one of {', '.join(get_args(Guidance))}, got {self.guidance!r}")
-        if self.channels not in ("equal", "sensitive"):
-            raise ParameterError(f"channels must be equal or sensitive, got {self.channels!r}")
-        if self.objective in UNWEIGHTED and (self.guidance, self.channels) != ("unguided", "equal"):
-            raise ParameterError(
-                f"{self.objective} has no feature distortion that guidance or channels could weigh: leave both out"
-            )
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise ParameterError(f"precision must be 32-true or bf16-mixed, got {self.precision!r}")
-        rates = (self.learning_rate, self.prior_rate, self.gains_rate)
-        if self.steps < 1 or self.batch < 1 or not all(0 < rate < math.inf for rate in rates):
-            raise ParameterError(f"steps, batch and learning rates must be positive and finite, got {self}")
-        if not (0 <= self.lmbda < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.rate_warmup <= 1):
-            raise ParameterError(f"lmbda and weight_decay must be >= 0 and rate_warmup in 0 to 1, got {self}")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up over 5 % of the steps, then half a cosine down to 0."""
-        warm = max(1, self.steps // 20)
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
-
-    def warmed(self, lmbda: float | Tensor, step: int) -> float | Tensor:
-        """A rate weight as it counts at a step."""
-        warm = self.rate_warmup * self.steps
-        return lmbda if step >= warm else lmbda * (step + 1) / (warm + 1)
+__all__ = ["LogRow", "fit", "train_decoder", "train_system"]
 
 
 @dataclass(frozen=True)
 class LogRow:
-    """One step as the loop saw it: ``values`` holds what the objective reports, ``seconds`` the run's age."""
+    """One step of the loop: ``values`` holds what the objective reports, ``seconds`` the run's age."""
 
     step: int
     values: dict[str, float]
     seconds: float
 
 
+def train_system(
+    system: FrankenSplit, source: Dataset, config: TrainConfig, *, update_quantiles: bool = True, **options: object
+) -> list[LogRow]:
+    """Train codec and decoder against the frozen backbone, then build the entropy tables.
+
+    Args:
+        system: from :func:`fsplit_lib.system.build_system`; changed in place.
+        source: of photos.
+        config: of the run.
+        update_quantiles: see :meth:`fsplit_lib.entropy.models.FactorizedPrior.update`.
+        options: as in :func:`fit`.
+
+    Returns:
+        The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
+    """
+    log = _train(system, system.trainable(), source, config, options)
+    system.codec.update(update_quantiles, keep_grid=config.quantiser == "straight_through")
+    return log
+
+
+def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
+    """Train only the decoder, Eq. (2) of chapter 07: the codec was trained with another backbone, and stays bit for bit.
+
+    Args:
+        system: a trained codec, with a new decoder and its backbone; only the decoder changes.
+        source: of photos.
+        config: of the run. The rate is a constant here; with "straight_through" the decoder sees rounded
+            latents, as in use.
+        options: as in :func:`fit`.
+
+    Returns:
+        The log, as of :func:`train_system`.
+
+    Raises:
+        RuntimeError: the codec has no tables yet, or is no longer the one that it was.
+    """
+    codec, before = system.codec, system.codec.codec_id
+    learned = [p for p in codec.parameters() if p.requires_grad]
+    try:
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        log = _train(system, {"decoder": system.decoder}, source, config, options)
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
+    if codec.codec_id != before:
+        raise RuntimeError(f"codec {before.hex()} became {codec.codec_id.hex()} while only a decoder was trained")
+    return log
+
+
+def _train(
+    system: FrankenSplit, parts: dict[str, nn.Module], source: Dataset, config: TrainConfig, options: dict
+) -> list[LogRow]:
+    codec, decoder, backbone = system.codec, system.decoder, system.backbone
+    anchors, stride = codec.config.anchors, codec.config.stride
+    first = next(batches(source, min(128, len(source)), 0, 1, config.seed))
+    if config.guidance != "unguided" and first.saliency is None:
+        raise ParameterError(f"guidance {config.guidance!r} needs a source with saliency maps")
+    made_of = {"network": backbone.fingerprint, "codec": asdict(codec.config), "decoder": asdict(decoder.config)}
+    if "encoder" in parts:
+        made_of["start"] = zoo.fingerprint(codec.state_dict() | decoder.state_dict())
+    else:  # a decoder may start from a fit that rounds by the number of threads: no digest of its weights
+        made_of["codec_id"] = codec.codec_id.hex()
+    with torch.no_grad():
+        decoder.fit_statistics(backbone.head(first.x))
+    sensitivity = 1.0
+    if config.channels == "sensitive":
+        sensitivity = channel_sensitivity(backbone, first.x, decoder.spread)  # (1, C, 1, 1)
+
+    def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None  # (B,), one per picture
+        noise = batch.noise((codec.config.widths[-1], batch.x.shape[-2] // stride, batch.x.shape[-1] // stride))
+        out = module(batch.x, config.quantiser, noise, lmbda)
+        weight = None if batch.saliency is None else saliency_weight(batch.saliency, config.guidance)
+        if config.channels == "sensitive":
+            weight = sensitivity if weight is None else weight * sensitivity
+        price = warm_up(config.lmbda if lmbda is None else lmbda, batch.step, config.rate_warmup * config.steps)
+        return vars(loss_of(config.objective, system, out, batch.labels, price, weight))
+
+    rates = {"prior": config.prior_rate, "gains": config.gains_rate}
+    return fit(system, parts, loss, source, config, rate_factors=rates, made_of=made_of, **options)
+
+
 def fit(
     module: nn.Module,
-    pieces: dict[str, nn.Module],
+    parts: dict[str, nn.Module],
     loss: Callable[[nn.Module, Batch], dict[str, Tensor]],
     source: Dataset,
     config: TrainConfig,
@@ -130,15 +138,15 @@ def fit(
     workers: int = 0,
     fabric: Fabric | None = None,
 ) -> list[LogRow]:
-    """Train ``pieces`` of ``module`` and return the log.
+    """Train ``parts`` of ``module`` and return the log.
 
     Args:
         module: is called inside ``loss``; Fabric wraps it, and several processes share gradients through that.
-        pieces: the parts that learn and are checkpointed, by name.
+        parts: the modules that learn and are checkpointed, by name.
         loss: returns scalars, of which ``"total"`` is minimised.
         source: of samples.
         config: of the run.
-        rate_factors: of the learning rate, by piece; 1 where not given.
+        rate_factors: of the learning rate, by part; 1 where not given.
         progress: is called after every step.
         checkpoint: file to resume from if it exists, and to write, whole or not at all.
         checkpoint_every: steps between two checkpoints.
@@ -159,31 +167,32 @@ def fit(
         raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
     if fabric.device.type != "cpu":
         raise ParameterError(f"batches, noise and tables are made on the CPU, and so is training; got {fabric.device}")
-    optimisers = _optimisers(pieces, rate_factors or {}, config)
-    parameters = [p for o in optimisers for group in o.param_groups for p in group["params"]]
+    optimisers = _optimisers(parts, rate_factors or {}, config)
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
     wrapped, *optimisers = fabric.setup(module, *optimisers)
     run = asdict(config) | ({"data": source.digest, **(made_of or {})} if checkpoint else {})
-    start, log = _resume(checkpoint, pieces, optimisers, run) if checkpoint else (0, [])
+    start, told = checkpoints.resume(checkpoint, parts, optimisers, run) if checkpoint else (0, [])
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
+    log = [LogRow(**row) for row in told]
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
         source, config.batch, start, config.steps, config.seed, fabric.global_rank, fabric.world_size, workers
     )
     for batch in stream:
-        for group in (group for o in optimisers for group in o.param_groups):
-            group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         with fabric.autocast():
             values = loss(wrapped, batch)
-        told = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean").tolist()
-        row = LogRow(batch.step, dict(zip(values, told, strict=True)), time.perf_counter() - begun)
+        means = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean")
+        row = LogRow(batch.step, dict(zip(values, means.tolist(), strict=True)), time.perf_counter() - begun)
         if not math.isfinite(row.values["total"]):
             raise DivergedError(f"the loss became {row.values['total']} at step {batch.step}; lower the learning rate")
         for optimiser in optimisers:
             optimiser.zero_grad()
         fabric.backward(values["total"])
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+            group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         for optimiser in optimisers:
             optimiser.step()
         log.append(row)
@@ -191,7 +200,7 @@ def fit(
             progress(row)
         done = batch.step + 1
         if checkpoint and (done % checkpoint_every == 0 or done == config.steps) and fabric.is_global_zero:
-            _save(checkpoint, pieces, optimisers, run, done, log)
+            checkpoints.save(checkpoint, parts, optimisers, run, done, [asdict(row) for row in log])
     module.eval()
     return log
 
@@ -209,63 +218,15 @@ def _fabric(config: TrainConfig) -> Fabric:
 
 
 def _optimisers(
-    pieces: dict[str, nn.Module], rate_factors: dict[str, float], config: TrainConfig
+    parts: dict[str, nn.Module], rate_factors: dict[str, float], config: TrainConfig
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for dense layers and AdamW for what is left."""
-    kinds: dict[bool, list[dict]] = {False: [], True: []}
-    for name, piece in pieces.items():
-        for matrix, groups in kinds.items():
-            chosen = [p for p in piece.parameters() if p.requires_grad and _takes_muon(p, config) == matrix]
-            if chosen:
-                groups.append({"params": chosen, "factor": rate_factors.get(name, 1.0)})
-    made = [torch.optim.AdamW(kinds[False], lr=config.learning_rate, weight_decay=config.weight_decay)]
-    return [*made, Muon(kinds[True], config.learning_rate, weight_decay=config.weight_decay)] if kinds[True] else made
-
-
-def _takes_muon(parameter: Tensor, config: TrainConfig) -> bool:
-    return config.optimiser == "muon" and is_matrix(parameter)
-
-
-def _save(
-    path: Path,
-    pieces: dict[str, nn.Module],
-    optimisers: list[torch.optim.Optimizer],
-    run: dict[str, object],
-    step: int,
-    log: list[LogRow],
-) -> None:
-    state = {
-        "pieces": {name: piece.state_dict() for name, piece in pieces.items()},
-        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-        "run": run,
-        "step": step,
-        "log": [asdict(row) for row in log],
-    }
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_atomically(path, content.getvalue())
-
-
-def _resume(
-    path: Path, pieces: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], run: dict[str, object]
-) -> tuple[int, list[LogRow]]:
-    if not path.exists():
-        return 0, []
-    try:
-        state = torch.load(path, weights_only=True)
-        theirs = dict(state["run"])
-    except Exception as error:  # torch raises a dozen kinds on damaged files
-        raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error
-    if theirs != run:
-        changed = [k for k in run | theirs if theirs.get(k) != run.get(k)]
-        raise WeightsError(
-            f"the checkpoint {path} belongs to another run ({', '.join(changed)} differ); delete or rename it"
-        )
-    try:
-        for name, piece in pieces.items():
-            piece.load_state_dict(state["pieces"][name])
-        for optimiser, theirs in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(theirs)
-    except (KeyError, ValueError, RuntimeError) as error:  # what torch says of names and shapes that do not fit
-        raise WeightsError(f"the checkpoint {path} was written for another network; delete or rename it") from error
-    return state["step"], [LogRow(**row) for row in state["log"]]
+    """AdamW for everything, or Muon for dense convolutions and linear layers and AdamW for what is left."""
+    groups: dict[bool, list[dict]] = {False: [], True: []}
+    for name, part in parts.items():
+        learned = [p for p in part.parameters() if p.requires_grad]
+        dense = {id(p) for p in learned if config.optimiser == "muon" and is_matrix(p)}
+        for takes_muon, found in groups.items():
+            if chosen := [p for p in learned if (id(p) in dense) == takes_muon]:
+                found.append({"params": chosen, "factor": rate_factors.get(name, 1.0)})
+    made = [torch.optim.AdamW(groups[False], lr=config.learning_rate, weight_decay=config.weight_decay)]
+    return [*made, Muon(groups[True], config.learning_rate, weight_decay=config.weight_decay)] if groups[True] else made

@@ -2,8 +2,10 @@
 
     gradient ──► momentum ──► nearest orthogonal matrix ──► step of the size that AdamW would take
 
-A convolution (out, in, k, k) is the matrix (out, in·k·k) that it is. torch.optim.Muon refuses those,
-and orthogonalises in bfloat16, which a CPU without such units has to emulate.
+A convolution (out, in, k, k) counts as the matrix (out, in·k·k). torch.optim.Muon refuses those. timm.optim.Muon takes
+them and draws the same curves (final loss .2539 here and .2541 there on Fashion-MNIST), but it orthogonalises in
+bfloat16: one step of a photo codec took 1.4 times as long as this one's on a processor with bfloat16 units, and 5 times
+as long on AVX2 alone.
 
 Sources: K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the step
 size is that of J. Liu et al. 2025, "Muon is Scalable for LLM Training" (arXiv 2502.16982).
@@ -21,7 +23,7 @@ RMS = 0.2  # root mean square of an AdamW step, in learning rates
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Whether Muon fits, by shape: dense convolutions and linear layers, not biases, norms or depthwise kernels.
+    """Say whether Muon fits, by shape: dense convolutions and linear layers, not biases, norms or depthwise kernels.
 
     A codec's gains (anchors, channels) and Swin's tables of relative positions have such a shape and are taken too.
     """
@@ -29,7 +31,7 @@ def is_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonalise(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """U Vᵀ of a matrix U S Vᵀ, roughly: singular values between 0.6 and 1.3 (Newton-Schulz iteration).
+    """Compute roughly U Vᵀ of a matrix U S Vᵀ: singular values between 0.6 and 1.3 (Newton-Schulz iteration).
 
     >>> _ = torch.manual_seed(0)
     >>> s = torch.linalg.svdvals(orthogonalise(torch.randn(8, 20)))
@@ -62,7 +64,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # noqa: ARG002
-        """One step down the gradients."""
+        """Take one step down the gradients."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:

@@ -15,7 +15,8 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import encode_symbols
 from fsplit_lib.entropy.hyperprior import Hyperprior
 from fsplit_lib.entropy.models import FactorizedPrior
-from fsplit_lib.training.loop import LogRow, TrainConfig, fit
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.sources import Batch, batches
 
 __all__ = [
@@ -63,17 +64,11 @@ class EntropyModels(nn.Module):
         parts = {"factorised": (self.factorised.likelihood(y),)}
         return parts | {name: getattr(self, name)(y, side) for name in ("scale", "mean_scale")}
 
-    def reserve(self, state: dict[str, Tensor]) -> None:
-        """Make room for the tables of a checkpoint before it is loaded."""
-        self.factorised.reserve(*state["factorised.frequencies"].shape)
-        self.scale.reserve(state, "scale.")
-        self.mean_scale.reserve(state, "mean_scale.")
-
-    def freeze(self) -> None:
-        """Make all tables; the factorised one keeps the grid that the decoder knows."""
-        self.factorised.freeze(keep_grid=True)
-        self.scale.freeze()
-        self.mean_scale.freeze()
+    def update(self) -> None:
+        """Build all tables; the factorised one keeps the grid that the decoder knows."""
+        self.factorised.update(keep_grid=True)
+        self.scale.update()
+        self.mean_scale.update()
 
 
 def load_entropy_models(name: str = "side-information") -> EntropyModels:
@@ -84,7 +79,6 @@ def load_entropy_models(name: str = "side-information") -> EntropyModels:
     """
     state = zoo.read_weights(name, "models.safetensors")
     models = EntropyModels()
-    models.reserve(state)
     zoo.load_strictly(models, state, f"{name}/models.safetensors")
     return models.eval()
 
@@ -128,7 +122,7 @@ def train_entropy_models(
     factors = {"factorised": 5.0, "scale_prior": 5.0, "mean_scale_prior": 5.0}  # densities take larger steps
     shown = {"progress": progress, "checkpoint": checkpoint, "made_of": {"codec_id": codec.codec_id.hex()}}
     log = fit(models, pieces, loss, source, config, rate_factors=factors, **shown)
-    models.freeze()
+    models.update()
     return models, log
 
 

@@ -18,7 +18,7 @@ class SweepRow:
     """One trained system, measured with real packets on all test pictures.
 
     Attributes:
-        objective: a key of :data:`fsplit_lib.objectives.OBJECTIVES`.
+        objective: see :func:`fsplit_lib.objectives.loss_of`.
         lmbda: weight of the rate.
         seed: of everything random.
         bytes: mean of whole packets.

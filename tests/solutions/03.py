@@ -19,7 +19,7 @@ check("03.4", my_likelihood)
 
 # %% 03.5
 def my_bytes(prior, values):
-    prior.freeze()
+    prior.update()
     return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
 

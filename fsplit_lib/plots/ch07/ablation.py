@@ -4,9 +4,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fsplit_lib.evaluation.cross_backbone import Ablation
 from fsplit_lib.plots.ch07.families import name_of
 from fsplit_lib.plots.style import finish
-from fsplit_lib.recipes.crossed import Ablation
 
 __all__ = ["ablation_figure", "ablation_outcome", "move_ablation"]
 

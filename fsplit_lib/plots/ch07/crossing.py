@@ -9,10 +9,9 @@ from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import BDRate, RatePoint
+from fsplit_lib.evaluation.cross_backbone import Crossing, CrossRow
 from fsplit_lib.plots.ch07.families import look_of_network, name_of
 from fsplit_lib.plots.style import finish
-from fsplit_lib.recipes.crossed import Crossing
-from fsplit_lib.training.crossing import CrossRow
 
 __all__ = [
     "blueprint_deltas", "blueprint_outcome", "cross_outcome", "cross_table", "curves", "equal_byte_tables", "photo_outcome",

@@ -7,6 +7,7 @@ decoder_ablation_times.csv    how long each of those decoders takes
 photos_backbones.csv          the photo codec's packets, judged by three networks at the server
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +15,86 @@ import numpy as np
 
 from fsplit_lib.data import read_rows
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import BDRate, RatePoint
-from fsplit_lib.evaluation.points import JUDGED
-from fsplit_lib.recipes.crossing import DecodeTime, equal_bytes, smallest_within
-from fsplit_lib.training.crossing import CrossRow
+from fsplit_lib.evaluation.curves import BDRate
+from fsplit_lib.evaluation.points import JUDGED, RatePoint
 from fsplit_lib.zoo import read_card
 
-__all__ = ["Ablation", "Crossing", "read_ablation", "read_crossing", "read_photo_servers"]
+__all__ = [
+    "Ablation",
+    "CrossRow",
+    "Crossing",
+    "DecodeTime",
+    "equal_bytes",
+    "read_ablation",
+    "read_crossing",
+    "read_photo_servers",
+    "smallest_within",
+]
 
 CROSS, ABLATION = (f"fsplit train {name} --out data/results/{name}" for name in ("cross_backbone", "decoder_ablation"))
 PHOTOS = "fsplit evaluate photos FOLDER --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 -o photos_backbones.csv"
+
+
+@dataclass(frozen=True)
+class CrossRow:
+    """One rate weight of one cell, on all test pictures; a row of cross_backbone.csv and decoder_ablation.csv.
+
+    Attributes:
+        cell: name in the grid.
+        trained: backbone that the codec was trained with.
+        decoded: backbone that answers.
+        blueprint: family of the decoder's transformation blocks.
+        frozen: 1 where only the decoder was trained for this backbone, 0 for a native pair.
+        restoration: number of restoration blocks.
+        width: of the decoder.
+        parameters: of the decoder.
+        seed: of everything random.
+        lmbda: weight of the rate.
+        bytes: mean of whole packets.
+        top1: accuracy; ``top1_low`` and ``top1_high`` are Wilson's 95 % interval.
+        kept: top-1 agreement with the backbone that answers, with the same interval.
+        n: test pictures.
+    """
+
+    cell: str
+    trained: str
+    decoded: str
+    blueprint: str
+    frozen: int
+    restoration: int
+    width: int
+    parameters: int
+    seed: int
+    lmbda: float
+    bytes: float
+    top1: float
+    top1_low: float
+    top1_high: float
+    kept: float
+    kept_low: float
+    kept_high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class DecodeTime:
+    """How long a decoder of the ablation takes for one latent, on one thread of the machine that wrote the table.
+
+    Attributes:
+        decoded: the backbone.
+        restoration: number of restoration blocks.
+        width: their channels.
+        decode_ms: median over the runs, all decoders in turns.
+        iqr_ms: between the quartiles.
+        runs: after warming up.
+    """
+
+    decoded: str
+    restoration: int
+    width: int
+    decode_ms: float
+    iqr_ms: float
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -205,4 +276,39 @@ def read_photo_servers(folder: Path, weights: str = "photo") -> dict[str, list[R
     found = {judge: sorted(points, key=lambda point: point.bytes) for judge, points in found.items()}
     if len({tuple(point.bytes for point in points) for points in found.values()}) > 1:
         raise DataError(f"the backbones in {folder}/photos_backbones.csv were not sent the same packets: `{PHOTOS}`")
+    return found
+
+
+def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, float], tuple[float, float]]:
+    """Accuracy at equal bytes: curves are interpolated over ln(bytes), and averaged over the bytes that all of them reach.
+
+    Returns:
+        The mean accuracy of each curve, and the range of bytes; one point where the curves share none.
+    """
+    low = max(min(row.bytes for row in curve) for curve in curves.values())
+    high = max(low, min(max(row.bytes for row in curve) for curve in curves.values()))
+    at, scores = np.linspace(np.log(low), np.log(high), 20), {}
+    for key, curve in curves.items():
+        points = sorted((np.log(row.bytes), row.top1) for row in curve)
+        scores[key] = float(np.interp(at, *zip(*points, strict=True)).mean())
+    return scores, (low, high)
+
+
+def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
+    """By backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best one's.
+
+    Implements Eq. (4) of chapter 07.
+
+    Returns:
+        (backbone, restoration, width) each.
+    """
+    found = []
+    for network in dict.fromkeys(row.decoded for row in rows):
+        curves: dict[Hashable, list[CrossRow]] = {}
+        for row in rows:
+            if row.decoded == network:
+                curves.setdefault((row.parameters, row.restoration, row.width), []).append(row)
+        scores, _ = equal_bytes(curves)
+        _, restoration, width = min(key for key, value in scores.items() if value >= max(scores.values()) - loss)
+        found.append((network, restoration, width))
     return found

@@ -1,4 +1,4 @@
-"""What every recipe is: a name, a sentence, and a function of a job."""
+"""What every recipe is: a name, a sentence, and a function of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fsplit_lib.runner.grid import Cell, run_grid
-from fsplit_lib.training.loop import LogRow, TrainConfig
+from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.loop import LogRow
 
-__all__ = ["Job", "Recipe"]
+__all__ = ["Recipe", "RunContext"]
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,17 @@ class Recipe:
         name: as the command line has it.
         summary: one line.
         run: trains, and returns one sentence on the result.
-        choosable: whether backbone and weights are the job's; other recipes are made for their own.
+        choosable: whether backbone and weights are the run's; other recipes are made for their own.
     """
 
     name: str
     summary: str
-    run: Callable[["Job"], str]
+    run: Callable[["RunContext"], str]
     choosable: bool = False
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """Where one run of a recipe reads and writes, and whom it tells.
 
     Attributes:

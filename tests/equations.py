@@ -1,6 +1,6 @@
 """The table of equations: chapter and number, the function that computes it, the tests that hold it to a closed form.
 
-python -m fsplit_lib.runner.equations        writes notebooks/equations.md
+python tests/equations.py        writes notebooks/equations.md
 """
 
 import ast
@@ -74,7 +74,7 @@ def equation_table() -> str:
     """The table as Markdown."""
     rows = [f"| {e.id} | `{e.function}` | {'<br>'.join(f'`{t}`' for t in e.tests)} |" for e in equations()]
     head = (
-        "# Equations of the book\n\nMade by `python -m fsplit_lib.runner.equations`. 05.4 is Eq. (4) of chapter 05. The second column is the code that "
+        "# Equations of the book\n\nMade by `python tests/equations.py`. 05.4 is Eq. (4) of chapter 05. The second column is the code that "
         "computes it, the third a test that fails if the code stops doing so.\n\n"
     )
     return head + "\n".join(["| equation | computed by | tested by |", "|---|---|---|", *rows]) + "\n"

@@ -1,6 +1,6 @@
 """The table in data/README.md: every file with source, licence, bytes and sha256.
 
-python -m fsplit_lib.runner.inventory        writes the table again after a file has changed
+python tests/inventory.py        writes the table again after a file has changed
 """
 
 import json

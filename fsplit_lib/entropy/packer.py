@@ -1,0 +1,164 @@
+"""From a latent to a packet and back, in numpy: phone and server run this code on these arrays.
+
+    y ──► × gain ──► − median ──► round ──► symbols ──► entropy code ──► Packet
+    y_hat ◄── × inverse ◄── + median ◄── symbols ◄── entropy decode ◄── Packet
+
+A :class:`~fsplit_lib.codec.FeatureCodec` makes its packer from its weights; a device bundle stores one as ``codec.npz``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols
+from fsplit_lib.errors import PacketError, ParameterError
+from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
+
+__all__ = ["Packer", "to_symbols"]
+
+LARGEST = np.float32(2**30)  # symbols beyond it are clipped: no table and no escape is made for them
+
+
+def to_symbols(u: np.ndarray, medians: np.ndarray) -> np.ndarray:
+    """Round a latent to the integers on the wire.
+
+    Args:
+        u: (..., C, N) float32, already multiplied by its gain.
+        medians: (C,) float32, centres of the rounding grid.
+
+    Returns:
+        (..., C, N) int32.
+
+    Raises:
+        ValueError: the latent holds NaN or infinity.
+    """
+    if not np.isfinite(u).all():
+        raise ValueError("the latent holds NaN or infinity: the picture or the encoder's weights are damaged")
+    return np.clip(np.rint(u - medians[:, None]), -LARGEST, LARGEST).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Packer:
+    """All of a codec but its networks.
+
+    Attributes:
+        codec_id: 4 bytes, as in its packets.
+        stride: pixels per latent position and side.
+        lmbda: that the codec packs with unless told otherwise.
+        first_code: the least lmbda code that it has tables for.
+        gains: (L, C) float32, one row per code.
+        inverse_gains: (L, C) float32, the same for the way back.
+        medians: (C,) float32, centres of the rounding grid.
+        tables: of all codes, C rows each.
+    """
+
+    codec_id: bytes
+    stride: int
+    lmbda: float
+    first_code: int
+    gains: np.ndarray
+    inverse_gains: np.ndarray
+    medians: np.ndarray
+    tables: Tables
+
+    def __post_init__(self) -> None:
+        levels, channels = self.gains.shape
+        if self.inverse_gains.shape != self.gains.shape or self.medians.shape != (channels,):
+            raise ValueError(f"gains {self.gains.shape}, {self.inverse_gains.shape} and medians {self.medians.shape} do not fit")
+        if self.tables.channels != levels * channels:
+            raise ValueError(f"{levels} rate weights of {channels} channels need as many tables, got {self.tables.channels}")
+
+    @cached_property
+    def _tables_by_code(self) -> dict[int, Tables]:
+        return {}  # kept, since building the coder's models costs more than coding
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, np.ndarray]) -> "Packer":
+        """Read what :meth:`to_arrays` wrote.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: the arrays contradict each other.
+        """
+        numbers = {name: stored[name].item() for name in ("stride", "lmbda", "first_code")}
+        arrays = {name: stored[name] for name in ("gains", "inverse_gains", "medians")}
+        tables = Tables(*(stored[name] for name in ("frequencies", "lengths", "offsets")))
+        return cls(stored["codec_id"].tobytes(), **numbers, **arrays, tables=tables)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Write the packer as named arrays, for ``numpy.savez``."""
+        fields = {name: np.asarray(value) for name, value in vars(self).items() if isinstance(value, int | float | np.ndarray)}
+        tables = {name: getattr(self.tables, name) for name in ("frequencies", "lengths", "offsets")}
+        return {"codec_id": np.frombuffer(self.codec_id, np.uint8), **fields, **tables}
+
+    @property
+    def codes(self) -> range:
+        """The lmbda codes that there are tables for, see :func:`fsplit_lib.packet.lmbda_to_code`."""
+        return range(self.first_code, self.first_code + len(self.gains))
+
+    def code(self, lmbda: float | None) -> int:
+        """Compute the wire's code of a rate weight; of the codec's own by default."""
+        return lmbda_to_code(self.lmbda if lmbda is None else lmbda)
+
+    def tables_at(self, code: int) -> Tables:
+        """Look up the tables of one lmbda code, C rows.
+
+        Raises:
+            ParameterError: the codec has none for it.
+        """
+        if code not in self.codes:
+            ends = dict.fromkeys(f"{code_to_lmbda(c):.3g}" for c in (self.codes[0], self.codes[-1]))
+            raise ParameterError(f"this codec packs with lmbda {' to '.join(ends)}, got {code_to_lmbda(code):.3g}")
+        if code not in self._tables_by_code:
+            first = (code - self.first_code) * len(self.medians)
+            self._tables_by_code[code] = self.tables.rows(first, first + len(self.medians))
+        return self._tables_by_code[code]
+
+    def symbols(self, y: np.ndarray, code: int) -> np.ndarray:
+        """Compute the integers on the wire (C, h·w) int32 of a latent (C, h, w) float32, at a lmbda code.
+
+        Raises:
+            ValueError: a latent that is no number.
+        """
+        return to_symbols(y.reshape(len(y), -1) * self.gains[code - self.first_code, :, None], self.medians)
+
+    def pack(self, y: np.ndarray, lmbda: float | None = None) -> Packet:
+        """Make the packet of a latent (C, h, w) float32, at a rate weight; the codec's own by default.
+
+        Raises:
+            ParameterError: lmbda outside the codec's range.
+            ValueError: a latent that is no number.
+        """
+        code = self.code(lmbda)
+        self.tables_at(code)  # before the work: is there such a rate weight?
+        return self.pack_symbols(self.symbols(y, code), code, *y.shape[1:])
+
+    def pack_symbols(self, symbols: np.ndarray, code: int, height: int, width: int) -> Packet:
+        """Make the packet of symbols (C, h·w) of a latent of ``height`` by ``width``."""
+        stream = encode_symbols(symbols, self.tables_at(code))
+        return Packet(self.codec_id, height * self.stride, width * self.stride, code, (stream,))
+
+    def unpack(self, packet: Packet) -> np.ndarray:
+        """Read the quantised latent y_hat (C, h, w) float32 of a packet.
+
+        Raises:
+            PacketError: it belongs to another codec, contradicts itself, or does not decode.
+        """
+        if packet.codec_id != self.codec_id:
+            raise PacketError(
+                f"the packet was made by codec {packet.codec_id.hex()}, this is codec {self.codec_id.hex()}: "
+                "both ends must load the same checkpoint"
+            )
+        if len(packet.streams) != 1:
+            raise PacketError(f"a packet of this codec holds one stream, got {len(packet.streams)}")
+        try:
+            check_size(packet.height, packet.width, self.stride)
+            tables = self.tables_at(packet.lmbda_code)
+        except ValueError as error:
+            raise PacketError(f"the packet's picture size or lmbda is impossible: {error}") from error
+        height, width = packet.height // self.stride, packet.width // self.stride
+        u_hat = decode_symbols(packet.streams[0], tables, height * width).astype(np.float32) + self.medians[:, None]
+        y_hat = u_hat * self.inverse_gains[packet.lmbda_code - self.first_code, :, None]
+        return y_hat.reshape(-1, height, width)

@@ -1,0 +1,43 @@
+"""A test that is marked with an equation has to call the code that the book names beside it."""
+
+import pydoc
+import sys
+
+import pytest
+from equations import equations
+
+CALLED = pytest.StashKey[set]()
+NAMED = {equation.id: equation.function for equation in equations()}
+
+
+def _codes(name):
+    """The code objects of a function, or of all methods of a class."""
+    found = pydoc.locate(name)
+    members = vars(found).values() if isinstance(found, type) else [found]
+    members = [getattr(member, "fget", None) or getattr(member, "__func__", member) for member in members]
+    members = [getattr(member, "__wrapped__", member) for member in members]
+    return {member.__code__ for member in members if hasattr(member, "__code__")}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    if any(item.iter_markers("equation")):  # what a fixture calls counts
+        item.stash[CALLED] = set()
+        sys.setprofile(lambda frame, event, _: item.stash[CALLED].add(frame.f_code) if event == "call" else None)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    result = yield
+    sys.setprofile(None)
+    ids = [id for mark in item.iter_markers("equation") for id in mark.args]
+    missed = [NAMED[id] for id in ids if not _codes(NAMED[id]) & item.stash[CALLED]]
+    assert not missed, f"this test is marked with {', '.join(ids)} and never calls {', '.join(missed)}"
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    sys.setprofile(None)
+    return (yield)
