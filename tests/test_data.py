@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torchvision.transforms import v2
 
 from fsplit_lib.data import (
@@ -169,7 +169,36 @@ def test_what_is_no_photo_is_refused_in_one_sentence(tmp_path, monkeypatch):
     for most in (100, 3000):  # Pillow raises above twice the limit and only warns below that
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
         with pytest.raises(DataError, match="too many pixels"):
-            open_image(tmp_path / "whole.jpg")
+            open_image(tmp_path / "whole.jpg", most)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "avif", "gif", "bmp", "heic"])
+def test_too_many_pixels_are_refused_before_any_is_decoded(tmp_path, monkeypatch, suffix):
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    path = saved(Image.new("RGB", (80, 50), RED), tmp_path / f"a.{suffix}")
+    assert open_image(path, 4000).size == (80, 50)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(DataError, match=r"too many pixels \(80 x 50, at most 3999\)"):
+            open_image(source, 3999)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    whole = saved(Image.new("RGB", (64, 48), RED), tmp_path / "a.jpg", progressive=True).read_bytes()
+    first = whole.index(b"\xff\xda")
+    last = whole.rindex(b"\xff\xda")
+    scan, scans = whole[last:-2], whole.count(b"\xff\xda")
+    assert first < last and 2 < scans < 20
+    photo = open_image(tmp_path / "a.jpg")
+    preview = b"\xff\xe1" + (2 + 200).to_bytes(2) + 100 * b"\xff\xda"  # markers inside a segment are no scans
+    allowed = whole[:2] + preview + whole[2:-2] + (64 - scans) * scan + b"\xff\xd9" + 100 * scan
+    assert open_image(io.BytesIO(allowed)) == photo
+    (tmp_path / "a.jpg").write_bytes(whole[:-2] + b"\xff\xff\0\xff" + (65 - scans) * scan)  # never ends; garbage between
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
+    for source in (tmp_path / "a.jpg", io.BytesIO((tmp_path / "a.jpg").read_bytes())):
+        with pytest.raises(DataError, match="more than 64 scans"):
+            open_image(source)
 
 
 FORMATS = ("png", "jpg", "gif", "webp", "tiff", "bmp", "ppm", "avif")

@@ -1,5 +1,6 @@
 """Any photo a student may bring, as the (224, 224) RGB crop that a network was trained to see."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -12,10 +13,12 @@ from fsplit_lib.errors import DataError
 __all__ = ["center_crop", "open_image", "to_array"]
 
 _WHITE_LEVELS = {"I": (65535.0,), "F": (1.0, 255.0, 65535.0)}  # what white means in a mode, if nothing is brighter
+MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart
 CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
 
 
-def open_image(source: str | Path | BinaryIO) -> Image.Image:
+def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_PIXELS) -> Image.Image:
     """Read a photo as upright 8-bit RGB.
 
     Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white, and the
@@ -23,32 +26,61 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
 
     Args:
         source: a path or an open binary file.
+        max_pixels: width times height above which a picture is refused from its header, before it is decoded;
+            by default where Pillow suspects a decompression bomb.
 
     Returns:
         An RGB image of the source's (rotated) size.
 
     Raises:
-        DataError: no such file, not an image, truncated, not to be read, or too large to be a photo.
+        DataError: no such file, not an image, truncated, not to be read, too many pixels, or a JPEG of more than
+            64 scans.
     """
     name = str(source) if isinstance(source, str | Path) else getattr(source, "name", "the given file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is max_pixels
             with Image.open(source) as image:
+                _check_cost(image, name, max_pixels)
                 image.load()
                 return _to_rgb(ImageOps.exif_transpose(image))
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"there is no photo at {name}") from error
     except IsADirectoryError as error:
         raise DataError(f"{name} is a folder, not a photo") from error
     except PermissionError as error:
         raise DataError(f"{name} may not be read by you: change its permissions, or take a copy") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise DataError(f"{name} has too many pixels ({error}); scale it down first") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is not an image that Pillow can read (JPEG, PNG, WebP, AVIF, ...)") from error
     except Exception as error:  # Pillow's decoders raise a dozen kinds on broken files
         raise DataError(f"{name} is broken or cut short: {error}") from error
+
+
+def _check_cost(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Refuse what a small file can make Pillow do for a long time, before anything is decoded."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise DataError(f"{name} has too many pixels ({width} x {height}, at most {max_pixels}); scale it down first")
+    if image.format in ("JPEG", "MPO"):
+        begin = image.fp.tell()
+        image.fp.seek(0)
+        scans = _scans(image.fp.read())
+        image.fp.seek(begin)
+        if scans > MAX_SCANS:
+            raise DataError(f"{name} is a JPEG of more than {MAX_SCANS} scans, which no camera makes; save it again")
+
+
+def _scans(jpeg: bytes) -> int:
+    """Scans up to the end of the first picture, or one more than are allowed; garbage is passed over as libjpeg does."""
+    position, scans = 2, 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(jpeg, position)) and found[1] != b"\xd9":  # end of image
+        scans += found[1] == b"\xda"  # start of scan
+        position = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return scans
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
