@@ -1,5 +1,6 @@
 """The encoder and the codec: counts, shapes, round trips, identity, hostile packets."""
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -156,6 +157,28 @@ def test_another_process_decodes_from_the_checkpoint_alone(system, x, tmp_path):
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], check=True)
     answer = loaded.answer([Packet.from_bytes((tmp_path / "photo.fsp").read_bytes())])
     assert torch.allclose(torch.load(tmp_path / "logits.pt"), answer, atol=1e-5)
+
+
+def test_pixels_outside_0_to_1_are_refused_in_one_sentence(system, x):
+    for wrong, told in ((255 * x, "from 0"), ((x - 0.45) / 0.22, "from -2"), ((255 * x).to(torch.uint8), "uint8"),
+                        (x + 0.01, "to 1.01")):  # fmt: skip
+        for use in (system.codec.compress, system.codec.ideal_bits):
+            with pytest.raises(ParameterError, match=r"floats in \[0, 1\].*divide bytes by 255") as refused:
+                use(wrong)
+            assert told in str(refused.value) and "\n" not in str(refused.value)
+    assert len(system.codec.compress(x.round())) == len(x)
+
+
+def test_a_codec_in_use_is_copied_saved_and_loaded_into_a_new_one(system, steered, x, tmp_path):
+    for codec in (system.codec, steered.codec):
+        wires = [packet.to_bytes() for packet in codec.compress(x)]
+        torch.save(codec, tmp_path / "whole.pt")
+        fresh = FeatureCodec(codec.config)
+        fresh.load_state_dict(codec.state_dict())
+        for other in (copy.deepcopy(codec), torch.load(tmp_path / "whole.pt", weights_only=False), fresh):
+            assert [packet.to_bytes() for packet in other.eval().compress(x)] == wires
+            assert torch.equal(other.decompress(codec.compress(x)), codec.decompress(codec.compress(x)))
+        assert [packet.to_bytes() for packet in codec.compress(x)] == wires
 
 
 def test_a_codec_needs_tables_before_it_compresses():

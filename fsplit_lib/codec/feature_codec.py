@@ -95,9 +95,10 @@ class FeatureCodec(nn.Module):
 
         Raises:
             ValueError: a size off the grid, or too many pixels.
-            ParameterError: lmbda outside the codec's range.
+            ParameterError: pixels outside [0, 1], or lmbda outside the codec's range.
         """
         self.check_size(*x.shape[-2:])
+        _check_pixels(x)
         return self.pack(self.encoder(x.contiguous()), lmbda)
 
     @torch.no_grad()
@@ -162,6 +163,7 @@ class FeatureCodec(nn.Module):
     @torch.no_grad()
     def ideal_bits(self, x: Tensor, lmbda: float | None = None) -> list[float]:
         """Bits that the integer tables assign to each picture of x: the floor for any coder."""
+        _check_pixels(x)
         code = self._code(lmbda)
         tables = self.prior.tables_at(self._level(code))
         return [ideal_bits(one, tables) for one in self.symbols(self.encoder(x), code)]
@@ -207,3 +209,12 @@ class FeatureCodec(nn.Module):
         else:
             u_hat = u_paid = u
         return u_hat * inverse, self.prior.likelihood(u_paid, gain)
+
+
+def _check_pixels(x: Tensor) -> None:
+    low, high = x.aminmax() if x.numel() else (0, 0)
+    if not x.is_floating_point() or low < -1e-6 or high > 1 + 1e-6:
+        raise ParameterError(
+            f"x must hold pixels as floats in [0, 1], got {x.dtype} from {low:.3g} to {high:.3g}: "
+            "divide bytes by 255, and do not normalise"
+        )

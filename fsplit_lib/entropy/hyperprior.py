@@ -86,6 +86,9 @@ class Hyperprior(nn.Module):
         self.register_buffer("offsets", torch.zeros(0, dtype=torch.int32))
         self._tables: Tables | None = None
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_tables": None}  # the range coder's models can be neither copied nor pickled
+
     @torch.no_grad()
     def start_from(self, y: Tensor) -> None:
         """Take each channel's mean out of symbols y (B, C, h, w), and begin with its own scale.

@@ -66,9 +66,15 @@ class FactorizedPrior(nn.Module):
         self._tables.clear()
         self._digest = None
 
-    def _load_from_state_dict(self, *args: object) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        tables = state_dict.get(f"{prefix}frequencies")
+        if tables is not None and tables.ndim == 2:
+            self.reserve(*tables.shape)  # a new prior has none
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._forget()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_tables": {}}  # the range coder's models can be neither copied nor pickled
 
     @property
     def channels(self) -> int:
@@ -167,8 +173,8 @@ class FactorizedPrior(nn.Module):
 
     def reserve(self, rows: int, width: int) -> None:
         """Make room for a checkpoint's tables before it is loaded: ``rows`` = levels · C, of ``width`` entries."""
-        self.frequencies = torch.zeros(rows, width, dtype=torch.int32)
-        self.lengths, self.offsets = (torch.zeros(rows, dtype=torch.int32) for _ in range(2))
+        self.frequencies = self.frequencies.new_zeros(rows, width)
+        self.lengths, self.offsets = (self.lengths.new_zeros(rows) for _ in range(2))
         self._forget()
 
     def tables_at(self, level: int = 0) -> Tables:
