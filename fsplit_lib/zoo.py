@@ -136,7 +136,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # torch and safetensors raise a dozen kinds on damaged files
         raise WeightsError(f"{path} is not a readable weights file: it may be cut short or damaged") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} does not hold a plain state dict of tensors")
+        inner = [name for name, part in state.items() if isinstance(part, dict)] if isinstance(state, dict) else ()
+        way = f": it keeps parts under {', '.join(map(repr, inner))}; save the state dict alone" if inner else ""
+        raise WeightsError(f"{path} does not hold a plain state dict of tensors{way}")
+    if strange := [name for name in state if not isinstance(name, str)]:
+        raise WeightsError(f"{path} names tensors by {strange[0]!r} and the like: save the network's state_dict()")
     return dict(state)
 
 

@@ -1,7 +1,6 @@
 """The encoder and the codec: counts, shapes, round trips, identity, hostile packets."""
 
 import copy
-import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -158,6 +157,28 @@ def test_another_process_decodes_from_the_checkpoint_alone(system, x, tmp_path):
     assert torch.allclose(torch.load(tmp_path / "logits.pt"), answer, atol=1e-5)
 
 
+def test_pixels_outside_0_to_1_are_refused_in_one_sentence(system, x):
+    for wrong, told in ((255 * x, "from 0"), ((x - 0.45) / 0.22, "from -2"), ((255 * x).to(torch.uint8), "uint8"),
+                        (x + 0.01, "to 1.01")):  # fmt: skip
+        for use in (system.codec.compress, system.codec.ideal_bits):
+            with pytest.raises(ParameterError, match=r"floats in \[0, 1\].*divide bytes by 255") as refused:
+                use(wrong)
+            assert told in str(refused.value) and "\n" not in str(refused.value)
+    assert len(system.codec.compress(x.round())) == len(x)
+
+
+def test_a_codec_in_use_is_copied_saved_and_loaded_into_a_new_one(system, steered, x, tmp_path):
+    for codec in (system.codec, steered.codec):
+        wires = [packet.to_bytes() for packet in codec.compress(x)]
+        torch.save(codec, tmp_path / "whole.pt")
+        fresh = FeatureCodec(codec.config)
+        fresh.load_state_dict(codec.state_dict())
+        for other in (copy.deepcopy(codec), torch.load(tmp_path / "whole.pt", weights_only=False), fresh):
+            assert [packet.to_bytes() for packet in other.eval().compress(x)] == wires
+            assert torch.equal(other.decompress(codec.compress(x)), codec.decompress(codec.compress(x)))
+        assert [packet.to_bytes() for packet in codec.compress(x)] == wires
+
+
 def test_a_codec_needs_tables_before_it_compresses():
     with pytest.raises(RuntimeError, match="update"):
         FeatureCodec(SMALL).compress(torch.zeros(1, 3, 32, 32))
@@ -244,19 +265,12 @@ def test_a_rate_that_no_packet_can_name_is_refused_before_training(rates):
         CodecConfig(**({"lmbda": 0.3} | rates))
 
 
-def test_a_codec_that_has_packed_can_be_copied_stored_and_loaded(system, x):
-    wires = [packet.to_bytes() for packet in system.codec.compress(x)]
-    twin = copy.deepcopy(system.codec)
-    file = io.BytesIO()
-    torch.save(system.codec, file)
-    file.seek(0)
-    fresh = FeatureCodec(SMALL)
-    fresh.load_state_dict(system.codec.state_dict())  # whose tables have another size
-    for other in (twin, torch.load(file, weights_only=False), fresh.eval()):
-        assert [packet.to_bytes() for packet in other.compress(x)] == wires
+def test_a_copy_that_changes_has_an_id_of_its_own(system, x):
+    system.codec.compress(x)
+    twin, before = copy.deepcopy(system.codec), system.codec.codec_id
     with torch.no_grad():
         next(twin.encoder.parameters()).mul_(1.5)
-    assert twin.codec_id != system.codec.codec_id  # and the original keeps its own
+    assert twin.codec_id != system.codec.codec_id == before
 
 
 def test_a_packer_is_made_once_until_something_changes(system, x, monkeypatch):

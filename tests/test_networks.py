@@ -81,6 +81,20 @@ def test_names_and_weights_that_cannot_be(tmp_path, monkeypatch):
         load_backbone("resnet18", tmp_path / "cut.pth")
     with pytest.raises(WeightsError, match="no weights file"):
         load_backbone("resnet18", tmp_path / "none.pth")
+    state = timm.create_model("resnet10t").state_dict()
+    for name, content, sentence in (
+        ("numbers", dict(enumerate(state.values())), r"names tensors by 0 and the like.*state_dict\(\)"),
+        ("mixed", state | {7: torch.zeros(1)}, "names tensors by 7 and the like"),
+        ("wrapped", {f"module.{k}": v for k, v in state.items()}, r"begin with 'module\.'.*network inside, its module"),
+        ("compiled", {f"_orig_mod.{k}": v for k, v in state.items()}, "network inside, its _orig_mod"),
+        ("nested", {"epoch": 3, "state_dict": state}, "keeps parts under 'state_dict'; save the state dict alone"),
+        ("diverged", state | {"fc.bias": torch.full((1000,), torch.nan)}, r"NaN or infinity, as in fc\.bias"),
+    ):
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(WeightsError, match=f"{name}.*{sentence}"):
+            load_backbone("resnet10t", tmp_path / f"{name}.pth")
+    torch.save(state, tmp_path / "good.pth")
+    assert torch.equal(load_backbone("resnet10t", tmp_path / "good.pth").network.fc.bias, state["fc.bias"])
     with pytest.raises(ParameterError, match="no stage of this resnet has stride 64"):
         load_backbone("resnet18", "random", stride=64)
 

@@ -85,7 +85,7 @@ def load_backbone(
         ParameterError: no such model or tag, no weights of it are shipped, or a size off the grid.
         WeightsError: the file is missing, broken, or made for another network.
     """
-    state = None if weights in ("shipped", "download", "random") else zoo.read_state_dict(weights)
+    state = None if weights in ("shipped", "download", "random") else _own_weights(weights)
     if name in OWN:
         network, stride = OWN[name](), stride or 4
         if input_size not in (None, 32):
@@ -120,6 +120,19 @@ def photo_backbone(given: str) -> Backbone:
     """
     name, _, file = given.partition("=")
     return load_backbone(name, file or ("shipped" if name in PACKAGES else "download"), input_size=PHOTO_SIDE)
+
+
+def _own_weights(path: str | Path) -> dict[str, Tensor]:
+    state = zoo.read_state_dict(path)
+    for prefix in ("module.", "_orig_mod."):
+        if state and all(name.startswith(prefix) for name in state):
+            raise WeightsError(
+                f"{path} was saved from a wrapped network, all its names begin with {prefix!r}: "
+                f"save the state_dict() of the network inside, its {prefix[:-1]}"
+            )
+    if broken := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise WeightsError(f"{path} holds NaN or infinity, as in {broken[0]}: take weights from before training diverged")
+    return state
 
 
 def _timm_network(name: str, pretrained: bool, input_size: int | None, state: dict[str, Tensor]) -> nn.Module:

@@ -1,6 +1,7 @@
 """Where the command line comes together: sub-commands, and errors as one sentence."""
 
 import sys
+import warnings
 
 import typer
 
@@ -37,8 +38,13 @@ app.add_typer(evaluate.app, name="evaluate")
 
 def main() -> None:
     """Run the command line; what goes wrong on purpose ends in one sentence and exit code 2."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be more than the terminal can show
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"note: {message}", err=True)
+            warnings.filterwarnings("ignore", "Image size")  # of Pillow; open_image refuses such a photo in a sentence
+            app()
     except FsplitError as error:
         typer.secho(f"fsplit: {error}", fg="red", err=True)
         sys.exit(2)

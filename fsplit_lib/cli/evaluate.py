@@ -1,7 +1,7 @@
 """``fsplit evaluate``: measure on any folder of photos."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,18 @@ QUALITIES = {
     "JPEG XL": (0, 5, 10, 30, 50, 75),
     "HEIC": (5, 15, 25, 35, 45, 60),
 }
+if TYPE_CHECKING:
+    from fsplit_lib.data import ImageFolder
+
 app = typer.Typer(help="Measure on a folder of photos.", no_args_is_help=True)
+
+
+def _readable(pictures: "ImageFolder") -> "ImageFolder":
+    """What can be read: a table must not stop at a broken photo."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(pictures), unit="photo", desc=f"{pictures.name}, reading") as bar:
+        return pictures.readable(lambda done: bar.update(done - bar.n))
 
 
 @app.command()
@@ -57,7 +68,7 @@ def photos(
     if unknown := wanted - set(QUALITIES):
         raise ParameterError(f"no image codec {', '.join(sorted(unknown))}; there are {', '.join(QUALITIES)}, or none")
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
-    pictures = image_folder(folder, name)
+    pictures = _readable(image_folder(folder, name))
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
     if len(folders) < len(weights or [DEFAULT]):
         raise ParameterError(
@@ -131,7 +142,7 @@ def entropy(
     from fsplit_lib.training.side_information import load_entropy_models, measure_side_information
     from fsplit_lib.zoo import read_card, write_scores
 
-    pictures = image_folder(folder, name)
+    pictures = _readable(image_folder(folder, name))
     models, codec = load_entropy_models(), load_codec(read_card("side-information").architecture["codec"])
     out.parent.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(pictures), unit="photo", desc=pictures.name) as bar:

@@ -28,13 +28,16 @@ def compress(
     """Compress a photo's features to a packet of a few hundred bytes to a few kilobytes."""
     from fsplit_lib.data import center_crop, open_image, write_atomically
     from fsplit_lib.data.tensors import photo_tensor
+    from fsplit_lib.errors import ParameterError
     from fsplit_lib.system import load_codec
 
     crop = center_crop(open_image(photo), 224)
+    target = out or photo.with_suffix(".fsp")
+    if target.exists() and target.samefile(photo):
+        raise ParameterError(f"the packet would take the place of the photo {photo}: give another file with --out")
     codec = load_codec(weights)
     (packet,) = codec.compress(photo_tensor(crop), lmbda)
     wire = packet.to_bytes()
-    target = out or photo.with_suffix(".fsp")
     write_atomically(target, wire)
     bits = 8 * len(wire) / (packet.height * packet.width)
     typer.echo(
@@ -62,7 +65,7 @@ def predict(
         raise DataError(f"there is no file {file}")
     system = load_system(weights, photo_backbone(backbone) if backbone else None)
     data = file.read_bytes()
-    if data[:2] == MAGIC or file.suffix == ".fsp":
+    if data[:2] == MAGIC or file.suffix.lower() == ".fsp":
         answers = {f"packet of {len(data):,} bytes": system.answer([Packet.from_bytes(data)])}
     else:
         x = photo_tensor(center_crop(open_image(file), system.backbone.input_size))

@@ -42,9 +42,12 @@ def send(
 
     if not photo.is_file():
         raise DataError(f"there is no file {photo}")
-    if lmbda is not None and (as_ is not As.packet or photo.suffix == ".fsp"):
+    packed = photo.suffix.lower() == ".fsp"
+    if packed and as_ is not As.packet:
+        raise ParameterError(f"{photo} is a packet, of which no {as_.value} can be made: leave out --as, or send the photo")
+    if lmbda is not None and (as_ is not As.packet or packed):
         raise ParameterError("--lmbda steers a packet that is made here: leave it out, or leave out --as")
-    if photo.suffix == ".fsp":
+    if packed:
         data, kind = photo.read_bytes(), "packet"
     elif as_ is As.packet:
         from fsplit_lib.data.tensors import photo_tensor

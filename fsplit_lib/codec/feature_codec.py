@@ -18,7 +18,7 @@ from fsplit_lib.codec.gains import Gains
 from fsplit_lib.entropy.coding import Tables, ideal_bits, symbol_bits
 from fsplit_lib.entropy.models import FactorizedPrior, Memo
 from fsplit_lib.entropy.packer import Packer
-from fsplit_lib.errors import PacketError
+from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 __all__ = ["FeatureCodec", "Quantiser"]
@@ -112,9 +112,10 @@ class FeatureCodec(nn.Module):
 
         Raises:
             ValueError: a size off the grid, or too many pixels.
-            ParameterError: lmbda outside the codec's range.
+            ParameterError: pixels outside [0, 1], or lmbda outside the codec's range.
         """
         check_size(*x.shape[-2:], self.config.stride)
+        _check_pixels(x)
         return self.pack(self.encoder(x.contiguous()), lmbda)
 
     def pack(self, y: Tensor, lmbda: float | None = None) -> list[Packet]:
@@ -142,6 +143,7 @@ class FeatureCodec(nn.Module):
     @torch.no_grad()
     def ideal_bits(self, x: Tensor, lmbda: float | None = None) -> list[float]:
         """Compute the bits that the integer tables assign to each picture of x: the floor for any coder."""
+        _check_pixels(x)
         return [ideal_bits(one, self.tables(lmbda)) for one in self.symbols(self.encoder(x), lmbda)]
 
     def bits_map(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
@@ -182,3 +184,12 @@ class FeatureCodec(nn.Module):
         else:
             u_hat = u_paid = u
         return u_hat * inverse, self.prior.likelihood(u_paid, gain)
+
+
+def _check_pixels(x: Tensor) -> None:
+    low, high = x.aminmax() if x.numel() else (0, 0)
+    if not x.is_floating_point() or low < -1e-6 or high > 1 + 1e-6:
+        raise ParameterError(
+            f"x must hold pixels as floats in [0, 1], got {x.dtype} from {low:.3g} to {high:.3g}: "
+            "divide bytes by 255, and do not normalise"
+        )

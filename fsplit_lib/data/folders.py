@@ -1,6 +1,10 @@
 """Any folder of photos, labelled by sub-folder, by ImageNet file name, or not at all."""
 
+import os
 import re
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress
@@ -8,12 +12,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from fsplit_lib.data.images import open_image
+from fsplit_lib.data.images import center_crop, open_image
 from fsplit_lib.errors import DataError
 
 __all__ = ["ImageFolder", "caltech101", "image_folder", "training_folder"]
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".png", ".webp", ".avif", ".heic", ".heif", ".hif", ".bmp", ".tif",
+    ".tiff", ".gif", ".ppm", ".pgm",
+}  # fmt: skip
+NAMED = 5  # of the files that are left out, in a warning
 CALTECH = {"accordion", "Faces_easy", "car_side", "windsor_chair", "yin_yang"}  # five of its 101 categories
 CALTECH_LICENCE = "Fei-Fei et al. 2004; CC BY 4.0"
 WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
@@ -43,6 +51,30 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
 
+    def readable(self, progress: Callable[[int], None] | None = None) -> "ImageFolder":
+        """The photos that can be read and cropped; a warning counts the others and says what is wrong with them.
+
+        Args:
+            progress: called with the number of photos looked at.
+
+        Raises:
+            DataError: none can be read.
+        """
+        wrong = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter
+            for done, error in enumerate(pool.map(_error_of, self.paths), start=1):
+                wrong.append(error)
+                if progress is not None:
+                    progress(done)
+        told = [str(error) for error in wrong if error is not None]
+        if not told:
+            return self
+        sentence = f"{len(told)} of {len(self)} photos in {self.name} were left out: {_some(told, '; ')}"
+        if len(told) == len(self):
+            raise DataError(sentence)
+        warnings.warn(sentence, stacklevel=2)
+        return self._part([error is None for error in wrong])
+
     def split(self, every: int) -> tuple["ImageFolder", "ImageFolder"]:
         """All photos but each ``every``-th, to train on, and those, to test on.
 
@@ -59,12 +91,25 @@ class ImageFolder:
         return replace(self, paths=tuple(compress(self.paths, chosen)), labels=labels)
 
 
+def _error_of(path: Path) -> DataError | None:
+    try:
+        center_crop(open_image(path))
+    except DataError as error:
+        return error
+    return None
+
+
+def _some(told: list[str], between: str) -> str:
+    more = f"{between}and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return between.join(told[:NAMED]) + more
+
+
 def image_folder(folder: str | Path, name: str | None = None, loose: bool = False) -> ImageFolder:
     """Read any folder of photos.
 
     Files or sub-folders named like ImageNet's (``n01440764_tench.JPEG``, ``n01440764/1.JPEG``) are
     labelled with ImageNet's class index: the rank of the wnid among the 1,000 sorted ones. Otherwise sub-folders are classes, in sorted
-    order; a flat folder has no labels.
+    order, one without photos too; a flat folder has no labels. A warning counts and names the files that are no photos.
 
     Args:
         folder: of photos.
@@ -77,9 +122,16 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
-    paths = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and _is_shown(p, folder)))
+    files = sorted(path for path in folder.rglob("*") if _is_shown(path, folder))
+    paths = tuple(path for path in files if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"there is no photo in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
+    if others := [str(path.relative_to(folder)) for path in files if path.suffix.lower() not in SUFFIXES]:
+        warnings.warn(
+            f"{len(others)} of {len(files)} files in {folder} were left out, since their names do not end like a photo's: "
+            f"{_some(others, ', ')}",
+            stacklevel=2,
+        )
     name = name or folder.resolve().name
     wnids = [WNID.match(path.name) or WNID.match(path.parent.name) for path in paths]
     if all(wnids):
@@ -95,7 +147,7 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
                 "move it into one of them, or away"
             )
         return ImageFolder(name, paths)
-    classes = tuple(sorted(set(parents)))
+    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
     return ImageFolder(name, paths, tuple(classes.index(p) for p in parents), classes)
 
 

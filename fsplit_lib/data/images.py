@@ -1,28 +1,40 @@
 """Any photo a student may bring, as the (224, 224) RGB crop that a network was trained to see."""
 
+import importlib
+import io
 import re
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from fsplit_lib.errors import DataError
 
 __all__ = ["center_crop", "open_image", "to_array"]
 
-_WHITE_LEVELS = {"I": (65535.0,), "F": (1.0, 255.0, 65535.0)}  # what white means in a mode, if nothing is brighter
 MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
-_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart
 CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart
+_HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
+_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT, _ORIENTATION = 258, 262, 284, 339, 274  # tags of TIFF
+_TURNS = dict(enumerate((  # the EXIF orientation, and what makes it upright
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+), start=2))  # fmt: skip
 
 
 def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_PIXELS) -> Image.Image:
-    """Read a photo as upright 8-bit RGB.
+    """Read a photo as upright 8-bit sRGB.
 
-    Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white, and the
-    camera's EXIF rotation is applied, so that what the network sees is what the student sees.
+    An embedded colour profile is converted to sRGB (relative colorimetric, with black point compensation); one that
+    is broken is ignored with a warning. Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white,
+    and the camera's EXIF rotation is applied, so that what the network sees is what the student sees.
+
+    White in a picture of more than 8 bits is the lowest of 255, 65,535 and the file's own largest value that none of
+    its values exceeds; in one of floating-point values 1, 255 or 65,535, and one value in a thousand may exceed it.
 
     Args:
         source: a path or an open binary file.
@@ -33,17 +45,18 @@ def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_
         An RGB image of the source's (rotated) size.
 
     Raises:
-        DataError: no such file, not an image, truncated, not to be read, too many pixels, or a JPEG of more than
-            64 scans.
+        DataError: no such file, not an image, truncated, not to be read, too many pixels, a JPEG of more than
+            64 scans, or values of which nobody can know what is black or white.
     """
     name = str(source) if isinstance(source, str | Path) else getattr(source, "name", "the given file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is max_pixels
-            with Image.open(source) as image:
-                _check_cost(image, name, max_pixels)
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with _open(source, name) as image:
+            _check_cost(image, name, max_pixels)
+            _check_values(image, name)
+            image.load()
+            rgb = _to_rgb(image, name)
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+            return rgb.transpose(turn) if turn is not None else rgb
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -58,6 +71,22 @@ def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_
         raise DataError(f"{name} is not an image that Pillow can read (JPEG, PNG, WebP, AVIF, ...)") from error
     except Exception as error:  # Pillow's decoders raise a dozen kinds on broken files
         raise DataError(f"{name} is broken or cut short: {error}") from error
+
+
+def _open(source: str | Path | BinaryIO, name: str) -> Image.Image:
+    """Open what Pillow knows, and HEIC where its plugin is installed."""
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError:
+        with open(source, "rb") if isinstance(source, str | Path) else nullcontext(source) as file:
+            file.seek(0)
+            if file.read(12)[4:] not in _HEIF:
+                raise
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise DataError(f"{name} is HEIC, which needs a plugin: pip install fsplit_lib[codecs]") from error
+    return Image.open(source)
 
 
 def _check_cost(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -83,19 +112,83 @@ def _scans(jpeg: bytes) -> int:
     return scans
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _check_values(image: Image.Image, name: str) -> None:
+    """Refuse what Pillow would read as other values than the file's."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_SAMPLE_FORMAT, (1,))[0] == 2 and image.mode == "L":
+        raise DataError(f"{name} has signed 8-bit values, and what is black cannot be known: save it as unsigned ones")
+    if tags.get(_PLANES) == 2 and 16 in tags.get(_BITS, ()) and image.info.get("compression") == "raw":
+        raise DataError(f"{name} holds 16-bit colours in planes, which Pillow cannot read: save it with 8 bits, or as PNG")
+    if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info and "16" in image.tile[0][3]:
+        raise DataError(f"{name} makes one of its 16-bit colours transparent, which Pillow cannot find: save it with alpha")
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    profile, alpha = image.info.get("icc_profile"), None
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits, or float: Pillow would clip them, so scale
-        values = np.asarray(image, dtype=np.float64)
+        image = _to_grey(image, name)
+    elif "transparency" in image.info:  # one colour of these, or a palette's own
+        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
+    elif image.mode in ("P", "PA", "RGBa", "La"):
+        image = image.convert({"P": "RGB", "La": "LA"}.get(image.mode, "RGBA"))
+    if image.mode in ("LA", "RGBA"):
+        alpha, image = image.getchannel("A"), image.convert(image.mode[:-1])
+    image = _to_srgb(image, profile, name)
+    if alpha is not None:
+        image.putalpha(alpha)
+        paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(paper, image).convert("RGB")
+    image.info = {}  # or a profile would be saved with pixels that are no longer in its space
+    return image
+
+
+def _to_grey(image: Image.Image, name: str) -> Image.Image:
+    """Values of 16 or 32 bits, or float, as L, or as LA where one of them is transparent."""
+    values, tags, key = np.asarray(image), getattr(image, "tag_v2", {}), image.info.get("transparency")
+    bits, signed = tags.get(_BITS, (16,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0] == 2
+    if image.mode == "F":
         if not np.isfinite(values).all():
             raise ValueError("some of its pixels are NaN or infinite")
-        largest = float(values.max(initial=0.0))
-        white = next((top for top in _WHITE_LEVELS[image.mode[0]] if largest <= top), largest)
-        image = Image.fromarray(np.clip(values * (255.0 / white), 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(paper, image)
-    return image.convert("RGB")
+        low, top = np.quantile(values, (0.001, 0.999))
+        whites, slack = (1, 255, 65535), 0.1
+    else:
+        if bits == 32 and not signed:
+            values = values.view(np.uint32)  # Pillow reads them as signed
+        low, top, slack = values.min(), values.max(), 0
+        whites = sorted({255, min(65535, 2 ** (bits - signed) - 1), 2 ** (bits - signed) - 1})
+    white = next((white for white in whites if top <= white * (1 + slack)), None)
+    if white is None or low < -slack * white or (white != whites[0] and 16 * top < white):
+        raise DataError(
+            f"{name} holds values from {low:.6g} to {top:.6g}, and which of them are black and white cannot be known: "
+            f"scale them to 0 to {' or '.join(map(str, whites))}"
+        )
+    scaled = np.multiply(values, 255.0 / white, dtype=np.float64)
+    grey = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    grey = Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey)  # 0: white is zero
+    if isinstance(key, int):
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
+    if image.mode == "1":
+        image = image.convert("L")
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        elif not profile:
+            return image.convert("RGB")
+        else:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if source.profile.xcolor_space == "RGB " and image.mode in ("L", "YCbCr"):  # as some writers pair them
+                image = image.convert("RGB")
+        intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), intent, "RGB", flags=flags)
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
+        warnings.warn(
+            f"{name}: its colour profile is broken or for another kind of picture and was ignored ({error})", stacklevel=4
+        )
+        return image.convert("RGB")
 
 
 def center_crop(image: Image.Image, size: int = 224) -> Image.Image:

@@ -26,7 +26,7 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> None:
     table.writeheader()
     table.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))  # a folder's name may be no Unicode
 
 
 def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
