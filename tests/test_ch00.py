@@ -20,6 +20,7 @@ from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.packet import Packet
 from fsplit_lib.panels.photo_picker import OWN
+from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
 from fsplit_lib.plots.pictures import top_names
 from fsplit_lib.system import build_system, load_system
 from fsplit_lib.zoo import Card
@@ -67,7 +68,7 @@ def system():
 @pytest.mark.parametrize(("payload", "varint"), [(4, 1), (124, 1), (128, 2), (20_000, 3)])
 def test_fields_are_the_packet_in_order(payload, varint):
     wire = wire_of(payload)
-    fields = ch00.fields_of(wire)
+    fields = fields_of(wire)
     assert b"".join(data for _, _, data, _ in fields) == wire
     assert [offset for _, offset, _, _ in fields] == np.cumsum(
         [0, *(len(data) for _, _, data, _ in fields[:-1])]
@@ -80,7 +81,7 @@ def test_fields_are_the_packet_in_order(payload, varint):
 @pytest.mark.parametrize("payload", [4, 40, 60, 64, 1300])
 def test_hexdump_shows_first_and_last_bytes_each_once(payload):
     wire = wire_of(payload)
-    figure = ch00.hexdump(wire)
+    figure = hexdump(wire)
     drawn = sorted((y, x, text) for t in figure.data for x, y, text in zip(t.x, t.y, t.text, strict=True))
     wanted = wire if len(wire) <= 80 else wire[:64] + wire[-16:]
     assert [text for _, _, text in drawn] == [f"{byte:02x}" for byte in wanted]
@@ -90,8 +91,8 @@ def test_hexdump_shows_first_and_last_bytes_each_once(payload):
 
 
 def test_field_table_names_every_field():
-    table = ch00.field_table(wire_of(500)).data
-    assert all(name in table for name in ch00.TINTS)
+    table = field_table(wire_of(500)).data
+    assert all(name in table for name in TINTS)
     assert "224 × 224" in table and "500 bytes of payload" in table
 
 
@@ -125,15 +126,6 @@ def test_two_classes_of_one_name_stay_two_bars():
     first = np.array([0.5, 0.3, 0.2])
     _, labels = top_names((first,), ("crane", "crane", "cup"))
     assert labels == ["crane (0)", "crane (1)", "cup"]
-
-
-def test_journey_measures_how_alike_the_features_are():
-    rng = np.random.default_rng(0)
-    h, y = rng.normal(size=(40, 28, 28)), np.zeros((48, 28, 28))
-    same = ch00.journey(Image.new("RGB", (224, 224)), y, h, h).layout.meta["alt"]
-    other = ch00.journey(Image.new("RGB", (224, 224)), y, -h, h).layout.meta["alt"]
-    assert "correlate with 1.00" in same and "100% of whose" in same
-    assert "correlate with -1.00" in other
 
 
 def test_rival_pictures_say_what_shrank_and_what_does_not_fit():

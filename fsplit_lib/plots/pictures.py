@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.plots.style import finish
 
-__all__ = ["GREY", "HATCH", "html_table", "paint_map", "picture", "shortened", "side_by_side", "top_names"]
+__all__ = ["GREY", "HATCH", "html_table", "mosaic", "paint_map", "picture", "shortened", "side_by_side", "top_names"]
 
 GREY = "#57606a"
 HATCH = {"shape": "/", "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.45, "solidity": 0.2}
@@ -44,6 +44,15 @@ def paint_map(values: np.ndarray, scale: str) -> Image.Image:
     palette = np.array(sample_colorscale(scale, 256, colortype="tuple"))  # (256, 3) in [0, 1]
     image.putpalette((255 * palette).round().astype(np.uint8).tobytes())
     return image.convert("RGB")
+
+
+def mosaic(values: np.ndarray, scale: str) -> Image.Image:
+    """Paint channels (C, H, W), eight in a row, with a white line between them."""
+    _, height, width = values.shape
+    canvas = Image.new("RGB", (8 * (width + 1) - 1, -(-len(values) // 8) * (height + 1) - 1), "white")
+    for n, channel in enumerate(values):
+        canvas.paste(paint_map(channel, scale), (n % 8 * (width + 1), n // 8 * (height + 1)))
+    return canvas
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: tuple[int, ...]) -> HTML:

@@ -1,4 +1,4 @@
-"""What the network says, with and without the packet, from the rivals' pictures and of the reader's own photo."""
+"""Chapter 00: the answer with and without the packet, from the rivals' pictures, and of the reader's own photo."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -20,10 +20,20 @@ from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.zoo import Card
 
 __all__ = [
-    "answer_bars", "breakage", "card_table", "kept_bars", "kept_counts", "photo_panel", "rival_pictures", "verdict_table",
+    "answer_bars", "breakage", "card_table", "kept_bars", "kept_counts", "photo_panel", "rival_pictures",
+    "seconds_to_send", "verdict_table",
 ]  # fmt: skip
 
 Board = dict[str, tuple[Answer, dict[str, Rival | None]]]  # photo to its answer and what each image codec leaves
+
+
+def seconds_to_send(size_bytes: float, bits_per_second: float) -> float:
+    """Compute the time on the link alone, Eq. (2) of chapter 00.
+
+    >>> seconds_to_send(1250, 1e6)
+    0.01
+    """
+    return 8 * size_bytes / bits_per_second
 
 
 def _answer_traces(answers: dict[str, tuple[np.ndarray, str, dict]], names: Sequence[str]) -> list[go.Bar]:

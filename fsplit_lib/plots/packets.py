@@ -1,15 +1,13 @@
-"""What travels: the packet byte by byte, what it weighs, and the features that the server makes of it."""
+"""A packet, byte by byte: its fields, their bytes in hex, and what they mean."""
 
-import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
-from PIL import Image
 
 from fsplit_lib.packet import Packet, code_to_lmbda
-from fsplit_lib.plots.pictures import GREY, html_table, paint_map, side_by_side
+from fsplit_lib.plots.pictures import GREY, html_table
 from fsplit_lib.plots.style import finish
 
-__all__ = ["TINTS", "field_table", "fields_of", "hexdump", "journey", "seconds_to_send"]
+__all__ = ["TINTS", "field_table", "fields_of", "hexdump"]
 
 TINTS = {  # light enough for dark text; the table repeats what each colour means
     "magic": "#F6D58E", "version, streams": "#BFE3F7", "lmbda code": "#A6DCC8", "codec id": "#E9BFD6",
@@ -82,50 +80,3 @@ def field_table(wire: bytes) -> HTML:
         for name, offset, data, meaning in fields_of(wire)
     ]  # fmt: skip
     return html_table(("field", "offset", "bytes", "content", "meaning"), rows, numbers=(1, 2))
-
-
-def seconds_to_send(size_bytes: float, bits_per_second: float) -> float:
-    """Compute the time on the link alone, Eq. (2) of chapter 00.
-
-    >>> seconds_to_send(1250, 1e6)
-    0.01
-    """
-    return 8 * size_bytes / bits_per_second
-
-
-def journey(crop: Image.Image, y_hat: np.ndarray, h_hat: np.ndarray, h: np.ndarray) -> go.Figure:
-    """Draw photo, latent, decoded features and the teacher's, as mosaics of channels.
-
-    Args:
-        crop: the photo.
-        y_hat: (C, h, w) quantised latent.
-        h_hat: (C_h, h, w) decoded features.
-        h: (C_h, h, w) the teacher's.
-    """
-    mean, std = h.mean(axis=(1, 2), keepdims=True), h.std(axis=(1, 2), keepdims=True) + 1e-6
-    limit = float(np.quantile(np.abs(y_hat), 0.995)) or 1.0
-    rows = (
-        ("ŷ: on the wire", y_hat / limit / 2 + 0.5, "RdBu"),
-        ("ĥ: decoded features", ((h_hat - mean) / std + 2) / 4, "Cividis"),
-        ("h: the teacher's features", ((h - mean) / std + 2) / 4, "Cividis"),
-    )
-    pictures = {f"the photo<br>{crop.width} × {crop.height} × 3": crop}
-    for title, values, scale in rows:
-        pictures[f"{title}<br>{' × '.join(map(str, values.shape))}"] = _mosaic(np.clip(values, 0, 1), scale)
-    zeros = float((np.abs(y_hat - np.median(y_hat, axis=(1, 2), keepdims=True)) < 1e-4).mean())
-    alt = (
-        f"From left to right: the photo; the {len(y_hat)} channels of the quantised latent, {zeros:.0%} of whose "
-        f"values equal their channel's median; the {len(h)} maps that the server decodes from it; and the {len(h)} "
-        "maps that the whole network computes from the photo. Decoded and true maps correlate with "
-        f"{np.corrcoef(h_hat.ravel(), h.ravel())[0, 1]:.2f}."
-    )
-    return side_by_side(pictures, "What travels, and what the server makes of it", alt, height=360)
-
-
-def _mosaic(values: np.ndarray, scale: str) -> Image.Image:
-    """Paint channels (C, H, W), eight in a row, with a white line between them."""
-    _, height, width = values.shape
-    canvas = Image.new("RGB", (8 * (width + 1) - 1, -(-len(values) // 8) * (height + 1) - 1), "white")
-    for n, channel in enumerate(values):
-        canvas.paste(paint_map(channel, scale), (n % 8 * (width + 1), n // 8 * (height + 1)))
-    return canvas
