@@ -176,34 +176,32 @@ def kept_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
 def card_table(card: Card) -> HTML:
     """Show what a codec's card says of its training, and its scores with the network that it was trained for."""
 
-    def interval(score: dict, key: str) -> str:
-        ends = [score[f"{key}_{end}"] for end in ("low", "high") if score.get(f"{key}_{end}") is not None]
-        return (
-            "" if score.get(key) is None else f"{score[key]:.1%}" + (f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "")
-        )
+    def share(score: dict, key: str) -> str:
+        ends = [f"{score[end]:.1%}" for end in (f"{key}_low", f"{key}_high") if score.get(end) is not None]
+        return (f"{score[key]:.1%}" if score.get(key) is not None else "") + (f" [{', '.join(ends)}]" if ends else "")
 
-    formats = {
-        "objective": "{}",
-        "crops": "{:,} pictures seen",
-        "crop_pixels": "{} pixels a side",
-        "minutes": "{:.0f} minutes",
-    }
-    told = [text.format(card.training[key]) for key, text in formats.items() if card.training.get(key)]
-    own = [score for score in card.scores if JUDGED not in str(score.get("method", ""))]
+    formats = (
+        ("objective", "{}"),
+        ("crops", "{:,} pictures seen"),
+        ("crop_pixels", "{} pixels a side"),
+        ("minutes", "{:.0f} minutes"),
+    )
+    told = [text.format(card.training[key]).replace("_", " ") for key, text in formats if card.training.get(key)]
+    own = [{"method": card.name} | score for score in card.scores if JUDGED not in str(score.get("method", ""))]
     rows = [
         [*(html.escape(str(score.get(key, ""))) for key in ("dataset", "method", "setting")), f"{score.get('n', 0):,}",
-         f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", interval(score, "kept"), interval(score, "top1")]
+         f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", share(score, "kept"), share(score, "top1")]
         for score in own
     ]  # fmt: skip
     head = ("pictures", "method", "setting", "n", "bytes", "kept [95 %]", "top-1 [95 %]")
-    training = html.escape(", ".join(told).replace("_", " ") or "not told")
+    training, others = html.escape(", ".join(told) or "not told"), len(card.scores) - len(own)
+    limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in card.limits)
     parts = [
         f"<p><b>{html.escape(card.name)}.</b> {html.escape(card.summary)}</p>",
         f"<p><b>Data:</b> {html.escape(card.data)}. <b>Training:</b> {training}.</p>",
         html_table(head, rows, numbers=(3, 4)).data if rows else "<p>This card holds no scores yet.</p>",
-        f"<p>{len(card.scores) - len(own)} more rows, with other networks at the server, stand in the card's file.</p>",
-        "<p><b>Before you trust these numbers:</b></p>",
-        f"<ul>{''.join(f'<li>{html.escape(limit)}</li>' for limit in card.limits)}</ul>",
+        f"<p>{others} more rows, with other networks at the server, stand in the card's file.</p>" if others else "",
+        f"<p><b>Before you trust these numbers:</b></p><ul>{limits}</ul>" if limits else "",
     ]
     return HTML(f'<div style="font-size:16px;line-height:1.5;max-width:60em">{"".join(parts)}</div>')
 

@@ -75,7 +75,7 @@ def bounds_panel(
     figure = go.Figure()
     for name, values, level, method, place in (
         ("rate", rate_bounds, true.rate, "rate", "top left"),
-        ("relevance", relevance_bounds, true.relevance, "distortion", "bottom left"),
+        ("relevance", relevance_bounds, true.relevance, "distortion", "bottom right"),
     ):
         look = look_of(method)
         line = {"color": look.color, "dash": look.dash, "width": 3}
@@ -85,7 +85,7 @@ def bounds_panel(
     figure.add_scatter(mode="markers", name="here", marker={"size": 14, "color": "#000000"})
     figure.update_xaxes(title_text="share of guesswork in prior and decoder")
     figure.update_yaxes(title_text="bits", range=[-0.15, 1.25 * max(rate_bounds)])
-    finish(figure, "Bounds that a network can train on", "", height=400)
+    finish(figure, "Bounds that a network can train on", "", 400).update_layout(legend={"x": 0.02, "y": 0.05})
 
     def update(guesswork: float) -> str:
         at = int(np.abs(wrongness - guesswork).argmin())
@@ -130,7 +130,7 @@ def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.F
     figure.add_vline(x=label_bits, line={"color": "#000000", "dash": "dot"})
     figure.add_annotation(x=np.log10(label_bits), y=0.02, yref="paper", text="a label", showarrow=False, xshift=30)
     dashed = {"color": "#000000", "dash": "dash"}
-    figure.add_hline(y=100 * teacher, line=dashed, annotation_text="teacher", annotation_position="top left")
+    figure.add_hline(y=100 * teacher, line=dashed, annotation_text="teacher", annotation_position="top right")
     ticks = [3.32, 10, 30, 100, 300, 1000]
     figure.update_xaxes(title_text="bits a picture, without header", type="log", tickvals=ticks)
     figure.update_yaxes(title_text="top-1 (%)")
