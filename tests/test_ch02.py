@@ -9,7 +9,6 @@ from fsplit_lib.chapters import ch02
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.latency import Route, SplitPoint, best, profile, routes
-from fsplit_lib.plots import caption
 
 MINE = [e for e in EXERCISES.values() if e.id[:2] == "02"]
 
@@ -55,12 +54,11 @@ def test_split_panel_moves_the_star():
             panel.set(**wrong)
 
 
-def test_layers_say_where_they_get_smaller_than_the_smallest_picture():
-    points = [SplitPoint("input", 300, 0, 0.0), SplitPoint("a", 200, 60, 0.5), SplitPoint("b", 50, 90, 0.8)]
-    points += [SplitPoint("all", 10, 100, 1.0)]
-    figure = ch02.layer_bytes({"ResNet-50": points, "Swin-T": [*points[:2], points[3]]}, {"raw": 300.0, "JPEG": 100.0})
-    assert list(figure.data[0].x) == [0, 60, 90] and list(figure.data[0].y) == [300, 200, 50]
-    assert "JPEG (100 bytes): ResNet-50 after 90% of its work, Swin-T never" in caption(figure)
+def test_a_line_has_every_place_to_split_but_not_the_whole_network():
+    points = [SplitPoint("input", 300, 0, 0.0), SplitPoint("a", 200, 60, 0.5), SplitPoint("all", 10, 100, 1.0)]
+    figure = ch02.along_networks({"Swin-T": points}, lambda p, whole: p.macs / whole.macs, lambda p, _: p.bytes())
+    assert [list(line.x) for line in figure.data] == [[0, 0.6]] and list(figure.data[0].y) == [300, 200]
+    assert list(figure.data[0].text) == ["input", "a"]
 
 
 def test_splits_look_good_only_beside_a_raw_photo():

@@ -10,7 +10,7 @@ from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.style import finish
 from fsplit_lib.plots.waterfall import empty_waterfall, fill_waterfall
 
-__all__ = ["KINDS", "NETWORKS", "along_networks", "compare_routes", "decision_map", "layer_bytes", "split_panel"]
+__all__ = ["KINDS", "NETWORKS", "along_networks", "compare_routes", "decision_map", "split_panel"]
 
 NETWORKS = {  # timm's name, colour, marker and dash
     "ResNet-50": ("resnet50", "#0072B2", "circle", "solid"),
@@ -41,31 +41,6 @@ def along_networks(profiles: dict[str, list[SplitPoint]], x: Value, y: Value) ->
             line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, text=[p.name for p in points],
         )  # fmt: skip
     return figure
-
-
-def layer_bytes(profiles: dict[str, list[SplitPoint]], images: dict[str, float]) -> go.Figure:
-    """Draw the size of every activation at 8 bits a value, over the share of the work done before it.
-
-    Args:
-        profiles: network to split points.
-        images: name to bytes of the picture itself, raw or coded.
-    """
-    figure, told = along_networks(profiles, lambda p, whole: 100 * p.macs / whole.macs, lambda p, _: p.bytes()), []
-    small = min(images, key=images.__getitem__)
-    for name, points in profiles.items():
-        below = [p.macs / points[-1].macs for p in points[1:-1] if p.bytes() < images[small]]
-        told.append(f"{name} {f'after {below[0]:.0%} of its work' if below else 'never'}")
-    for name, size in images.items():
-        figure.add_hline(y=size, line={"color": "#1b1f24", "dash": "dot"})
-        figure.add_annotation(x=1, xref="paper", y=np.log10(size), text=name, showarrow=False, xshift=4, xanchor="left")
-    figure.update_traces(hovertemplate="%{text}<br>%{x:.0f} % of the work<br>%{y:,.0f} B")
-    figure.update_xaxes(title_text="share of the multiply-adds done on the device (%)", range=[-2, 102])
-    figure.update_yaxes(title_text="bytes, 8 bits a value", type="log", dtick=1)
-    alt = f"Where activations get smaller than {small} ({images[small]:,.0f} bytes): {', '.join(told)}."
-    above = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}  # the lines' names need the right side
-    return finish(figure, "What every layer would send", alt, 540).update_layout(
-        legend=above, margin={"t": 95, "r": 90}
-    )
 
 
 def _fill(figure: go.Figure, candidates: list[Route], megabits: float, ratio: float) -> str:
