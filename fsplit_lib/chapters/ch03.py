@@ -83,7 +83,7 @@ def density_panel(
     figure.add_trace(go.Scatter(x=lmbdas, y=sizes, mode="lines", name="bytes", line=line), 1, last)
     figure.add_trace(go.Scatter(mode="markers", name="here", marker={"color": "#1b1f24", "size": 13}), 1, last)
     figure.update_xaxes(title_text="lambda", type="log", dtick=1, col=last)
-    figure.update_yaxes(title_text="bytes", rangemode="tozero", col=last)
+    figure.update_yaxes(title_text="bytes", rangemode="tozero", side="right", col=last)
     finish(figure, "Slide lambda: densities sharpen, bytes fall", "", height=400).update_layout(showlegend=False)
 
     def update(lmbda: float) -> str:
