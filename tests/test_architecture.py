@@ -1,15 +1,12 @@
 """The house: floors, style, size, documentation, and what may not be committed."""
 
-import ast
 import hashlib
 import importlib
 import inspect
-import io
 import pkgutil
 import re
 import subprocess
 import sys
-import tokenize
 from pathlib import Path
 
 import pytest
@@ -32,40 +29,6 @@ def test_ruff(arguments):
         [sys.executable, "-m", "ruff", *arguments, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
-
-
-def code_lines(path):
-    source = path.read_text()
-    docs = set()
-    for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            docs.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-    lines = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in skipped:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    return len(lines - docs)
-
-
-def test_the_library_stays_thin():
-    sizes = {path: code_lines(path) for path in (ROOT / "fsplit_lib").rglob("*.py")}
-    faces = ("plots", "panels", "exercises")
-    rooms: dict[str, int] = {}
-    for path, lines in sizes.items():
-        room = path.relative_to(ROOT / "fsplit_lib").parts[0]
-        rooms[room] = rooms.get(room, 0) + lines
-    core = {room: lines for room, lines in rooms.items() if room not in faces}
-    chapters = {
-        f"{n:02d}": sum(s for p, s in sizes.items() if f"ch{n:02d}" in str(p.relative_to(ROOT))) for n in range(10)
-    }
-    assert max(core.values()) <= 1300, core  # a room is read in an afternoon
-    assert sum(core.values()) < 8000
-    assert max(chapters.values()) <= 650, chapters
-    assert max(sizes.values()) <= 300, max(sizes, key=sizes.get)
 
 
 @pytest.mark.parametrize("name", MODULES)

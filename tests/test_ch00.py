@@ -9,6 +9,7 @@ from PIL import Image
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import LIVE, Squeezed, encode_image
+from fsplit_lib.chapters import ch00
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
@@ -18,11 +19,9 @@ from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, a
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.packet import Packet
-from fsplit_lib.panels.ch00 import photo_panel
 from fsplit_lib.panels.photo_picker import OWN
-from fsplit_lib.plots import ch00 as plots
-from fsplit_lib.plots import look_of
-from fsplit_lib.plots.ch00.wire import TINTS
+from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
+from fsplit_lib.plots.pictures import top_names
 from fsplit_lib.system import build_system, load_system
 from fsplit_lib.zoo import Card
 
@@ -69,18 +68,20 @@ def system():
 @pytest.mark.parametrize(("payload", "varint"), [(4, 1), (124, 1), (128, 2), (20_000, 3)])
 def test_fields_are_the_packet_in_order(payload, varint):
     wire = wire_of(payload)
-    fields = plots.fields_of(wire)
-    assert b"".join(f.data for f in fields) == wire
-    assert [f.offset for f in fields] == np.cumsum([0, *(len(f.data) for f in fields[:-1])]).tolist()
-    sizes = {f.name: len(f.data) for f in fields}
+    fields = fields_of(wire)
+    assert b"".join(data for _, _, data, _ in fields) == wire
+    assert [offset for _, offset, _, _ in fields] == np.cumsum(
+        [0, *(len(data) for _, _, data, _ in fields[:-1])]
+    ).tolist()
+    sizes = {name: len(data) for name, _, data, _ in fields}
     assert (sizes["stream length"], sizes["payload"], sizes["checksum"]) == (varint, payload, 4)
-    assert next(f for f in fields if f.name == "magic").data == b"FS"
+    assert fields[0][0] == "magic" and fields[0][2] == b"FS"
 
 
 @pytest.mark.parametrize("payload", [4, 40, 60, 64, 1300])
 def test_hexdump_shows_first_and_last_bytes_each_once(payload):
     wire = wire_of(payload)
-    figure = plots.hexdump(wire)
+    figure = hexdump(wire)
     drawn = sorted((y, x, text) for t in figure.data for x, y, text in zip(t.x, t.y, t.text, strict=True))
     wanted = wire if len(wire) <= 80 else wire[:64] + wire[-16:]
     assert [text for _, _, text in drawn] == [f"{byte:02x}" for byte in wanted]
@@ -90,7 +91,7 @@ def test_hexdump_shows_first_and_last_bytes_each_once(payload):
 
 
 def test_field_table_names_every_field():
-    table = plots.field_table(wire_of(500)).data
+    table = field_table(wire_of(500)).data
     assert all(name in table for name in TINTS)
     assert "224 × 224" in table and "500 bytes of payload" in table
 
@@ -107,58 +108,33 @@ def test_eq_1_bits_per_pixel():
 
 @pytest.mark.equation("00.2")
 def test_eq_2_seconds_to_send():
-    assert plots.seconds_to_send(1_250_000, 10e6) == 1.0
-
-
-def test_ladder_draws_bytes_and_seconds():
-    figure = plots.ladder({"pixels": 150_528, "packet": 1250, "JPEG, quality 75": 10_000}, 1e6)
-    assert list(figure.data[0].x) == [150_528, 1250, 10_000]
-    assert "10 ms" in figure.data[0].text[1] and "1.2 s" in figure.data[0].text[0]
-    assert list(figure.data[0].marker.color)[1:] == [look_of("FrankenSplit").color, look_of("JPEG").color]
-    low, high = figure.layout.xaxis.range
-    assert 10**low < 1250 and 10**high > 150_528
+    assert ch00.seconds_to_send(1_250_000, 10e6) == 1.0
 
 
 # figures -----------------------------------------------------------------------------------------
 
 
 def test_answer_bars_draw_both_answers_and_say_whether_kept():
-    figure = plots.answer_bars(fake(1, 2), NAMES)
+    figure = ch00.answer_bars(fake(1, 2), NAMES)
     assert figure.data[0].y[0] == "class 1"
     assert figure.data[0].x[0] == pytest.approx(65) and figure.data[1].x[0] == pytest.approx(5)
     assert "class 2 (65%)" in figure.layout.meta["alt"] and "lost" in figure.layout.meta["alt"]
-    assert "kept" in plots.answer_bars(fake(1, 1), NAMES).layout.meta["alt"]
+    assert "kept" in ch00.answer_bars(fake(1, 1), NAMES).layout.meta["alt"]
 
 
 def test_two_classes_of_one_name_stay_two_bars():
     first = np.array([0.5, 0.3, 0.2])
-    _, labels = plots.top_names((first,), ("crane", "crane", "cup"))
+    _, labels = top_names((first,), ("crane", "crane", "cup"))
     assert labels == ["crane (0)", "crane (1)", "cup"]
 
 
-def test_journey_measures_how_alike_the_features_are():
-    rng = np.random.default_rng(0)
-    h, y = rng.normal(size=(40, 28, 28)), np.zeros((48, 28, 28))
-    same = plots.journey(Image.new("RGB", (224, 224)), y, h, h).layout.meta["alt"]
-    other = plots.journey(Image.new("RGB", (224, 224)), y, -h, h).layout.meta["alt"]
-    assert "correlate with 1.00" in same and "100% of whose" in same
-    assert "correlate with -1.00" in other
-
-
-def test_bits_map_says_how_concentrated_the_bits_are():
-    bits = np.zeros((28, 28))
-    bits[:14] = 2.0
-    alt = plots.bits_map(Image.new("RGB", (224, 224)), bits).layout.meta["alt"]
-    assert "half of all bits go to 25%" in alt and "1.0 on average" in alt
-
-
 def test_rival_pictures_say_what_shrank_and_what_does_not_fit():
-    figure = plots.rival_pictures(fake(), {"JPEG": rival(1), "WebP": None, "AVIF": rival(3, scale=1.0)}, NAMES)
+    figure = ch00.rival_pictures(fake(), {"JPEG": rival(1), "WebP": None, "AVIF": rival(3, scale=1.0)}, NAMES)
     titles = [a.text for a in figure.layout.annotations]
     assert "112 px" in titles[1] and "does<br>not fit" in titles[2] and "class 3" in titles[3]
     alt = figure.layout.meta["alt"]
-    assert "shrunk to 112 pixels" in alt and "WebP has no file that small" in alt
-    assert "class 1, decision kept" in alt and "at full size): class 3, decision lost" in alt
+    assert "coded at 112 pixels" in alt and "WebP has no file that small" in alt
+    assert "class 1, decision kept" in alt and "coded at 224 pixels a side): class 3, decision lost" in alt
 
 
 def test_counts_and_table_agree_on_what_is_kept():
@@ -166,14 +142,14 @@ def test_counts_and_table_agree_on_what_is_kept():
         "one": (fake(1, 1), {"JPEG": rival(1), "WebP": None}),
         "two": (fake(1, 2), {"JPEG": rival(2), "WebP": rival(1)}),
     }
-    assert plots.kept_counts(board) == {"FrankenSplit": 1, "JPEG": 1, "WebP": 1}
-    table = plots.verdict_table(board, NAMES).data
+    assert ch00.kept_counts(board) == {"FrankenSplit": 1, "JPEG": 1, "WebP": 1}
+    table = ch00.verdict_table(board, NAMES).data
     assert table.count("✓ kept") == 3 and table.count("✗ class 2") == 2 and table.count("does not fit") == 1
 
 
 @pytest.mark.parametrize("budgets", [("same",), ("same", "2 times")])
 def test_kept_bars_carry_wilsons_interval(budgets):
-    figure = plots.kept_bars({budget: {"FrankenSplit": 3, "JPEG": 0} for budget in budgets}, 7)
+    figure = ch00.kept_bars({budget: {"FrankenSplit": 3, "JPEG": 0} for budget in budgets}, 7)
     low, high = wilson(3, 7)
     bar = figure.data[0]
     assert bar.y[0] + bar.error_y.array[0] == pytest.approx(7 * high)
@@ -184,15 +160,15 @@ def test_kept_bars_carry_wilsons_interval(budgets):
 
 def test_card_table_with_and_without_scores():
     card = Card("mine", "codec", "A <b>first</b> one.", "make", "photos", {"crops": 3200, "gain": 1}, {})
-    assert "no scores yet" in plots.card_table(card).data
-    assert "&lt;b&gt;" in plots.card_table(card).data
+    assert "no scores yet" in ch00.card_table(card).data
+    assert "&lt;b&gt;" in ch00.card_table(card).data
     card.scores = [{"data": "dev", "n": 500, "bytes": 1234.5, "kept": 0.5, "kept_low": 0.45, "kept_high": 0.55}]
     card.limits = ["one seed"]
-    shown = plots.card_table(card).data
+    shown = ch00.card_table(card).data
     assert "50.0% [45.0%, 55.0%]" in shown and "1,234" in shown and "one seed" in shown
-    assert "pictures seen 3,200" in shown and "gain" not in shown and "other networks" not in shown
+    assert "3,200 pictures seen" in shown and "gain" not in shown and "other networks" not in shown
     card.scores.append({"method": "FrankenSplit for another", "bytes": 777.0})
-    shown = plots.card_table(card).data
+    shown = ch00.card_table(card).data
     assert "777" not in shown and "1 more rows, with other networks" in shown
 
 
@@ -207,7 +183,7 @@ def panel():
         asked.append(image.size)
         return fake(1, 2, payload=4 * image.width)
 
-    built = photo_panel(answer, NAMES, "chelsea")
+    built = ch00.photo_panel(answer, NAMES, "chelsea")
     built.asked = asked
     return built
 
@@ -335,7 +311,7 @@ def test_damage_on_the_wire_is_refused_in_one_sentence(system, damage, seed):
     assert "\n" not in sentence
     if damage == "another codec":
         assert "both ends must load the same checkpoint" in sentence
-    figure = plots.breakage(damage, answer, None, sentence, system.backbone.class_names)
+    figure = ch00.breakage(damage, answer, None, sentence, system.backbone.class_names)
     assert "no answer" in figure.layout.meta["alt"] and sentence in figure.layout.meta["alt"]
     assert len(figure.data) == 1 and "refused" in figure.layout.annotations[0].text
 
@@ -344,18 +320,17 @@ def test_shuffled_channels_pass_every_check_and_change_the_answer(system):
     answer = answer_photo(system, load_photo("coffee"))
     served = answer_damaged(system, answer.wire, "shuffled channels", 0)
     assert np.abs(served - answer.split).max() > 0.01
-    alt = plots.breakage("shuffled channels", answer, served, "", system.backbone.class_names).layout.meta["alt"]
-    assert "no checksum complains" in alt
+    alt = ch00.breakage("shuffled channels", answer, served, "", system.backbone.class_names).layout.meta["alt"]
+    assert alt.startswith("Broken: shuffled channels. The server says")
 
 
 def test_nothing_broken_is_the_healthy_answer(system):
     answer = answer_photo(system, load_photo("coffee"))
     served = answer_damaged(system, answer.wire, "nothing", 0)
     np.testing.assert_allclose(served, answer.split, atol=1e-6)
-    assert (
-        "nothing is broken"
-        in plots.breakage("nothing", answer, served, "", system.backbone.class_names).layout.meta["alt"]
-    )
+    figure = ch00.breakage("nothing", answer, served, "", system.backbone.class_names)
+    for healthy, shown in zip(figure.data[0].x, figure.data[1].x, strict=True):
+        assert shown == pytest.approx(healthy, abs=1e-4)
     with pytest.raises(ParameterError, match="no damage is called"):
         answer_damaged(system, answer.wire, "rain", 0)
 
@@ -396,7 +371,7 @@ def test_every_trap_draws_its_own_message(id, trap):
 def test_exercise_numbers_come_from_real_packets():
     wire = Packet(b"abcd", 224, 224, 0, (bytes(382),)).to_bytes()
     assert 100 * (len(wire) - 382) / len(wire) == pytest.approx(RIGHT["00.2"])
-    saved = plots.seconds_to_send(20_000, 1e6) - plots.seconds_to_send(1250, 1e6)
+    saved = ch00.seconds_to_send(20_000, 1e6) - ch00.seconds_to_send(1250, 1e6)
     assert saved == pytest.approx(RIGHT["00.3"])
 
 

@@ -23,7 +23,7 @@ from fsplit_lib.panels.ch06 import LambdaPanel
 from fsplit_lib.panels.photo_picker import OWN
 from fsplit_lib.plots import caption
 from fsplit_lib.plots import ch06 as plots
-from fsplit_lib.plots.ch00.tools import shortened
+from fsplit_lib.plots.pictures import shortened
 from fsplit_lib.system import load_system
 
 CODEC = "photo-head"

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fsplit_lib import plots
-from fsplit_lib.plots import METHODS, ch02, ch08
+from fsplit_lib.chapters import ch02
+from fsplit_lib.plots import METHODS, ch08
 from fsplit_lib.plots.style import TEMPLATE, look_of
+from fsplit_lib.plots.waterfall import PARTS, end_numbers
 
 # Machado, Oliveira & Fernandes (2009), doi:10.1109/TVCG.2009.113: linear RGB as it is seen without one kind of cone
 SEEN = {
@@ -48,7 +50,7 @@ SETS = {
     "methods": {n: (look.color, look.dash, look.symbol) for n, look in METHODS.items() if n not in ("rate", "distortion")},
     "chapter 08": {n: (look.color, look.dash, look.symbol) for n, look in IN_08.items()},
     "stages": {n: (colour, pattern) for n, (colour, pattern) in ch08.STAGES.items()},
-    "parts": {n: (colour, pattern) for n, colour, pattern in ch02.PARTS},
+    "parts": {n: (colour, pattern) for n, colour, pattern in PARTS},
     "networks": {n: (colour, symbol) for n, (_, colour, symbol, _) in ch02.NETWORKS.items()},
 }  # fmt: skip
 
@@ -73,6 +75,6 @@ def test_the_page_reads_from_the_last_row():
 
 
 def test_a_bar_that_runs_out_of_the_plot_keeps_its_number():
-    near, far = ch02.end_numbers({"a": 5.0, "b": 50.0}, ["5", "50"], 10.0)
+    near, far = end_numbers({"a": 5.0, "b": 50.0}, ["5", "50"], 10.0)
     assert (near["x"], near["xref"], near["text"]) == (5.0, "x", "5")
     assert (far["x"], far["xref"], far["text"], far["y"]) == (1, "paper", "→ 50", "b")

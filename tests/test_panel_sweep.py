@@ -14,17 +14,14 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from fsplit_lib import panels
+from fsplit_lib import chapters, panels
+from fsplit_lib.chapters import ch00, ch01, ch02, ch03
 from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo, read_rows
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import answer_photo
 from fsplit_lib.evaluation.cross_backbone import read_ablation
 from fsplit_lib.evaluation.explorer import Explorer
 from fsplit_lib.latency import LatencyRow, Route
-from fsplit_lib.panels.ch00 import photo_panel
-from fsplit_lib.panels.ch01 import bottleneck_panel, bounds_panel
-from fsplit_lib.panels.ch02 import split_panel
-from fsplit_lib.panels.ch03 import coder_panel, density_panel
 from fsplit_lib.panels.ch04 import Explained, factor_panel, map_panel
 from fsplit_lib.panels.ch05 import TrainingPanel
 from fsplit_lib.panels.ch06 import LambdaPanel
@@ -47,36 +44,36 @@ def photo_system():
 
 def of_chapter_00():
     system = photo_system()
-    return photo_panel(lambda image: answer_photo(system, image), system.backbone.class_names)
+    return ch00.photo_panel(lambda image: answer_photo(system, image), system.backbone.class_names)
 
 
 def of_chapter_01():
     p_xy = np.random.default_rng(0).dirichlet(np.full(10, 0.1), size=10) / 10
-    return bottleneck_panel(anneal(p_xy, np.geomspace(0.9, 10, 41)), 1.2, [f"class {n}" for n in range(10)])
+    return ch01.bottleneck_panel(anneal(p_xy, np.geomspace(0.9, 10, 41)), 1.2, [f"class {n}" for n in range(10)])
 
 
 def of_chapter_01_bounds():
     p_xy = np.array([[0.3, 0.05, 0.0], [0.28, 0.06, 0.01], [0.0, 0.05, 0.25]])
     wrongness = np.linspace(0, 1, 21)
-    return bounds_panel(wrongness, 1 + wrongness, 0.5 - wrongness / 4, at(p_xy, np.eye(3), 1.0))
+    return ch01.bounds_panel(wrongness, 1 + wrongness, 0.5 - wrongness / 4, at(p_xy, np.eye(3), 1.0))
 
 
 def of_chapter_02():
     middle = [Route(f"stage {n}", "split", n / 20, 4e5 / n, 1 - n / 20) for n in range(1, 20)]
     ways = [Route("send the photo", "remote", 0, 1e4, 1.0), *middle, Route("stay", "local", 1.0, 0, 0)]
-    return split_panel({"wide": ways, "narrow": ways[::3] + ways[-1:]}, "wide", 5.0, 10.0)
+    return ch02.split_panel({"wide": ways, "narrow": ways[::3] + ways[-1:]}, "wide", 5.0, 10.0)
 
 
 def of_chapter_03():
     shares = {"A": Fraction(1, 2), "B": Fraction(3, 10), "C": Fraction(1, 5)}
-    return coder_panel(steps("ABACAB", shares), {s: float(p) for s, p in shares.items()}, 6)
+    return ch03.coder_panel(steps("ABACAB", shares), {s: float(p) for s, p in shares.items()}, 6)
 
 
 def of_chapter_03_densities():
     codec, window = photo_system().codec, np.arange(-6, 7)
     lmbdas = np.array([codec.lmbdas[0], 0.6, codec.lmbdas[-1]])
     told = lambda lmbda: [codec.tables(lmbda).probabilities(channel, window) for channel in (0, 1, 2)]
-    return density_panel(told, [0, 1, 2], window, lmbdas, 1000 / lmbdas, 0.6)
+    return ch03.density_panel(told, [0, 1, 2], window, lmbdas, 1000 / lmbdas, 0.6)
 
 
 def of_chapter_04():
@@ -134,8 +131,8 @@ def of_chapter_08():
 
 
 BUILDERS = {
-    photo_panel: of_chapter_00, bottleneck_panel: of_chapter_01, bounds_panel: of_chapter_01_bounds, split_panel: of_chapter_02,
-    coder_panel: of_chapter_03, density_panel: of_chapter_03_densities, map_panel: of_chapter_04,
+    ch00.photo_panel: of_chapter_00, ch01.bottleneck_panel: of_chapter_01, ch01.bounds_panel: of_chapter_01_bounds, ch02.split_panel: of_chapter_02,
+    ch03.coder_panel: of_chapter_03, ch03.density_panel: of_chapter_03_densities, map_panel: of_chapter_04,
     factor_panel: of_chapter_04_factor, TrainingPanel: of_chapter_05, LambdaPanel: of_chapter_06,
     server_panel: of_chapter_07, ablation_panel: of_chapter_07_ablation, journey_panel: of_chapter_08,
 }  # fmt: skip
@@ -144,11 +141,12 @@ UNITS = r"bits|bytes|\bB\b|\bms\b|seconds|%|Mbit/s|share|times|lambda|lmbda|λ|\
 
 def test_every_panel_is_swept():
     there = set()
-    for module in pkgutil.iter_modules(panels.__path__, "fsplit_lib.panels."):
-        if re.search(r"\.ch\d\d$", module.name):
-            things = [
-                getattr(importlib.import_module(module.name), n) for n in importlib.import_module(module.name).__all__
-            ]
+    for room in (chapters, panels):
+        for found in pkgutil.iter_modules(room.__path__):
+            if not re.fullmatch(r"ch\d\d", found.name):
+                continue
+            module = importlib.import_module(f"{room.__name__}.{found.name}")
+            things = [getattr(module, name) for name in module.__all__]
             there |= {t for t in things if inspect.isclass(t) and issubclass(t, panels.Panel)}
             there |= {
                 t for t in things if inspect.isfunction(t) and inspect.signature(t).return_annotation is panels.Panel

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
-from fsplit_lib.plots.ch00.tools import picture
 from fsplit_lib.plots.ch04 import NAMES, explained, factor_figure, move_factor, overlay
+from fsplit_lib.plots.pictures import picture
 from fsplit_lib.saliency import concentration
 
 __all__ = ["MIXED", "Explained", "factor_panel", "map_panel"]

@@ -10,8 +10,8 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.explorer import AtRate, Explorer, Rung
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import PhotoPicker
-from fsplit_lib.plots.ch00.tools import shortened
 from fsplit_lib.plots.ch06 import answer_traces, empty_explorer, shown
+from fsplit_lib.plots.pictures import shortened
 
 __all__ = ["LambdaPanel"]
 

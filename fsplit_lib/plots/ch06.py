@@ -10,8 +10,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import BDRate, RatePoint
-from fsplit_lib.plots.ch00 import top_names
-from fsplit_lib.plots.ch00.tools import HATCH
+from fsplit_lib.plots.pictures import HATCH, top_names
 from fsplit_lib.plots.style import Look, finish, look_of
 
 __all__ = [

@@ -10,8 +10,8 @@ from fsplit_lib.device import DeviceCard, Timing
 from fsplit_lib.latency import Circumstances, Journey, Plan, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.real import RealJourney
 from fsplit_lib.offload.link import LINKS, Link
-from fsplit_lib.plots.ch02 import empty_waterfall, end_numbers, fill_waterfall
 from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.plots.waterfall import empty_waterfall, end_numbers, fill_waterfall
 
 __all__ = [
     "cards",
@@ -93,19 +93,16 @@ def _bare(name: str) -> str:
 
 def journey_waterfall(plans: Sequence[Plan], title: str) -> go.Figure:
     """Device, wire and server time of every method, stacked."""
-    figure = empty_waterfall(title, len(plans), row_height=32, font_size=14)
+    figure = empty_waterfall(title, len(plans), row_height=32)
     move_journeys(figure, plans)
     return figure
 
 
 def move_journeys(figure: go.Figure, plans: Sequence[Plan]) -> str:
     """Put other times into a :func:`journey_waterfall`, in place; returns the sentence."""
-    fastest, names = min(plans, key=lambda one: one.total), fill_waterfall(figure, plans)
     totals = sorted(1000 * one.total for one in plans)
     far = min(totals[-1], 8 * totals[len(totals) // 2])  # the contenders stay readable beside a hopeless route
-    figure.layout.xaxis.range = [0, 1.16 * far]
-    ends = {name: 1000 * one.total for one, name in zip(plans, names, strict=True)}
-    figure.layout.annotations = end_numbers(ends, [f"{ms:,.0f}" for ms in ends.values()], far)
+    fastest = fill_waterfall(figure, plans, far)
     told = {one.route.name: 1000 * one.total for one in plans}
     rest = [f"{name} {ms:,.0f}" for name, ms in told.items() if name != fastest.route.name]
     alt = f"Fastest: {fastest.route.name}, {told[fastest.route.name]:,.0f} ms; in ms: {', '.join(rest)}."

@@ -6,8 +6,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from fsplit_lib.plots.ch00.features import paint_map
-from fsplit_lib.plots.ch00.tools import picture, side_by_side
+from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
 from fsplit_lib.plots.style import finish
 from fsplit_lib.saliency import concentration
 

@@ -11,7 +11,7 @@ from torch import nn
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
 from fsplit_lib.latency.profiling import multiply_adds
-from fsplit_lib.plots.ch00.tools import HATCH, html_table
+from fsplit_lib.plots.pictures import HATCH, html_table
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
 __all__ = ["LOOKS", "blueprints", "family_table", "look_of_network", "name_of", "servers", "spreads"]

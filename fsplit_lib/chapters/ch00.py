@@ -1,0 +1,245 @@
+"""Chapter 00: the answer with and without the packet, from the rivals' pictures, and of the reader's own photo."""
+
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import HTML
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from fsplit_lib.errors import DataError
+from fsplit_lib.evaluation import Answer, Rival, wilson
+from fsplit_lib.evaluation.points import JUDGED
+from fsplit_lib.panels.base import Panel
+from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
+from fsplit_lib.plots.pictures import GREY, HATCH, html_table, picture, shortened, side_by_side, top_names
+from fsplit_lib.plots.style import finish, look_of
+from fsplit_lib.zoo import Card
+
+__all__ = [
+    "answer_bars", "breakage", "card_table", "kept_bars", "kept_counts", "photo_panel", "rival_pictures",
+    "seconds_to_send", "verdict_table",
+]  # fmt: skip
+
+Board = dict[str, tuple[Answer, dict[str, Rival | None]]]  # photo to its answer and what each image codec leaves
+
+
+def seconds_to_send(size_bytes: float, bits_per_second: float) -> float:
+    """Compute the time on the link alone, Eq. (2) of chapter 00.
+
+    >>> seconds_to_send(1250, 1e6)
+    0.01
+    """
+    return 8 * size_bytes / bits_per_second
+
+
+def _answer_traces(answers: dict[str, tuple[np.ndarray, str, dict]], names: Sequence[str]) -> list[go.Bar]:
+    """Draw two answers, a bar for each class that one ranks among its first five: title to (probs, colour, pattern)."""
+    order, labels = top_names([probs for probs, _, _ in answers.values()], names)
+    return [
+        go.Bar(y=labels, x=[100 * float(probs[i]) for i in order], orientation="h", name=title,
+               marker={"color": colour, "pattern": pattern}, hovertemplate="%{y}: %{x:.1f} %")
+        for title, (probs, colour, pattern) in answers.items()
+    ]  # fmt: skip
+
+
+def _answer_layout(figure: go.Figure, title: str, alt: str, height: int, **where: int) -> go.Figure:
+    """Give a chart of answers its axes and its legend; ``where`` names the subplot, if there are several."""
+    figure.update_xaxes(title_text="share of the answer (%)", range=[0, 100], **where)
+    figure.update_yaxes(autorange="reversed", showgrid=False, **where)
+    corner = {"x": 0.99, "xanchor": "right", "y": 0.02}
+    return finish(figure, title, alt, height).update_layout(
+        barmode="group", bargap=0.25, legend=corner, showlegend=True
+    )
+
+
+def _with_and_without(answer: Answer) -> dict[str, tuple[np.ndarray, str, dict]]:
+    ours = (answer.split, look_of("FrankenSplit").color, HATCH)
+    return {"no compression": (answer.teacher, look_of("teacher").color, {}), "from the packet": ours}
+
+
+def _said(probs: np.ndarray, names: Sequence[str]) -> str:
+    return f"{names[int(probs.argmax())]} ({probs.max():.0%})"
+
+
+def _told(answer: Answer, names: Sequence[str]) -> str:
+    return (
+        f"Without compression the network says {_said(answer.teacher, names)}; from {len(answer.wire):,} bytes "
+        f"it says {_said(answer.split, names)}: the decision is {'kept' if answer.kept else 'lost'}."
+    )
+
+
+def answer_bars(answer: Answer, names: Sequence[str]) -> go.Figure:
+    """Draw the classes that either answer ranks among its first five."""
+    figure = go.Figure(_answer_traces(_with_and_without(answer), names))
+    height = 150 + 42 * len(figure.data[0].y)
+    return _answer_layout(figure, "The answer, with and without the packet", _told(answer, names), height)
+
+
+def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: str, names: Sequence[str]) -> go.Figure:
+    """Draw the healthy answer beside what the server makes of a damaged packet.
+
+    Args:
+        damage: its name.
+        answer: the healthy one.
+        served: (classes,) probabilities, or None where the packet was refused.
+        refusal: the error's sentence, or "".
+        names: of the classes.
+    """
+    answers = {"healthy packet": (answer.split, look_of("FrankenSplit").color, HATCH)}
+    alt = f"Broken: {damage}. There is no answer: the server refuses. It says: {refusal}."
+    if served is not None:
+        answers[f"served: {damage}"] = (served, GREY, {})
+        alt = f"Broken: {damage}. The server says {_said(served, names)}; the healthy packet led to {_said(answer.split, names)}."
+    figure = go.Figure(_answer_traces(answers, names))
+    if served is None:
+        figure.add_annotation(x=0.98, y=0.5, xref="paper", yref="paper", xanchor="right", showarrow=False,
+                              text="<b>refused</b><br>no answer", font={"size": 17, "color": GREY})  # fmt: skip
+    return _answer_layout(figure, f"What breaks it: {damage}", alt, 150 + 42 * len(figure.data[0].y))
+
+
+def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Sequence[str]) -> go.Figure:
+    """Draw what each image codec leaves of the crop in the packet's number of bytes."""
+    pictures = {f"the photo<br><b>{shortened(names[answer.teacher.argmax()])}</b>": answer.crop}
+    told = []
+    for codec, rival in rivals.items():
+        if rival is None:
+            pictures[f"{codec}: does<br>not fit"] = Image.new("RGB", answer.crop.size, "#e5e8ec")
+            told.append(f"{codec} has no file that small")
+            continue
+        side, size = round(answer.crop.width * rival.squeezed.scale), len(rival.squeezed.data)
+        best = int(rival.shares.argmax())
+        pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.squeezed.image
+        kept = "kept" if best == answer.teacher.argmax() else "lost"
+        told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, decision {kept}")
+    limit = f"{len(answer.wire):,} bytes"
+    title = f"In {limit}: what is left to see, and what the network calls it"
+    return side_by_side(pictures, title, f"Squeezed to at most {limit}. {'; '.join(told)}.", height=370)
+
+
+def verdict_table(board: Board, names: Sequence[str]) -> HTML:
+    """List the photos: bytes, what the teacher says, and whether each method kept it."""
+
+    def mark(probs: np.ndarray, teacher: int) -> str:
+        best = int(probs.argmax())
+        return "✓ kept" if best == teacher else f"✗ {html.escape(shortened(names[best]))}"
+
+    rows = []
+    for photo, (answer, rivals) in board.items():
+        best = int(answer.teacher.argmax())
+        said = f"{html.escape(shortened(names[best]))} ({answer.teacher[best]:.0%})"
+        marks = ["does not fit" if rival is None else mark(rival.shares, best) for rival in rivals.values()]
+        rows.append([photo, f"{len(answer.wire):,}", said, mark(answer.split, best), *marks])
+    codecs = next(iter(board.values()))[1]
+    return html_table(("photo", "bytes", "teacher says", "FrankenSplit", *codecs), rows, numbers=(1,))
+
+
+def kept_counts(board: Board) -> dict[str, int]:
+    """Count the decisions that each method kept; a file that does not fit keeps none."""
+    counts = {"FrankenSplit": sum(answer.kept for answer, _ in board.values())}
+    for answer, rivals in board.values():
+        for codec, rival in rivals.items():
+            same = rival is not None and rival.shares.argmax() == answer.teacher.argmax()
+            counts[codec] = counts.get(codec, 0) + int(same)
+    return counts
+
+
+def kept_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
+    """Draw the decisions kept of ``n`` photos, with Wilson's 95 % intervals.
+
+    Args:
+        counts: budget to method to the number kept.
+        n: photos.
+    """
+    figure, told, several = go.Figure(), [], len(counts) > 1
+    for method in dict.fromkeys(method for kept in counts.values() for method in kept):
+        kept = {budget: row[method] for budget, row in counts.items() if method in row}
+        values = np.array(list(kept.values()))
+        low, high = n * np.array([wilson(k, n) for k in kept.values()]).T
+        figure.add_bar(
+            x=list(kept) if several else [method], y=values, name=method, marker_color=look_of(method).color,
+            text=values, textposition="inside", insidetextanchor="start", textangle=0,
+            error_y={"array": high - values, "arrayminus": values - low, "color": "#1b1f24", "thickness": 1.5},
+        )  # fmt: skip
+        at = zip(kept.items(), low / n, high / n, strict=True)
+        told += [f"{method} {k} ({f'{budget}; ' if several else ''}{a:.0%} to {b:.0%})" for (budget, k), a, b in at]
+    figure.update_yaxes(title_text=f"decisions kept, of {n}", range=[0, n + 0.4], dtick=1)
+    figure.update_xaxes(type="category", title_text="bytes allowed" if several else "")
+    figure.update_layout(showlegend=several, bargap=0.2 if several else 0.5)
+    alt = f"Decisions kept of {n}, with the 95 % interval of the share: {'; '.join(told)}."
+    return finish(figure, "Who keeps the teacher's decision" + ("" if several else ", at equal bytes"), alt, 430)
+
+
+def card_table(card: Card) -> HTML:
+    """Show what a codec's card says of its training, and its scores with the network that it was trained for."""
+
+    def share(score: dict, key: str) -> str:
+        ends = [f"{score[end]:.1%}" for end in (f"{key}_low", f"{key}_high") if score.get(end) is not None]
+        return (f"{score[key]:.1%}" if score.get(key) is not None else "") + (f" [{', '.join(ends)}]" if ends else "")
+
+    formats = (
+        ("objective", "{}"),
+        ("crops", "{:,} pictures seen"),
+        ("crop_pixels", "{} pixels a side"),
+        ("minutes", "{:.0f} minutes"),
+    )
+    told = [text.format(card.training[key]).replace("_", " ") for key, text in formats if card.training.get(key)]
+    own = [{"method": card.name} | score for score in card.scores if JUDGED not in str(score.get("method", ""))]
+    rows = [
+        [*(html.escape(str(score.get(key, ""))) for key in ("dataset", "method", "setting")), f"{score.get('n', 0):,}",
+         f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", share(score, "kept"), share(score, "top1")]
+        for score in own
+    ]  # fmt: skip
+    head = ("pictures", "method", "setting", "n", "bytes", "kept [95 %]", "top-1 [95 %]")
+    training, others = html.escape(", ".join(told) or "not told"), len(card.scores) - len(own)
+    limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in card.limits)
+    parts = [
+        f"<p><b>{html.escape(card.name)}.</b> {html.escape(card.summary)}</p>",
+        f"<p><b>Data:</b> {html.escape(card.data)}. <b>Training:</b> {training}.</p>",
+        html_table(head, rows, numbers=(3, 4)).data if rows else "<p>This card holds no scores yet.</p>",
+        f"<p>{others} more rows, with other networks at the server, stand in the card's file.</p>" if others else "",
+        f"<p><b>Before you trust these numbers:</b></p><ul>{limits}</ul>" if limits else "",
+    ]
+    return HTML(f'<div style="font-size:16px;line-height:1.5;max-width:60em">{"".join(parts)}</div>')
+
+
+def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], photo: str = "chelsea") -> Panel:
+    """Pick a photo or bring one; see the crop, both answers and the bytes.
+
+    A file that cannot be read leaves the figure as it was and says why in the summary.
+
+    Args:
+        answer: the whole line, from a photo of any size.
+        names: of the classes.
+        photo: shown first: a key of PHOTOS, or a path.
+    """
+    picker, nothing = PhotoPicker(photo), np.zeros(len(names))
+    empty = Answer(Image.new("RGB", (224, 224), "#d0d7de"), b"", 0.0, nothing, nothing)
+    figure = make_subplots(1, 2, column_widths=[0.36, 0.64], horizontal_spacing=0.2)
+    figure.add_trace(go.Image(name="photo", source=picture(empty.crop), hoverinfo="skip"), 1, 1)
+    figure.add_traces(_answer_traces(_with_and_without(empty), names), rows=1, cols=2)
+    figure.update_xaxes(visible=False, col=1).update_yaxes(visible=False, col=1)
+    _answer_layout(figure, "", "No photo yet.", 480, col=2).update_layout(margin={"l": 10})
+    title = ""
+
+    def update(photo: str, file: str) -> str:
+        nonlocal title
+        try:
+            found = answer(picker.open(photo, file))
+        except DataError as error:
+            return f"{str(error).rstrip('.')}." + (f" The figure still shows {title}." if title else "")
+        title = photo if photo != OWN else Path(file).name
+        panel.figure.update_traces(source=picture(found.crop), selector={"name": "photo"})
+        for bars in _answer_traces(_with_and_without(found), names):
+            panel.figure.update_traces(x=bars.x, y=bars.y, selector={"name": bars.name})
+        kept = "kept" if found.kept else "lost"
+        panel.figure.layout.title.text = f"{title}: {len(found.wire):,} bytes, decision {kept}"
+        return f"{title}: {_told(found, names)}"
+
+    panel = Panel(picker.controls, figure, update, extra=(picker.upload,))
+    picker.attach(panel)
+    panel.refresh()
+    return panel

@@ -1,0 +1,119 @@
+"""Chapter 02: what the layers weigh, where the time goes, and which route is best when."""
+
+from collections.abc import Callable
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fsplit_lib.latency import Route, SplitPoint, best, plan
+from fsplit_lib.panels.base import Choice, LogNumber, Panel
+from fsplit_lib.plots.style import finish
+from fsplit_lib.plots.waterfall import empty_waterfall, fill_waterfall
+
+__all__ = ["KINDS", "NETWORKS", "along_networks", "compare_routes", "decision_map", "split_panel"]
+
+NETWORKS = {  # timm's name, colour, marker and dash
+    "ResNet-50": ("resnet50", "#0072B2", "circle", "solid"),
+    "ConvNeXt-T": ("convnext_tiny", "#009E73", "square", "solid"),
+    "Swin-T": ("swin_tiny_patch4_window7_224", "#CC79A7", "diamond-open", "dash"),
+    "EfficientNet-B0": ("efficientnet_b0", "#E69F00", "triangle-up", "solid"),
+    "EfficientNet-Lite0": ("tf_efficientnet_lite0", "#56B4E9", "triangle-down-open", "dash"),
+}
+KINDS = {"remote": "#0072B2", "split": "#D55E00", "local": "#8b949e", "compressed": "#009E73"}
+
+
+Value = Callable[[SplitPoint, SplitPoint], float]
+
+
+def along_networks(profiles: dict[str, list[SplitPoint]], x: Value, y: Value) -> go.Figure:
+    """Draw a line for each network, with a marker at each place to split.
+
+    Args:
+        profiles: network to split points, the whole network last.
+        x: what to draw to the right, of a split point and the whole network.
+        y: what to draw upwards, of the same.
+    """
+    figure = go.Figure()
+    for name, (*points, whole) in profiles.items():
+        _, colour, symbol, dash = NETWORKS[name]
+        figure.add_scatter(
+            x=[x(p, whole) for p in points], y=[y(p, whole) for p in points], name=name, mode="lines+markers",
+            line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, text=[p.name for p in points],
+        )  # fmt: skip
+    return figure
+
+
+def _fill(figure: go.Figure, candidates: list[Route], megabits: float, ratio: float) -> str:
+    plans = [plan(route, megabits * 1e6, ratio) for route in candidates]
+    milliseconds = {one.route.kind: 1000 * one.total for one in plans}  # "stay on the device" is the last that is local
+    photo, stay, slowest = milliseconds["remote"], milliseconds["local"], max(1000 * one.total for one in plans)
+    fastest = fill_waterfall(figure, plans, far=min(slowest, 4 * max(photo, stay)))  # readable beside hopeless routes
+    return (
+        f"Fastest: {fastest.route.name}, {1000 * fastest.total:,.0f} ms ({fastest.route.kind}); "
+        f"sending the photo takes {photo:,.0f} ms and staying on the device {stay:,.0f} ms."
+    )
+
+
+def compare_routes(candidates: list[Route], megabits: float, ratio: float, title: str) -> go.Figure:
+    """Draw device, wire and server time of every route, stacked; the arguments are those of :func:`split_panel`."""
+    figure = empty_waterfall(title, len(candidates), row_height=26)
+    figure.layout.meta = {"alt": _fill(figure, candidates, megabits, ratio)}
+    return figure
+
+
+def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float, ratio: float) -> Panel:
+    """Choose a network, slide link and server, and see device, wire and server time of every split.
+
+    Args:
+        routes_of: network to its routes, measured on this machine.
+        network: first choice.
+        megabits: first rate of the link, Mbit/s.
+        ratio: first speed of the server over the device; the device is this machine.
+    """
+
+    def update(network: str, megabits: float, ratio: float) -> str:
+        return _fill(panel.figure, routes_of[network], megabits, ratio)
+
+    controls = {
+        "network": Choice("network", tuple(routes_of), network),
+        "megabits": LogNumber("link (Mbit/s)", -1, 3, megabits),
+        "ratio": LogNumber("server speed (x device)", 0, 2.5, ratio),
+    }
+    panel = Panel(controls, empty_waterfall("Every place to split", len(routes_of[network]), row_height=26), update)
+    panel.refresh()
+    return panel
+
+
+def decision_map(
+    candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, slowdown: float, title: str
+) -> go.Figure:
+    """Draw which kind of route is fastest, over link rate and server speed.
+
+    Args:
+        candidates: the routes to choose from.
+        rates: (R,) bits a second.
+        speedups: (S,) of the server over the reference machine.
+        slowdown: of the device under the reference machine.
+        title: of the figure.
+    """
+    kinds = list(KINDS)
+    grid = np.array([[kinds.index(best(candidates, rate, s, slowdown).route.kind) for rate in rates] for s in speedups])
+    edges = np.linspace(0, 1, len(kinds) + 1)
+    scale = [[edges[i + side], colour] for i, colour in enumerate(KINDS.values()) for side in (0, 1)]
+    bar = {"tickvals": list(range(len(kinds))), "ticktext": kinds, "title": "fastest"}
+    ends = {"zmin": -0.5, "zmax": len(kinds) - 0.5}
+    figure = go.Figure(go.Heatmap(x=rates / 1e6, y=speedups, z=grid, colorscale=scale, colorbar=bar, **ends))
+    shares = {kind: (grid == i).mean() for i, kind in enumerate(kinds)}
+    for i, kind in enumerate(kinds):  # the region's name in its middle, for whom the colours say nothing
+        rows, columns = np.nonzero(grid == i)
+        if shares[kind] >= 0.03:
+            row = int(np.quantile(rows, 0.5, method="lower"))  # one that is there: a mean of two need not be
+            middle = rates[int(np.median(columns[rows == row]))] / 1e6
+            figure.add_annotation(
+                x=np.log10(middle), y=np.log10(speedups[row]), text=kind, showarrow=False,
+                font={"size": 15, "color": "#1b1f24"}, bgcolor="rgba(255,255,255,0.8)", borderpad=1,
+            )  # fmt: skip
+    figure.update_xaxes(title_text="link (Mbit/s)", type="log", dtick=1)
+    figure.update_yaxes(title_text="server, times the device", type="log", dtick=1)
+    told = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items() if share)
+    return finish(figure, title, f"Share of the map where each kind is fastest: {told}.", height=420)

@@ -1,0 +1,82 @@
+"""A packet, byte by byte: its fields, their bytes in hex, and what they mean."""
+
+import plotly.graph_objects as go
+from IPython.display import HTML
+
+from fsplit_lib.packet import Packet, code_to_lmbda
+from fsplit_lib.plots.pictures import GREY, html_table
+from fsplit_lib.plots.style import finish
+
+__all__ = ["TINTS", "field_table", "fields_of", "hexdump"]
+
+TINTS = {  # light enough for dark text; the table repeats what each colour means
+    "magic": "#F6D58E", "version, streams": "#BFE3F7", "lmbda code": "#A6DCC8", "codec id": "#E9BFD6",
+    "height, width": "#F7EF9A", "stream length": "#B5CDE8", "payload": "#F3C3A2", "checksum": "#D3D7DC",
+}  # fmt: skip
+
+
+def fields_of(wire: bytes) -> list[tuple[str, int, bytes, str]]:
+    """Split a packet with one stream into its fields, in order: name, offset, bytes, meaning.
+
+    >>> wire = Packet(b"abcd", 224, 224, 153, (b"1234",)).to_bytes()
+    >>> b"".join(data for _, _, data, _ in fields_of(wire)) == wire
+    True
+    """
+    packet, end = Packet.from_bytes(wire), len(wire) - 4
+    meanings = (
+        "“FS”: this is a packet",
+        f"version {wire[2] >> 4}, {wire[2] & 15} stream",
+        f"λ = {code_to_lmbda(wire[3]):.3g}, the rate weight of the codec",
+        "hash of encoder and integer tables",
+        f"{packet.height} × {packet.width} pixels, little endian",
+        f"{packet.payload_bytes:,} bytes of payload follow (a varint)",
+        "the entropy coder's output: the photo's features",
+        "CRC-32 of everything before it",
+    )
+    starts = (0, 2, 3, 4, 8, 12, end - packet.payload_bytes, end, len(wire))
+    rows = zip(TINTS, starts, starts[1:], meanings, strict=False)
+    return [(name, start, wire[start:stop], meaning) for name, start, stop, meaning in rows]
+
+
+def hexdump(wire: bytes, first: int = 64, last: int = 16, width: int = 16) -> go.Figure:
+    """Draw the packet's first and last bytes in hex, coloured by field."""
+    tail = max(first, len(wire) - last)
+    shown = [*range(min(first, len(wire))), *range(tail, len(wire))]
+    skipped = len(wire) - len(shown)
+    place = {byte: (n % width, n // width + (skipped > 0 and byte >= tail)) for n, byte in enumerate(shown)}
+    figure = go.Figure()
+    for name, offset, data, meaning in fields_of(wire):
+        mine = [byte for byte in range(offset, offset + len(data)) if byte in place]
+        figure.add_scatter(
+            x=[place[byte][0] for byte in mine], y=[place[byte][1] for byte in mine], text=[f"{wire[byte]:02x}" for byte in mine],
+            textfont={"family": "Menlo, Consolas, DejaVu Sans Mono, monospace", "size": 16}, mode="markers+text",
+            marker={"symbol": "square", "size": 36, "color": TINTS[name]}, name=name,
+            hovertemplate=f"{name}<br>{meaning}<extra></extra>",
+        )  # fmt: skip
+    firsts = {row: byte for byte, (column, row) in place.items() if column == 0}
+    bottom = max(firsts)
+    if skipped:
+        figure.add_annotation(x=-0.4, y=bottom - 1, text=f"⋮  {skipped:,} more bytes of payload", showarrow=False,
+                              xanchor="left", font={"color": GREY, "size": 15})  # fmt: skip
+    figure.update_yaxes(range=[bottom + 0.6, -0.6], showgrid=False, title_text="byte", ticks="", showline=False,
+                        tickvals=list(firsts), ticktext=[f"{byte:,}" for byte in firsts.values()])  # fmt: skip
+    figure.update_xaxes(visible=False, range=[-0.7, width - 0.3])
+    payload = Packet.from_bytes(wire).payload_bytes
+    alt = (
+        f"The packet in hex: {len(wire):,} bytes, of which {payload:,} are payload and {len(wire) - payload} "
+        f"({1 - payload / len(wire):.1%}) say what the packet is and notice damage."
+    )
+    finish(figure, "The packet, byte by byte", alt, height=130 + 44 * (bottom + 1))
+    beside = {"x": 1.01, "y": 1, "itemsizing": "trace", "font": {"size": 14}}
+    return figure.update_layout(margin={"b": 20}, legend=beside)
+
+
+def field_table(wire: bytes) -> HTML:
+    """List the fields of a packet: name, offset, bytes, content and meaning."""
+    swatch = '<span style="background:{};padding:.1em .6em;margin-right:.5em"></span>{}'
+    rows = [
+        (swatch.format(TINTS[name], name), f"{offset:,}", f"{len(data):,}",
+         f"<code>{data[:4].hex(' ')}{' …' if len(data) > 4 else ''}</code>", meaning)
+        for name, offset, data, meaning in fields_of(wire)
+    ]  # fmt: skip
+    return html_table(("field", "offset", "bytes", "content", "meaning"), rows, numbers=(1, 2))

@@ -1,0 +1,124 @@
+"""Chapter 03: exercises and their hints, panels at every end, what breaks it."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from fsplit_lib.chapters import ch03
+from fsplit_lib.data import center_crop, load_photo
+from fsplit_lib.data.tensors import photo_tensor
+from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols
+from fsplit_lib.errors import PacketError, ParameterError
+from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.plots import caption
+from fsplit_lib.plots.variants import two_at_once
+from fsplit_lib.system import load_codec
+from fsplit_lib.theory import steps
+
+MINE = [e for e in EXERCISES.values() if e.id[:2] == "03"]
+
+
+@pytest.mark.parametrize("exercise", MINE, ids=lambda e: e.id)
+def test_no_answer_draws_the_hint_and_nonsense_never_raises(exercise):
+    assert exercise.hint in check(exercise.id, ...).message
+    for nonsense in (None, "?", [], {}, float("nan"), True, object(), lambda *_: 1 / 0, lambda *_: "text"):
+        assert check(exercise.id, nonsense).status == "wrong"
+
+
+@pytest.mark.parametrize(("id", "answer"), [("03.1", 6.059), ("03.2", 715.0), ("03.3", "d")])
+def test_right_answers(id, answer):
+    assert check(id, answer).status == "right"
+
+
+def test_likelihood_exercise_knows_its_mistakes():
+    assert check("03.4", lambda c, v: c(v + 0.5) - c(v - 0.5)).status == "right"
+    wrong = {
+        "sign": lambda c, v: c(v - 0.5) - c(v + 0.5),
+        "two symbols wide": lambda c, v: c(v + 1) - c(v - 1),
+        "starts at v": lambda c, v: c(v + 1) - c(v),
+        "slope": lambda c, v: c(v) * (1 - c(v)),
+        "bits": lambda c, v: -math.log2(c(v + 0.5) - c(v - 0.5)),
+    }
+    for word, function in wrong.items():
+        assert word in check("03.4", function).message, word
+
+
+def test_stream_exercise_knows_the_missing_quantile_update():
+    def stream(prior, values, **options):
+        prior.freeze(**options)
+        return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
+
+    assert check("03.5", stream).status == "right"
+    wrong = {
+        "quantile update is missing": lambda p, v: stream(p, v, update_quantiles=False),
+        "bits": lambda p, v: 8 * stream(p, v),
+        "estimate": lambda p, v: -p.likelihood(p.quantise(v)).log2().sum().item() / 8 + 0.0,
+        "freeze": lambda p, v: len(encode_symbols(p.to_symbols(v)[0], p.tables)),
+    }
+    for word, function in wrong.items():
+        assert word in check("03.5", function).message, word
+
+
+def test_coder_panel_reads_symbol_by_symbol():
+    shares = {"A": Fraction(1, 2), "B": Fraction(3, 10), "C": Fraction(1, 5)}
+    panel = ch03.coder_panel(steps("ABAC", shares), {s: float(p) for s, p in shares.items()}, 4)
+    assert "6.06 bits" in panel.summary.value
+    for read, bits in ((0, "0.00 bits"), (1, "1.00 bits"), (2, "2.74 bits")):
+        panel.set(read=read)
+        assert bits in panel.summary.value
+    with pytest.raises(ParameterError, match="0 to 4"):
+        panel.set(read=5)
+
+
+def test_density_panel_follows_lmbda():
+    window, lmbdas = np.arange(-2, 3), np.geomspace(0.1, 3, 9)
+    rows = lambda lmbda: [np.array([0, lmbda, 1 - 2 * lmbda / 10, lmbda, 0]) / 2]
+    panel = ch03.density_panel(rows, [7], window, lmbdas, 1000 / lmbdas, 0.5)
+    for lmbda in (0.1, 0.77, 3.0):
+        panel.set(lmbda=lmbda)
+        assert list(next(panel.figure.select_traces({"name": "here"})).x) == [pytest.approx(lmbda)]
+    assert "333" in panel.summary.value
+    with pytest.raises(ParameterError):
+        panel.set(lmbda=5.0)
+
+
+def test_variants_stand_side_by_side():
+    figure = two_at_once(["a", "b"], {"bytes": ((100, 90), "{:,.0f} bytes"), "%": ((0, 2), "{:.1f} % wrong")}, "two")
+    assert [list(trace.y) for trace in figure.data] == [[100, 90], [0, 2]]
+    assert caption(figure) == "a: 100 bytes, 0.0 % wrong; b: 90 bytes, 2.0 % wrong."
+    one = two_at_once(["0", "1"], {"%": ((0.0, 50.0), "{:.1f} %")}, "one", ["FrankenSplit"])
+    assert len(one.data) == 1 and list(one.data[0].text) == ["0.0", "50.0"]
+
+
+def test_other_tables_clipped_symbols_and_old_quantiles():
+    codec = load_codec("photo-first")
+    with torch.no_grad():
+        y = codec.encoder(photo_tensor(center_crop(load_photo("coffee"))))
+    symbols, tables = codec.prior.to_symbols(y)[0], codec.prior.tables
+    stream = encode_symbols(symbols, tables)
+    frequencies = tables.frequencies.copy()
+    for row, length in zip(frequencies, tables.lengths, strict=True):
+        top, second = np.argsort(row[:length])[[-1, -2]]
+        row[top], row[second] = row[top] - 1, row[second] + 1
+    others = Tables(frequencies, tables.lengths, tables.offsets)
+    assert (decode_symbols(stream, others, 784, check=False) != symbols).mean() > 0.03
+    with pytest.raises(PacketError):
+        decode_symbols(stream, others, 784)
+    lively, last = 4 * symbols, (tables.offsets + tables.lengths - 2)[:, None]
+    clipped = np.clip(lively, tables.offsets[:, None], last)  # no escape: shorter, and wrong where it was needed
+    escaped, short = encode_symbols(lively, tables), encode_symbols(clipped, tables)
+    assert (decode_symbols(escaped, tables, 784) == lively).all() and len(short) < len(escaped)
+    assert ((decode_symbols(short, tables, 784) != lively) == (clipped != lively)).all() and (clipped != lively).any()
+    low, median, high = codec.prior.density.quantiles.data[:, 0].T
+    low[:], high[:] = median - 1, median + 1
+    codec.prior.freeze(update_quantiles=False)
+    longer = encode_symbols(symbols, codec.prior.tables)  # the same grid, so the same symbols
+    assert len(longer) > 1.3 * len(stream) and (decode_symbols(longer, codec.prior.tables, 784) == symbols).all()
+
+
+def test_tables_tell_their_probabilities():
+    tables = Tables(np.array([[32768, 16384, 16384]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
+    assert tables.probabilities(0, np.array([-2, -1, 0, 1])).tolist() == [0, 0.5, 0.25, 0]
