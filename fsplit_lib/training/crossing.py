@@ -82,7 +82,7 @@ class CrossRow:
 def _config(seed: int, steps: int) -> TrainConfig:
     return TrainConfig(
         steps=steps, batch=64, learning_rate=2e-2, seed=seed, quantiser="straight_through", rate_warmup=0.3,
-        optimiser="muon", precision="bf16-mixed", gains_rate=0.5,
+        optimiser="muon", precision="auto", gains_rate=0.5,
     )  # fmt: skip
 
 

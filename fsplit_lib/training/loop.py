@@ -4,7 +4,9 @@ A run is a pure function of its configuration: samples, augmentation and noise a
 step), so a run killed at any step and resumed ends with the weights of an uninterrupted one.
 """
 
+import hashlib
 import io
+import logging
 import math
 import os
 import time
@@ -22,10 +24,13 @@ from fsplit_lib.codec import Quantiser
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DivergedError, ParameterError, WeightsError
 from fsplit_lib.objectives import OBJECTIVES, UNWEIGHTED, Guidance
+from fsplit_lib.training.machine import fast_precision, machine
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
 __all__ = ["LogRow", "TrainConfig", "fit"]
+
+DIGEST = 32  # a checkpoint ends with the sha256 of all that comes before
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class TrainConfig:
         channels: "equal", or "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`.
         precision: Lightning Fabric's name: "32-true", or "bf16-mixed" for convolutions and linear layers in
             bfloat16, which processors with such instructions run almost twice as fast; likelihoods and
-            weights stay in float32.
+            weights stay in float32. "auto" becomes one of the two when the configuration is made, by what this
+            processor has, so that checkpoints and cards hold what was taken.
         prior_rate: learning rate of the densities, in units of ``learning_rate``.
         gains_rate: likewise of the gains; with Muon's high rates 3 leaves them rough, 0.5 does not.
     """
@@ -66,7 +72,7 @@ class TrainConfig:
     optimiser: Literal["adamw", "muon"] = "adamw"
     guidance: Guidance = "unguided"
     channels: Literal["equal", "sensitive"] = "equal"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
     prior_rate: float = 10.0
     gains_rate: float = 3.0
 
@@ -85,8 +91,10 @@ class TrainConfig:
             raise ParameterError(
                 f"{self.objective} has no feature distortion that guidance or channels could weigh: leave both out"
             )
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", fast_precision())
         if self.precision not in ("32-true", "bf16-mixed"):
-            raise ParameterError(f"precision must be 32-true or bf16-mixed, got {self.precision!r}")
+            raise ParameterError(f"precision must be auto, 32-true or bf16-mixed, got {self.precision!r}")
         rates = (self.learning_rate, self.prior_rate, self.gains_rate)
         if self.steps < 1 or self.batch < 1 or not all(0 < rate < math.inf for rate in rates):
             raise ParameterError(f"steps, batch and learning rates must be positive and finite, got {self}")
@@ -166,6 +174,7 @@ def fit(
     start, log = _resume(checkpoint, pieces, optimisers, run) if checkpoint else (0, [])
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
+    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, machine(), start)
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
@@ -243,7 +252,8 @@ def _save(
     }
     content = io.BytesIO()
     torch.save(state, content)
-    write_atomically(path, content.getvalue())
+    payload = content.getvalue()
+    write_atomically(path, payload + hashlib.sha256(payload).digest())
 
 
 def _resume(
@@ -251,8 +261,12 @@ def _resume(
 ) -> tuple[int, list[LogRow]]:
     if not path.exists():
         return 0, []
+    content = path.read_bytes()
+    payload, digest = content[:-DIGEST], content[-DIGEST:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise WeightsError(f"the checkpoint {path} is damaged (wrong sha256); delete it to start again")
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(io.BytesIO(payload), weights_only=True)
         theirs = dict(state["run"])
     except Exception as error:  # torch raises a dozen kinds on damaged files
         raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error
