@@ -56,7 +56,7 @@ def checked_fields(told: object, kind: type, where: str, error: type[FsplitError
 def checked_files(files: dict[str, str], where: str, error: type[FsplitError]) -> dict[str, str]:
     """Names with their sha256, once each is a plain name that cannot lead out of the folder of its card."""
     for name, digest in files.items():
-        if name in ("", ".", "..") or any(c in '/\\:' or not c.isprintable() for c in name):
+        if name in ("", ".", "..") or any(c in "/\\:" or not c.isprintable() for c in name):
             raise error(f"{where}: a file must lie in the folder of its card, got the name {_short(name)}")
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise error(f"{where}: the sha256 of {name} must be 64 hex digits, got {_short(digest)}")

@@ -74,7 +74,11 @@ def test_cards_that_are_none(folder, tmp_path, odd, words):
         odd = json.dumps(json.loads((path / "card.json").read_text()) | odd)
     (path / "card.json").write_bytes(odd.encode() if isinstance(odd, str) else odd)
     (tmp_path / "x").write_text("not of the folder")
-    for read in (zoo.read_card, lambda at: zoo.read_weights(at, "../x"), lambda at: zoo.copy_model(at, tmp_path / "copy")):
+    for read in (
+        zoo.read_card,
+        lambda at: zoo.read_weights(at, "../x"),
+        lambda at: zoo.copy_model(at, tmp_path / "copy"),
+    ):
         with pytest.raises(WeightsError, match=words) as caught:
             read(path)
         assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)

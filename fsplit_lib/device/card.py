@@ -121,7 +121,10 @@ def read_card(path: Path) -> DeviceCard:
     rows = told.get("rows")
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path} is not a device card: its field rows must be a list with at least one row")
-    made = tuple(DeviceRow(**checked_fields(row, DeviceRow, f"{path}, row {i}", DataError)) for i, row in enumerate(rows, start=1))
+    made = tuple(
+        DeviceRow(**checked_fields(row, DeviceRow, f"{path}, row {i}", DataError))
+        for i, row in enumerate(rows, start=1)
+    )
     for i, row in enumerate(made, start=1):
         if not (0 < row.median_ms < math.inf and 0 <= row.iqr_ms < math.inf and row.runs >= 2 and row.threads >= 1):
             raise DataError(f"{path}, row {i}: times must be positive and finite, with at least 2 runs and 1 thread")
