@@ -196,7 +196,10 @@ def load_codec(name: str | Path) -> FeatureCodec:
     card, state = zoo.read_card(name), zoo.read_weights(name, "codec.safetensors")
     if "codec" not in card.architecture:
         raise WeightsError(f"{card.name} is a {card.kind}, not a codec")
-    codec = FeatureCodec(CodecConfig.from_dict(card.architecture["codec"]))
+    try:
+        codec = FeatureCodec(CodecConfig.from_dict(card.architecture["codec"]))
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # what torch says of odd sizes
+        raise WeightsError(f"the card of {card.name} describes no codec that can be built: {error}") from error
     zoo.load_strictly(codec, state, f"{card.name}/codec.safetensors")
     return codec.eval()
 
@@ -212,15 +215,18 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
         WeightsError: also if there is no decoder for the backbone, or it was trained for other weights of it.
     """
     codec, card = load_codec(name), zoo.read_card(name)
-    backbone = backbone or load_backbone(card.architecture["backbone"])
-    if backbone.name not in card.architecture["decoders"]:
+    own, decoders = (card.architecture.get(key) for key in ("backbone", "decoders"))
+    if not isinstance(own, str) or not isinstance(decoders, dict):
+        raise WeightsError(f"the card of {card.name} names no backbone or no decoders: restore it or train again")
+    backbone = backbone or load_backbone(own)
+    if backbone.name not in decoders:
         raise WeightsError(
-            f"{card.name} has decoders for {', '.join(card.architecture['decoders'])}, not for {backbone.name}; "
+            f"{card.name} has decoders for {', '.join(decoders)}, not for {backbone.name}; "
             "fsplit train photo-decoder makes one"
         )
     try:
         trained_for = card.training["decoders"][backbone.name]["network"]
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise WeightsError(
             f"the card of {card.name} does not say for which weights of {backbone.name} its decoder was trained"
         ) from error
@@ -229,8 +235,13 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
             f"the decoder for {backbone.name} in {card.name} was trained for other weights of that network "
             f"({trained_for}, these are {here}): load those, or train a decoder for these"
         )
-    config = DecoderConfig(**card.architecture["decoders"][backbone.name])
-    decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)
+    try:
+        config = DecoderConfig(**decoders[backbone.name])
+        decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"the card of {card.name} describes no decoder for {backbone.name} that can be built: {error}"
+        ) from error
     file = f"decoder-{backbone.name}.safetensors"
     zoo.load_strictly(decoder, zoo.read_weights(name, file), f"{card.name}/{file}")
     return FrankenSplit(codec, decoder.eval(), backbone)

@@ -11,13 +11,14 @@ import hashlib
 import json
 import pickle
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from fsplit_lib.cards import checked_fields, checked_files, read_object
 from fsplit_lib.data.files import data_root, sha256_of, write_atomically
 from fsplit_lib.errors import WeightsError
 
@@ -85,7 +86,7 @@ def read_card(name: str | Path) -> Card:
     """The card of a shipped model, or of a folder of your own.
 
     Raises:
-        WeightsError: no such model, or a card that cannot be read.
+        WeightsError: no such model, a card that cannot be read, or one that names a file outside its folder.
     """
     path = _folder(name) / "card.json"
     if not path.is_file():
@@ -93,11 +94,10 @@ def read_card(name: str | Path) -> Card:
             f"no weights are called {str(name)!r} and no such folder has a card.json; "
             f"shipped: {', '.join(card_names())}"
         )
-    try:
-        content = json.loads(path.read_text())
-        return Card(**{f.name: content[f.name] for f in fields(Card)})
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is not a card: {error}") from error
+    told = read_object(path, "card", WeightsError)
+    card = Card(**checked_fields(told, Card, f"the card {path}", WeightsError))
+    checked_files(card.files, f"the card {path}", WeightsError)
+    return card
 
 
 def read_weights(name: str | Path, file: str) -> dict[str, Tensor]:

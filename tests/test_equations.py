@@ -3,9 +3,9 @@
 import pydoc
 
 import pytest
+from equations import equation_table, equations
 
 from fsplit_lib.data import data_root
-from equations import equation_table, equations
 
 
 @pytest.mark.parametrize("equation", equations(), ids=lambda e: e.id)

@@ -1,13 +1,18 @@
 """Training: seeded, resumable after kill -9 at any step, the same on any number of processes."""
 
 import errno
+import hashlib
+import io
 import itertools
+import logging
 import math
 import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,12 +24,14 @@ from fsplit_lib.codec import CodecConfig, Gains
 from fsplit_lib.data import ImageFolder, fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.device import timing
 from fsplit_lib.errors import DataError, FsplitError, ParameterError, WeightsError
 from fsplit_lib.objectives import loss_of, warm_up
 from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
 from fsplit_lib.training.lab import train_lab
+from fsplit_lib.training.loop import DIGEST, _resume
 from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
 from fsplit_lib.training.sources import batches
 
@@ -58,6 +65,10 @@ def run(config=CONFIG, **options):
     source = ArraySource(*(part[:500] for part in fashion_mnist("train")))
     log = train_system(system, source, config, checkpoint_every=7, **options)
     return system, log
+
+
+def signed(content):
+    return content + hashlib.sha256(content).digest()
 
 
 def weights(system):
@@ -147,16 +158,59 @@ def checkpoint(tmp_path):
 
 
 def test_broken_checkpoints_are_refused(checkpoint):
-    whole = checkpoint.read_bytes()
-    torch.save([1, 2], checkpoint)
-    others = [checkpoint.read_bytes()]
-    torch.save({"state_dict": {}}, checkpoint)
-    others.append(checkpoint.read_bytes())
+    whole, others = checkpoint.read_bytes(), []
+    for other in ([1, 2], {"state_dict": {}}):
+        torch.save(other, checkpoint)
+        others += [checkpoint.read_bytes(), signed(checkpoint.read_bytes())]
     for broken in (b"", b"not a checkpoint", whole[:100], whole[: len(whole) // 2], whole[:-1], *others):
         checkpoint.write_bytes(broken)
         with pytest.raises(WeightsError, match="damaged"):
             run(SHORT, checkpoint=checkpoint)
         assert checkpoint.read_bytes() == broken
+
+
+def test_any_flipped_bit_is_noticed(tmp_path, checkpoint):
+    """At 300 places drawn over the whole file, at its ends, and in the weights themselves."""
+    whole, rng = bytearray(checkpoint.read_bytes()), np.random.default_rng(0)
+    first = torch.load(io.BytesIO(whole[:-DIGEST]))["pieces"]["encoder"]["blocks.0.conv1.weight"]
+    inside = bytes(whole).index(first.numpy().tobytes())
+    places = [0, len(whole) - 1, len(whole) - DIGEST, inside, *map(int, rng.integers(0, len(whole), 300))]
+    for place in places:
+        whole[place] ^= (bit := 1 << int(rng.integers(8)))
+        checkpoint.write_bytes(whole)
+        with pytest.raises(WeightsError, match=r"run.ckpt is damaged .wrong sha256.; delete it to start again"):
+            _resume(checkpoint, {}, [], {})
+        whole[place] ^= bit
+    checkpoint.write_bytes(whole)
+    run(SHORT, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "taken"),
+    [
+        ("flags : sse4_1 avx2 fma", "32-true"), ("flags : avx2 avx512f avx512_vnni", "32-true"), ("flags : avx512f avx512_bf16", "bf16-mixed"),
+        ("flags : avx2 amx_bf16", "bf16-mixed"), ("Features : asimd asimddp", "32-true"), ("Features : asimd bf16 i8mm", "bf16-mixed"),
+        ("flags : not_avx512_bf16_but_close", "32-true"), ("", "32-true"), (None, "32-true"),
+    ],
+)  # fmt: skip
+def test_auto_takes_bfloat16_where_the_processor_has_it(monkeypatch, tmp_path, caplog, cpuinfo, taken):
+    """Of a processor's own description; the log says what was taken, and the other precision does not go on from it."""
+
+    def read_text(path, *_):
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return f"processor : 0\nmodel name : a processor\n{cpuinfo}\n"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timing, "Path", lambda path: SimpleNamespace(read_text=partial(read_text, path)))
+        config = TrainConfig(steps=2, batch=4, precision="auto")
+    assert config.precision == asdict(config)["precision"] == taken
+    with caplog.at_level(logging.INFO, "fsplit_lib.training"):
+        run(config, checkpoint=tmp_path / "run.ckpt")
+    assert f"training in {taken} on " in caplog.text
+    other = {"32-true": "bf16-mixed", "bf16-mixed": "32-true"}[taken]
+    with pytest.raises(WeightsError, match=r"another run .precision differ"):
+        run(replace(config, precision=other), checkpoint=tmp_path / "run.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +242,7 @@ def test_a_checkpoint_of_another_network_is_refused(checkpoint):
     state = torch.load(checkpoint)
     state["pieces"]["decoder"].popitem()
     torch.save(state, checkpoint)
+    checkpoint.write_bytes(signed(checkpoint.read_bytes()))
     with pytest.raises(WeightsError, match="written for another network"):
         run(SHORT, checkpoint=checkpoint)
 

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from fsplit_lib import zoo
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.codec import CodecConfig
+from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, WeightsError
+from fsplit_lib.system import build_system, load_system, save_system
 
 
 @pytest.fixture
@@ -49,16 +53,66 @@ def test_damage_is_noticed(folder):
         zoo.read_weights(path, "decoder-x.safetensors")
 
 
-def test_cards_that_are_none(folder, tmp_path):
+ODD_CARDS = [
+    ("{", "not a card"), ("[]", "not a card: it must be an object"), ("3", "must be an object"), ("null", "must be an object"),
+    ("[" * 100_000, "not a card"), ('{"name":' * 100_000, "not a card"), ("\0", "not a card"), ('{"name": "tiny"}', "lacks the field kind"),
+    ("9" * 5000, "not a card"), (b"\xff\xfe", "not a card"),
+    ({"name": None}, "name must be of type str, got None"), ({"training": []}, "training must be of type dict, got a list"),
+    ({"architecture": "x" * 999}, r"architecture must be of type dict, got 'x{30,60}\.\.\."), ({"scores": {}}, "scores must be of type"),
+    ({"scores": [1]}, "scores must be of type"), ({"limits": "none"}, "limits must be of type"), ({"limits": [1]}, "limits must be of type"),
+    ({"files": []}, "files must be of type"), ({"files": {"a": 1}}, "files must be of type"), ({"files": {"a": "0" * 63}}, "64 hex digits"),
+    *(({"files": {name: "0" * 64}}, "must lie in the folder of its card")
+      for name in ("../x", "/etc/hostname", "a/b", "..", ".", "", "a\\b", "C:x", "x\0", "x\x1b[2J")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("odd", "words"), ODD_CARDS, ids=[str(n) for n in range(len(ODD_CARDS))])
+def test_cards_that_are_none(folder, tmp_path, odd, words):
+    """Text that is no card, and cards with one odd field: one sentence, and never a file outside the card's folder."""
     path, _ = folder
-    (path / "card.json").write_text('{"name": "tiny"}')
-    with pytest.raises(WeightsError, match="not a card"):
-        zoo.read_card(path)
-    (path / "card.json").write_text("{")
-    with pytest.raises(WeightsError, match="not a card"):
-        zoo.read_card(path)
+    if isinstance(odd, dict):
+        odd = json.dumps(json.loads((path / "card.json").read_text()) | odd)
+    (path / "card.json").write_bytes(odd.encode() if isinstance(odd, str) else odd)
+    (tmp_path / "x").write_text("not of the folder")
+    for read in (
+        zoo.read_card,
+        lambda at: zoo.read_weights(at, "../x"),
+        lambda at: zoo.copy_model(at, tmp_path / "copy"),
+    ):
+        with pytest.raises(WeightsError, match=words) as caught:
+            read(path)
+        assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_name_that_nobody_has(tmp_path):
     with pytest.raises(WeightsError, match="photo-first"):
         zoo.read_card(tmp_path / "nobody")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"codec": 3}, "no codec that can be built"), ({"codec": {"widths": "wide"}}, "no codec that can be built"),
+        ({"codec": {"colour": 1}}, "no codec that can be built"), ({"codec": None}, "no codec that can be built"),
+        ({"backbone": 3}, "names no backbone"), ({"decoders": []}, "names no backbone or no decoders"),
+        ({"decoders": {"fashion_resnet": 3}}, "no decoder for fashion_resnet"),
+        ({"decoders": {"fashion_resnet": {"width": "x"}}}, "no decoder for fashion_resnet"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_card_of_an_odd_network(tmp_path, change, words):
+    config = CodecConfig((4, 4, 4), (2, 2, 1))
+    system = build_system(load_backbone("fashion_resnet"), config, DecoderConfig(0, 0, 4), 0)
+    system.codec.freeze()
+    training = {"decoders": {"fashion_resnet": {"network": system.backbone.fingerprint}}}
+    save_system(tmp_path, system, zoo.Card("odd", "codec", "", "", "", training, {}))
+    load_system(tmp_path)
+    told = json.loads((tmp_path / "card.json").read_text())
+    told["architecture"] |= change
+    (tmp_path / "card.json").write_text(json.dumps(told))
+    with pytest.raises(WeightsError, match=words):
+        load_system(tmp_path)
 
 
 def test_pickles_and_other_objects_are_refused(tmp_path):

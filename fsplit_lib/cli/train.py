@@ -36,6 +36,8 @@ def train(
     ] = None,
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
+    import logging
+
     from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
     from fsplit_lib.training.loop import LogRow
 
@@ -43,6 +45,8 @@ def train(
         for known in RECIPES.values():
             typer.echo(f"{known.name:22} {known.summary}")
         return
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("fsplit_lib.training").setLevel(logging.INFO)
     bars: list[tqdm] = []
 
     def progress(row: LogRow, steps: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fsplit_lib.cards import checked_fields, checked_files, read_object
 from fsplit_lib.data.files import sha256_of, write_atomically
 from fsplit_lib.entropy.packer import Packer
 from fsplit_lib.errors import WeightsError
@@ -22,6 +23,14 @@ from fsplit_lib.errors import WeightsError
 __all__ = ["Bundle", "read_bundle", "write_manifest"]
 
 FORMAT, VERSION = "fsplit device bundle", 2
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    format: str
+    version: int
+    codec: str
+    files: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +70,19 @@ def read_bundle(folder: str | Path) -> Bundle:
     """Read a bundle that ``fsplit export`` has written.
 
     Raises:
-        WeightsError: no bundle, one of another version, or a damaged file.
+        WeightsError: no bundle, one of another version, one that names a file outside its folder, or a damaged file.
     """
     folder = Path(folder)
     manifest = folder / "bundle.json"
     if not manifest.is_file():
         raise WeightsError(f"there is no device bundle in {folder}: make one with `fsplit export {folder}`")
-    try:
-        told = json.loads(manifest.read_text())
-        found, name, files = (told["format"], told["version"]), str(told["codec"]), dict(told["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{manifest} does not describe a device bundle: {error}") from error
-    if found != (FORMAT, VERSION):
+    where, told = f"the manifest {manifest}", read_object(manifest, "manifest of a device bundle", WeightsError)
+    told = _Manifest(**checked_fields(told, _Manifest, where, WeightsError))
+    if (told.format, told.version) != (FORMAT, VERSION):
         raise WeightsError(
-            f"{manifest} is {found[0]!r} version {found[1]!r}; only {FORMAT!r} version {VERSION} is known"
+            f"{manifest} is {told.format!r} version {told.version}; only {FORMAT!r} version {VERSION} is known"
         )
-    bare = Bundle(folder, name, None, files)
+    bare = Bundle(folder, told.codec, None, checked_files(told.files, where, WeightsError))
     try:
         with np.load(bare.path("codec.npz"), allow_pickle=False) as stored:
             return replace(bare, packer=Packer.from_arrays(stored))

@@ -2,7 +2,8 @@
 
 {"format": "fsplit device card", "version": 1,
  "name": "a name for figures",  "cpu": "...", "cores": 4, "system": "Linux aarch64", "date": "2026-01-31",
- "codec": "photo", "photo": "512 x 512", "versions": {"python": "...", "onnxruntime": "...", ...},
+ "codec": "photo", "photo": "512 x 512", "instructions": "asimd asimddp", "int8_symbols_that_differ_percent": 1.5,
+ "versions": {"python": "...", "onnxruntime": "...", ...},
  "rows": [{"method": "FrankenSplit", "setting": "", "stage": "encode", "precision": "int8", "threads": 1,
            "median_ms": 4.1, "iqr_ms": 0.1, "runs": 100}, ...]}
 """
@@ -13,15 +14,16 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from fsplit_lib.cards import checked_fields, read_object
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.data.images import open_image
 from fsplit_lib.device.bundle import Bundle
-from fsplit_lib.device.measuring import DeviceRow, measure_device
-from fsplit_lib.device.timing import cpu_name
+from fsplit_lib.device.measuring import DeviceRow, int8_symbols_that_differ, measure_device
+from fsplit_lib.device.timing import cpu_name, instructions
 from fsplit_lib.errors import DataError
 
 __all__ = ["DeviceCard", "make_card", "read_card", "read_cards", "versions", "write_card"]
@@ -43,6 +45,8 @@ class DeviceCard:
         photo: width x height of the photo.
         versions: of what was used.
         rows: one a stage.
+        instructions: of the processor that decide how networks are computed; "" where the system does not say.
+        int8_symbols_that_differ_percent: from float32, on the bundle's photo; None without an int8 encoder.
     """
 
     name: str
@@ -54,6 +58,8 @@ class DeviceCard:
     photo: str
     versions: dict[str, str]
     rows: tuple[DeviceRow, ...]
+    instructions: str = ""
+    int8_symbols_that_differ_percent: float | None = None
 
     def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:
         """The first row of a stage, or None where the device did not measure it."""
@@ -88,8 +94,11 @@ def make_card(
     photo = open_image(bundle.path("photo.png"))
     rows = tuple(measure_device(bundle, photo, runs, progress))
     system, size = f"{platform.system()} {platform.machine()}", f"{photo.width} x {photo.height}"
-    today = time.strftime("%Y-%m-%d")
-    return DeviceCard(name, cpu_name(), os.cpu_count() or 1, system, today, bundle.name, size, versions(), rows)
+    today, told = time.strftime("%Y-%m-%d"), " ".join(instructions())
+    return DeviceCard(
+        name, cpu_name(), os.cpu_count() or 1, system, today, bundle.name, size, versions(), rows, told,
+        int8_symbols_that_differ(bundle, photo),
+    )  # fmt: skip
 
 
 def write_card(path: Path, card: DeviceCard) -> None:
@@ -104,22 +113,25 @@ def read_card(path: Path) -> DeviceCard:
     Raises:
         DataError: naming the field that is missing, of another type, or impossible.
     """
-    try:
-        told = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a device card: {error}") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    told = read_object(path, "device card", DataError)
+    if told.get("format") != FORMAT:
         raise DataError(f"{path} is not a device card: its field format must be {FORMAT!r}")
     if told.get("version") != VERSION:
         raise DataError(f"{path} is a device card of version {told.get('version')!r}; only version {VERSION} is known")
     rows = told.get("rows")
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path} is not a device card: its field rows must be a list with at least one row")
-    made = tuple(DeviceRow(**_checked(row, DeviceRow, f"{path}, row {i}")) for i, row in enumerate(rows, start=1))
+    made = tuple(
+        DeviceRow(**checked_fields(row, DeviceRow, f"{path}, row {i}", DataError))
+        for i, row in enumerate(rows, start=1)
+    )
     for i, row in enumerate(made, start=1):
         if not (0 < row.median_ms < math.inf and 0 <= row.iqr_ms < math.inf and row.runs >= 2 and row.threads >= 1):
             raise DataError(f"{path}, row {i}: times must be positive and finite, with at least 2 runs and 1 thread")
-    return DeviceCard(**_checked(told | {"rows": made}, DeviceCard, str(path)))
+    card = DeviceCard(**checked_fields(told | {"rows": made}, DeviceCard, str(path), DataError))
+    if not 0 <= (card.int8_symbols_that_differ_percent or 0) <= 100:
+        raise DataError(f"{path}: int8_symbols_that_differ_percent must be 0 to 100 or null")
+    return card
 
 
 def read_cards(folder: str | Path) -> list[DeviceCard]:
@@ -132,22 +144,3 @@ def read_cards(folder: str | Path) -> list[DeviceCard]:
     if not folder.is_dir():
         raise DataError(f"there is no folder of device cards {folder}")
     return [read_card(path) for path in sorted(folder.glob("*.json"))]
-
-
-KINDS = {"str": str, "int": int, "float": (int, float)}
-
-
-def _checked(told: object, kind: type, where: str) -> dict:
-    """The fields of a dataclass out of JSON, each of its own type."""
-    if not isinstance(told, dict):
-        raise DataError(f"{where} must be an object with the fields {', '.join(f.name for f in fields(kind))}")
-    found = {}
-    for field in fields(kind):
-        if field.name not in told:
-            raise DataError(f"{where} lacks the field {field.name}")
-        value, name = told[field.name], getattr(field.type, "__name__", str(field.type))
-        wanted = KINDS.get(name, dict if name.startswith("dict") else tuple)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise DataError(f"{where}: the field {field.name} must be of type {name}, got {value!r}")
-        found[field.name] = value
-    return found

@@ -16,7 +16,7 @@ from fsplit_lib.device.timing import Timing, interleave
 from fsplit_lib.entropy.coding import encode_symbols, table_entries
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["DeviceRow", "device_calls", "measure_device"]
+__all__ = ["DeviceRow", "device_calls", "int8_symbols_that_differ", "measure_device"]
 
 OURS, LOCAL = "FrankenSplit", "on the device"
 QUALITIES = {"JPEG": 40, "WebP": 50, "AVIF": 45}  # each keeps about as many decisions as our finest rates
@@ -121,6 +121,17 @@ def _libraries_alone(encoder: DeviceEncoder, photo: Image.Image, lmbda: float | 
         coder.get_compressed()
 
     return call
+
+
+def int8_symbols_that_differ(bundle: Bundle, photo: Image.Image) -> float | None:
+    """Percent of a photo's symbols that the int8 encoder makes different from float32; None without such an encoder."""
+    if "encoder.int8.onnx" not in bundle.files:
+        return None
+    exact, small = (
+        encoder.symbols(encoder.encode(encoder.preprocess(photo)))[0]
+        for encoder in (DeviceEncoder(bundle), DeviceEncoder(bundle, "int8"))
+    )
+    return float(100 * (exact != small).mean())
 
 
 def measure_device(

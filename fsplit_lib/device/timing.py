@@ -16,10 +16,15 @@ import numpy as np
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["ENOUGH_RUNS", "WIDEST", "Timing", "cpu_name", "interleave"]
+__all__ = ["ENOUGH_RUNS", "WIDEST", "Timing", "cpu_name", "instructions", "interleave"]
 
 ENOUGH_RUNS = 100
 WIDEST = 0.2  # interquartile range over median
+# names as in /proc/cpuinfo: vectors, products of bytes, bfloat16; first x86, then Arm
+TELLING = (
+    *("sse4_1", "avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "amx_bf16"),
+    *("neon", "asimd", "asimddp", "sve", "i8mm", "bf16"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,21 @@ def interleave(
 
 def cpu_name() -> str:
     """The processor as the system names it."""
+    names = _cpuinfo()
+    found = names.get("model name") or names.get("Model") or names.get("Hardware")
+    return found or platform.processor() or platform.machine()
+
+
+def instructions() -> tuple[str, ...]:
+    """The processor's instructions that decide how networks are computed; none where the system does not say (Linux does)."""
+    names = _cpuinfo()
+    found = (names.get("flags") or names.get("Features") or "").split()
+    return tuple(name for name in TELLING if name in found)
+
+
+def _cpuinfo() -> dict[str, str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        told = dict(line.split(":", 1) for line in lines if ":" in line)
-        names = {key.strip(): value.strip() for key, value in told.items()}
-        return names.get("model name") or names.get("Model") or names["Hardware"]
-    except (OSError, KeyError):
-        return platform.processor() or platform.machine()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}

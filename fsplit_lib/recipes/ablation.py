@@ -19,7 +19,7 @@ __all__ = ["ABLATION_RECIPES", "ABLATION_ROWS", "AblationRow"]
 
 BASE = TrainConfig(
     steps=1563, batch=16, learning_rate=6e-3, seed=0, quantiser="straight_through", rate_warmup=0.2,
-    optimiser="muon", precision="bf16-mixed", gains_rate=0.5,
+    optimiser="muon", precision="auto", gains_rate=0.5,
 )  # fmt: skip
 CODEC = CodecConfig(lmbda=0.6, anchors=ANCHORS)
 DECODER = DecoderConfig(2, 0, 96, "dense")

@@ -89,7 +89,7 @@ def train_cell(
     """
     config = TrainConfig(
         steps=steps, batch=64, learning_rate=2e-2, seed=seed, quantiser="straight_through", rate_warmup=0.3,
-        optimiser="muon", precision="bf16-mixed", gains_rate=0.5,
+        optimiser="muon", precision="auto", gains_rate=0.5,
     )  # fmt: skip
     source, teacher = ArraySource(*fashion_mnist("train")), load_backbone(backbone)
     if frozen:

@@ -32,7 +32,7 @@ __all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decode
 
 DECODER_RUN = TrainConfig(
     steps=1200, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
-    optimiser="muon", precision="bf16-mixed",
+    optimiser="muon", precision="auto",
 )  # fmt: skip
 CROP = 128  # pixels, except for a Swin, which is built for one size
 FIRST = 128  # crops that the last layer begins with

@@ -57,7 +57,7 @@ def _photo_head(run: RunContext) -> str:
 def _photo(run: RunContext) -> str:
     config = TrainConfig(
         steps=2200, batch=16, learning_rate=3e-4, seed=1, quantiser="straight_through", objective="head_and_tail",
-        optimiser="muon", precision="bf16-mixed", prior_rate=3.0, gains_rate=0.5,
+        optimiser="muon", precision="auto", prior_rate=3.0, gains_rate=0.5,
     )  # fmt: skip
     system = load_system("photo-head", load_backbone("tf_efficientnet_lite0"))
     summary = (
@@ -75,7 +75,7 @@ def _photo(run: RunContext) -> str:
 def _saliency_arm(guidance: Guidance, seed: int, run: RunContext) -> str:
     config = TrainConfig(
         steps=5000, batch=16, learning_rate=6e-3, seed=seed, quantiser="straight_through", rate_warmup=0.2,
-        optimiser="muon", guidance=guidance, precision="bf16-mixed", gains_rate=0.5,
+        optimiser="muon", guidance=guidance, precision="auto", gains_rate=0.5,
     )  # fmt: skip
     backbone = load_backbone("tf_efficientnet_lite0")
     codec, decoder = CodecConfig(lmbda=0.6, anchors=ANCHORS), DecoderConfig(2, 0, 96, "dense")

@@ -25,7 +25,7 @@ __all__ = ["TEACHERS", "TEACHER_RECIPES"]
 
 SMOOTHING = 0.1
 MUON = TrainConfig(
-    steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="bf16-mixed"
+    steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="auto"
 )
 TEACHERS = {
     "fashion_resnet": (

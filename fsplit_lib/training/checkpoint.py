@@ -1,5 +1,6 @@
 """A run on disk: written whole or not at all, and refused where it belongs to another run."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fsplit_lib.errors import WeightsError
 
 __all__ = ["resume", "save"]
 
+DIGEST = 32  # a checkpoint ends with the sha256 of all that comes before
 Parts = dict[str, nn.Module]
 
 
@@ -25,7 +27,7 @@ def save(path: Path, parts: Parts, optimisers: list[torch.optim.Optimizer], run:
     }
     content = io.BytesIO()
     torch.save(state, content)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
 def resume(path: Path, parts: Parts, optimisers: list[torch.optim.Optimizer], run: dict) -> tuple[int, list]:
@@ -36,8 +38,12 @@ def resume(path: Path, parts: Parts, optimisers: list[torch.optim.Optimizer], ru
     """
     if not path.exists():
         return 0, []
+    content = path.read_bytes()
+    payload, digest = content[:-DIGEST], content[-DIGEST:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise WeightsError(f"the checkpoint {path} is damaged (wrong sha256); delete it to start again")
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(io.BytesIO(payload), weights_only=True)
         theirs = dict(state["run"])
     except Exception as error:  # torch raises a dozen kinds on damaged files
         raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error

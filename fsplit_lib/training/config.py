@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_type_hints
 from fsplit_lib.codec import Quantiser
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.objectives import Guidance, Objective
+from fsplit_lib.training.machine import fast_precision
 
 __all__ = ["TrainConfig"]
 
@@ -32,7 +33,8 @@ class TrainConfig:
         channels: "equal", or "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`.
         precision: Lightning Fabric's name: "32-true", or "bf16-mixed" for convolutions and linear layers in
             bfloat16, which processors with such instructions run almost twice as fast; likelihoods and
-            weights stay in float32.
+            weights stay in float32. "auto" becomes one of the two when the configuration is made, by what this
+            processor has, so that checkpoints and cards hold what was taken.
         prior_rate: learning rate of the densities, in units of ``learning_rate``.
         gains_rate: the same for the gains; with Muon's high rates 3 leaves them rough, 0.5 does not.
     """
@@ -49,7 +51,7 @@ class TrainConfig:
     optimiser: Literal["adamw", "muon"] = "adamw"
     guidance: Guidance = "unguided"
     channels: Literal["equal", "sensitive"] = "equal"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
     prior_rate: float = 10.0
     gains_rate: float = 3.0
 
@@ -57,6 +59,8 @@ class TrainConfig:
         for name, kind in get_type_hints(type(self)).items():
             if (known := get_args(kind)) and getattr(self, name) not in known:
                 raise ParameterError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", fast_precision())
         weighted = self.objective in ("head_distillation", "head_and_tail")
         if not weighted and (self.guidance, self.channels) != ("unguided", "equal"):
             raise ParameterError(

@@ -7,6 +7,7 @@ A run is a pure function of its configuration: samples, augmentation and noise a
 killed at any step and resumed ends with the weights of an uninterrupted one.
 """
 
+import logging
 import math
 import os
 import time
@@ -25,6 +26,7 @@ from fsplit_lib.objectives import channel_sensitivity, loss_of, saliency_weight,
 from fsplit_lib.system import FrankenSplit
 from fsplit_lib.training import checkpoint as checkpoints
 from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.machine import machine
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
@@ -175,6 +177,7 @@ def fit(
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
     log = [LogRow(**row) for row in told]
+    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, machine(), start)
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(

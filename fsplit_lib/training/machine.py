@@ -2,9 +2,16 @@
 
 import os
 
-from fsplit_lib.device.timing import cpu_name
+from fsplit_lib.device.timing import cpu_name, instructions
 
-__all__ = ["machine"]
+__all__ = ["fast_precision", "machine"]
+
+FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
+
+
+def fast_precision() -> str:
+    """bf16-mixed where the processor computes in bfloat16, 32-true where it would have to emulate that or does not say."""
+    return "bf16-mixed" if FAST_BFLOAT16 & set(instructions()) else "32-true"
 
 
 def machine() -> str:

@@ -1,0 +1,83 @@
+"""Small JSON files that others may have written: cards and manifests, read field by field before anything trusts them."""
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import GenericAlias, UnionType
+from typing import Any, get_args, get_origin
+
+from fsplit_lib.errors import FsplitError
+
+__all__ = ["checked_fields", "checked_files", "read_object"]
+
+
+def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: of the file.
+        kind: what it should be, for the message.
+        error: raised if it is anything else, however deeply nested.
+    """
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as wrong:
+        raise error(f"{path} is not a {kind}: {wrong}") from wrong
+    if not isinstance(told, dict):
+        raise error(f"{path} is not a {kind}: it must be an object, got a {type(told).__name__}")
+    return told
+
+
+def checked_fields(told: object, kind: type, where: str, error: type[FsplitError]) -> dict[str, Any]:
+    """The fields of a dataclass out of JSON, each of its own type; those with a default may be missing.
+
+    Args:
+        told: what JSON held.
+        kind: the dataclass.
+        where: it stood, for the message.
+        error: raised if a field is missing or of another type.
+    """
+    if not isinstance(told, dict):
+        raise error(f"{where} must be an object with the fields {', '.join(f.name for f in fields(kind))}")
+    found = {}
+    for field in fields(kind):
+        if field.name in told:
+            value = told[field.name]
+            if not _fits(value, field.type):
+                name = getattr(field.type, "__name__", str(field.type))
+                name = str(field.type) if isinstance(field.type, GenericAlias | UnionType) else name
+                raise error(f"{where}: the field {field.name} must be of type {name}, got {_short(value)}")
+            found[field.name] = value
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise error(f"{where} lacks the field {field.name}")
+    return found
+
+
+def checked_files(files: dict[str, str], where: str, error: type[FsplitError]) -> dict[str, str]:
+    """Names with their sha256, once each is a plain name that cannot lead out of the folder of its card."""
+    for name, digest in files.items():
+        if name in ("", ".", "..") or any(c in "/\\:" or not c.isprintable() for c in name):
+            raise error(f"{where}: a file must lie in the folder of its card, got the name {_short(name)}")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise error(f"{where}: the sha256 of {name} must be 64 hex digits, got {_short(digest)}")
+    return files
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if origin is tuple:  # what stands for a tuple was made by the reader
+        return isinstance(value, tuple)
+    if origin is dict and parts:
+        return isinstance(value, dict) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
+    if origin is list and parts:
+        return isinstance(value, list) and all(_fits(v, parts[0]) for v in value)
+    if origin is type(None):
+        return value is None
+    return isinstance(value, (int, float) if origin is float else origin) and not isinstance(value, bool)
+
+
+def _short(value: object) -> str:
+    said = repr(value) if not isinstance(value, dict | list) else f"a {type(value).__name__}"
+    return said if len(said) <= 60 else said[:57] + "..."
