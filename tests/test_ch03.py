@@ -48,7 +48,7 @@ def test_likelihood_exercise_knows_its_mistakes():
 
 def test_stream_exercise_knows_the_missing_quantile_update():
     def stream(prior, values, **options):
-        prior.freeze(**options)
+        prior.update(**options)
         return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
     assert check("03.5", stream).status == "right"
@@ -56,7 +56,7 @@ def test_stream_exercise_knows_the_missing_quantile_update():
         "quantile update is missing": lambda p, v: stream(p, v, update_quantiles=False),
         "bits": lambda p, v: 8 * stream(p, v),
         "estimate": lambda p, v: -p.likelihood(p.quantise(v)).log2().sum().item() / 8 + 0.0,
-        "freeze": lambda p, v: len(encode_symbols(p.to_symbols(v)[0], p.tables)),
+        "update": lambda p, v: len(encode_symbols(p.to_symbols(v)[0], p.tables)),
     }
     for word, function in wrong.items():
         assert word in check("03.5", function).message, word
@@ -114,7 +114,7 @@ def test_other_tables_clipped_symbols_and_old_quantiles():
     assert ((decode_symbols(short, tables, 784) != lively) == (clipped != lively)).all() and (clipped != lively).any()
     low, median, high = codec.prior.density.quantiles.data[:, 0].T
     low[:], high[:] = median - 1, median + 1
-    codec.prior.freeze(update_quantiles=False)
+    codec.prior.update(update_quantiles=False)
     longer = encode_symbols(symbols, codec.prior.tables)  # the same grid, so the same symbols
     assert len(longer) > 1.3 * len(stream) and (decode_symbols(longer, codec.prior.tables, 784) == symbols).all()
 

@@ -104,7 +104,7 @@ def test_a_name_that_nobody_has(tmp_path):
 def test_a_card_of_an_odd_network(tmp_path, change, words):
     config = CodecConfig((4, 4, 4), (2, 2, 1))
     system = build_system(load_backbone("fashion_resnet"), config, DecoderConfig(0, 0, 4), 0)
-    system.codec.freeze()
+    system.codec.update()
     training = {"decoders": {"fashion_resnet": {"network": system.backbone.fingerprint}}}
     save_system(tmp_path, system, zoo.Card("odd", "codec", "", "", "", training, {}))
     load_system(tmp_path)
