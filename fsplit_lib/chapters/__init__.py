@@ -1,0 +1,1 @@
+"""The figures and the panel of each chapter, one module per chapter."""
