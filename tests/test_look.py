@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fsplit_lib import plots
-from fsplit_lib.plots import METHODS, ch02, ch08
+from fsplit_lib.chapters import ch08
+from fsplit_lib.plots import METHODS, ch02
 from fsplit_lib.plots.style import TEMPLATE, look_of
 
 # Machado, Oliveira & Fernandes (2009), doi:10.1109/TVCG.2009.113: linear RGB as it is seen without one kind of cone

@@ -15,6 +15,10 @@ import plotly.graph_objects as go
 import pytest
 
 from fsplit_lib import panels
+from fsplit_lib.chapters.ch04 import Explained, factor_panel, map_panel
+from fsplit_lib.chapters.ch05 import TrainingPanel
+from fsplit_lib.chapters.ch06 import LambdaPanel
+from fsplit_lib.chapters.ch08 import journey_panel
 from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo, read_rows
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import answer_photo
@@ -24,11 +28,7 @@ from fsplit_lib.panels.ch00 import photo_panel
 from fsplit_lib.panels.ch01 import bottleneck_panel, bounds_panel
 from fsplit_lib.panels.ch02 import split_panel
 from fsplit_lib.panels.ch03 import coder_panel, density_panel
-from fsplit_lib.panels.ch04 import Explained, factor_panel, map_panel
-from fsplit_lib.panels.ch05 import TrainingPanel
-from fsplit_lib.panels.ch06 import LambdaPanel
 from fsplit_lib.panels.ch07 import ablation_panel, server_panel
-from fsplit_lib.panels.ch08 import journey_panel
 from fsplit_lib.panels.photo_picker import PathField
 from fsplit_lib.recipes.crossed import read_ablation
 from fsplit_lib.system import load_system

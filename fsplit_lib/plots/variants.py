@@ -1,4 +1,4 @@
-"""A few variants of one run side by side: what chapters 03 and 06 show of what breaks them."""
+"""A few variants of one run side by side, such as what breaks it."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,30 @@ from fsplit_lib.plots.style import finish, look_of
 __all__ = ["two_at_once"]
 
 
-def two_at_once(names: Sequence[str], columns: dict[str, tuple[Sequence[float], str]], title: str) -> go.Figure:
-    """Two quantities of a few variants, a small bar chart each.
+def two_at_once(
+    names: Sequence[str],
+    columns: dict[str, tuple[Sequence[float], str]],
+    title: str,
+    methods: Sequence[str] = ("rate", "FrankenSplit"),
+) -> go.Figure:
+    """Draw one, two or three quantities of a few variants, a small bar chart each.
 
     Args:
-        names: of the variants, at most four.
+        names: of the variants.
         columns: subplot title with unit to one value a variant, and how the caption says one: "{:,.0f} bytes".
         title: of the figure.
+        methods: whose colour each chart has; or, with one name a variant and three charts, each variant.
     """
-    figure = make_subplots(1, 2, subplot_titles=list(columns), horizontal_spacing=0.14)
+    figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.12)
+    colours, patterns = [look_of(method).color for method in methods], ["", "/", "x", ".", "-"][: len(names)]
     for column, (values, said) in enumerate(columns.values(), start=1):
+        colour = colours if len(columns) == len(names) == len(methods) == 3 else colours[column - 1]
         figure.add_trace(
-            go.Bar(x=list(names), y=list(values), text=[said.split()[0].format(v) for v in values], textposition="outside", cliponaxis=False,
-                   marker={"color": look_of("rate" if column == 1 else "FrankenSplit").color, "pattern": {"shape": ["", "/", "x", "."][: len(names)]}}),
+            go.Bar(x=list(names), y=list(values), text=[said.split()[0].format(v) for v in values], textposition="outside",
+                   cliponaxis=False, marker={"color": colour, "pattern": {"shape": patterns}}),
             1, column,
         )  # fmt: skip
-        figure.update_yaxes(range=[0, 1.2 * max([*values, 1e-9])], row=1, col=column)
+        figure.update_yaxes(range=[min(0, *values), 1.2 * max([*values, 1e-9])], row=1, col=column)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
     return finish(figure, title, alt + ".", height=400).update_layout(showlegend=False)

@@ -1,0 +1,36 @@
+"""One channel of a latent: its values and what its symbols cost, as chapters 03 and 05 show it."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fsplit_lib.plots.style import finish, look_of
+
+__all__ = ["latent_histogram"]
+
+
+def latent_histogram(latent: np.ndarray, grid: np.ndarray, density: np.ndarray, table: np.ndarray) -> go.Figure:
+    """Draw the values of one latent channel, the learned probability of each symbol and the integer table.
+
+    Every series is a probability: grey bars are the share of values in a tenth of a symbol. The axis shows the
+    range of the values; the table goes on beyond it.
+
+    Args:
+        latent: values before rounding.
+        grid: symbols of the table, in units of the latent.
+        density: learned probability of each symbol.
+        table: probability of each symbol in the integer table.
+    """
+    figure, low, high = go.Figure(), np.floor(latent.min()) - 1, np.ceil(latent.max()) + 1
+    bars = {"color": look_of("rate").color, "opacity": 0.35}
+    seen = {"histnorm": "probability", "xbins": {"start": low, "end": high, "size": 0.1}, "marker_color": "#8b949e"}
+    dots = {"color": look_of("FrankenSplit").color, "symbol": "circle", "size": 9}
+    figure.add_bar(x=grid, y=table, width=0.9, name="symbol, integer table", marker=bars)
+    figure.add_histogram(x=latent, name="values before rounding, per 0.1", **seen)
+    figure.add_scatter(x=grid, y=density, mode="markers", name="symbol, learned probability", marker=dots)
+    figure.update_xaxes(title_text="value of the latent (symbols)", range=[low, high])
+    figure.update_yaxes(title_text="probability").update_layout(barmode="overlay")
+    alt = (
+        f"{len(latent):,} values of one latent channel with standard deviation {latent.std():.2f} symbols; the most "
+        f"likely symbol has probability {density.max():.2f}, so it costs {-np.log2(density.max()):.2f} bits."
+    )
+    return finish(figure, "One channel of the latent and what its symbols cost", alt)

@@ -1,0 +1,63 @@
+"""Time on the device, on the wire and at the server, stacked: what chapters 02 and 08 move with their sliders."""
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from fsplit_lib.latency import Plan
+from fsplit_lib.plots.style import finish
+
+__all__ = ["PARTS", "empty_waterfall", "end_numbers", "fill_waterfall"]
+
+PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#8b949e", "x"))  # name, colour, pattern
+
+
+def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
+    """Draw the stacked bars before any times are in them; :func:`fill_waterfall` puts them in.
+
+    Args:
+        title: of the figure.
+        rows: bars to make room for.
+        row_height: in pixels.
+    """
+    figure = go.Figure([go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": {"shape": pattern}})
+                        for part, colour, pattern in PARTS])  # fmt: skip
+    figure.update_xaxes(title_text="photo in, answer out (ms)")
+    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
+    above = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
+    figure.update_layout(barmode="stack", legend=above)
+    return finish(figure, title, "", 190 + row_height * max(rows, 6)).update_layout(margin={"t": 95, "r": 75})
+
+
+def fill_waterfall(figure: go.Figure, plans: Sequence[Plan], far: float) -> Plan:
+    """Put times into an :func:`empty_waterfall`, in place, a star at the fastest, which is returned.
+
+    Args:
+        figure: is changed in place.
+        plans: one for each bar.
+        far: the last millisecond that is shown; longer bars run out of the plot and keep their number.
+    """
+    fastest = min(plans, key=lambda one: one.total)
+    names = [("★ " if one is fastest else "") + one.route.name for one in plans]
+    for part, _, _ in PARTS:
+        figure.update_traces(y=names, x=[1000 * getattr(one, part) for one in plans], selector={"name": part})
+    ends = {name: 1000 * one.total for name, one in zip(names, plans, strict=True)}
+    figure.layout.xaxis.range = [0, 1.14 * far]
+    figure.layout.annotations = end_numbers(ends, [f"{ms:,.0f}" for ms in ends.values()], far)
+    return fastest
+
+
+def end_numbers(ends: Mapping[str, float], texts: Sequence[str], far: float) -> list[dict]:
+    """Write a number at the end of every bar, beyond the plot's edge where the bar runs out of it.
+
+    Args:
+        ends: name of the bar to where it ends.
+        texts: the numbers.
+        far: the last end that is shown; the axis goes a little further.
+    """
+    inside = {"xref": "x", "bgcolor": "rgba(255,255,255,0.85)"}
+    return [
+        {"y": name, "text": text, "showarrow": False, "xanchor": "left", "xshift": 4, "font": {"size": 14}}
+        | ({"x": end} | inside if end <= far else {"x": 1, "xref": "paper", "text": f"→ {text}"})
+        for (name, end), text in zip(ends.items(), texts, strict=True)
+    ]
