@@ -13,8 +13,8 @@ import pytest
 from browser import chromium, lab, open_notebook, run_all, wait_for
 from selenium.webdriver import ActionChains, Keys
 
+from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.evaluation.explorer import Explorer
-from fsplit_lib.panels.ch06 import LambdaPanel
 from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import load_system
 

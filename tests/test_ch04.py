@@ -9,14 +9,15 @@ import timm
 import torch
 
 from fsplit_lib.backbones import load_backbone, photo_backbone
+from fsplit_lib.chapters import ch04
+from fsplit_lib.chapters.ch04 import MIXED, Explained, factor_panel, map_panel
 from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, write_rows
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, read_arms
 from fsplit_lib.exercises import check
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
-from fsplit_lib.panels.ch04 import MIXED, Explained, factor_panel, map_panel
 from fsplit_lib.plots import caption
-from fsplit_lib.plots import ch04 as plots
+from fsplit_lib.plots.forest import forest
 from fsplit_lib.saliency import (
     Spoiled,
     cascade,
@@ -244,7 +245,7 @@ def test_the_map_panel_asks_on_its_button_only(maps_panel):
     assert asked[-1] == ("astronaut", "xgradcam", (8,), 0)
     panel.set(photo="chelsea", method="EigenCAM", layers=MIXED, answer="second")
     assert asked[-1] == ("chelsea", "eigencam", (), 1)
-    assert "class 1 (50%)" in panel.summary.value and "edges is 0.25" in panel.summary.value
+    assert "class 1 (probability 50%)" in panel.summary.value and "edges is 0.25" in panel.summary.value
     assert panel.figure.data[0].source != panel.figure.data[1].source
     assert panel.static().layout.meta["alt"] in panel.summary.value
     panel.set(answer="third")
@@ -260,9 +261,10 @@ def test_the_factor_panel_by_hand(mean, lmbda):
     panel = factor_panel(np.array([0.2, 0.4]), lmbdas, 1000 * lmbdas**-0.5, 0.3, 0.6)
     panel.set(mean=mean, lmbda=lmbda)
     factor = 2 / (1 + mean)
-    assert list(panel.figure.data[4].x) == pytest.approx([lmbda, lmbda * factor])
+    (moved,) = panel.figure.select_traces({"name": "unguided, and as weighted"})
+    assert list(moved.x) == pytest.approx([lmbda, lmbda * factor])
     # sizes fall as a power of lambda, of which the interpolation between nine points knows a little less
-    assert list(panel.figure.data[4].y) == pytest.approx(
+    assert list(moved.y) == pytest.approx(
         [1000 * lmbda**-0.5, 1000 * (lmbda * factor) ** -0.5], rel=0.03
     )
     assert f"{factor:.2f} times" in panel.summary.value
@@ -328,35 +330,6 @@ def test_contrasts_by_hand(tmp_path):
     assert arms.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
 
 
-OUTCOMES = {
-    "own map": ({"guided": 0.8}, 2.0, "it has to be the photo's own map"),
-    "any map": ({"guided": 0.8, "shuffled": 0.8}, 2.0, "another photo's map is not shown to be worse"),
-    "even weight": ({"constant": 0.8}, 2.0, "the maps cost bytes"),
-    "nothing": ({}, 2.0, "is not shown here"),
-    "wide": ({"guided": 0.9}, 30.0, "is not shown here"),
-}
-
-
-@pytest.mark.parametrize("kind", OUTCOMES)
-def test_sentences_follow_from_the_tables(kind, tmp_path):
-    bytes_of, half_width, last = OUTCOMES[kind]
-    tables(tmp_path, levels(**bytes_of), half_width, save=0.75)
-    told = plots.outcome(read_arms(tmp_path))
-    assert last in told[-1] and len(told) == 7
-    assert "25 % fewer" in told[5] and "writes 25 % fewer" in told[5] and "up to 1.0 % apart" in told[4]
-    expected = 100 * (bytes_of.get("guided", 1.0) / bytes_of.get("constant", 1.0) - 1)
-    assert told[1].startswith(f"guided against constant: {round(expected, 1) + 0.0:+.1f} %")
-    assert ("Every pair of seeds leans to fewer bytes" in told[0]) == (kind == "wide")
-    assert plots.told(read_arms(tmp_path)).data.count("<li>") == 7
-
-
-def test_the_papers_number_is_held_against_the_intervals(tmp_path):
-    tables(tmp_path, levels(guided=0.76), half_width=4.0)
-    assert "lie within" in plots.outcome(read_arms(tmp_path))[5]
-    tables(tmp_path, levels(guided=0.95), half_width=4.0)
-    assert "lie outside" in plots.outcome(read_arms(tmp_path))[5]
-
-
 def test_curves_without_shared_quality_and_intervals(tmp_path):
     tables(tmp_path, lambda a, b: None if "guided-0" in a or "guided-0" in b else -20.0)
     assert len(read_arms(tmp_path).contrast("guided", "constant").deltas) == 2  # "unguided-0" is left out as well
@@ -382,51 +355,54 @@ def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
             read_arms(tmp_path)
 
 
-def test_figures_of_the_arms_say_what_they_show(tmp_path):
+def test_variants_are_drawn_as_differences_to_the_unguided_run_of_their_seed(tmp_path):
+    tables(tmp_path, levels(guided=0.8), save=0.9)
+    figure = ch04.against_unguided(read_arms(tmp_path))
+    lines = {t.name: t for t in figure.data}
+    assert len(lines) == 8 and set(lines["unguided, seed 1"].y) == {0.0}  # both seeds of these tables are alike
+    guided = lines["guided, seed 0"]
+    expected = [80 - 10 * np.log10(lmbda) - 100 * at for lmbda, at in zip((1.0, 0.3, 0.1), unguided_at(guided.x), strict=True)]
+    assert list(guided.y) == pytest.approx(expected, abs=1e-3) and min(guided.y) > 0
+    assert len({(t.line.dash, t.marker.symbol) for t in lines.values() if "seed" in t.name}) == 7  # never colour alone
+    assert max(lines["interval of one point"].y) == pytest.approx(5)
+
+
+def unguided_at(sizes):
+    """Agreement of the unguided tables between their points, by hand: 0.8 - 0.1 log10(lambda) is linear in log bytes."""
+    return [0.8 + 0.1 * np.log10(size / 1000) / 0.4 for size in sizes]
+
+
+def test_a_forest_has_a_marker_per_pair_and_fills_what_is_sure(tmp_path):
     tables(tmp_path, levels(guided=0.8), save=0.7)
-    arms = read_arms(tmp_path)
-    curves = plots.arm_curves(arms)
-    assert len(curves.data) == 8 and "guided 0 from 75 % at 451 to 90 % at 1,758" in caption(curves)
-    assert len({(t.line.dash, t.marker.symbol) for t in curves.data}) == 8  # never colour alone
-    assert list(curves.data[0].error_y.array) == pytest.approx([5] * 4)
-    deltas = plots.arm_deltas(arms)
-    assert "guided against unguided -20.0 % (pairs -20.8 to -19.2, intervals -22.8 to -17.2)" in caption(deltas)
-    assert [len(t.x) for t in deltas.data] == [4] * 4 + [1] * 4
-    naive = plots.equal_lambda(arms)
-    assert "constant: -30.0 % bytes, +0.0 points" in caption(naive)
-    assert list(naive.data[0].y) == pytest.approx([-30] * 3, abs=1e-3)
-
-
-def test_one_seed_an_arm_is_told(tmp_path):
-    points, deltas = tables(tmp_path, levels())
-    write_rows(tmp_path / "saliency_arms.csv", [p for p in points if "-1, " not in p.setting])
-    write_rows(tmp_path / "saliency_arms_bd_rates.csv", [d for d in deltas if d.method[-1] == d.against[-1] == "0"])
-    arms = read_arms(tmp_path)
-    assert "no spread is known" in plots.outcome(arms)[4] and len(plots.arm_deltas(arms).data) == 4
+    arms, look = read_arms(tmp_path), ch04.VARIANTS["guided"]
+    pairs = {"sure": arms.contrast("guided", "unguided"), "open": arms.contrast("constant", "shuffled")}
+    figure = forest({name: (c.deltas, look) for name, c in pairs.items()}, "t", "BD-rates")
+    assert [len(t.x) for t in figure.data] == [4, 4] and "sure -20.0 % (-22.0 to -18.0)" in caption(figure)
+    assert set(figure.data[0].marker.symbol) == {"circle"} and set(figure.data[1].marker.symbol) == {"circle-open"}
 
 
 def test_other_figures_say_what_they_show():
     crop, one = center_crop(load_photo("coffee")), np.random.default_rng(0).random((2, 5))
     maps = {m: {"stride 8": np.eye(224), "all, mixed": np.ones((224, 224))} for m in ("gradcam", "eigencam")}
     runs = {"map": (Spoiled(one, one > 0.5), Spoiled(one / 2, one > 0.9))}
-    points = {"plain": (50.0, 0.5), "weighted": (40.0, 0.6), "dear": (41.0, 0.59)}
-    flat, busy = np.zeros((28, 28)), np.zeros((28, 192))
-    flat[3, 20], busy[20, 3] = 1.0, 1.0
-    figures = {
-        "Grad-CAM 50%, EigenCAM 50%": plots.map_grid(crop, maps),
-        "after the first step (classifier)": plots.sanity(["none", "classifier"], {"gradcam": one, "edges": one}),
-        "50% of the places": plots.spoiling((0.25, 0.5), runs, Spoiled(one, one > 0.5)),
-        "% with the most, ": plots.ruined({"healthy": (Spoiled(one[:1], one[:1] > 0.5),) * 2}, 0.5),
-        "weighted: 40.0 bytes at distortion 0.600": plots.along_the_curve(points, "weighted"),
-        "100% lies there": plots.swin_axes(torch.full((1, 3, 224, 224), 0.5), flat, busy),
-    }
-    for said, figure in figures.items():
-        assert said in caption(figure) and figure.layout.title.text
+    grid = ch04.map_grid(crop, maps)
+    assert "Grad-CAM 50%, EigenCAM 50%" in caption(grid) and any(t.marker.showscale for t in grid.data if t.type == "scatter")
+    spoiled = ch04.spoiling((0.25, 0.5), runs, Spoiled(one, one > 0.5))
+    assert "50% of the places" in caption(spoiled) and "probability" in spoiled.layout.yaxis.title.text
+    (most,) = spoiled.select_traces({"name": "most salient first"})
+    assert list(most.y) == pytest.approx(100 * one.mean(axis=1))
+    assert list(most.error_y.array) == pytest.approx([0, 100 * (one[1].max() - one[1].mean())])  # at one half alone
 
 
-def test_the_real_tables_where_there_are_any():
-    if not (data_root() / "results" / "saliency_arms.csv").exists():
-        pytest.skip("the arms are not measured yet")
+def test_what_the_text_says_of_the_tables():
     arms = read_arms(data_root() / "results")
-    assert all(len(arms.seeds(arm)) >= 2 for arm in ("unguided", "guided", "constant", "shuffled"))
-    assert len(plots.outcome(arms)) == 7
+    said = {("guided", "unguided"): (1.3, -5.2, 9.3), ("guided", "constant"): (-2.2, -8.4, 4.3),
+            ("guided", "shuffled"): (-2.3, -7.7, 2.7), ("constant", "unguided"): (3.1, -5.1, 12.8)}  # fmt: skip
+    for pair, numbers in said.items():
+        found = arms.contrast(*pair)
+        assert (found.percent, *found.reach) == pytest.approx(numbers, abs=0.05) and found.verdict == "open"
+    for other in ("constant", "shuffled"):
+        assert all(d.percent < 0 for d in arms.contrast("guided", other).deltas)
+    variants = ("unguided", "guided", "constant", "shuffled")
+    assert max(abs(arms.contrast(v, v).percent) for v in variants) == pytest.approx(2.4, abs=0.05)
+    assert arms.at_equal_lmbda("guided")[0] == pytest.approx(-26, abs=0.5)

@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from fsplit_lib.backbones import load_backbone
+from fsplit_lib.chapters import ch05
+from fsplit_lib.chapters.ch05 import TrainingPanel
 from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import evaluate_images
 from fsplit_lib.exercises import check
-from fsplit_lib.panels.ch05 import TrainingPanel
-from fsplit_lib.plots import caption
-from fsplit_lib.plots import ch05 as plots
+from fsplit_lib.plots import caption, look_of
+from fsplit_lib.plots.latent import latent_histogram
 from fsplit_lib.training.lab import distortion_in_use, train_lab
 from fsplit_lib.training.sweep import SweepRow, read_sweep
 
@@ -145,7 +146,7 @@ def test_training_panel_runs_on_its_button_only(teacher):
     panel.set(lmbda=0.1, objective="cross_entropy")
     assert calls[-1] == (0.1, "cross_entropy")
     assert "40.0 bytes" in panel.summary.value
-    assert len(panel.figure.data[0].x) == 3
+    assert [len(trace.x) for trace in panel.figure.data] == [3, 3]
     assert panel.curve().layout.meta["alt"].startswith("Over 3 steps")
     with pytest.raises(ParameterError, match="from 0 to 3"):
         panel.set(lmbda=-1)
@@ -154,21 +155,24 @@ def test_training_panel_runs_on_its_button_only(teacher):
     assert panel.state() == {"lmbda": 0.1, "objective": "cross_entropy"}
 
 
-def test_figures_speak(healthy):
-    rows = [plots.RateRow(o, lmbda, s, 30 + 10 / lmbda, 0.8) for o in plots.NAMES for lmbda in (0.1, 1) for s in (0, 1)]
-    figures = [
-        plots.training_curve([0, 1], [1.0, 0.5], [100.0, 50.0]),
-        plots.bytes_parity(*(np.array([10.0, 20.0]) for _ in range(4))),
-        plots.latent_histogram(
-            np.random.default_rng(0).normal(size=100), np.arange(-2, 3), np.full(5, 0.2), np.full(5, 0.2)
-        ),
-        plots.rate_accuracy(rows, 0.92),
-        plots.comparison(["FrankenSplit", "cross-entropy"], {"bytes": [1.0, 2.0], "top-1 (%)": [3.0, 4.0]}),
-        plots.weak_spots(["healthy"], [0.4], [0.5], [20.0], [22.0]),
-    ]
-    for figure in figures:
-        assert any(c.isdigit() for c in caption(figure))
-        assert figure.layout.title.text
+def test_figures_speak():
+    rows = [SweepRow("head_distillation", lmbda, s, 30 + 10 / lmbda, 20.0, 0.8 + 0.02 * s, 0.8, 0.4, 100)
+            for lmbda in (0.1, 1) for s in (0, 1)]  # fmt: skip
+    mean = ch05.mean_over_seeds("head distillation", rows, look_of("FrankenSplit"))
+    assert list(mean.x) == [40, 130] and list(mean.y) == pytest.approx([81, 81])
+    assert list(mean.error_y.array) == pytest.approx([1, 1]) == list(mean.error_y.arrayminus)
+    ten = np.array([10.0, 20.0])
+    values = np.random.default_rng(0).normal(size=100)
+    drawn = {
+        "estimated, rounded, 15.0; payload 16.0": ch05.bytes_parity({"payload": ten + 1}, ten),
+        "bits": latent_histogram(values, np.arange(-20, 21), np.full(41, 1 / 41), np.full(41, 1 / 41)),
+        "healthy, bytes: 20 believed, 22 in use": ch05.believed_and_real(["healthy"], {"bytes": ([20.0], [22.0])}),
+        "not started": ch05.training_curve([]),
+    }
+    for said, figure in drawn.items():
+        assert said in caption(figure) and figure.layout.title.text
+    low, high = drawn["bits"].layout.xaxis.range  # the axis shows the values, not the whole table
+    assert values.min() - 2 <= low < values.min() and values.max() < high <= values.max() + 2
 
 
 def test_the_sweep_table_is_read_as_it_was_written(tmp_path):

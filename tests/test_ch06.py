@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
+from fsplit_lib.chapters import ch06
+from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
@@ -19,10 +21,8 @@ from fsplit_lib.evaluation import BDRate, RatePoint, rate_point, wilson
 from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, Explorer, ladder, missteered
 from fsplit_lib.exercises import check
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
-from fsplit_lib.panels.ch06 import LambdaPanel
 from fsplit_lib.panels.photo_picker import OWN
 from fsplit_lib.plots import caption
-from fsplit_lib.plots import ch06 as plots
 from fsplit_lib.plots.pictures import shortened
 from fsplit_lib.system import load_system
 
@@ -161,6 +161,11 @@ def test_every_packet_meets_the_best_file_of_its_size(system, explorer):
     assert explorer.rivals(100) == {"JPEG": None, "AVIF": None}
 
 
+def trace(panel, name):
+    (found,) = panel.figure.select_traces({"name": name})
+    return found
+
+
 def sound(panel):
     for trace in panel.figure.data:
         for values in (getattr(trace, "y", None), getattr(trace, "z", None)):
@@ -180,8 +185,8 @@ def test_the_slider_at_any_place(panel, lmbda):
         and html.escape(said) in panel.summary.value
     )
     assert names[after] in said and f"decision {'kept' if before == after else 'lost'}" in said
-    assert list(panel.figure.data[10].y) == [at.size]
-    assert np.asarray(panel.figure.data[2].z) == pytest.approx(at.bits)
+    assert list(trace(panel, "this packet").y) == [at.size]
+    assert np.asarray(trace(panel, "bits").z) == pytest.approx(at.bits)
     titles = [label.text for label in panel.figure.layout.annotations]
     assert f"{at.size:,} bytes" in titles[1] and f"<b>{shortened(names[after])}</b>" in titles[1]
     rung = at.rivals["JPEG"]
@@ -190,7 +195,9 @@ def test_the_slider_at_any_place(panel, lmbda):
         if rung is not None
         else "JPEG: no file that small<br><b>no answer</b>"
     )
-    teacher, packet = (dict(zip(t.x, t.y, strict=True)) for t in panel.figure.data[5:7])
+    teacher, packet = (
+        dict(zip(bars.x, bars.y, strict=True)) for bars in (trace(panel, "no compression"), trace(panel, "packet"))
+    )
     for bars, shares in ((teacher, panel.explorer.teacher), (packet, at.shares)):
         assert len(bars) >= 5 and sorted(bars.values())[-5:] == pytest.approx(100 * np.sort(shares)[-5:], abs=1e-4)
     sound(panel)
@@ -332,17 +339,8 @@ POINTS = [
 
 @pytest.mark.parametrize("quality", ["kept", "top1"])
 def test_curves_say_what_they_show(quality):
-    figure = plots.rate_accuracy(POINTS, "photo-head", quality)
+    figure = ch06.curves_of_photos(POINTS, "photo-head", quality)
     assert [t.name for t in figure.data] == ["FrankenSplit (photo-head)", "JPEG", "HEIC"]
     assert list(figure.data[0].x) == [900.0, 2900.0] and list(figure.data[0].y) == pytest.approx([70, 84])
-    assert "from 70 % at 900 bytes to 84 % at 2,900" in caption(figure) and "bytes" in figure.layout.xaxis.title.text
+    assert "70.0 at 900 bytes to 84.0 at 2,900" in caption(figure) and "bytes" in figure.layout.xaxis.title.text
     assert len({(t.line.dash, t.marker.symbol) for t in figure.data}) == 3  # never colour alone
-
-
-def test_deltas_say_what_they_show():
-    rows = [BDRate("d", "photo-head", "JPEG", -60.0, -66.0, -55.0, 0.5, 0.8, 100), BDRate("d", "photo-head", "HEIC", -20.0, None, None, 0.5, 0.6, 100),
-            BDRate("d", "photo-head", "WebP", None, None, None, None, None, 100), BDRate("d", "JPEG", "HEIC", 5.0, 1.0, 9.0, 0.5, 0.8, 100)]  # fmt: skip
-    figure = plots.bd_rates(rows, "photo-head")
-    assert [t.y[0] for t in figure.data] == ["against JPEG", "against HEIC"]
-    assert "-60 % bytes against JPEG (95 % interval -66 to -55)" in caption(figure)
-    assert "share any quality" in caption(plots.bd_rates([], "photo-head"))

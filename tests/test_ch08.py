@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import encode_image
+from fsplit_lib.chapters import ch08 as plots
+from fsplit_lib.chapters.ch08 import journey_panel
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
@@ -26,9 +28,7 @@ from fsplit_lib.latency.measuring import measure_latency
 from fsplit_lib.latency.real import through_server
 from fsplit_lib.offload.link import Link
 from fsplit_lib.offload.server import serving
-from fsplit_lib.panels.ch08 import journey_panel
 from fsplit_lib.plots import caption
-from fsplit_lib.plots import ch08 as plots
 from fsplit_lib.system import build_system
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fsplit_lib import plots
-from fsplit_lib.chapters import ch02
-from fsplit_lib.plots import METHODS, ch08
+from fsplit_lib.chapters import ch02, ch08
+from fsplit_lib.plots import METHODS
 from fsplit_lib.plots.style import TEMPLATE, look_of
 from fsplit_lib.plots.waterfall import PARTS, end_numbers
 

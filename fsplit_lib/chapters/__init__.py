@@ -1,1 +1,1 @@
-"""One module a chapter: its figures, its tables and its panel, side by side."""
+"""The figures and the panel of each chapter, one module per chapter."""

@@ -1,0 +1,252 @@
+"""Chapter 04: maps over a photo, maps on trial, the factor on lambda, and the variants of guided training."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from fsplit_lib.evaluation import Arms
+from fsplit_lib.objectives import lmbda_factor
+from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
+from fsplit_lib.plots.curves import curve, rate_accuracy
+from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
+from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.saliency import Spoiled, concentration
+
+__all__ = ["METHODS", "MIXED", "TESTED", "VARIANTS", "Explained", "against_unguided", "factor_panel", "map_grid",
+           "map_panel", "overlay", "spoiling"]  # fmt: skip
+
+METHODS = {
+    "gradcam": "Grad-CAM", "xgradcam": "XGradCAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM",
+    "layercam": "LayerCAM", "eigencam": "EigenCAM", "edges": "edge detector",
+}  # fmt: skip
+MIXED = "all, mixed"
+RANKS = ("first", "second", "third")
+TESTED = {
+    "gradcam": Look("#0072B2", "dash", "square"), "xgradcam": Look("#D55E00", "solid", "circle"),
+    "eigencam": Look("#009E73", "dashdot", "diamond"), "edges": Look("#000000", "dot", "x"),
+}  # fmt: skip
+ORDERS = {
+    "most salient first": Look("#D55E00", "solid", "circle"), "least salient first": Look("#0072B2", "dash", "square"),
+    "at random": Look("#57606a", "dot", "x"),
+}  # fmt: skip
+VARIANTS = {
+    "unguided": Look("#000000", "dot", "x"), "guided": Look("#D55E00", "solid", "circle"),
+    "constant": Look("#0072B2", "dash", "square"), "shuffled": Look("#009E73", "dashdot", "diamond"),
+}  # fmt: skip
+
+
+def overlay(crop: Image.Image, values: np.ndarray) -> Image.Image:
+    """Lay a map (H, W) in [0, 1] over the grey photo: dark is 0, bright 1."""
+    heat = paint_map(np.clip(values, 0, 1), "Cividis").resize(crop.size, Image.Resampling.BILINEAR)
+    return Image.blend(crop.convert("L").convert("RGB"), heat, 0.65)
+
+
+def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Figure:
+    """Draw methods in rows and layers in columns, each map over the photo.
+
+    Args:
+        crop: the photo.
+        maps: method to layer to (H, W) in [0, 1].
+    """
+    layers = list(next(iter(maps.values())))
+    figure = make_subplots(
+        len(maps), 1 + len(layers), column_titles=["the photo", *layers], horizontal_spacing=0.012,
+        row_titles=[METHODS[m] for m in maps], vertical_spacing=0.015,
+    )  # fmt: skip
+    for row, found in enumerate(maps.values(), start=1):
+        for column, image in enumerate([crop, *(overlay(crop, one) for one in found.values())], start=1):
+            figure.add_trace(go.Image(source=picture(image), hoverinfo="skip"), row, column)
+    bar = {"x": 1.07, "title": "saliency", "tickvals": [0, 0.5, 1], "thickness": 14}
+    scale = {"colorscale": "Cividis", "cmin": 0, "cmax": 1, "color": [0], "showscale": True, "colorbar": bar}
+    figure.add_scatter(x=[None], y=[None], mode="markers", marker=scale, showlegend=False, row=1, col=1)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False).update_annotations(font_size=15)
+    told = [f"{METHODS[m]} {concentration(list(found.values())[-1]):.0%}" for m, found in maps.items()]
+    alt = (
+        f"{len(maps)} methods by {len(layers)} choices of layers over one photo. Half of the map ({layers[-1]}) lies "
+        f"on this share of the places: {', '.join(told)}."
+    )
+    finish(figure, "Where does the score come from?", alt, 110 + 185 * len(maps))
+    return figure.update_layout(margin={"l": 10, "r": 110, "t": 105, "b": 10})
+
+
+def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], chance: Spoiled) -> go.Figure:
+    """Draw the probability of the teacher's first answer as features are spoiled, one plot per map.
+
+    Args:
+        shares: S shares of the places.
+        runs: name of the map to what was left with its most and its least salient places first.
+        chance: the same in random order.
+    """
+    figure = make_subplots(1, len(runs), subplot_titles=list(runs), shared_yaxes=True, horizontal_spacing=0.025)
+    half, told = int(np.argmin(np.abs(np.array(shares) - 0.5))), []
+    for column, (name, (most, least)) in enumerate(runs.items(), start=1):
+        for n, ((way, look), run) in enumerate(zip(ORDERS.items(), (most, least, chance), strict=True)):
+            values = 100 * run.share
+            mean, middle = values.mean(axis=1), np.arange(len(values)) == half
+            ends = [np.where(middle, end, mean) for end in (values.min(axis=1), values.max(axis=1))]
+            x, hover = 100 * np.array(shares) + 1.5 * (n - 1), "%{y:.0f} %, %{customdata} answers unchanged"
+            style = {"showlegend": column == 1, "customdata": run.kept.sum(axis=1), "hovertemplate": hover}
+            figure.add_trace(curve(way, x, mean, look, ends, **style), 1, column)
+        told.append(
+            f"{name}: {most.share[half].mean():.0%} most salient first, {least.share[half].mean():.0%} least first "
+            f"({most.kept[half].sum()} and {least.kept[half].sum()} answers unchanged)"
+        )
+    figure.update_xaxes(title_text="spoiled places (%)", range=[-4, 100], tickvals=[0, 25, 50, 75])
+    figure.update_yaxes(range=[0, 100]).update_yaxes(title_text="probability of the first answer (%)", col=1)
+    figure.update_annotations(font_size=15)
+    alt = (
+        f"The softmax probability of the teacher's first answer, mean over {chance.share.shape[1]} photos, with "
+        f"{shares[half]:.0%} of the places spoiled. {'; '.join(told)}; at random: {chance.share[half].mean():.0%}. The "
+        "whiskers there go from the least to the largest photo."
+    )
+    finish(figure, "Spoil the features, watch the answer", alt, 500)
+    return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})
+
+
+def against_unguided(arms: Arms) -> go.Figure:
+    """Draw agreement over bytes as the difference to the unguided run of the same seed at the same bytes.
+
+    The band is the 95 % interval of one unguided point; the black line is one unguided seed against the other.
+    """
+    first, *later = arms.seeds("unguided")
+    pairs = [(name, s, s) for name in list(VARIANTS)[1:] for s in arms.seeds(name) if s in (first, *later)]
+    lines = []
+    for name, seed, anchor in [("unguided", s, first) for s in later] + pairs:
+        sizes, kept = np.array(sorted((p.bytes, p.kept) for p in arms.curves["unguided", anchor])).T
+        shared = (p for p in arms.curves[name, seed] if sizes[0] <= p.bytes <= sizes[-1])
+        points, look = sorted(shared, key=lambda p: p.bytes), VARIANTS[name]
+        y = [100 * (p.kept - float(np.interp(np.log(p.bytes), np.log(sizes), kept))) for p in points]
+        mark = {"symbol": look.symbol if seed == first else f"{look.symbol}-open", "size": 9}
+        hover = "%{x:,.0f} bytes<br>%{y:+.1f} points"
+        x = [p.bytes for p in points]
+        lines.append(curve(f"{name}, seed {seed}", x, y, look, width=1.5, marker=mark, hovertemplate=hover))
+    rows = sorted(arms.curves["unguided", first], key=lambda p: p.bytes)
+    label = "agreement minus unguided (points)"
+    figure = rate_accuracy({"": lines}, "What each variant adds to unguided training", label, rows[0].n)
+    figure.add_scatter(
+        x=[p.bytes for p in (*rows, *rows[::-1])], name="interval of one point", mode="lines", line={"width": 0},
+        y=100 * np.array([*(p.kept_low - p.kept for p in rows), *(p.kept_high - p.kept for p in rows[::-1])]),
+        fill="toself", fillcolor="rgba(87,96,106,0.15)", hoverinfo="skip",
+    )  # fmt: skip
+    return figure.add_hline(y=0, line={"color": "#8b949e", "width": 1})
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One map and what the panel tells of it.
+
+    Attributes:
+        values: (H, W) in [0, 1].
+        label: of the class.
+        share: softmax probability of the class.
+        edges: rank correlation with the edge detector.
+    """
+
+    values: np.ndarray
+    label: str
+    share: float
+    edges: float
+
+
+def map_panel(
+    crops: dict[str, Image.Image],
+    explain: Callable[[str, str, tuple[int, ...], int], Explained],
+    strides: tuple[int, ...],
+    photo: str,
+) -> Panel:
+    """Show one photo and one map of it; the button asks the network.
+
+    Args:
+        crops: the photos by name.
+        explain: called with a photo's name, a method, strides (none for all of them) and the class's rank from 0.
+        strides: that there are.
+        photo: shown first.
+    """
+    methods = {name: key for key, name in METHODS.items() if key != "edges"}
+    by_name = {MIXED: ()} | {f"stride {s}": (s,) for s in strides}
+    controls = {
+        "photo": Choice("photo", tuple(crops), photo),
+        "method": Choice("method", tuple(methods), METHODS["xgradcam"]),
+        "layers": Choice("layers", tuple(by_name), MIXED),
+        "answer": Choice("answer", RANKS, RANKS[0]),
+    }
+
+    def update(photo: str, method: str, layers: str, answer: str) -> str:
+        found = explain(photo, methods[method], by_name[layers], RANKS.index(answer))
+        shown, mapped = panel.figure.data
+        with panel.figure.batch_update():
+            shown.source, mapped.source = picture(crops[photo]), picture(overlay(crops[photo], found.values))
+            panel.figure.layout.title.text = f"{method}, layers: {layers}, for {found.label}"
+        half = f"half of the map lies on {concentration(found.values):.0%} of the places"
+        return (
+            f"{photo}, {method} for the {answer} answer, {found.label} (probability {found.share:.0%}): "
+            f"{half if found.values.max() > 0 else 'it is 0 everywhere'}; its rank correlation with the edges is "
+            f"{found.edges:.2f}."
+        )
+
+    pictures = {"the photo": crops[photo], "the map: dark 0, bright 1": overlay(crops[photo], np.zeros((2, 2)))}
+    figure = side_by_side(pictures, "One map", "One photo and a map of it.", 430)
+    panel = Panel(controls, figure, update, run="Ask the network")
+    panel.refresh()
+    return panel
+
+
+def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean: float, lmbda: float) -> Panel:
+    """Slide the mean of a map and see which lambda it amounts to, and the bytes of a codec there.
+
+    Args:
+        means: of real maps.
+        lmbdas: at which bytes of a codec were measured.
+        sizes: mean bytes there.
+        mean: first position.
+        lmbda: of the loss.
+    """
+    star, line, dots = map(look_of, ("your guess", "FrankenSplit", "rate"))
+    mark = {"symbol": star.symbol, "size": 17, "color": star.color, "line": {"width": 1, "color": "#1b1f24"}}
+    figure = make_subplots(1, 2, subplot_titles=("What a map does to lambda", "What lambda does to bytes"))
+    grid, maps = np.linspace(0, 1, 51), {"symbol": dots.symbol, "color": dots.color, "size": 9}
+    traces = [
+        (1, {"x": grid, "y": lmbda_factor(grid), "mode": "lines", "name": "2 / (1 + mean s)",
+             "line_color": line.color}),
+        (1, {"x": means, "y": lmbda_factor(means), "mode": "markers", "name": "maps of the photos", "marker": maps}),
+        (1, {"mode": "markers", "name": "chosen", "marker": mark}),
+        (2, {"x": lmbdas, "y": sizes, "mode": "lines", "name": "shipped codec",
+             "line": {"color": dots.color, "dash": dots.dash}}),
+        (2, {"mode": "markers+lines", "name": "unguided, and as weighted", "showlegend": False,
+             "marker": mark | {"symbol": ["circle", star.symbol]}, "line": {"color": star.color}}),
+    ]  # fmt: skip
+    for column, trace in traces:
+        figure.add_scatter(**trace, row=1, col=column)
+    figure.update_xaxes(title_text="mean of the map (0 to 1)", col=1)
+    figure.update_yaxes(title_text="factor on lambda", range=[0.95, 2.1], col=1)
+    figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 3], col=2)
+    figure.update_yaxes(title_text="mean bytes per photo", rangemode="tozero", col=2)
+    finish(figure, "A map is also a lambda", "A map of mean 0 doubles lambda.", 480)
+    figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 130, "t": 90})
+
+    def update(mean: float, lmbda: float) -> str:
+        factor = float(lmbda_factor(mean))
+        moved = lmbda * factor
+        before, after = (float(np.interp(np.log(at), np.log(lmbdas), sizes)) for at in (lmbda, moved))
+        panel.figure.update_traces(x=[mean], y=[factor], selector={"name": "chosen"})
+        panel.figure.update_traces(x=[lmbda, moved], y=[before, after], selector={"name": "unguided, and as weighted"})
+        said = f"A map of mean {mean:.2f} makes lambda {factor:.2f} times larger: "
+        if moved > lmbdas[-1] * (1 + 1e-9):
+            return said + f"beyond {lmbdas[-1]:g}, where this codec ends."
+        return said + (
+            f"{lmbda:g} acts like {moved:.2f}, and the shipped codec writes {after:,.0f} bytes instead of "
+            f"{before:,.0f}, {1 - after / before:.0%} fewer, without knowing any map."
+        )
+
+    controls = {
+        "mean": Number("mean of s", 0.0, 1.0, mean, 0.05),
+        "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[-1]), lmbda),
+    }
+    panel = Panel(controls, figure, update)
+    panel.refresh()
+    return panel

@@ -1,0 +1,177 @@
+"""Chapter 05: train live, estimate against wire, noise against rounding, rate against accuracy, and what breaks it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from fsplit_lib.panels.base import Choice, Number, Panel
+from fsplit_lib.plots.curves import curve
+from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.training.lab import LabRun
+from fsplit_lib.training.loop import LogRow
+
+__all__ = ["ERROR", "Scored", "TrainingPanel", "believed_and_real", "bytes_parity", "mean_over_seeds", "training_curve"]
+
+ERROR = "(error / standard deviation)²"
+BYTES = 32 * 32 / 8  # of a picture at one bit per pixel
+
+
+def training_curve(log: Sequence[LogRow], objective: str = "head_distillation") -> go.Figure:
+    """Draw distortion and estimated bytes per picture over the steps of one run; traces "distortion" and "rate".
+
+    Args:
+        log: of the run; may be empty.
+        objective: of the run, which settles what distortion means.
+    """
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("Distortion", "Rate"), horizontal_spacing=0.14)
+    for column, name in enumerate(("distortion", "rate"), start=1):
+        look = look_of(name)
+        figure.add_scatter(name=name, line={"color": look.color, "dash": look.dash, "width": 2.5}, row=1, col=column)
+    figure.update_xaxes(title_text="step")
+    figure.update_yaxes(title_text="estimated bytes per picture", rangemode="tozero", row=1, col=2)
+    finish(figure, "", _draw(figure, log), height=400)
+    _name(figure, objective)
+    return figure.update_layout(showlegend=False)
+
+
+def _name(figure: go.Figure, objective: str) -> None:
+    features = objective == "head_distillation"
+    figure.layout.title.text = f"{objective.replace('_', ' ').capitalize()}, live"
+    figure.layout.yaxis.title.text = ERROR if features else "cross-entropy (nats)"
+    figure.layout.yaxis.update(range=[0, 1.15] if features else None, autorange=None if features else True)
+
+
+def _draw(figure: go.Figure, log: Sequence[LogRow]) -> str:
+    """Put a log into a training curve; returns the sentence."""
+    values = {"distortion": [r.values["distortion"] for r in log], "rate": [r.values["rate"] * BYTES for r in log]}
+    for name, y in values.items():
+        figure.update_traces(x=[row.step for row in log], y=y, selector={"name": name})
+    if not log:
+        return "Training has not started."
+    (first, last), (most, least) = ((one[0], one[-1]) for one in values.values())
+    return (
+        f"Over {log[-1].step + 1} steps the distortion goes from {first:.2f} to {last:.2f} and the estimated rate from "
+        f"{most:.0f} to {least:.0f} bytes per picture."
+    )
+
+
+def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figure:
+    """Draw bytes of single pictures against the estimate that the loss makes of their rounded latents.
+
+    Args:
+        sizes: what is counted to (N,) bytes.
+        estimated: (N,) bytes.
+    """
+    figure, top = go.Figure(), 1.05 * float(max(map(np.max, [estimated, *sizes.values()])))
+    figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name="equal", line={"color": "#8b949e", "dash": "dot"})
+    looks = (*map(look_of, ("rate", "FrankenSplit")), Look("#56B4E9", "", "cross"), Look("#882255", "", "triangle-up"))
+    for (name, values), look in zip(sizes.items(), looks, strict=False):
+        mark = {"color": look.color, "symbol": look.symbol, "size": 7}
+        figure.add_scatter(x=estimated, y=values, mode="markers", name=name, marker=mark)
+    figure.update_xaxes(title_text="estimated with rounded latents (bytes)", range=[0, top])
+    figure.update_yaxes(title_text="bytes", range=[0, top])
+    told = ", ".join(f"{name} {values.mean():.1f}" for name, values in sizes.items())
+    alt = f"Mean bytes of {len(estimated)} test pictures: estimated, rounded, {estimated.mean():.1f}; {told}."
+    return finish(figure, "Estimated against real bytes", alt, height=480).update_layout(legend={"x": 0.02, "y": 0.98})
+
+
+def mean_over_seeds(name: str, rows: Sequence[Any], look: Look) -> go.Scatter:
+    """Return the curve of a sweep's rows: top-1 over bytes, the mean of the seeds, whiskers from least to most.
+
+    Args:
+        name: of the curve.
+        rows: of the sweep, with ``lmbda``, ``bytes`` and ``top1``.
+        look: colour, dash and marker.
+    """
+    groups = [[r for r in rows if r.lmbda == lmbda] for lmbda in sorted({r.lmbda for r in rows}, reverse=True)]
+    x = [np.mean([r.bytes for r in group]) for group in groups]
+    low, y, high = ([100 * f([r.top1 for r in group]) for group in groups] for f in (min, np.mean, max))
+    text = [f"lambda {group[0].lmbda:g}" for group in groups]
+    return curve(name, x, y, look, (low, high), text=text, hovertemplate="%{text}<br>%{x:.0f} bytes<br>%{y:.1f} %")
+
+
+def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
+    """Draw what training believed beside what came true, a plot per quantity.
+
+    Args:
+        names: of the runs.
+        plots: title with unit to the values of each run as training saw them, and in use.
+    """
+    figure, told = make_subplots(rows=1, cols=len(plots), subplot_titles=list(plots), horizontal_spacing=0.12), []
+    for column, (title, pair) in enumerate(plots.items(), start=1):
+        for name, values, method in zip(("as training saw it", "in use"), pair, ("rate", "FrankenSplit"), strict=True):
+            mark = {"color": look_of(method).color, "pattern": {"shape": "/" if method == "rate" else ""}}
+            text = {"text": [f"{v:.3g}" for v in values], "textposition": "outside", "cliponaxis": False}
+            bars = go.Bar(x=list(names), y=list(values), name=name, marker=mark, showlegend=column == 1, **text)
+            figure.add_trace(bars, 1, column)
+        figure.update_yaxes(range=[0, 1.2 * max(map(max, pair))], row=1, col=column)
+        told += [f"{n}, {title}: {a:.3g} believed, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
+    finish(figure, "What training believed, and what came true", "; ".join(told) + ".", height=420)
+    return figure.update_layout(legend={"orientation": "h", "y": -0.25})
+
+
+class Scored(Protocol):
+    """What the panel reports of a finished run: bytes and accuracy through real packets."""
+
+    bytes: float
+    top1: float
+    kept: float
+
+
+class TrainingPanel(Panel):
+    """Train live and draw while it happens.
+
+    Args:
+        train: called with lmbda, objective and a callback for every step.
+        score: called with the finished run.
+        lmbda: first position of the slider.
+        draw_every: steps between two drawings.
+
+    Attributes:
+        runs: every run so far, newest last.
+    """
+
+    def __init__(
+        self,
+        train: Callable[[float, str, Callable[[LogRow], None]], LabRun],
+        score: Callable[[LabRun], Scored],
+        lmbda: float = 0.3,
+        draw_every: int = 10,
+    ):
+        self.runs: list[LabRun] = []
+        self._train, self._score, self._draw_every = train, score, draw_every
+        controls = {
+            "lmbda": Number("lambda (distortion per bit and pixel)", 0.0, 3.0, lmbda, 0.01),
+            "objective": Choice("objective", ("head_distillation", "cross_entropy"), "head_distillation"),
+        }
+        super().__init__(controls, training_curve([]), self._run, run="Train")
+
+    def _run(self, lmbda: float, objective: str) -> str:
+        rows: list[LogRow] = []
+        _name(self.figure, objective)
+
+        def watch(row: LogRow) -> None:
+            rows.append(row)
+            if row.step % self._draw_every == 0:
+                self._redraw(rows)
+
+        run = self._train(lmbda, objective, watch)
+        self.runs.append(run)
+        self._redraw(rows)
+        point = self._score(run)
+        return (
+            f"{len(rows)} steps in {rows[-1].seconds:.0f} s with lambda {lmbda:g} and {objective.replace('_', ' ')}: "
+            f"{point.bytes:.1f} bytes per picture on the wire, top-1 {point.top1:.1%}, agreement with the teacher "
+            f"{point.kept:.1%}."
+        )
+
+    def _redraw(self, rows: list[LogRow]) -> None:
+        with self.figure.batch_update():
+            _draw(self.figure, rows[:: max(1, self._draw_every // 2)])
+
+    def curve(self) -> go.Figure:
+        """Return the newest run's curve as a plain figure, every step of it."""
+        return training_curve(self.runs[-1].log, self.runs[-1].config.objective)

@@ -1,0 +1,249 @@
+"""Chapter 06: whole curves, what gains do, and one photo at any rate beside JPEG and AVIF."""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from fsplit_lib.errors import DataError
+from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.evaluation.explorer import AtRate, Explorer, Rung
+from fsplit_lib.panels.base import LogNumber, Panel
+from fsplit_lib.panels.photo_picker import PhotoPicker
+from fsplit_lib.plots.curves import rate_accuracy, rate_curve
+from fsplit_lib.plots.pictures import HATCH, shortened, top_names
+from fsplit_lib.plots.style import METHODS, Look, finish, look_of
+
+__all__ = ["LambdaPanel", "curves_of_photos", "gains", "look_of_curve", "sizes_over_lmbda"]
+
+BARS = {
+    "teacher": ("no compression", ""), "FrankenSplit": ("packet", "/"), "JPEG": ("JPEG", "x"), "AVIF": ("AVIF", "."),
+}  # fmt: skip
+LMBDAS = {
+    "title_text": "lambda (distortion per bit and pixel)", "type": "log", "tickvals": [0.1, 0.2, 0.3, 0.5, 1, 2, 3],
+}  # fmt: skip
+STEP = 5 / 255  # of the exponent: one code of the wire
+
+
+def look_of_curve(name: str, main: str) -> Look:
+    """Return the look of a codec of the world, of our main one, or of ours beside it (its colour, another dash)."""
+    if name == main or name in METHODS:
+        return look_of("FrankenSplit" if name == main else name)
+    styles = {"photo-head": ("dot", "circle-open"), "photo-first": ("dash", "diamond-open")}
+    return Look(look_of("FrankenSplit").color, *styles.get(name, ("dashdot", "star-open")))
+
+
+def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "kept") -> go.Figure:
+    """Draw agreement (or top-1) over bytes, a curve per method, with Wilson's 95 % intervals.
+
+    Args:
+        points: rows of ``photos.csv``.
+        main: weights of the codec to draw as FrankenSplit; others of ours are thin.
+        quality: "kept" or "top1".
+    """
+    curves: dict[str, list[RatePoint]] = {}
+    for point in points:
+        if point.method != "teacher" and getattr(point, quality) is not None:
+            name = point.setting.split(",")[0] if point.method == "FrankenSplit" else point.method
+            curves.setdefault(name, []).append(point)
+    lines = [
+        rate_curve(name if name in METHODS else f"FrankenSplit ({name})", rows, quality, look_of_curve(name, main),
+                   width=3.5 if name == main else 2)
+        for name, rows in curves.items()
+    ]  # fmt: skip
+    figure = rate_accuracy({"": lines}, f"What a byte buys on {points[0].n} photos", quality, points[0].n, 600)
+    figure.update_xaxes(range=[2.65, 4.1]).update_yaxes(range=[20, 100])
+    if quality == "top1":
+        teacher, look = next(p for p in points if p.method == "teacher"), look_of("teacher")
+        line = {"color": look.color, "dash": look.dash}
+        figure.add_hline(y=100 * teacher.top1, line=line, annotation_text="no compression")
+    return figure
+
+
+def gains(lmbdas: Sequence[float], gain: np.ndarray, anchors: Sequence[float]) -> go.Figure:
+    """Draw what the control turns: the gain of every channel over lambda.
+
+    Args:
+        lmbdas: (L,).
+        gain: (L, C).
+        anchors: where gains were learned.
+    """
+    figure, falls = go.Figure(), gain.max(axis=0) / gain.min(axis=0)
+    rest = np.vstack([gain, np.full((1, gain.shape[1]), np.nan)]).T.ravel()
+    grey = {"color": "#c9d1d9", "width": 1}
+    figure.add_scatter(x=np.tile([*lmbdas, np.nan], len(falls)), y=rest, mode="lines", line=grey, name="every channel")
+    marked = {"most steered": (int(falls.argmax()), "FrankenSplit"), "least steered": (int(falls.argmin()), "rate")}
+    for name, (channel, method) in marked.items():
+        line = {"color": look_of(method).color, "dash": look_of(method).dash, "width": 3}
+        figure.add_scatter(x=lmbdas, y=gain[:, channel], mode="lines", line=line, name=f"{name} (channel {channel})")
+    at = [int(np.argmin(np.abs(np.log(np.array(lmbdas) / a)))) for a in anchors]
+    means = [float(np.exp(np.log(gain[i]).mean())) for i in at]
+    mark = {"color": "#1b1f24", "symbol": "diamond", "size": 11}
+    figure.add_scatter(x=list(anchors), y=means, mode="markers", marker=mark, name="anchors (geometric mean)")
+    ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
+    figure.update_xaxes(LMBDAS).update_yaxes(title_text="gain before rounding", type="log", tickvals=ticks)
+    alt = (
+        f"From lambda {lmbdas[0]:.2g} to {lmbdas[-1]:.2g} the channels' gains fall; the most steered one by a factor "
+        f"of {falls.max():.1f}, the least by {falls.min():.1f}, the mean by {np.exp(np.log(falls).mean()):.1f}."
+    )
+    return finish(figure, f"One number steers {gain.shape[1]} gains", alt, height=440)
+
+
+def sizes_over_lmbda(lmbdas: np.ndarray, sizes: dict[str, np.ndarray]) -> go.Figure:
+    """Draw bytes of the whole packet over lambda, a line per photo."""
+    figure, dashes = go.Figure(), ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px 2px")
+    for (name, size), dash in zip(sizes.items(), dashes, strict=False):
+        figure.add_scatter(x=lmbdas, y=size, mode="lines", name=name, line={"dash": dash, "width": 2.5})
+    ticks = [300, 500, 700, 1000, 1500, 2000, 3000, 5000]
+    figure.update_xaxes(LMBDAS).update_yaxes(title_text="bytes of the packet", type="log", tickvals=ticks)
+    first, last = (np.array([size[at] for size in sizes.values()]) for at in (0, -1))
+    alt = (
+        f"At lambda {lmbdas[0]:.2g} the {len(sizes)} photos take {first.min():,.0f} to {first.max():,.0f} bytes, "
+        f"at lambda {lmbdas[-1]:.2g} {last.min():,.0f} to {last.max():,.0f}."
+    )
+    return finish(figure, "The same lambda, other photos", alt, height=440)
+
+
+def _uri(image: Image.Image) -> str:
+    """A picture as data URI, light enough to travel with every move of a slider."""
+    buffer, bare = io.BytesIO(), image.copy()
+    bare.info = {}
+    bare.save(buffer, "JPEG", quality=92, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _empty(stride: int, side: int) -> go.Figure:
+    """The live figure before a photo is loaded; pictures, heat map, bars, curve and marker have names."""
+    figure = make_subplots(
+        2, 4, specs=[[{}] * 4, [{"colspan": 3}, None, None, {}]], horizontal_spacing=0.05, vertical_spacing=0.13,
+        subplot_titles=("the crop", "where the bits go", "JPEG", "AVIF", "", "bytes over lambda"),
+    )  # fmt: skip
+    grey, half = _uri(Image.new("RGB", (side, side), "#d0d7de")), (stride - 1) / 2
+    for column, name in enumerate(("crop", "crop", "JPEG picture", "AVIF picture"), start=1):
+        figure.add_trace(go.Image(source=grey, hoverinfo="skip", name=name), 1, column)
+    heat = {"colorscale": "Cividis", "opacity": 0.72, "zmin": 0, "showscale": False, "name": "bits"}
+    places = {"x0": half, "dx": stride, "y0": half, "dy": stride, "hovertemplate": "%{z:.1f} bits<extra></extra>"}
+    figure.add_trace(go.Heatmap(z=np.zeros((side // stride,) * 2), **heat, **places), 1, 2)
+    for method, (title, shape) in BARS.items():
+        mark, hover = {"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}}, "%{x}: %{y:.1f} %<extra>"
+        figure.add_trace(go.Bar(name=title, marker=mark, hovertemplate=f"{hover}{title}</extra>"), 2, 1)
+    line, mark = {"color": look_of("rate").color, "width": 2.5}, {"color": look_of("FrankenSplit").color, "size": 14}
+    figure.add_trace(go.Scatter(mode="lines", name="bytes over lambda", line=line, showlegend=False), 2, 4)
+    figure.add_trace(go.Scatter(mode="markers", name="this packet", marker=mark, showlegend=False), 2, 4)
+    figure.update_xaxes(visible=False, row=1, range=[-0.5, side - 0.5])
+    figure.update_yaxes(visible=False, row=1, range=[side - 0.5, -0.5])
+    figure.update_yaxes(title_text="softmax probability (%)", range=[0, 100], row=2, col=1)
+    figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], row=2, col=4)
+    figure.update_yaxes(title_text="bytes", rangemode="tozero", row=2, col=4)
+    legend = {"orientation": "h", "x": 0, "y": 0.45, "yanchor": "bottom"}
+    finish(figure, "", "No photo yet.", height=660).update_annotations(font_size=15)
+    return figure.update_layout(barmode="group", bargap=0.2, legend=legend, margin={"l": 60, "r": 15, "t": 75, "b": 60})
+
+
+class LambdaPanel(Panel):
+    """Slide lambda and see bytes, bits, pictures and answers.
+
+    Loading a photo takes seconds, because JPEG and AVIF are tried at many sizes and qualities: that has
+    a button. After it the slider answers at once. A file that cannot be read leaves everything as it was.
+
+    Args:
+        explore: loads a photo of any size into the system.
+        names: of the classes.
+        lmbdas: least and largest rate weight of the codec.
+        lmbda: first position.
+        photo: shown first: a key of PHOTOS, or a path.
+        stride: pixels per place of the latent.
+        side: of the crop in pixels.
+    """
+
+    def __init__(
+        self,
+        explore: Callable[[Image.Image], Explorer],
+        names: Sequence[str],
+        lmbdas: tuple[float, float],
+        lmbda: float = 0.6,
+        photo: str = "chelsea",
+        stride: int = 8,
+        side: int = 224,
+    ):
+        self._explore, self._names, self._picker = explore, names, PhotoPicker(photo)
+        self.explorer: Explorer | None = None
+        self._loaded, self._uris = None, {}
+        slider = LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda, STEP)
+        controls = {"lmbda": slider, **self._picker.controls}
+        upload = (self._picker.upload,)
+        super().__init__(controls, _empty(stride, side), self._update, run="Load the photo", extra=upload)
+        self._picker.attach(self)
+        slider.carrier.observe(lambda _: None if self._quiet else self.slide(), names="value")
+        self.refresh()
+
+    def slide(self) -> str:
+        """Redraw after a move of lambda: the photo stays the one that is loaded."""
+        return self.refresh(photo=None) if self.explorer else self.refresh()
+
+    def _update(self, lmbda: float, photo: str | None, file: str) -> str:
+        problem = ""
+        if photo is not None and self._picker.key(photo, file) != self._loaded:
+            try:
+                self._load(photo, file)
+            except DataError as error:
+                problem = f"{str(error).rstrip('.')}. "
+                if self.explorer is None:
+                    return problem
+                problem += "The figure still shows the photo before. "
+        at = self.explorer.at(lmbda)
+        self._draw(at)
+        return problem + self.sentence(at)
+
+    def _trace(self, name: str, **values: object) -> None:
+        self.figure.update_traces(selector={"name": name}, **values)
+
+    def _load(self, photo: str, file: str) -> None:
+        self.explorer = self._explore(self._picker.open(photo, file))
+        self._loaded, self._uris = self._picker.key(photo, file), {}
+        with self.figure.batch_update():
+            self._trace("crop", source=_uri(self.explorer.crop))
+            self._trace("bytes over lambda", x=self.explorer.lmbdas, y=self.explorer.sizes)
+
+    def _draw(self, at: AtRate) -> None:
+        answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.shares}
+        answers |= {name: rung.shares for name, rung in at.rivals.items() if rung is not None}
+        titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
+        order, labels = top_names((self.explorer.teacher, at.shares), self._names)
+        with self.figure.batch_update():
+            self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
+            for name, rung in at.rivals.items():
+                self._trace(f"{name} picture", source=self._rival(rung))
+                titles[name] = f"{name}: no file that small" if rung is None else f"{name}, {rung.size:,} bytes"
+            for label, (method, text) in zip(self.figure.layout.annotations, titles.items(), strict=False):
+                best = shortened(self._names[answers[method].argmax()]) if method in answers else "no answer"
+                label.text = f"{text}<br><b>{best}</b>"
+            for method, (title, _) in BARS.items():
+                probs = answers.get(method, np.zeros(len(self._names)))
+                self._trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
+            self._trace("this packet", x=[at.lmbda], y=[at.size])
+
+    def _rival(self, rung: Rung | None) -> str:
+        key = None if rung is None else (rung.size, rung.quality, rung.scale)
+        if key not in self._uris:
+            self._uris[key] = _uri(Image.new("RGB", self.explorer.crop.size, "#d0d7de") if rung is None else rung.image)
+        return self._uris[key]
+
+    def sentence(self, at: AtRate) -> str:
+        """Say the state in words."""
+        before, after = int(self.explorer.teacher.argmax()), int(at.shares.argmax())
+        pixels = self.explorer.crop.width * self.explorer.crop.height
+        fate = {None: "has no file that small", True: "keeps it", False: "loses it"}
+        same = {name: rung and bool(rung.shares.argmax() == before) for name, rung in at.rivals.items()}
+        rivals = [f"{name} {fate[kept]}" for name, kept in same.items()]
+        return (
+            f"Lambda {at.lmbda:.3g}: {at.size:,} bytes, {8 * at.size / pixels:.3f} bits per pixel. The network says "
+            f"{self._names[after]} ({at.shares[after]:.0%}), without compression {self._names[before]} "
+            f"({self.explorer.teacher[before]:.0%}): decision {'kept' if before == after else 'lost'}. "
+            + (f"At as many bytes {' and '.join(rivals)}." if rivals else "")
+        )

@@ -1,0 +1,91 @@
+"""Rate-accuracy curves: quality over the bytes of a packet, with whiskers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from fsplit_lib.plots.style import Look, finish
+
+__all__ = ["BYTE_TICKS", "curve", "rate_accuracy", "rate_curve"]
+
+BYTE_TICKS = [15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10000]
+LABELS = {"kept": "decisions of the teacher kept (%)", "top1": "top-1 accuracy (%)"}
+
+
+def curve(
+    name: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    look: Look,
+    whiskers: tuple[Sequence[float], Sequence[float]] | None = None,
+    width: float = 2.5,
+    **trace: Any,
+) -> go.Scatter:
+    """Return one line with markers, named for the legend and for who looks it up.
+
+    Args:
+        name: of the trace.
+        x: (N,).
+        y: (N,).
+        look: colour, dash and marker.
+        whiskers: (N,) lower ends and (N,) upper ends, in units of y.
+        width: of the line in pixels.
+        trace: further properties of the plotly trace.
+    """
+    if whiskers is not None:
+        low, high = (np.asarray(end, float) for end in whiskers)
+        bars = {"array": high - np.asarray(y), "arrayminus": np.asarray(y) - low}
+        trace["error_y"] = bars | {"color": look.color, "thickness": 1, "width": 3}
+    return go.Scatter(
+        x=x, y=y, name=name, mode="lines+markers", line={"color": look.color, "dash": look.dash, "width": width},
+        **{"marker": {"symbol": look.symbol, "size": 9}} | trace,
+    )  # fmt: skip
+
+
+def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **style: Any) -> go.Scatter:
+    """Return the curve of measured points, sorted by bytes, with their 95 % intervals.
+
+    Args:
+        name: of the trace.
+        points: rows of a result table, with the fields ``bytes``, ``kept`` or ``top1``, and their ends.
+        quality: "kept" or "top1".
+        look: colour, dash and marker.
+        style: passed to :func:`curve`.
+    """
+    rows = sorted(points, key=lambda row: row.bytes)
+    share, low, high = (100 * np.array([getattr(row, quality + end) for row in rows]) for end in ("", "_low", "_high"))
+    style = {"hovertemplate": "%{x:,.0f} bytes<br>%{y:.1f} %"} | style
+    return curve(name, [row.bytes for row in rows], share, look, (low, high), **style)
+
+
+def rate_accuracy(
+    plots: dict[str, Sequence[go.Scatter]], title: str, label: str = "kept", n: int | None = None, height: int = 480
+) -> go.Figure:
+    """Draw curves over a log axis of bytes, in one plot or in several side by side with one legend.
+
+    Args:
+        plots: title of a plot ("" for none) to its curves; curves of one name share their entry in the legend.
+        title: of the figure.
+        label: of the y axis; "kept" and "top1" stand for the book's own words.
+        n: pictures behind every point, for the alt text.
+        height: in pixels.
+    """
+    figure = make_subplots(1, len(plots), shared_yaxes=True, subplot_titles=list(plots), horizontal_spacing=0.03)
+    seen, told, label = set(), [], LABELS.get(label, label)
+    for column, (plot, lines) in enumerate(plots.items(), start=1):
+        for line in lines:
+            line.update(legendgroup=line.name, showlegend=line.name not in seen)
+            seen.add(line.name)
+            figure.add_trace(line, 1, column)
+            (x, *_, far), (y, *_, top) = line.x, line.y
+            where = f"{plot}, {line.name}" if plot else line.name
+            told.append(f"{where}: {y:.1f} at {x:,.0f} bytes to {top:.1f} at {far:,.0f}")
+    figure.update_xaxes(title_text="mean bytes of the whole packet", type="log", tickvals=BYTE_TICKS)
+    figure.update_yaxes(title_text=label, col=1)
+    figure.update_annotations(font_size=15)
+    pictures = f" on {n:,} pictures" if n else ""
+    finish(figure, title, f"{label[0].upper()}{label[1:]}{pictures}. {'; '.join(told)}.", height)
+    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})

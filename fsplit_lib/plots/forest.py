@@ -1,0 +1,69 @@
+"""A forest of intervals: BD-rates with their bootstrap intervals, a row per comparison."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fsplit_lib.evaluation import BDRate
+from fsplit_lib.plots.style import Look, finish
+
+__all__ = ["forest", "signed", "with_interval"]
+
+MORE_OR_FEWER = "bytes more (+) or less (−) for the same kept decisions (%)"
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign and one decimal, never -0.0.
+
+    >>> signed(-0.01), signed(2.26)
+    ('+0.0', '+2.3')
+    """
+    return f"{round(value, 1) + 0.0:+.1f}"
+
+
+def with_interval(delta: BDRate) -> str:
+    """Return a BD-rate and its interval in words; curves without a shared quality have neither."""
+    if delta.percent is None:
+        return "no shared quality"
+    return f"{signed(delta.percent)} %" + ("" if delta.low is None else f" ({signed(delta.low)} to {signed(delta.high)})")
+
+
+def forest(
+    rows: dict[str, tuple[Sequence[BDRate], Look]], title: str, alt: str, x_title: str = MORE_OR_FEWER
+) -> go.Figure:
+    """Draw a row per comparison: a marker and whiskers per BD-rate, and their mean in figures on the right.
+
+    A filled marker has a whole interval on one side of zero; an open one does not, or has no interval.
+
+    Args:
+        rows: label to BD-rates (one per pair of seeds, say) and the row's look, from top to bottom.
+        title: of the figure.
+        alt: what is compared; the numbers of all rows follow it.
+        x_title: of the x axis.
+    """
+    figure, told = go.Figure(), []
+    for place, (label, (deltas, look)) in enumerate(rows.items()):
+        known = [d for d in deltas if d.percent is not None]
+        told.append(f"{label} {', '.join(map(with_interval, deltas))}")
+        at = -place + (np.linspace(0.25, -0.25, len(known)) if len(known) > 1 else np.zeros(len(known)))
+        value = np.array([d.percent for d in known])
+        low, high = (np.array([d.percent if getattr(d, end) is None else getattr(d, end) for d in known]) for end in ("low", "high"))
+        bare, sure = look.symbol.removesuffix("-open"), (low > 0) | (high < 0)
+        sure &= np.array([d.low is not None for d in known], bool)
+        figure.add_trace(
+            go.Scatter(
+                x=value, y=at, name=label, mode="markers", cliponaxis=False,
+                marker={"color": look.color, "symbol": [bare if s else f"{bare}-open" for s in sure], "size": 10},
+                error_x={"array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 4},
+                text=[f"{d.method} against {d.against}<br>kept {d.kept_from:.0%} to {d.kept_to:.0%}" for d in known],
+                hovertemplate="%{text}<br>%{x:.1f} %<extra></extra>",
+            )
+        )  # fmt: skip
+        mean = f"{signed(float(value.mean()))} %" if len(known) else "no shared quality"
+        figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=-place, text=mean, showarrow=False)
+    figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(tickvals=[-i for i in range(len(rows))], ticktext=list(rows), showgrid=False)
+    finish(figure, title, f"{alt}: {'; '.join(told) or 'no rows'}.", 150 + 44 * max(1, len(rows)))
+    return figure.update_layout(showlegend=False, margin={"r": 90})
