@@ -14,13 +14,13 @@ from fsplit_lib.errors import ParameterError
 __all__ = [
     "IMAGE_CODECS",
     "LIVE",
-    "Squeezed",
+    "BudgetFile",
     "decode_image",
     "encode_image",
     "encode_lossless",
+    "encode_to_budget",
     "pack_features",
     "scan_bytes",
-    "squeeze",
     "unpack_features",
 ]
 
@@ -144,7 +144,7 @@ def decode_image(data: bytes) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Squeezed:
+class BudgetFile:
     """An image under a byte limit.
 
     Attributes:
@@ -160,7 +160,7 @@ class Squeezed:
     scale: float
 
 
-def squeeze(image: Image.Image, codec: str, limit_bytes: int) -> Squeezed | None:
+def encode_to_budget(image: Image.Image, codec: str, limit_bytes: int) -> BudgetFile | None:
     """The best picture a codec can make in ``limit_bytes``, or None where not even the smallest fits.
 
     At each scale the highest quality that fits is found by bisection; among the scales the least
@@ -177,7 +177,7 @@ def squeeze(image: Image.Image, codec: str, limit_bytes: int) -> Squeezed | None
         back = decode_image(data).resize(image.size, Image.Resampling.BICUBIC)
         error = float(((np.asarray(back, dtype=np.float64) - original) ** 2).mean())
         if error < least:
-            best, least = Squeezed(data, back, quality, scale), error
+            best, least = BudgetFile(data, back, quality, scale), error
     return best
 
 

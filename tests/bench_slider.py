@@ -14,7 +14,7 @@ from browser import chromium, lab, open_notebook, run_all, wait_for
 from selenium.webdriver import ActionChains, Keys
 
 from fsplit_lib.chapters.ch06 import LambdaPanel
-from fsplit_lib.evaluation.explorer import Explorer
+from fsplit_lib.evaluation.explorer import RateExplorer
 from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import load_system
 
@@ -48,7 +48,7 @@ def test_callback(codec):
     system = load_system(codec)
     lmbdas = system.codec.lmbdas
     begun = time.perf_counter()
-    panel = LambdaPanel(lambda image: Explorer(system, image), system.backbone.class_names, (lmbdas[0], lmbdas[-1]))
+    panel = LambdaPanel(lambda image: RateExplorer(system, image), system.backbone.class_names, (lmbdas[0], lmbdas[-1]))
     print(f"\n{codec}: loaded a photo in {time.perf_counter() - begun:.1f} s")
     took, cpu = [], []
     for lmbda in random.Random(0).sample(lmbdas[1:-1], MOVES + 5):  # no rate twice

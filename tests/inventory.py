@@ -28,8 +28,8 @@ SOURCES = {
     "results/photos_backbones.csv": "measured by `fsplit evaluate photos` on the development photos, with `--backbone`",
     "results/photos_backbones_bd_rates.csv": "likewise, by the same run",
     "results/photos_bd_rates.csv": "likewise, by the same run",
-    "results/saliency_arms.csv": "measured by `fsplit evaluate photos` on the development photos",
-    "results/saliency_arms_bd_rates.csv": "likewise, by the same run",
+    "results/saliency_variants.csv": "measured by `fsplit evaluate photos` on the development photos",
+    "results/saliency_variants_bd_rates.csv": "likewise, by the same run",
     "results/side_information.csv": "measured by `fsplit evaluate entropy` on the development photos",
 }
 

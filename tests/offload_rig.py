@@ -130,7 +130,7 @@ def crowd(url, wires, answers, seconds, clients=64):
                 reply = client.send(wire, top=3)
                 assert (
                     reply.classes == classes
-                    and max(abs(a - b) for a, b in zip(reply.shares, shares, strict=True)) < 1e-4
+                    and max(abs(a - b) for a, b in zip(reply.probs, shares, strict=True)) < 1e-4
                 )
                 count, largest = count + 1, max(largest, reply.batch)
         return count, largest

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.baselines import LIVE, Squeezed, encode_image
+from fsplit_lib.baselines import LIVE, BudgetFile, encode_image
 from fsplit_lib.chapters import ch00
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
@@ -19,7 +19,7 @@ from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, a
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.packet import Packet
-from fsplit_lib.panels.photo_picker import OWN
+from fsplit_lib.panels.photo_picker import FASHION_NETWORKS
 from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
 from fsplit_lib.plots.pictures import top_names
 from fsplit_lib.system import build_system, load_system
@@ -47,7 +47,7 @@ def fake(teacher: int = 1, split: int = 1, payload: int = 400) -> Answer:
 
 
 def rival(best: int, size: int = 300, scale: float = 0.5) -> Rival:
-    return Rival(Squeezed(bytes(size), Image.new("RGB", (224, 224)), 30, scale), shares(best))
+    return Rival(BudgetFile(bytes(size), Image.new("RGB", (224, 224)), 30, scale), shares(best))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_answer_bars_draw_both_answers_and_say_whether_kept():
     assert figure.data[0].y[0] == "class 1"
     assert figure.data[0].x[0] == pytest.approx(65) and figure.data[1].x[0] == pytest.approx(5)
     assert "class 2 (65%)" in figure.layout.meta["alt"] and "lost" in figure.layout.meta["alt"]
-    assert "kept" in ch00.answer_bars(fake(1, 1), NAMES).layout.meta["alt"]
+    assert "agreement" in ch00.answer_bars(fake(1, 1), NAMES).layout.meta["alt"]
 
 
 def test_two_classes_of_one_name_stay_two_bars():
@@ -162,7 +162,7 @@ def test_card_table_with_and_without_scores():
     card = Card("mine", "codec", "A <b>first</b> one.", "make", "photos", {"crops": 3200, "gain": 1}, {})
     assert "no scores yet" in ch00.card_table(card).data
     assert "&lt;b&gt;" in ch00.card_table(card).data
-    card.scores = [{"data": "dev", "n": 500, "bytes": 1234.5, "kept": 0.5, "kept_low": 0.45, "kept_high": 0.55}]
+    card.scores = [{"data": "dev", "n": 500, "bytes": 1234.5, "agreement": 0.5, "agreement_low": 0.45, "agreement_high": 0.55}]
     card.limits = ["one seed"]
     shown = ch00.card_table(card).data
     assert "50.0% [45.0%, 55.0%]" in shown and "1,234" in shown and "one seed" in shown
@@ -209,7 +209,7 @@ def test_panel_follows_its_choice(panel):
 def test_a_typed_path_moves_the_choice_to_ones_own_photo(panel, tmp_path):
     Image.new("RGB", (300, 260), "red").save(tmp_path / "mine.png")
     panel.set(file=str(tmp_path / "mine.png"))
-    assert panel.state()["photo"] == OWN
+    assert panel.state()["photo"] == FASHION_NETWORKS
     assert panel.asked[-1] == (300, 260)
     assert panel.figure.layout.title.text.startswith("mine.png: 1,218 bytes")
 
@@ -231,7 +231,7 @@ def test_an_upload_is_shown(panel):
     buffer = io.BytesIO()
     Image.new("L", (280, 400), 90).save(buffer, "PNG")
     _upload(panel, "grey.png", buffer.getvalue())
-    assert panel.state() == {"photo": OWN, "file": "grey.png"}
+    assert panel.state() == {"photo": FASHION_NETWORKS, "file": "grey.png"}
     assert panel.asked[-1] == (280, 400)
     assert panel.figure.layout.title.text.startswith("grey.png: ")
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_read_says_so_and_loses_nothing(panel, kind, tmp_path):
         panel.set(file=str(tmp_path))
         expected = "is a folder"
     else:
-        panel.set(photo=OWN)
+        panel.set(photo=FASHION_NETWORKS)
         expected = "type the path of a photo"
     assert expected in panel.summary.value
     assert "still shows chelsea" in panel.summary.value

@@ -8,7 +8,7 @@ import pytest
 from fsplit_lib.chapters import ch01
 from fsplit_lib.data import data_root
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import readable, what_symbols_tell
+from fsplit_lib.evaluation import linear_probe, what_symbols_tell
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.plots import caption
 from fsplit_lib.theory import anneal, at, entropy, solve
@@ -102,8 +102,8 @@ def test_the_control_removes_what_few_samples_flatter():
 def test_a_reader_reads_what_is_there():
     rng = np.random.default_rng(2)
     latent = rng.normal(size=(900, 20))
-    assert readable(latent, latent[:, :3] * 2 + 1, 600) > 0.99
-    assert readable(latent, rng.normal(size=(900, 3)), 600) < 0.05
+    assert linear_probe(latent, latent[:, :3] * 2 + 1, 600) > 0.99
+    assert linear_probe(latent, rng.normal(size=(900, 3)), 600) < 0.05
 
 
 def test_label_price_draws_means_and_whiskers_between_seeds():

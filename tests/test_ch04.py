@@ -13,14 +13,14 @@ from fsplit_lib.chapters import ch04
 from fsplit_lib.chapters.ch04 import MIXED, Explained, factor_panel, map_panel
 from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, write_rows
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import BDRate, RatePoint, read_arms
+from fsplit_lib.evaluation import BDRate, RatePoint, read_variants
 from fsplit_lib.exercises import check
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.forest import forest
 from fsplit_lib.saliency import (
-    Spoiled,
-    cascade,
+    DeletionCurve,
+    cascading_randomisation,
     concentration,
     edge_map,
     randomised,
@@ -164,16 +164,16 @@ def test_networks_of_other_classes_or_sizes_are_ruined_as_well(tmp_path):
 
 
 def test_a_cascade_compares_with_the_trained_map(small, pictures):
-    found = cascade(small, pictures, "eigencam", (0, 1), 0, [0, 1, 2])
+    found = cascading_randomisation(small, pictures, "eigencam", (0, 1), 0, [0, 1, 2])
     assert found == pytest.approx(np.ones((2, 3)))  # EigenCAM never asks the classifier
-    found = cascade(small, pictures, "gradcam", (0, 1), 0, [0, 1, 2])
+    found = cascading_randomisation(small, pictures, "gradcam", (0, 1), 0, [0, 1, 2])
     assert found[0] == pytest.approx(np.ones(3)) and np.abs(found[1]).max() < 0.999
 
 
 def test_spoiling_by_brute_force(small, pictures):
     order = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(2))
     found = spoil(small, pictures, order, [0, 0.25, 1])
-    assert found.kept[0].all()
+    assert found.agreement[0].all()
     with torch.no_grad():
         h = small.head(pictures)
         fill = h.mean(dim=(0, 2, 3), keepdim=True)
@@ -186,7 +186,7 @@ def test_spoiling_by_brute_force(small, pictures):
         flat = small.tail(fill.expand_as(h)).softmax(1)
     for row, logits in ((0, whole), (1, said), (2, flat)):
         assert found.share[row] == pytest.approx(logits.gather(1, top)[:, 0].numpy(), rel=1e-4)
-    assert found.kept[1].tolist() == (said.argmax(1) == top[:, 0]).tolist()
+    assert found.agreement[1].tolist() == (said.argmax(1) == top[:, 0]).tolist()
     with pytest.raises(ParameterError, match="0 to 1"):
         spoil(small, pictures, order, [1.5])
 
@@ -297,8 +297,8 @@ def tables(folder, percent, half_width=2.0, save=1.0):
         BDRate("d", a, b, v, None if v is None else v - half_width, None if v is None else v + half_width, 0.7, 0.9, 100)
         for a in CURVES for b in CURVES if a != b for v in [percent(a, b)]
     ]  # fmt: skip
-    write_rows(folder / "saliency_arms.csv", points)
-    write_rows(folder / "saliency_arms_bd_rates.csv", deltas)
+    write_rows(folder / "saliency_variants.csv", points)
+    write_rows(folder / "saliency_variants_bd_rates.csv", deltas)
     return points, deltas
 
 
@@ -314,7 +314,7 @@ def levels(**bytes_of):
 
 def test_contrasts_by_hand(tmp_path):
     tables(tmp_path, levels(guided=0.8), save=0.7)
-    arms = read_arms(tmp_path)
+    arms = read_variants(tmp_path)
     assert set(arms.curves) == {(name.split("-")[1], int(name[-1])) for name in CURVES}
     assert [p.bytes for p in arms.curves["guided", 0]] == sorted(
         (p.bytes for p in arms.curves["guided", 0]), reverse=True
@@ -332,32 +332,32 @@ def test_contrasts_by_hand(tmp_path):
 
 def test_curves_without_shared_quality_and_intervals(tmp_path):
     tables(tmp_path, lambda a, b: None if "guided-0" in a or "guided-0" in b else -20.0)
-    assert len(read_arms(tmp_path).contrast("guided", "constant").deltas) == 2  # "unguided-0" is left out as well
+    assert len(read_variants(tmp_path).contrast("guided", "constant").deltas) == 2  # "unguided-0" is left out as well
     _, deltas = tables(tmp_path, lambda a, b: -20.0)
-    write_rows(tmp_path / "saliency_arms_bd_rates.csv", [replace(d, low=None, high=None) for d in deltas])
-    assert read_arms(tmp_path).contrast("guided", "constant").verdict == "open"
+    write_rows(tmp_path / "saliency_variants_bd_rates.csv", [replace(d, low=None, high=None) for d in deltas])
+    assert read_variants(tmp_path).contrast("guided", "constant").verdict == "open"
     tables(tmp_path, lambda a, b: None)
     with pytest.raises(DataError, match="share any quality"):
-        read_arms(tmp_path).contrast("guided", "constant")
+        read_variants(tmp_path).contrast("guided", "constant")
 
 
 def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
     with pytest.raises(DataError, match="fsplit evaluate photos"):
-        read_arms(tmp_path)
+        read_variants(tmp_path)
     points, _ = tables(tmp_path, levels())
     for wrong in (
         [p for p in points if "shuffled" not in p.setting],  # an arm is missing
         [p for p in points if p.setting != "saliency-guided-1, lmbda 0.3"],  # a lambda is missing
         points[:1],
     ):
-        write_rows(tmp_path / "saliency_arms.csv", wrong)
+        write_rows(tmp_path / "saliency_variants.csv", wrong)
         with pytest.raises(DataError, match="all four arms at the same lambdas"):
-            read_arms(tmp_path)
+            read_variants(tmp_path)
 
 
 def test_variants_are_drawn_as_differences_to_the_unguided_run_of_their_seed(tmp_path):
     tables(tmp_path, levels(guided=0.8), save=0.9)
-    figure = ch04.against_unguided(read_arms(tmp_path))
+    figure = ch04.against_unguided(read_variants(tmp_path))
     lines = {t.name: t for t in figure.data}
     assert len(lines) == 8 and set(lines["unguided, seed 1"].y) == {0.0}  # both seeds of these tables are alike
     guided = lines["guided, seed 0"]
@@ -374,7 +374,7 @@ def unguided_at(sizes):
 
 def test_a_forest_has_a_marker_per_pair_and_fills_what_is_sure(tmp_path):
     tables(tmp_path, levels(guided=0.8), save=0.7)
-    arms, look = read_arms(tmp_path), ch04.VARIANTS["guided"]
+    arms, look = read_variants(tmp_path), ch04.VARIANTS["guided"]
     pairs = {"sure": arms.contrast("guided", "unguided"), "open": arms.contrast("constant", "shuffled")}
     figure = forest({name: (c.deltas, look) for name, c in pairs.items()}, "t", "BD-rates")
     assert [len(t.x) for t in figure.data] == [4, 4] and "sure -20.0 % (-22.0 to -18.0)" in caption(figure)
@@ -384,10 +384,10 @@ def test_a_forest_has_a_marker_per_pair_and_fills_what_is_sure(tmp_path):
 def test_other_figures_say_what_they_show():
     crop, one = center_crop(load_photo("coffee")), np.random.default_rng(0).random((2, 5))
     maps = {m: {"stride 8": np.eye(224), "all, mixed": np.ones((224, 224))} for m in ("gradcam", "eigencam")}
-    runs = {"map": (Spoiled(one, one > 0.5), Spoiled(one / 2, one > 0.9))}
+    runs = {"map": (DeletionCurve(one, one > 0.5), DeletionCurve(one / 2, one > 0.9))}
     grid = ch04.map_grid(crop, maps)
     assert "Grad-CAM 50%, EigenCAM 50%" in caption(grid) and any(t.marker.showscale for t in grid.data if t.type == "scatter")
-    spoiled = ch04.spoiling((0.25, 0.5), runs, Spoiled(one, one > 0.5))
+    spoiled = ch04.spoiling((0.25, 0.5), runs, DeletionCurve(one, one > 0.5))
     assert "50% of the places" in caption(spoiled) and "probability" in spoiled.layout.yaxis.title.text
     (most,) = spoiled.select_traces({"name": "most salient first"})
     assert list(most.y) == pytest.approx(100 * one.mean(axis=1))
@@ -395,7 +395,7 @@ def test_other_figures_say_what_they_show():
 
 
 def test_what_the_text_says_of_the_tables():
-    arms = read_arms(data_root() / "results")
+    arms = read_variants(data_root() / "results")
     said = {("guided", "unguided"): (1.3, -5.2, 9.3), ("guided", "constant"): (-2.2, -8.4, 4.3),
             ("guided", "shuffled"): (-2.3, -7.7, 2.7), ("constant", "unguided"): (3.1, -5.1, 12.8)}  # fmt: skip
     for pair, numbers in said.items():

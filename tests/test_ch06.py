@@ -17,11 +17,11 @@ from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import BDRate, RatePoint, rate_point, wilson
-from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, Explorer, ladder, missteered
+from fsplit_lib.evaluation import RatePoint, rate_point, wilson
+from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain, ladder
 from fsplit_lib.exercises import check
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
-from fsplit_lib.panels.photo_picker import OWN
+from fsplit_lib.panels.photo_picker import FASHION_NETWORKS
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.pictures import shortened
 from fsplit_lib.system import load_system
@@ -36,14 +36,14 @@ def system():
 
 @pytest.fixture(scope="module")
 def explorer(system):
-    return Explorer(system, load_photo("coffee"))
+    return RateExplorer(system, load_photo("coffee"))
 
 
 @pytest.fixture(scope="module")
 def panel(system):
     lmbdas = system.codec.lmbdas
     return LambdaPanel(
-        lambda image: Explorer(system, image, ("JPEG",)), system.backbone.class_names, (lmbdas[0], lmbdas[-1])
+        lambda image: RateExplorer(system, image, ("JPEG",)), system.backbone.class_names, (lmbdas[0], lmbdas[-1])
     )
 
 
@@ -51,7 +51,7 @@ def panel(system):
 def alone(system):
     """A panel without rivals: quick to load."""
     ends = system.codec.lmbdas[:: len(system.codec.lmbdas) - 1]
-    return LambdaPanel(lambda image: Explorer(system, image, ()), system.backbone.class_names, tuple(ends))
+    return LambdaPanel(lambda image: RateExplorer(system, image, ()), system.backbone.class_names, tuple(ends))
 
 
 @pytest.mark.parametrize(("id", "answer"), [("06.1", 0.7746), ("06.2", -40), ("06.3", 7203), ("06.4", "C")])
@@ -92,7 +92,7 @@ def test_the_function_exercise_agrees_with_the_gains_and_knows_five_mistakes(sys
 def test_kept_is_a_share_with_wilsons_interval():
     decided, teacher = np.array([1, 2, 3, 4]), np.array([1, 2, 9, 4])
     point = rate_point("four", "m", "s", np.array([10, 20, 30, 40]), decided, teacher, None)
-    assert point.kept == 0.75 and (point.kept_low, point.kept_high) == wilson(3, 4) and point.bytes == 25
+    assert point.agreement == 0.75 and (point.agreement_low, point.agreement_high) == wilson(3, 4) and point.bytes == 25
 
 
 @pytest.mark.equation("06.4")
@@ -114,7 +114,7 @@ def test_the_explorer_goes_through_real_packets(system, explorer):
         at = explorer.at(lmbda)
         (packet,) = system.codec.pack(explorer.y, lmbda)
         assert at.size == len(packet.to_bytes()) and at.lmbda == code_to_lmbda(lmbda_to_code(lmbda))
-        assert at.shares == pytest.approx(system.answer([packet]).softmax(1)[0].numpy())
+        assert at.probs == pytest.approx(system.answer([packet]).softmax(1)[0].numpy())
         assert at.bits.shape == (28, 28) and 0 <= packet.payload_bytes - at.bits.sum() / 8 < 5
         for rung in at.rivals.values():
             assert rung.size <= at.size
@@ -156,7 +156,7 @@ def test_every_packet_meets_the_best_file_of_its_size(system, explorer):
     small = explorer.crop.resize([round(224 * rungs[3].scale)] * 2, Image.Resampling.LANCZOS)
     assert len(encode_image(small, "JPEG", rungs[3].quality)) == rungs[3].size
     seen = system.backbone(photo_tensor(rungs[5].image)).softmax(1)[0].detach().numpy()
-    assert rungs[5].shares == pytest.approx(seen, abs=1e-4)
+    assert rungs[5].probs == pytest.approx(seen, abs=1e-4)
     assert ladder(system.backbone, explorer.crop, "JPEG", [100]) == []
     assert explorer.rivals(100) == {"JPEG": None, "AVIF": None}
 
@@ -177,7 +177,7 @@ def sound(panel):
 def test_the_slider_at_any_place(panel, lmbda):
     panel.set(lmbda=lmbda)
     at = panel.explorer.at(lmbda)
-    names, after = panel._names, int(at.shares.argmax())
+    names, after = panel._names, int(at.probs.argmax())
     before = int(panel.explorer.teacher.argmax())
     said = caption(panel.static())
     assert (
@@ -191,14 +191,14 @@ def test_the_slider_at_any_place(panel, lmbda):
     assert f"{at.size:,} bytes" in titles[1] and f"<b>{shortened(names[after])}</b>" in titles[1]
     rung = at.rivals["JPEG"]
     assert titles[2] == (
-        f"JPEG, {rung.size:,} bytes<br><b>{shortened(names[rung.shares.argmax()])}</b>"
+        f"JPEG, {rung.size:,} bytes<br><b>{shortened(names[rung.probs.argmax()])}</b>"
         if rung is not None
         else "JPEG: no file that small<br><b>no answer</b>"
     )
     teacher, packet = (
         dict(zip(bars.x, bars.y, strict=True)) for bars in (trace(panel, "no compression"), trace(panel, "packet"))
     )
-    for bars, shares in ((teacher, panel.explorer.teacher), (packet, at.shares)):
+    for bars, shares in ((teacher, panel.explorer.teacher), (packet, at.probs)):
         assert len(bars) >= 5 and sorted(bars.values())[-5:] == pytest.approx(100 * np.sort(shares)[-5:], abs=1e-4)
     sound(panel)
 
@@ -237,7 +237,7 @@ def test_illegal_values_move_nothing(panel, wrong):
 
 def test_own_photos_and_bad_files(panel, tmp_path):
     load_photo("rocket").save(tmp_path / "mine.png")
-    panel.set(photo=OWN, file=str(tmp_path / "mine.png"))
+    panel.set(photo=FASHION_NETWORKS, file=str(tmp_path / "mine.png"))
     mine = panel.explorer
     assert "bits per pixel" in panel.summary.value
     (tmp_path / "no.png").write_text("no picture")
@@ -274,7 +274,7 @@ def test_odd_uploads_are_shown_upright_in_colour(alone, kind):
     }[kind]()
     before = alone.explorer
     upload(alone, f"{kind}.file", content)
-    assert alone.explorer is not before and alone.state()["photo"] == OWN
+    assert alone.explorer is not before and alone.state()["photo"] == FASHION_NETWORKS
     assert "bits per pixel" in alone.summary.value and alone.explorer.crop.size == (224, 224)
     if kind in ("transparent", "sideways", "CMYK"):
         near = center_crop(photo).resize((8, 8)), alone.explorer.crop.resize((8, 8))
@@ -316,16 +316,16 @@ def test_a_bad_upload_is_one_sentence_and_changes_nothing(alone, name, content):
 
 def test_broken_ends_change_what_they_should(system):
     """Only the phone's fault shows in the bytes; the server's faults show in the answers alone."""
-    explorers = [Explorer(system, load_photo(name), rivals=()) for name in list(PHOTOS)[:4]]
+    explorers = [RateExplorer(system, load_photo(name), rivals=()) for name in list(PHOTOS)[:4]]
     size, left = {}, {}
     for kind in MISSTEERED:
-        found = [missteered(system, one.y, 0.6, kind) for one in explorers]
+        found = [encode_with_wrong_gain(system, one.y, 0.6, kind) for one in explorers]
         size[kind] = np.mean([s for s, _ in found])
         left[kind] = np.mean([shares[one.teacher.argmax()] for one, (_, shares) in zip(explorers, found, strict=True)])
     assert size["nothing"] == size["the inverse gain"] == size["the server's lambda"] > 1.3 * size["the control"]
     assert left["the server's lambda"] < left["nothing"] and left["the inverse gain"] < left["nothing"]
     with pytest.raises(ParameterError, match="breaks must be one of"):
-        missteered(system, explorers[0].y, 0.6, "magic")
+        encode_with_wrong_gain(system, explorers[0].y, 0.6, "magic")
 
 
 POINTS = [
@@ -337,7 +337,7 @@ POINTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("quality", ["kept", "top1"])
+@pytest.mark.parametrize("quality", ["agreement", "top1"])
 def test_curves_say_what_they_show(quality):
     figure = ch06.curves_of_photos(POINTS, "photo-head", quality)
     assert [t.name for t in figure.data] == ["FrankenSplit (photo-head)", "JPEG", "HEIC"]

@@ -59,7 +59,7 @@ def cross_tables(folder, times=lambda trained, decoded, blueprint: 1.0, seeds=(0
     for name, rows in cells.items():
         anchor = f"native-{rows[0].decoded.removeprefix('fashion_')}-{seeds[0]}"
         if name != anchor:
-            ends = [np.array([[r.bytes, r.kept] for r in cells[c]]).T for c in (anchor, name)]
+            ends = [np.array([[r.bytes, r.agreement] for r in cells[c]]).T for c in (anchor, name)]
             v = bd_rate(*ends[0], *ends[1])
             deltas.append(
                 BDRate("d", name, anchor, v, None if v is None else v - half_width, None if v is None else v + half_width,
@@ -107,7 +107,7 @@ def test_a_delta_is_against_the_native_pair_of_whoever_answers(tmp_path):
         cell, native = found.cells[found.cell(a, b)], found.cells[found.natives(b)[0]]
         assert (cell[0].trained, cell[0].decoded, cell[0].frozen, native[0].seed) == (a, b, 1, 0)
         by_hand = bd_rate(
-            *(np.array(v) for rows in (native, cell) for v in ([r.bytes for r in rows], [r.kept for r in rows]))
+            *(np.array(v) for rows in (native, cell) for v in ([r.bytes for r in rows], [r.agreement for r in rows]))
         )
         assert found.delta(a, b).percent == pytest.approx(by_hand, abs=0.01)
         assert by_hand == pytest.approx(10 * found.networks.index(a) + found.networks.index(b), abs=0.1)
@@ -121,11 +121,11 @@ def test_a_delta_is_against_the_native_pair_of_whoever_answers(tmp_path):
 
 def test_quality_at_equal_bytes_by_hand(tmp_path):
     found = cross_tables(tmp_path, foreign(1.25))
-    kept, size = found.at_equal_bytes("kept")
+    kept, size = found.at_equal_bytes("agreement")
     low, high = 1.25 * 60 * 30**-0.4, 60.0
     assert size == pytest.approx(math.sqrt(low * high), rel=1e-4)
     rows = found.cells["native-swin-0"]
-    native = np.interp(math.log(size), [math.log(r.bytes) for r in rows], [r.kept for r in rows])
+    native = np.interp(math.log(size), [math.log(r.bytes) for r in rows], [r.agreement for r in rows])
     assert kept.diagonal() == pytest.approx([native] * 3) and (kept[~np.eye(3, dtype=bool)] < native).all()
     assert found.at_equal_bytes("top1")[0] == pytest.approx(kept - 0.05, abs=1e-5)
 
@@ -200,7 +200,7 @@ def test_quality_that_no_foreign_packet_reaches_is_told(tmp_path):
         "0 of 6 crossed pairs keep fewer decisions than the native pair at its own." in plots.cross_outcome(found)[-2]
     )
     lower = {"resnet-to-swin-by-swin": 0.012, "swin-to-resnet-by-resnet": 0.02}
-    cells = {n: [replace(r, kept=r.kept - lower.get(n, 0)) for r in rows] for n, rows in found.cells.items()}
+    cells = {n: [replace(r, agreement=r.agreement - lower.get(n, 0)) for r in rows] for n, rows in found.cells.items()}
     said = plots.cross_outcome(type(found)(cells, found.deltas))[-2]
     assert "2 of 6 crossed pairs keep fewer" in said and "by 1.2 to 2.0 points" in said
 
@@ -272,7 +272,7 @@ def test_figures_say_what_they_show(tmp_path):
     assert "ResNet for Swin +25.0 % (+23.0 to +27.0)" in caption(table) and "Swin for Swin +5.0 %" in caption(table)
     assert "other seeds: +2.0, +4.0<br>decoder anew: +5.0 %" in table.data[0].text[1][1]
     assert np.array(table.data[0].z)[0] == pytest.approx([5, 25, 25], abs=0.05)
-    curves = plots.table_curves(found, "kept")
+    curves = plots.table_curves(found, "agreement")
     assert len(curves.data) == 9 and "Swin answers, ResNet" in caption(curves)
     assert sum(bool(t.showlegend) for t in curves.data) == 3
     assert len({(t.line.dash, t.marker.symbol) for t in curves.data}) == 3  # never colour alone
@@ -328,10 +328,10 @@ def test_spreads_are_sorted_and_told():
     assert "Swin from" in caption(figure) and figure.data[1].name == "ResNet, 2 channels"
 
 
-def photo_table(folder, kept=(0.90, 0.86, 0.80), others=(0.89, 0.85, 0.72), bytes_of_others=(3000.0, 1500.0, 800.0)):
+def photo_table(folder, agreement=(0.90, 0.86, 0.80), others=(0.89, 0.85, 0.72), bytes_of_others=(3000.0, 1500.0, 800.0)):
     rows = []
     for judge, shares, sizes in (
-        ("", kept, (3000.0, 1500.0, 800.0)),
+        ("", agreement, (3000.0, 1500.0, 800.0)),
         (" for tf_efficientnet_lite1", others, bytes_of_others),
     ):
         rows.append(RatePoint("d", f"teacher{judge}", "raw", 150528.0, 1.0, 1.0, 1.0, None, None, None, 500))

@@ -17,15 +17,15 @@ from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.device import DeviceCard, Timing
+from fsplit_lib.device.benchmark import DeviceRow
 from fsplit_lib.device.export import export_bundle
-from fsplit_lib.device.measuring import DeviceRow
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.exercises import check
-from fsplit_lib.latency import Circumstances, Journey, LatencyRow, journeys, rate_for, ratio, settings_at, widest_ratio
-from fsplit_lib.latency.journeys import REPLY_BYTES, REQUEST_BYTES
-from fsplit_lib.latency.measuring import measure_latency
-from fsplit_lib.latency.real import through_server
+from fsplit_lib.latency import EndToEnd, LatencyRow, Scenario, end_to_end, rate_for, ratio, settings_at, widest_ratio
+from fsplit_lib.latency.end_to_end import REPLY_BYTES, REQUEST_BYTES
+from fsplit_lib.latency.measured import through_server
+from fsplit_lib.latency.stages import measure_latency
 from fsplit_lib.offload.link import Link
 from fsplit_lib.offload.server import serving
 from fsplit_lib.plots import caption
@@ -85,39 +85,39 @@ def panel():
 
 
 def test_journeys_take_what_belongs_to_them():
-    found = journeys(ROWS, "resnet50", 0.75)
+    found = end_to_end(ROWS, "resnet50", 0.75)
     assert list(found) == ["FrankenSplit", "JPEG", "PNG", "on the device"]  # no split of a network that was not split
     ours = found["FrankenSplit"]
     assert ours.device == {"encode": 6.0, "preprocess": 2.0, "entropy code": 0.4}
     assert ours.server == {"entropy decode": 1.0, "decoder + tail": 100.0}
-    assert (ours.bytes, ours.setting, ours.kept) == (1000.0, "lmbda 2", 0.8)
+    assert (ours.bytes, ours.setting, ours.agreement) == (1000.0, "lmbda 2", 0.8)
     assert found["on the device"].device == {"network": 110.0} and found["on the device"].up_bytes == 0
-    two = journeys(ROWS, "tf_efficientnet_lite0", 0.85, "float32", 2)
+    two = end_to_end(ROWS, "tf_efficientnet_lite0", 0.85, "float32", 2)
     assert two["FrankenSplit"].device["encode"] == 8.0 and two["on the device"].device == {
         "network": pytest.approx(10.8)
     }
     assert two["8-bit features, our cut"].device == {"head": 7.0} and two["JPEG"].setting == "q30"
     for wrong in (("resnet50", 0.5), ("vgg", 0.75)):
-        with pytest.raises(DataError, match="fsplit latency --kept"):
-            journeys(ROWS, *wrong)
+        with pytest.raises(DataError, match="fsplit latency --agreement"):
+            end_to_end(ROWS, *wrong)
 
 
 @pytest.mark.equation("08.2", "08.3")
 def test_a_journey_by_hand():
-    ours, jpeg = (journeys(ROWS, "resnet50", 0.75)[name] for name in ("FrankenSplit", "JPEG"))
-    where = Circumstances(Link("", 2.0, 0.5, 30.0), slowdown=3.0, speedup=10.0)
+    ours, jpeg = (end_to_end(ROWS, "resnet50", 0.75)[name] for name in ("FrankenSplit", "JPEG"))
+    where = Scenario(Link("", 2.0, 0.5, 30.0), slowdown=3.0, speedup=10.0)
     plan = where.plan(ours)
     wire = 8e-3 * (1000 + REQUEST_BYTES) / 2 + 8e-3 * REPLY_BYTES / 0.5 + 60
     assert 1e3 * plan.device == pytest.approx(3 * 8.4) and 1e3 * plan.server == pytest.approx(10.1)
     assert 1e3 * plan.wire == pytest.approx(wire) and 1e3 * plan.total == pytest.approx(25.2 + wire + 10.1)
     assert ratio(ours, jpeg, where) == pytest.approx(where.plan(jpeg).total / plan.total)
-    local = where.plan(journeys(ROWS, "resnet50", 0.75)["on the device"])
+    local = where.plan(end_to_end(ROWS, "resnet50", 0.75)["on the device"])
     assert local.wire == local.server == 0 and local.route.kind == "local"
 
 
 def drawn(rng, name):
     sent = float(rng.integers(0, 2)) * rng.uniform(100, 1e5)
-    return Journey(name, "", {"a": rng.uniform(1, 50)}, {"b": rng.uniform(0, 50)}, sent, None)
+    return EndToEnd(name, "", {"a": rng.uniform(1, 50)}, {"b": rng.uniform(0, 50)}, sent, None)
 
 
 @pytest.mark.equation("08.4")
@@ -127,9 +127,9 @@ def test_the_rate_for_a_ratio_against_brute_force(seed):
     rng = np.random.default_rng(seed)
     ours, other = drawn(rng, "ours"), drawn(rng, "other")
     delay, times = rng.uniform(0, 50), 10 ** rng.uniform(-1, 1.5)
-    where = Circumstances(Link("", 1.0, 1.0, delay), rng.uniform(0.1, 20), rng.uniform(0.1, 20))
+    where = Scenario(Link("", 1.0, 1.0, delay), rng.uniform(0.1, 20), rng.uniform(0.1, 20))
     rate = rate_for(ours, other, where, times)
-    at = lambda r: ratio(ours, other, Circumstances(Link("", r, r, delay), where.slowdown, where.speedup))
+    at = lambda r: ratio(ours, other, Scenario(Link("", r, r, delay), where.slowdown, where.speedup))
     if rate is not None:
         assert at(rate) == pytest.approx(times, rel=1e-6)
     else:
@@ -143,10 +143,10 @@ def test_the_rate_for_a_ratio_against_brute_force(seed):
 def test_ratios_lie_between_their_ends(seed):
     rng = np.random.default_rng(seed)
     ours, other = replace(drawn(rng, "ours"), bytes=rng.uniform(100, 5000)), drawn(rng, "other")
-    where = Circumstances(Link("", 1.0, 1.0, rng.uniform(0, 50)), rng.uniform(0.1, 20), rng.uniform(0.1, 20))
+    where = Scenario(Link("", 1.0, 1.0, rng.uniform(0, 50)), rng.uniform(0.1, 20), rng.uniform(0.1, 20))
     ends = widest_ratio(ours, other, where)
     values = [
-        ratio(ours, other, Circumstances(Link("", r, r, where.link.delay_ms), where.slowdown, where.speedup))
+        ratio(ours, other, Scenario(Link("", r, r, where.link.delay_ms), where.slowdown, where.speedup))
         for r in np.geomspace(1e-6, 1e9, 50)
     ]
     assert values[0] == pytest.approx(ends[0], rel=0.05, abs=0.01) and values[-1] == pytest.approx(ends[1], rel=0.01)
@@ -156,19 +156,19 @@ def test_ratios_lie_between_their_ends(seed):
 
 
 def test_a_ratio_has_to_be_positive():
-    ours = journeys(ROWS, "resnet50", 0.75)["FrankenSplit"]
+    ours = end_to_end(ROWS, "resnet50", 0.75)["FrankenSplit"]
     with pytest.raises(ParameterError, match="times must be above 0"):
-        rate_for(ours, ours, Circumstances(), 0.0)
+        rate_for(ours, ours, Scenario(), 0.0)
 
 
 @pytest.mark.parametrize("network", ["resnet50", "tf_efficientnet_lite0"])
 def test_winners_against_a_grid(network):
-    found = journeys(ROWS, network, 0.75)
-    where = Circumstances(Link("", 1.0, 1.0, 5.0), 4.0, 20.0)
+    found = end_to_end(ROWS, network, 0.75)
+    where = Scenario(Link("", 1.0, 1.0, 5.0), 4.0, 20.0)
     spans = plots.winners(found, where)
     assert spans[0][1] == 0.01 and spans[-1][2] == 1e4
     for rate in np.geomspace(0.0101, 9999, 200):
-        here = Circumstances(Link("", rate, rate, 5.0), 4.0, 20.0)
+        here = Scenario(Link("", rate, rate, 5.0), 4.0, 20.0)
         best = min(found.values(), key=lambda one: here.plan(one).total).method
         assert best == next(name for name, low, high in spans if low <= rate <= high)
 
@@ -198,8 +198,8 @@ def test_settings_are_read_from_the_curves():
 def test_the_panel_says_what_it_draws(panel, state):
     panel.set(**state)
     said = panel.state()
-    found = journeys(ROWS, said["network"], float(said["level"].split()[0]) / 100, said["precision"])
-    where = Circumstances(
+    found = end_to_end(ROWS, said["network"], float(said["level"].split()[0]) / 100, said["precision"])
+    where = Scenario(
         Link("", said["megabits"], said["megabits"], said["delay"]), said["slowdown"], said["speedup"]
     )
     plans = [where.plan(one) for one in found.values()]
@@ -223,7 +223,7 @@ def test_illegal_values_move_nothing(panel, wrong):
 
 
 def test_figures_say_what_they_show():
-    found, where = journeys(ROWS, "resnet50", 0.75), Circumstances(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
+    found, where = end_to_end(ROWS, "resnet50", 0.75), Scenario(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
     lines = plots.over_the_link(found, where, "t")
     assert {t.name for t in lines.data} == set(found) and caption(lines).startswith("Fastest: ")
     assert len({(t.line.dash, t.marker.symbol) for t in lines.data}) == len(found)
@@ -254,7 +254,7 @@ def test_figures_say_what_they_show():
 
 def test_what_breaks_chapter_08():
     """Each broken comparison moves the end of the curve that the chapter says it moves."""
-    found, where = journeys(ROWS, "resnet50", 0.75), Circumstances(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
+    found, where = end_to_end(ROWS, "resnet50", 0.75), Scenario(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
     ours, jpeg = found["FrankenSplit"], found["JPEG"]
     healthy = widest_ratio(ours, jpeg, where)
     unequal = widest_ratio(ours, replace(jpeg, bytes=found["PNG"].bytes), where)
@@ -301,7 +301,7 @@ def test_the_whole_table_in_one_run(tmp_path, system):
     points += [point("FrankenSplit", f"tiny, lmbda {v}", 1000 / v, k) for v, k in ((0.2, 0.9), (2.0, 0.5))]
     photos = [load_photo(name) for name in list(PHOTOS)[:2]]
     rows = measure_latency(system, bundle, points, photos[0], photos, [0.7], 2)
-    found = {network: journeys(rows, network, 0.7, "float32") for network in ("tf_efficientnet_lite0", "resnet50")}
+    found = {network: end_to_end(rows, network, 0.7, "float32") for network in ("tf_efficientnet_lite0", "resnet50")}
     names = ["FrankenSplit", "JPEG", "PNG", "on the device"]
     assert sorted(found["resnet50"]) == names
     assert sorted(found["tf_efficientnet_lite0"]) == sorted(
@@ -313,7 +313,7 @@ def test_the_whole_table_in_one_run(tmp_path, system):
     assert set(lite["JPEG"].server) == {"decode", "network"} and lite["on the device"].server == {}
     assert lite["JPEG"].setting == "q25" and 0 < lite["JPEG"].bytes < lite["PNG"].bytes
     assert lite["8-bit features, narrowest"].bytes < lite["8-bit features, our cut"].bytes < 40 * 28 * 28
-    assert {(row.n, row.kept) for row in rows} == {(2, None)}  # two photos tell nothing about kept decisions
+    assert {(row.n, row.agreement) for row in rows} == {(2, None)}  # two photos tell nothing about agreement
     with pytest.raises(ParameterError, match="kept must be a share that tiny reaches"):
         measure_latency(system, bundle, points, photos[0], photos, [0.99], 2)
 

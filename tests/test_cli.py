@@ -200,7 +200,7 @@ def test_evaluate_writes_a_tidy_table(desk, photos):
     codecs = ("JPEG", "JPEG, no tables", "WebP", "AVIF", "JPEG 2000", "JPEG XL", "HEIC")
     assert Counter(row["method"] for row in rows) == {"teacher": 1, "FrankenSplit": 1} | dict.fromkeys(codecs, 6)
     assert {(row["dataset"], row["n"], row["top1"]) for row in rows} == {("mine", "3", "")}
-    assert float(rows[0]["kept"]) == 1 and float(rows[0]["bytes"]) == 3 * 224 * 224
+    assert float(rows[0]["agreement"]) == 1 and float(rows[0]["bytes"]) == 3 * 224 * 224
     assert rows[1]["setting"] == "tiny"
     assert len(done.stdout.splitlines()) == len(rows) + 1 and done.stdout.splitlines()[-1] == str(out)
     deltas = list(csv.DictReader(out.with_name("t_bd_rates.csv").open()))
@@ -281,7 +281,7 @@ def test_predictions_leave_as_one_file(desk, tmp_path, monkeypatch):
     done = fsplit("predictions", "-o", tmp_path / "mine.csv")
     assert done.returncode == 0 and done.stdout == f"{tmp_path / 'mine.csv'}: 1 guesses\n"
     (row,) = csv.DictReader((tmp_path / "mine.csv").open())
-    assert (row["guess"], row["truth"], row["kept"]) == ("4", "7.0", "before the truth")
+    assert (row["guess"], row["truth"], row["agreement"]) == ("4", "7.0", "before the truth")
     refused(fsplit("predictions", "-o", tmp_path / "nowhere" / "x.csv"), "x.csv")
 
 

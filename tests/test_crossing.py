@@ -49,7 +49,7 @@ def test_the_cross_backbone_table(job, monkeypatch):
     }
     assert {r.seed for r in rows if not r.frozen} == {0, 1} and {r.seed for r in rows if r.frozen} == {0}
     for row in rows:
-        assert row.top1_low <= row.top1 <= row.top1_high and row.kept_low <= row.kept <= row.kept_high
+        assert row.top1_low <= row.top1 <= row.top1_high and row.agreement_low <= row.agreement <= row.agreement_high
     sizes = {(r.trained, r.lmbda): r.bytes for r in rows if r.frozen}  # the packet does not know who decodes it
     assert all(sizes[r.trained, r.lmbda] == r.bytes for r in rows if r.frozen or r.seed == 0)
     deltas = read_rows(job.out.with_name("out_bd_rates.csv"), BDRate, "")
@@ -104,7 +104,7 @@ def test_cells_come_back_as_curves():
     result = {"lmbdas": [0.1, 0.3], "sizes": [[5, 6], [3, 4]], "decided": [[1, 2], [1, 1]], "teacher": [1, 2]}
     fine, coarse = measured_of("cell", result)
     assert fine.curve == coarse.curve == "cell" and (fine.labels == labels).all()
-    assert fine.point().kept == 1 and coarse.point().kept == 0.5 and coarse.point().bytes == 3.5
+    assert fine.point().agreement == 1 and coarse.point().agreement == 0.5 and coarse.point().bytes == 3.5
 
 
 def test_seeds_of_the_teachers_go_into_their_cards(tmp_path, monkeypatch):

@@ -19,10 +19,10 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.device import DeviceEncoder, Timing, interleave, read_bundle, read_card, read_cards, timing, write_card
 from fsplit_lib.device.__main__ import main as device_main
+from fsplit_lib.device.benchmark import device_calls
 from fsplit_lib.device.bundle import write_manifest
 from fsplit_lib.device.card import make_card
 from fsplit_lib.device.export import export_bundle, quantise, to_onnx
-from fsplit_lib.device.measuring import device_calls
 from fsplit_lib.device.runtime import Network
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.packet import Packet

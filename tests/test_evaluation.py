@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import binom
 
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, scan_bytes, squeeze
+from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, encode_to_budget, scan_bytes
 from fsplit_lib.cli.evaluate import photos as evaluate_command
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo, write_rows
@@ -20,7 +20,7 @@ from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.evaluation import (
     BDRate,
-    Measured,
+    PerImageResult,
     bd_rate,
     bd_rates,
     evaluate_images,
@@ -59,8 +59,8 @@ def test_wilson_holds_every_share_often_enough(n):
 
 def test_rate_point_by_hand():
     point = rate_point("d", "m", "s", np.array([10, 20]), np.array([1, 2]), np.array([1, 3]), np.array([5, 2]))
-    assert (point.bytes, point.kept, point.top1, point.n) == (15.0, 0.5, 0.5, 2)
-    assert point.kept_low < 0.5 < point.kept_high
+    assert (point.bytes, point.agreement, point.top1, point.n) == (15.0, 0.5, 0.5, 2)
+    assert point.agreement_low < 0.5 < point.agreement_high
     assert rate_point("d", "m", "s", np.array([1]), np.array([1]), np.array([1]), None).top1 is None
 
 
@@ -79,7 +79,7 @@ def test_images_are_measured_through_real_packets(system):
     decided = system.answer(system.codec.compress(x)).argmax(1).numpy()
     assert point.bytes == pytest.approx(np.mean(sizes))
     assert point.top1 == pytest.approx((decided == labels).mean())
-    assert point.kept == pytest.approx((decided == top1_of_images(system.backbone, images)).mean())
+    assert point.agreement == pytest.approx((decided == top1_of_images(system.backbone, images)).mean())
     assert measure(system, x[:1])[0][0] == sizes[0]
 
 
@@ -101,14 +101,14 @@ def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
         (jpeg, q) for jpeg in ("JPEG", "JPEG, no tables") for q in ("q95", "q1")
     )}  # fmt: skip
     assert by["JPEG, no tables", "q1"].bytes < by["JPEG", "q1"].bytes - 150
-    assert by["JPEG, no tables", "q1"].kept == by["JPEG", "q1"].kept
-    assert (by["teacher", "raw"].kept, by["teacher", "raw"].bytes) == (1.0, 3 * 224 * 224)
+    assert by["JPEG, no tables", "q1"].agreement == by["JPEG", "q1"].agreement
+    assert (by["teacher", "raw"].agreement, by["teacher", "raw"].bytes) == (1.0, 3 * 224 * 224)
     assert by["JPEG", "q1"].bytes < by["JPEG", "q95"].bytes
     assert all(p.top1 is None and p.dataset == "mine" and p.n == 2 for p in points)
     assert seen == [(1, 2), (2, 2)]
     write_rows(tmp_path / "t.csv", points)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
-    assert list(rows[0])[:4] == ["dataset", "method", "setting", "bytes"] and {"kept", "top1", "n"} <= set(rows[0])
+    assert list(rows[0])[:4] == ["dataset", "method", "setting", "bytes"] and {"agreement", "top1", "n"} <= set(rows[0])
     assert len(rows) == 6
 
 
@@ -193,7 +193,7 @@ def curve(name, sizes, kept, n=400, seed=0):
     hard = np.random.default_rng(seed).permutation(n)
     teacher = np.zeros(n, int)
     return [
-        Measured("d", name, f"q{i}", np.full(n, float(s)), (hard >= k * n).astype(int), teacher, None)
+        PerImageResult("d", name, f"q{i}", np.full(n, float(s)), (hard >= k * n).astype(int), teacher, None)
         for i, (s, k) in enumerate(zip(sizes, kept, strict=True))
     ]
 
@@ -207,7 +207,7 @@ def test_bd_rate_of_a_curve_that_needs_a_quarter_less():
     assert back.low == pytest.approx(-25, abs=0.5) and back.high == pytest.approx(
         -25, abs=0.5
     )  # the same photos decide
-    assert (back.kept_from, back.kept_to, back.n) == pytest.approx((0.5, 0.9, 400))
+    assert (back.agreement_from, back.agreement_to, back.n) == pytest.approx((0.5, 0.9, 400))
 
 
 def test_bd_rate_by_brute_force():
@@ -233,7 +233,7 @@ def test_curves_that_share_a_single_quality_have_no_delta(anchor, test):
     sizes, others = [1000, 2000, 4000], [500, 700, 3000]
     assert bd_rate(*map(np.array, (sizes, anchor, others, test))) is None
     (found,) = bd_rates(curve("A", sizes, anchor) + curve("B", others, test), [("B", "A")], draws=20)
-    assert (found.percent, found.low, found.kept_from, found.kept_to) == (None,) * 4
+    assert (found.percent, found.low, found.agreement_from, found.agreement_to) == (None,) * 4
 
 
 def test_a_narrow_range_of_shared_quality_still_counts():
@@ -242,7 +242,7 @@ def test_a_narrow_range_of_shared_quality_still_counts():
 
 
 def photos(n, rng):
-    """Bytes and kept decisions (2 curves, 2 settings, n): some photos are larger, some harder, for every codec."""
+    """Bytes and agreement (2 curves, 2 settings, n): some photos are larger, some harder, for every codec."""
     sizes = np.log([[1000, 3000], [600, 1800]])[..., None] + rng.normal(0, 0.5, n) + rng.normal(0, 0.2, (2, 2, n))
     limits = np.array([[0.55, 0.8], [0.6, 0.85]])[..., None]
     return np.exp(sizes), rng.random(n) + rng.normal(0, 0.1, (2, 2, n)) < limits
@@ -286,7 +286,7 @@ def test_deltas_and_intervals_are_those_computed_by_hand():
     for n, given in ((LEAST_PHOTOS, True), (LEAST_PHOTOS - 1, False)):
         sizes, kept = photos(n, np.random.default_rng(3))
         measured = [
-            Measured("d", "AB"[i], f"q{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
+            PerImageResult("d", "AB"[i], f"q{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
             for i in (0, 1)
             for j in (0, 1)
         ]
@@ -307,14 +307,14 @@ def test_the_command_says_where_photos_are_too_few_for_an_interval(tmp_path, mon
     for n, said in ((8, "(too few photos for an interval: 8, and it takes 100)"), (100, "(95 % interval ")):
         sizes, kept = photos(n, np.random.default_rng(0))
         measured = [
-            Measured("d", method, f"{name}{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
+            PerImageResult("d", method, f"{name}{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
             for i, (method, name) in enumerate((("JPEG", "q"), ("FrankenSplit", "photo, lmbda ")))
             for j in (0, 1)
         ]
         monkeypatch.setattr("fsplit_lib.evaluation.evaluate_in_processes", lambda *a, m=measured: a[-1](1, 1) or m)
         evaluate_command(tmp_path, tmp_path / "t.csv")
         (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("photo against JPEG: ")]
-        assert "% bytes at equal kept decisions (" in line and said in line
+        assert "% bytes at equal agreement (" in line and said in line
 
 
 def test_an_interval_takes_more_than_half_of_the_draws():
@@ -346,11 +346,11 @@ def test_unknown_image_codec(crop):
 @pytest.mark.parametrize("codec", ["JPEG", "WebP"])
 def test_squeeze_finds_the_best_file_that_fits(codec, crop):
     limit = 1500
-    found = squeeze(crop, codec, limit)
+    found = encode_to_budget(crop, codec, limit)
     assert len(found.data) <= limit
     small = crop.resize([round(96 * found.scale)] * 2, Image.Resampling.LANCZOS)
     fitting = [q for q in IMAGE_CODECS[codec].qualities if len(encode_image(small, codec, q)) <= limit]
     assert found.quality == max(fitting)
     assert found.image.size == crop.size
     assert Image.open(io.BytesIO(found.data)).size == small.size
-    assert squeeze(crop, codec, 20) is None
+    assert encode_to_budget(crop, codec, 20) is None

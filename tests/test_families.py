@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from timm.models import _registry
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import OWN, FeatureSpec, load_backbone
+from fsplit_lib.backbones import FASHION_NETWORKS, FeatureSpec, load_backbone
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.decoders.blocks import TRANSFORMATION, SwinBlock
 from fsplit_lib.errors import ParameterError
@@ -88,7 +88,7 @@ def test_our_own_networks(name, channels):
 
 
 def test_windows_divide_every_map_of_our_swin():
-    for stage in OWN["fashion_swin"]().layers:
+    for stage in FASHION_NETWORKS["fashion_swin"]().layers:
         for block in stage.blocks:
             assert all(
                 side % window == 0 for side, window in zip(block.input_resolution, block.window_size, strict=True)

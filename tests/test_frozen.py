@@ -5,7 +5,7 @@ import torch
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import Backbone, load_backbone
-from fsplit_lib.backbones.own import OWN
+from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
@@ -21,7 +21,7 @@ CONFIG = TrainConfig(steps=6, batch=8, quantiser="straight_through")
 def swin():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        return Backbone("fashion_swin", OWN["fashion_swin"](), 4)
+        return Backbone("fashion_swin", FASHION_NETWORKS["fashion_swin"](), 4)
 
 
 @pytest.fixture(scope="module")

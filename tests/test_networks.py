@@ -9,7 +9,7 @@ import timm
 import torch
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import OWN, Backbone, FeatureSpec, load_backbone
+from fsplit_lib.backbones import FASHION_NETWORKS, Backbone, FeatureSpec, load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import center_crop, fashion_mnist, load_photo
 from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
@@ -207,7 +207,7 @@ def test_systems_are_stored_and_found_again(teacher, tmp_path):
         piece.load_state_dict(zoo.as_stored(piece.state_dict()))
     x = images_to_tensor(fashion_mnist("test")[0][:3])
     assert torch.equal(loaded.answer(loaded.codec.compress(x)), system.eval().answer(system.codec.compress(x)))
-    other = Backbone("another", OWN["fashion_resnet"](), 4)
+    other = Backbone("another", FASHION_NETWORKS["fashion_resnet"](), 4)
     with pytest.raises(WeightsError, match="not for another"):
         load_system(tmp_path / "tiny", other)
     with pytest.raises(WeightsError, match="not a codec|has no codec"):

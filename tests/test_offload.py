@@ -48,7 +48,7 @@ def expected(system, packets, top=3):
 
 
 def agrees(reply, wanted):
-    return reply.classes == wanted[0] and np.allclose(reply.shares, wanted[1], atol=1e-4)
+    return reply.classes == wanted[0] and np.allclose(reply.probs, wanted[1], atol=1e-4)
 
 
 def coded(image, kind, **options):
@@ -230,14 +230,14 @@ def test_images_are_cropped_unless_they_have_the_right_size(system, client, kind
             shares = system.backbone(photo_tensor(crop)).softmax(1)[0]
         reply = client.send(data, "image", top=10)
         assert reply.classes[0] == system.backbone.class_names[int(shares.argmax())]
-        assert np.allclose(reply.shares, shares.sort(descending=True).values, atol=1e-4)
+        assert np.allclose(reply.probs, shares.sort(descending=True).values, atol=1e-4)
 
 
 def test_times_add_up(client, wire):
     reply = client.send(wire)
     parts = (reply.decode_ms, reply.queue_ms, reply.tail_ms)
     assert min(parts) >= 0 and sum(parts) <= reply.server_ms + 0.01 < reply.total_ms
-    assert len(reply.classes) == len(reply.shares) == 5 and reply.batch == 1
+    assert len(reply.classes) == len(reply.probs) == 5 and reply.batch == 1
 
 
 def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(client):
@@ -324,7 +324,7 @@ def test_a_thousand_mutated_packets_leave_it_answering(system, client, wire):
         try:
             reply = client.send(bent, top=10)
             answered += 1
-            assert sum(reply.shares) == pytest.approx(1, abs=1e-3)
+            assert sum(reply.probs) == pytest.approx(1, abs=1e-3)
         except OffloadError as error:
             assert error.status == 400 and "Traceback" not in str(error) and "\n" not in str(error)
     assert answered < 400 and client._connection.sock is mine  # all over one connection
@@ -767,7 +767,7 @@ def test_the_clients_time_is_up_whatever_the_server_does(what):
         wait_for(lambda: not any(thread.name == "client" for thread in threading.enumerate()))
 
 
-GOOD = {"classes": ["a"], "shares": [1.0], "decode_ms": 1, "queue_ms": 1, "tail_ms": 1, "server_ms": 3, "batch": 1}
+GOOD = {"classes": ["a"], "probs": [1.0], "decode_ms": 1, "queue_ms": 1, "tail_ms": 1, "server_ms": 3, "batch": 1}
 
 
 @pytest.mark.parametrize(
@@ -775,9 +775,9 @@ GOOD = {"classes": ["a"], "shares": [1.0], "decode_ms": 1, "queue_ms": 1, "tail_
     [
         *(json.dumps(GOOD | {name: math.inf}) for name in ("decode_ms", "batch")),
         json.dumps(GOOD).replace("[1.0]", "[1e999]"),
-        json.dumps(GOOD | {"shares": [math.nan]}),
-        json.dumps(GOOD | {"shares": [10**400]}),
-        json.dumps(GOOD | {"shares": [0.5, 0.5]}),
+        json.dumps(GOOD | {"probs": [math.nan]}),
+        json.dumps(GOOD | {"probs": [10**400]}),
+        json.dumps(GOOD | {"probs": [0.5, 0.5]}),
         json.dumps(GOOD | {"classes": []}),
         json.dumps(GOOD | {"classes": 5}),
         json.dumps([GOOD]),

@@ -24,7 +24,7 @@ from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, loa
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import answer_photo
 from fsplit_lib.evaluation.cross_backbone import read_ablation
-from fsplit_lib.evaluation.explorer import Explorer
+from fsplit_lib.evaluation.explorer import RateExplorer
 from fsplit_lib.latency import LatencyRow, Route
 from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.panels.photo_picker import PathField
@@ -107,7 +107,7 @@ def of_chapter_05():
 def of_chapter_06():
     system = photo_system()
     ends = system.codec.lmbdas[0], system.codec.lmbdas[-1]
-    return LambdaPanel(lambda image: Explorer(system, image, ()), system.backbone.class_names, ends)
+    return LambdaPanel(lambda image: RateExplorer(system, image, ()), system.backbone.class_names, ends)
 
 
 def of_chapter_07():

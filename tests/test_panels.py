@@ -12,7 +12,7 @@ from fsplit_lib.data import PHOTOS
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.exercises import EXERCISES, Exercise, Trap, check
 from fsplit_lib.panels import Choice, LogNumber, Number, Panel, base, predict, predictions_csv
-from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
+from fsplit_lib.panels.photo_picker import FASHION_NETWORKS, PhotoPicker
 from fsplit_lib.plots import METHODS, caption, finish, look_of, show
 
 
@@ -169,7 +169,7 @@ def test_places_are_legal_and_hold_the_first(control, most):
 def test_a_page_offers_the_books_photos_and_no_file_of_the_readers():
     assert PhotoPicker("chelsea").controls["photo"].places(2) == list(PHOTOS)
     own = PhotoPicker("mine.png").controls
-    assert OWN in own["photo"].places(2) and own["file"].places(2) == ["mine.png"]
+    assert FASHION_NETWORKS in own["photo"].places(2) and own["file"].places(2) == ["mine.png"]
 
 
 def test_the_site_gets_a_record_and_jupyterlab_the_panel_alone(wide, monkeypatch, home):
@@ -217,11 +217,11 @@ def home(tmp_path, monkeypatch):
 
 def test_a_guess_is_kept_before_it_is_drawn_beside_the_truth(home):
     guess = ask()
-    assert guess.state() == {"guess": 50, "kept": None}
+    assert guess.state() == {"guess": 50, "agreement": None}
     guess.set(30)
-    assert guess.state()["kept"] is None  # moving is not keeping
+    assert guess.state()["agreement"] is None  # moving is not keeping
     guess.box.children[2].click()
-    assert ask().state()["kept"] == 30  # on disk before anything is revealed
+    assert ask().state()["agreement"] == 30  # on disk before anything is revealed
     guess.set(60)
     figure = guess.reveal(42)
     assert list(figure.data[0].x) == [42, 30] and "30 bytes" in caption(figure)
@@ -234,7 +234,7 @@ def test_without_a_guess_the_truth_stands_alone_and_asks_for_one(home):
     figure = ask().reveal(42)
     assert list(figure.data[0].x) == [42]
     assert caption(figure) == "Measured: 42 bytes. No guess was kept: keep one above, then run this cell again."
-    assert ask().state()["kept"] is None and ask().control.value == 50  # nothing was invented
+    assert ask().state()["agreement"] is None and ask().control.value == 50  # nothing was invented
     assert list(csv.reader(io.StringIO(predictions_csv())))[1:] == []
 
 
@@ -245,7 +245,7 @@ def test_the_ledger_says_what_was_guessed_before_the_truth_and_names_nobody(home
     predict("77.late", 'Of "them", how many?', 0, 9, 1, "photos").set(3).keep()
     predict("77.open", "Open?", 0.0, 1.0, 0.1, "bits").set(0.2).keep()
     assert list(csv.DictReader(io.StringIO(predictions_csv()))) == [
-        dict(zip(("id", "question", "guess", "truth", "unit", "kept"), row, strict=True))
+        dict(zip(("id", "question", "guess", "truth", "unit", "agreement"), row, strict=True))
         for row in (
             ("77.late", 'Of "them", how many?', "3", "3.0", "photos", "after the truth"),
             ("77.open", "Open?", "0.2", "", "bits", "before the truth"),
@@ -258,9 +258,9 @@ def test_the_ledger_says_what_was_guessed_before_the_truth_and_names_nobody(home
 def test_a_damaged_ledger_asks_again(home, content):
     ask().keep()
     (home / "predictions.json").write_text(content)
-    assert ask().state()["kept"] is None
+    assert ask().state()["agreement"] is None
     ask().set(30).keep()
-    assert ask().state()["kept"] == 30
+    assert ask().state()["agreement"] == 30
 
 
 def test_methods_differ_in_more_than_colour():

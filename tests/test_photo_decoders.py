@@ -19,7 +19,7 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import image_folder, load_photo
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.evaluation import Measured, bd_rates
+from fsplit_lib.evaluation import PerImageResult, bd_rates
 from fsplit_lib.packet import Packet
 from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.recipes import decoder as recipes
@@ -267,7 +267,7 @@ def test_a_folder_is_judged_by_each_backbone(desk, served, tmp_path, monkeypatch
 
 def test_curves_are_called_by_weights_and_judge():
     def one(method, setting):
-        return Measured("d", method, setting, *(np.arange(1, 4) for _ in range(3)), None)
+        return PerImageResult("d", method, setting, *(np.arange(1, 4) for _ in range(3)), None)
 
     ours, jpeg = one("FrankenSplit", "photo, lmbda 1"), one("JPEG", "q5")
     assert (ours.curve, jpeg.curve) == ("photo", "JPEG")

@@ -85,7 +85,7 @@ refuse_wrong_parameters(globals())"""
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
-    [("rate", "1", 1.0), ("rate", "3e0", 3.0), ("seed", "4294967295", 2**32 - 1), ("kept", "0.85", 0.85), ("folder", "2024", "2024"),
+    [("rate", "1", 1.0), ("rate", "3e0", 3.0), ("seed", "4294967295", 2**32 - 1), ("agreement", "0.85", 0.85), ("folder", "2024", "2024"),
      ("folder", "", ""), ("folder", "None", "None"), ("breaks", "the escape", "the escape"), ("on", "False", False)],
 )  # fmt: skip
 def test_a_text_is_read_by_the_declared_type(tmp_path, name, text, value):
@@ -97,7 +97,7 @@ def test_a_text_is_read_by_the_declared_type(tmp_path, name, text, value):
     ("name", "text", "message"),
     [("rate", "3.01", "from 0.1 to 3, got 3.01"), ("rate", "-4", "from 0.1 to 3"), ("rate", "inf", "from 0.1 to 3"), ("rate", "nan", "from 0.1 to 3"),
      ("rate", "fast", "type float, got 'fast'"), ("seed", "-1", "from 0 to 4294967295, got -1"), ("seed", "1.5", "type int"), ("on", "2", "type bool"),
-     ("kept", "0.123", "one of 0.8, 0.85, got 0.123"), ("breaks", "the ecape", "'nothing', 'the escape', got 'the ecape'"), ("sead", "1", "it has rate, seed")],
+     ("agreement", "0.123", "one of 0.8, 0.85, got 0.123"), ("breaks", "the ecape", "'nothing', 'the escape', got 'the ecape'"), ("sead", "1", "it has rate, seed")],
 )  # fmt: skip
 def test_a_text_out_of_range_is_refused_in_one_sentence(tmp_path, name, text, message):
     with pytest.raises(ParameterError, match=f"{name}.*{re.escape(message)}"):
@@ -141,7 +141,7 @@ def test_every_number_of_a_chapter_has_a_range_that_its_kernel_holds(path):
 
 def test_shares_to_compare_at_are_those_of_the_table():
     (path,), rows = chapters("08"), read_rows(data_root() / "results" / "latency.csv", LatencyRow, "")
-    assert set(parameters_of(path)["kept"].options) == {row.level for row in rows} - {None}
+    assert set(parameters_of(path)["agreement"].options) == {row.level for row in rows} - {None}
 
 
 @pytest.mark.parametrize("path", chapters(), ids=lambda p: p.stem)
@@ -166,12 +166,12 @@ def test_one_cell_holds_the_parameters(tmp_path, tagged):
 
 
 def test_headline_writes_json_and_refuses_nan(tmp_path, monkeypatch):
-    shown = headline("77", str(tmp_path / "out"), bytes=12, kept=0.5)
-    assert json.loads((tmp_path / "out" / "77.json").read_text()) == {"bytes": 12.0, "kept": 0.5}
+    shown = headline("77", str(tmp_path / "out"), bytes=12, agreement=0.5)
+    assert json.loads((tmp_path / "out" / "77.json").read_text()) == {"bytes": 12.0, "agreement": 0.5}
     assert "12" in shown._repr_html_()
     for wrong in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="kept"):
-            headline("78", str(tmp_path / "out"), bytes=12, kept=wrong)
+        with pytest.raises(ValueError, match="agreement"):
+            headline("78", str(tmp_path / "out"), bytes=12, agreement=wrong)
     assert not (tmp_path / "out" / "78.json").exists()
     monkeypatch.setenv("FSPLIT_OUT", str(tmp_path / "runner"))
     headline("77", bytes=1)

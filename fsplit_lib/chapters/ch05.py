@@ -118,7 +118,7 @@ class Scored(Protocol):
 
     bytes: float
     top1: float
-    kept: float
+    agreement: float
 
 
 class TrainingPanel(Panel):
@@ -165,7 +165,7 @@ class TrainingPanel(Panel):
         return (
             f"{len(rows)} steps in {rows[-1].seconds:.0f} s with lambda {lmbda:g} and {objective.replace('_', ' ')}: "
             f"{point.bytes:.1f} bytes per picture on the wire, top-1 {point.top1:.1%}, agreement with the teacher "
-            f"{point.kept:.1%}."
+            f"{point.agreement:.1%}."
         )
 
     def _redraw(self, rows: list[LogRow]) -> None:

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import RatePoint
-from fsplit_lib.evaluation.explorer import AtRate, Explorer, Rung
+from fsplit_lib.evaluation.explorer import AtRate, RateExplorer, Rung
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import PhotoPicker
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
@@ -38,13 +38,13 @@ def look_of_curve(name: str, main: str) -> Look:
     return Look(look_of("FrankenSplit").color, *styles.get(name, ("dashdot", "star-open")))
 
 
-def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "kept") -> go.Figure:
+def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agreement") -> go.Figure:
     """Draw agreement (or top-1) over bytes, a curve per method, with Wilson's 95 % intervals.
 
     Args:
         points: rows of ``photos.csv``.
         main: weights of the codec to draw as FrankenSplit; others of ours are thin.
-        quality: "kept" or "top1".
+        quality: "agreement" or "top1".
     """
     curves: dict[str, list[RatePoint]] = {}
     for point in points:
@@ -163,7 +163,7 @@ class LambdaPanel(Panel):
 
     def __init__(
         self,
-        explore: Callable[[Image.Image], Explorer],
+        explore: Callable[[Image.Image], RateExplorer],
         names: Sequence[str],
         lmbdas: tuple[float, float],
         lmbda: float = 0.6,
@@ -172,7 +172,7 @@ class LambdaPanel(Panel):
         side: int = 224,
     ):
         self._explore, self._names, self._picker = explore, names, PhotoPicker(photo)
-        self.explorer: Explorer | None = None
+        self.explorer: RateExplorer | None = None
         self._loaded, self._uris = None, {}
         slider = LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda, STEP)
         controls = {"lmbda": slider, **self._picker.controls}
@@ -211,10 +211,10 @@ class LambdaPanel(Panel):
             self._trace("bytes over lambda", x=self.explorer.lmbdas, y=self.explorer.sizes)
 
     def _draw(self, at: AtRate) -> None:
-        answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.shares}
-        answers |= {name: rung.shares for name, rung in at.rivals.items() if rung is not None}
+        answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.probs}
+        answers |= {name: rung.probs for name, rung in at.rivals.items() if rung is not None}
         titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
-        order, labels = top_names((self.explorer.teacher, at.shares), self._names)
+        order, labels = top_names((self.explorer.teacher, at.probs), self._names)
         with self.figure.batch_update():
             self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
             for name, rung in at.rivals.items():
@@ -236,14 +236,14 @@ class LambdaPanel(Panel):
 
     def sentence(self, at: AtRate) -> str:
         """Say the state in words."""
-        before, after = int(self.explorer.teacher.argmax()), int(at.shares.argmax())
+        before, after = int(self.explorer.teacher.argmax()), int(at.probs.argmax())
         pixels = self.explorer.crop.width * self.explorer.crop.height
         fate = {None: "has no file that small", True: "keeps it", False: "loses it"}
-        same = {name: rung and bool(rung.shares.argmax() == before) for name, rung in at.rivals.items()}
+        same = {name: rung and bool(rung.probs.argmax() == before) for name, rung in at.rivals.items()}
         rivals = [f"{name} {fate[kept]}" for name, kept in same.items()]
         return (
             f"Lambda {at.lmbda:.3g}: {at.size:,} bytes, {8 * at.size / pixels:.3f} bits per pixel. The network says "
-            f"{self._names[after]} ({at.shares[after]:.0%}), without compression {self._names[before]} "
+            f"{self._names[after]} ({at.probs[after]:.0%}), without compression {self._names[before]} "
             f"({self.explorer.teacher[before]:.0%}): decision {'kept' if before == after else 'lost'}. "
             + (f"At as many bytes {' and '.join(rivals)}." if rivals else "")
         )

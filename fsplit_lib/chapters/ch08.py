@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fsplit_lib.device import DeviceCard, Timing
-from fsplit_lib.latency import Circumstances, Journey, LatencyRow, journeys, rate_for, ratio, widest_ratio
-from fsplit_lib.latency.real import RealJourney
+from fsplit_lib.latency import EndToEnd, LatencyRow, Scenario, end_to_end, rate_for, ratio, widest_ratio
+from fsplit_lib.latency.measured import MeasuredEndToEnd
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.style import Look, finish, look_of
@@ -72,12 +72,12 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 95, "r": 75})
 
 
-def _at(where: Circumstances, rate: float) -> Circumstances:
-    return Circumstances(Link("", rate, rate, where.link.delay_ms), where.slowdown, where.speedup)
+def _at(where: Scenario, rate: float) -> Scenario:
+    return Scenario(Link("", rate, rate, where.link.delay_ms), where.slowdown, where.speedup)
 
 
 def winners(
-    found: dict[str, Journey], where: Circumstances, low: float = 0.01, high: float = 1e4
+    found: dict[str, EndToEnd], where: Scenario, low: float = 0.01, high: float = 1e4
 ) -> list[tuple[str, float, float]]:
     """Find which method is fastest from which link rate to which, in Mbit/s, between the crossovers of all pairs.
 
@@ -113,7 +113,7 @@ def _curves(figure: go.Figure, rates: np.ndarray, values: dict[str, list[float]]
     figure.update_xaxes(LINK)
 
 
-def over_the_link(found: dict[str, Journey], where: Circumstances, title: str) -> go.Figure:
+def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go.Figure:
     """Draw photo in, answer out, over the rate of the link; a line per method, presets as marks on the axis.
 
     Args:
@@ -136,7 +136,7 @@ def over_the_link(found: dict[str, Journey], where: Circumstances, title: str) -
     return finish(figure, title, f"Fastest: {spans}.", height=520)
 
 
-def times_as_fast(found: dict[str, Journey], where: Circumstances, times: float, title: str) -> go.Figure:
+def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, title: str) -> go.Figure:
     """Draw how many times as long every rival takes as FrankenSplit, over the rate of the link.
 
     Args:
@@ -191,7 +191,7 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
     return finish(figure, "Device cards", "; ".join(told) + ".", height=200 + 36 * len(wanted))
 
 
-def real_journeys(found: dict[str, dict[str, RealJourney]]) -> go.Figure:
+def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     """Draw what real sockets and a real server took, from bytes in hand to the answer, and what of it is accounted for.
 
     Args:
@@ -229,7 +229,7 @@ def journey_panel(
     Args:
         rows: of the table.
         network: first network at the server.
-        level: first share of kept decisions, as "75 %".
+        level: first agreement, as "75 %".
         precision: first precision on the device.
         megabits: first rate of the link, both ways, in Mbit/s.
         slowdown: first slowdown of the device against the measuring machine.
@@ -239,10 +239,10 @@ def journey_panel(
     networks = tuple(dict.fromkeys(row.network for row in rows if row.network))
     levels = {f"{100 * one:g} %": one for one in sorted({row.level for row in rows if row.level is not None})}
 
-    def state(network: str, level: str, precision: str, **where: float) -> tuple[dict[str, Journey], Circumstances]:
+    def state(network: str, level: str, precision: str, **where: float) -> tuple[dict[str, EndToEnd], Scenario]:
         link = Link("yours", where["megabits"], where["megabits"], where["delay"])
-        found = journeys(rows, network, levels[level], precision)
-        return found, Circumstances(link, where["slowdown"], where["speedup"])
+        found = end_to_end(rows, network, levels[level], precision)
+        return found, Scenario(link, where["slowdown"], where["speedup"])
 
     def update(**values: object) -> str:
         found, where = state(**values)
@@ -259,7 +259,7 @@ def journey_panel(
 
     controls = {
         "network": Choice("network", networks, network),
-        "level": Choice("decisions kept", tuple(levels), level),
+        "level": Choice("agreement", tuple(levels), level),
         "precision": Choice("precision", ("float32", "int8"), precision),
         "megabits": LogNumber("link (Mbit/s)", -2, 3, megabits),
         "delay": Number("delay (ms)", 0.0, 200.0, 10.0, 1.0),

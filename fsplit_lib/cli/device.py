@@ -67,9 +67,9 @@ def latency(
     weights: Weights = DEFAULT,
     calibrate: Calibrate = None,
     photos: Annotated[
-        Path | None, typer.Option(help="Photos to measure bytes and kept decisions on; the workbook's own by default.")
+        Path | None, typer.Option(help="Photos to measure bytes and agreement on; the workbook's own by default.")
     ] = None,
-    kept: Annotated[list[float] | None, typer.Option(help="Shares of kept decisions to compare at.")] = None,
+    agreement: Annotated[list[float] | None, typer.Option(help="Agreement to compare at.")] = None,
     runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/latency.csv"),
     card: Annotated[Path | None, typer.Option(help="Write this machine's device card instead of the table.")] = None,
@@ -95,7 +95,7 @@ def latency(
         write_card(card, made)
         rows, target = made.rows, card
     else:
-        rows, target = _table(found, weights, photos, kept or [0.8, 0.85], runs, progress), out
+        rows, target = _table(found, weights, photos, agreement or [0.8, 0.85], runs, progress), out
         write_rows(out, rows)
     for bar in bars.values():
         bar.close()
@@ -132,13 +132,13 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
     return bundle
 
 
-def _table(bundle: "Bundle", weights: str, photos: Path | None, kept: list[float], runs: int, progress: object) -> list:
+def _table(bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object) -> list:
     from fsplit_lib.data import PHOTOS, data_root, image_folder, load_photo, read_rows
     from fsplit_lib.evaluation import RatePoint
-    from fsplit_lib.latency.measuring import measure_latency
+    from fsplit_lib.latency.stages import measure_latency
     from fsplit_lib.system import load_system
 
     system = load_system(weights)
     points = read_rows(data_root() / "results" / "photos.csv", RatePoint, "fsplit evaluate photos FOLDER")
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
-    return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, kept, runs, progress)
+    return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)

@@ -28,7 +28,7 @@ def _readable(pictures: "ImageFolder") -> "ImageFolder":
     from tqdm import tqdm
 
     with tqdm(total=len(pictures), unit="photo", desc=f"{pictures.name}, reading") as bar:
-        return pictures.readable(lambda done: bar.update(done - bar.n))
+        return pictures.linear_probe(lambda done: bar.update(done - bar.n))
 
 
 @app.command()
@@ -51,7 +51,7 @@ def photos(
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
 ) -> None:
-    """Bytes, kept decisions and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals from 100 photos on."""
+    """Bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals from 100 photos on."""
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -112,13 +112,13 @@ def photos(
     for point in points:
         top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
         typer.echo(
-            f"{point.method:13} {point.setting:18} {point.bytes:9,.0f} B  kept {point.kept:6.1%} "
-            f"[{point.kept_low:.1%}, {point.kept_high:.1%}]{top1}  n {point.n}"
+            f"{point.method:13} {point.setting:18} {point.bytes:9,.0f} B  agreement {point.agreement:6.1%} "
+            f"[{point.agreement_low:.1%}, {point.agreement_high:.1%}]{top1}  n {point.n}"
         )
     for delta in deltas:
         if delta.percent is not None and delta.method.partition(JUDGED)[0] in folders:
             interval = delta.doubt or f"95 % interval {delta.low:+.1f} to {delta.high:+.1f}"
-            said = f"{delta.method} against {delta.against}: {delta.percent:+.1f} % bytes at equal kept decisions"
+            said = f"{delta.method} against {delta.against}: {delta.percent:+.1f} % bytes at equal agreement"
             typer.echo(f"{said} ({interval})")
     typer.echo(f"{out}")
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from fsplit_lib.cards import checked_fields, read_object
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.data.images import open_image
+from fsplit_lib.device.benchmark import DeviceRow, int8_symbols_that_differ, measure_device
 from fsplit_lib.device.bundle import Bundle
-from fsplit_lib.device.measuring import DeviceRow, int8_symbols_that_differ, measure_device
 from fsplit_lib.device.timing import cpu_name, instructions
 from fsplit_lib.errors import DataError
 

@@ -1,10 +1,8 @@
 """How good, at how many bytes."""
 
 from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
-from fsplit_lib.evaluation.arms import Arms, Contrast, read_arms
 from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
-from fsplit_lib.evaluation.intervals import wilson
-from fsplit_lib.evaluation.measuring import (
+from fsplit_lib.evaluation.evaluate import (
     curve_of_images,
     evaluate_images,
     evaluate_photos,
@@ -12,19 +10,21 @@ from fsplit_lib.evaluation.measuring import (
     measure,
     top1_of_images,
 )
-from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point
-from fsplit_lib.evaluation.probes import Told, readable, what_symbols_tell
+from fsplit_lib.evaluation.intervals import wilson
+from fsplit_lib.evaluation.points import PerImageResult, RatePoint, rate_point
+from fsplit_lib.evaluation.probes import ProbeResult, linear_probe, what_symbols_tell
 from fsplit_lib.evaluation.processes import evaluate_in_processes
+from fsplit_lib.evaluation.variants import Contrast, Variants, read_variants
 
 __all__ = [
     "Answer",
-    "Arms",
     "BDRate",
     "Contrast",
-    "Measured",
+    "PerImageResult",
+    "ProbeResult",
     "RatePoint",
     "Rival",
-    "Told",
+    "Variants",
     "answer_damaged",
     "answer_photo",
     "answer_rivals",
@@ -35,10 +35,10 @@ __all__ = [
     "evaluate_in_processes",
     "evaluate_photos",
     "ideal_bits_of_images",
+    "linear_probe",
     "measure",
     "rate_point",
-    "read_arms",
-    "readable",
+    "read_variants",
     "top1_of_images",
     "what_symbols_tell",
     "wilson",

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
-from fsplit_lib.baselines import LIVE, Squeezed, squeeze
+from fsplit_lib.baselines import LIVE, BudgetFile, encode_to_budget
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import center_crop
 from fsplit_lib.data.tensors import photo_tensor
@@ -38,7 +38,7 @@ class Answer:
     split: np.ndarray
 
     @property
-    def kept(self) -> bool:
+    def agreement(self) -> bool:
         """Whether the packet led to the teacher's own top-1."""
         return bool(self.split.argmax() == self.teacher.argmax())
 
@@ -52,8 +52,8 @@ class Answer:
 class Rival:
     """An image codec under the same byte limit, and (classes,) shares of the teacher on what it left."""
 
-    squeezed: Squeezed
-    shares: np.ndarray
+    squeezed: BudgetFile
+    probs: np.ndarray
 
 
 @torch.no_grad()
@@ -69,7 +69,7 @@ def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
 @torch.no_grad()
 def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> dict[str, Rival | None]:
     """What the teacher says of a crop that each image codec squeezed; None where none of its files fits."""
-    found = {codec: squeeze(crop, codec, limit_bytes) for codec in LIVE}
+    found = {codec: encode_to_budget(crop, codec, limit_bytes) for codec in LIVE}
     return {
         codec: None if one is None else Rival(one, _shares(backbone(photo_tensor(one.image))))
         for codec, one in found.items()

@@ -1,6 +1,6 @@
 """The tables of chapter 07, read and compared.
 
-cross_backbone.csv            every cell at every rate weight: bytes, accuracy, kept decisions
+cross_backbone.csv            every cell at every rate weight: bytes, accuracy, agreement
 cross_backbone_bd_rates.csv   every cell against the native pair of the backbone that answers
 decoder_ablation.csv          restoration blocks and widths, native pairs
 decoder_ablation_times.csv    how long each of those decoders takes
@@ -52,7 +52,7 @@ class CrossRow:
         lmbda: weight of the rate.
         bytes: mean of whole packets.
         top1: accuracy; ``top1_low`` and ``top1_high`` are Wilson's 95 % interval.
-        kept: top-1 agreement with the backbone that answers, with the same interval.
+        agreement: top-1 agreement with the backbone that answers, with the same interval.
         n: test pictures.
     """
 
@@ -70,9 +70,9 @@ class CrossRow:
     top1: float
     top1_low: float
     top1_high: float
-    kept: float
-    kept_low: float
-    kept_high: float
+    agreement: float
+    agreement_low: float
+    agreement_high: float
     n: int
 
 
@@ -139,7 +139,7 @@ class Crossing:
         )
 
     def delta(self, trained: str, decoded: str, blueprint: str | None = None) -> BDRate:
-        """Bytes more or less than the native pair of ``decoded`` for as many kept decisions, Eq. (3) of chapter 07."""
+        """Bytes more or less than the native pair of ``decoded`` for the same agreement, Eq. (3) of chapter 07."""
         return self.deltas[self.cell(trained, decoded, blueprint)]
 
     def blueprints(self, network: str) -> dict[str, str]:
@@ -154,12 +154,12 @@ class Crossing:
         return [delta.percent for delta in deltas if delta.percent is not None]
 
     def out_of_reach(self, trained: str, decoded: str) -> float:
-        """Points of kept decisions by which a crossed pair's best rate stays below the native pair's; no delta counts them."""
-        best = [max(row.kept for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))]
+        """Points of agreement by which a crossed pair's best rate stays below the native pair's; no delta counts them."""
+        best = [max(row.agreement for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))]
         return 100 * (best[0] - best[1])
 
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
-        """``top1`` or ``kept`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
+        """``top1`` or ``agreement`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
 
         Returns:
             (N, N) shares, and the bytes. The diagonal holds native pairs.

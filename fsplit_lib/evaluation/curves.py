@@ -18,17 +18,17 @@ from scipy.optimize import isotonic_regression
 
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
-from fsplit_lib.evaluation.points import Measured
+from fsplit_lib.evaluation.points import PerImageResult
 
 __all__ = ["BDRate", "bd_rate", "bd_rates", "monotone"]
 
 RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
-LEAST_OVERLAP = 1e-4  # of kept decisions; below it the ramps would be compared, not the curves
+LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not the curves
 
 
 @dataclass(frozen=True)
 class BDRate:
-    """Bytes that one method saves against another at equal kept decisions.
+    """Bytes that one method saves against another at equal agreement.
 
     Attributes:
         dataset: name of the pictures.
@@ -38,8 +38,8 @@ class BDRate:
         low: lower end of the 95 % bootstrap interval over photos (:func:`~fsplit_lib.evaluation.intervals.middle`), taken
             over the draws in which the curves share quality; None where most do not, or there are too few photos.
         high: upper end.
-        kept_from: the least share of kept decisions that both curves reach.
-        kept_to: the largest.
+        agreement_from: the least agreement that both curves reach.
+        agreement_to: the largest.
         n: photos.
     """
 
@@ -49,8 +49,8 @@ class BDRate:
     percent: float | None
     low: float | None
     high: float | None
-    kept_from: float | None
-    kept_to: float | None
+    agreement_from: float | None
+    agreement_to: float | None
     n: int
 
     @property
@@ -106,7 +106,7 @@ def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def bd_rates(
-    measured: list[Measured],
+    measured: list[PerImageResult],
     pairs: list[tuple[str, str]] | None = None,
     draws: int = 1000,
     seed: int = 0,
@@ -150,13 +150,13 @@ def bd_rates(
     return found
 
 
-def _curves(measured: list[Measured]) -> dict[str, list[Measured]]:
-    curves: dict[str, list[Measured]] = {}
+def _curves(measured: list[PerImageResult]) -> dict[str, list[PerImageResult]]:
+    curves: dict[str, list[PerImageResult]] = {}
     for one in measured:
         curves.setdefault(one.curve, []).append(one)
     return curves
 
 
-def _means(group: list[Measured], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean bytes and kept decisions (S, D) of S settings under D weightings of the photos."""
+def _means(group: list[PerImageResult], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean bytes and agreement (S, D) of S settings under D weightings of the photos."""
     return np.stack([m.sizes for m in group]) @ shares, np.stack([m.decided == m.teacher for m in group]) @ shares

@@ -24,7 +24,7 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.packet import Packet, code_to_lmbda
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["MISSTEERED", "AtRate", "Explorer", "Rung", "ladder", "missteered"]
+__all__ = ["MISSTEERED", "AtRate", "RateExplorer", "Rung", "encode_with_wrong_gain", "ladder"]
 
 MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
 
@@ -47,7 +47,7 @@ class Rung:
     quality: int
     scale: float
     image: Image.Image
-    shares: np.ndarray
+    probs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AtRate:
     lmbda: float
     size: int
     bits: np.ndarray
-    shares: np.ndarray
+    probs: np.ndarray
     rivals: dict[str, Rung | None]
 
 
@@ -112,7 +112,7 @@ def _shares(network: torch.nn.Module, x: Tensor) -> np.ndarray:
         return network(x).softmax(1).numpy()
 
 
-class Explorer:
+class RateExplorer:
     """A system with one photo loaded.
 
     Args:
@@ -165,7 +165,7 @@ class Explorer:
 
 
 @torch.no_grad()
-def missteered(system: FrankenSplit, y: Tensor, lmbda: float, breaks: str) -> tuple[int, np.ndarray]:
+def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks: str) -> tuple[int, np.ndarray]:
     """Bytes and (classes,) shares of a latent whose gain went wrong at one of the two ends.
 
     Args:

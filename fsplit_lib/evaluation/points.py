@@ -1,7 +1,7 @@
 """One rate point a method and setting, with intervals.
 
 bytes   mean length of the whole packet or image file
-kept    kept decisions: the share of pictures whose top-1 equals the teacher's on the same crop
+agreement    the share of pictures whose top-1 equals the teacher's on the same crop
 top1    accuracy, where the data set has labels
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fsplit_lib.evaluation.intervals import wilson
 
-__all__ = ["JUDGED", "Measured", "RatePoint", "rate_point"]
+__all__ = ["JUDGED", "PerImageResult", "RatePoint", "rate_point"]
 
 JUDGED = " for "  # between a method and the backbone, where it is not the codec's own
 
@@ -25,9 +25,9 @@ class RatePoint:
         method: as in the book's figures; "JPEG for resnet50" where another backbone judged than the codec's own.
         setting: quality or lmbda.
         bytes: mean of whole packets or files.
-        kept: share of the teacher's decisions kept.
-        kept_low: lower end of its interval.
-        kept_high: upper end.
+        agreement: top-1 agreement with the teacher.
+        agreement_low: lower end of its interval.
+        agreement_high: upper end.
         top1: accuracy, or None without labels.
         top1_low: lower end, or None.
         top1_high: upper end, or None.
@@ -38,9 +38,9 @@ class RatePoint:
     method: str
     setting: str
     bytes: float
-    kept: float
-    kept_low: float
-    kept_high: float
+    agreement: float
+    agreement_low: float
+    agreement_high: float
     top1: float | None
     top1_low: float | None
     top1_high: float | None
@@ -48,7 +48,7 @@ class RatePoint:
 
 
 @dataclass(frozen=True)
-class Measured:
+class PerImageResult:
     """One setting of one method on every picture of a set.
 
     Attributes:
@@ -75,7 +75,7 @@ class Measured:
         method, judged, backbone = self.method.partition(JUDGED)
         return (self.setting.split(",")[0] if method == "FrankenSplit" else method) + judged + backbone
 
-    def judged_by(self, backbone: str) -> "Measured":
+    def judged_by(self, backbone: str) -> "PerImageResult":
         """The same under the name of the backbone that judged, such as "JPEG for resnet50"."""
         return replace(self, method=f"{self.method}{JUDGED}{backbone}")
 

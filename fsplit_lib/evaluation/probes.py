@@ -11,11 +11,11 @@ from sklearn.linear_model import RidgeCV
 
 from fsplit_lib.theory import entropy
 
-__all__ = ["Told", "readable", "what_symbols_tell"]
+__all__ = ["ProbeResult", "linear_probe", "what_symbols_tell"]
 
 
 @dataclass(frozen=True)
-class Told:
+class ProbeResult:
     """Bits a picture of a latent whose symbols are coded one by one.
 
     Attributes:
@@ -34,7 +34,7 @@ class Told:
         return self.spent - self.label
 
 
-def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) -> Told:
+def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) -> ProbeResult:
     """Split the bits of single symbols into those about the label and the rest.
 
     Implements Eq. (11) of chapter 01, with frequencies for probabilities.
@@ -54,7 +54,7 @@ def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) ->
         spent += alone
         label += alone - _given(index, labels)
         control += alone - _given(index, shuffled)
-    return Told(spent, label - control, control)
+    return ProbeResult(spent, label - control, control)
 
 
 def _given(index: np.ndarray, labels: np.ndarray) -> float:
@@ -63,7 +63,7 @@ def _given(index: np.ndarray, labels: np.ndarray) -> float:
     return sum(row.sum() / len(index) * entropy(row / row.sum()) for row in counts if row.sum())
 
 
-def readable(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> float:
+def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> float:
     """How much of something else a linear reader finds in a latent: R² on pictures it was not fitted to.
 
     Args:

@@ -1,4 +1,4 @@
-"""The measuring of :mod:`fsplit_lib.evaluation.measuring`, shared out over processes: a photo needs no other photo."""
+"""The measuring of :mod:`fsplit_lib.evaluation.evaluate`, shared out over processes: a photo needs no other photo."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import torch
 
 from fsplit_lib.backbones import photo_backbone
 from fsplit_lib.data import ImageFolder
-from fsplit_lib.evaluation.measuring import evaluate_photos
-from fsplit_lib.evaluation.points import Measured
+from fsplit_lib.evaluation.evaluate import evaluate_photos
+from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.system import load_system
 
 __all__ = ["evaluate_in_processes", "join"]
 
 SHARD = 10  # photos handed to a process at once
-_evaluate: Callable[[ImageFolder], list[Measured]]
+_evaluate: Callable[[ImageFolder], list[PerImageResult]]
 
 
 def evaluate_in_processes(
@@ -29,7 +29,7 @@ def evaluate_in_processes(
     jobs: int,
     progress: Callable[[int, int], None] | None = None,
     lmbdas: int = 7,
-) -> list[Measured]:
+) -> list[PerImageResult]:
     """What :func:`evaluate_photos` measures: here for one job, by processes of one torch thread each for more.
 
     Args:
@@ -75,11 +75,11 @@ def _begin(
     _evaluate = partial(evaluate_photos, systems, teacher, image_codecs=image_codecs, lmbdas=lmbdas)
 
 
-def _run(shard: ImageFolder) -> list[Measured]:
+def _run(shard: ImageFolder) -> list[PerImageResult]:
     return _evaluate(shard)
 
 
-def join(parts: list[list[Measured]]) -> list[Measured]:
+def join(parts: list[list[PerImageResult]]) -> list[PerImageResult]:
     """The same settings measured on one set of photos after another, as one."""
     joined = []
     for same in zip(*parts, strict=True):

@@ -29,9 +29,9 @@ class LatencyRow:
         median_ms: milliseconds; None on the wire, whose time depends on the link.
         iqr_ms: between the quartiles, or None.
         runs: timed, in turns with all other rows.
-        level: the share of kept decisions that the setting was chosen for; None for methods without a setting.
+        level: the agreement that the setting was chosen for; None for methods without a setting.
         bytes: sent, mean over the photos.
-        kept: share of the teacher's decisions kept, measured on the photos; None where there were too few to tell,
+        agreement: top-1 agreement with the teacher, measured on the photos; None where there were too few to tell,
             or where a network is untrained and only its time is known.
         n: photos.
         cpu: that ran it.
@@ -51,7 +51,7 @@ class LatencyRow:
     runs: int
     level: float | None
     bytes: float
-    kept: float | None
+    agreement: float | None
     n: int
     cpu: str
     versions: str
@@ -73,9 +73,9 @@ def settings_at(points: Iterable[RatePoint], level: float, codec: str) -> dict[s
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for point in points:
         if point.method == "FrankenSplit" and point.setting.startswith(f"{codec}, lmbda "):
-            curves.setdefault(point.method, []).append((point.bytes, point.kept, float(point.setting.split()[-1])))
+            curves.setdefault(point.method, []).append((point.bytes, point.agreement, float(point.setting.split()[-1])))
         elif point.setting.startswith("q"):
-            curves.setdefault(point.method, []).append((point.bytes, point.kept, float(point.setting[1:])))
+            curves.setdefault(point.method, []).append((point.bytes, point.agreement, float(point.setting[1:])))
     found = {}
     for method, rows in curves.items():
         size, kept, knob = np.array(sorted(rows)).T

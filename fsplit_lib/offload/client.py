@@ -1,7 +1,7 @@
 """The device's half of the conversation: one photo's bytes out, one answer in. Standard library only.
 
 POST /answer?top=5    Content-Type: application/octet-stream (a packet) or image/jpeg, image/png, image/webp, image/avif
-200                   {"classes": [...], "shares": [...], "decode_ms": ..., "queue_ms": ..., "tail_ms": ..., ...}
+200                   {"classes": [...], "probs": [...], "decode_ms": ..., "queue_ms": ..., "tail_ms": ..., ...}
 4xx, 5xx              {"error": "one sentence"}
 """
 
@@ -41,7 +41,7 @@ class Reply:
     """
 
     classes: tuple[str, ...]
-    shares: tuple[float, ...]
+    probs: tuple[float, ...]
     decode_ms: float
     queue_ms: float
     tail_ms: float
@@ -138,7 +138,7 @@ class Client:
         total_ms = 1e3 * (time.monotonic() - begun)
         try:
             times = {name: float(answer[name]) for name in ("decode_ms", "queue_ms", "tail_ms", "server_ms")}
-            classes, shares = tuple(map(str, answer["classes"])), tuple(map(float, answer["shares"]))
+            classes, shares = tuple(map(str, answer["classes"])), tuple(map(float, answer["probs"]))
             if len(classes) != len(shares) or not all(map(math.isfinite, (*times.values(), *shares))):
                 raise ValueError("lists of unequal lengths, or numbers that are none")
             named = tuple(map(_printable, classes))

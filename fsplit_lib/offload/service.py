@@ -196,7 +196,7 @@ class Service:
         shares, indices = done.logits.softmax(0).topk(top)
         return {
             "classes": [self.names[index] for index in indices.tolist()],
-            "shares": shares.tolist(),
+            "probs": shares.tolist(),
             "decode_ms": round(decode_ms, 3),
             "queue_ms": round(done.queue_ms, 3),
             "tail_ms": round(done.tail_ms, 3),

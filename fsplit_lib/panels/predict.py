@@ -22,7 +22,7 @@ from fsplit_lib.plots.style import finish, look_of
 
 __all__ = ["Prediction", "predict", "predictions_csv"]
 
-COLUMNS = ("id", "question", "guess", "truth", "unit", "kept")
+COLUMNS = ("id", "question", "guess", "truth", "unit", "agreement")
 ON_SITE = (
     "<p><b>Predict.</b> {} Guess before you read on; in JupyterLab (make lab) your guess is drawn beside the truth.</p>"
 )
@@ -106,12 +106,12 @@ class Prediction:
 
     def state(self) -> dict[str, float | None]:
         """The control's value and the guess that was kept, None before."""
-        return {"guess": self.control.value, "kept": self._kept()}
+        return {"guess": self.control.value, "agreement": self._kept()}
 
     def keep(self) -> None:
         """Store the guess, and whether the truth had been shown by then."""
         when = "after the truth" if "truth" in _read(_ledger()).get(self.id, {}) else "before the truth"
-        _write(self.id, guess=self.control.value, question=self.question, unit=self.unit, kept=when)
+        _write(self.id, guess=self.control.value, question=self.question, unit=self.unit, agreement=when)
         self._said.value = self._sentence()
 
     def reveal(self, truth: float, method: str = "FrankenSplit") -> go.Figure:

@@ -12,7 +12,7 @@ from fsplit_lib.plots.style import Look, finish
 __all__ = ["BYTE_TICKS", "curve", "rate_accuracy", "rate_curve"]
 
 BYTE_TICKS = [15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10000]
-LABELS = {"kept": "decisions of the teacher kept (%)", "top1": "top-1 accuracy (%)"}
+LABELS = {"agreement": "agreement with the teacher (%)", "top1": "top-1 accuracy (%)"}
 
 
 def curve(
@@ -50,8 +50,8 @@ def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **sty
 
     Args:
         name: of the trace.
-        points: rows of a result table, with the fields ``bytes``, ``kept`` or ``top1``, and their ends.
-        quality: "kept" or "top1".
+        points: rows of a result table, with the fields ``bytes``, ``agreement`` or ``top1``, and their ends.
+        quality: "agreement" or "top1".
         look: colour, dash and marker.
         style: passed to :func:`curve`.
     """
@@ -62,14 +62,14 @@ def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **sty
 
 
 def rate_accuracy(
-    plots: dict[str, Sequence[go.Scatter]], title: str, label: str = "kept", n: int | None = None, height: int = 480
+    plots: dict[str, Sequence[go.Scatter]], title: str, label: str = "agreement", n: int | None = None, height: int = 480
 ) -> go.Figure:
     """Draw curves over a log axis of bytes, in one plot or in several side by side with one legend.
 
     Args:
         plots: title of a plot ("" for none) to its curves; curves of one name share their entry in the legend.
         title: of the figure.
-        label: of the y axis; "kept" and "top1" stand for the book's own words.
+        label: of the y axis; "agreement" and "top1" stand for the book's own words.
         n: pictures behind every point, for the alt text.
         height: in pixels.
     """

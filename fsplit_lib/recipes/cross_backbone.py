@@ -21,7 +21,7 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
-from fsplit_lib.evaluation import Measured, bd_rates, curve_of_images, wilson
+from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images, wilson
 from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, smallest_within
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
@@ -122,11 +122,11 @@ def train_cell(
     }
 
 
-def measured_of(cell: str, result: dict) -> list[Measured]:
+def measured_of(cell: str, result: dict) -> list[PerImageResult]:
     """Read a cell's curve as :func:`fsplit_lib.evaluation.bd_rates` takes it."""
     teacher, labels = np.array(result["teacher"]), fashion_mnist("test")[1][: len(result["teacher"])]
     return [
-        Measured("Fashion-MNIST test", cell, f"lmbda {lmbda:.3g}", np.array(sizes), np.array(decided), teacher, labels)
+        PerImageResult("Fashion-MNIST test", cell, f"lmbda {lmbda:.3g}", np.array(sizes), np.array(decided), teacher, labels)
         for lmbda, sizes, decided in zip(result["lmbdas"], result["sizes"], result["decided"], strict=True)
     ]
 

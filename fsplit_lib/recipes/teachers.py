@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import OWN, Backbone
+from fsplit_lib.backbones import FASHION_NETWORKS, Backbone
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
@@ -47,7 +47,7 @@ def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, Rate
     """A trained network as its file will hold it, its score on the test pictures, and the log."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = OWN[name]()
+        network = FASHION_NETWORKS[name]()
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"total": F.cross_entropy(module(2 * batch.x - 1), batch.labels, label_smoothing=SMOOTHING)}

@@ -19,7 +19,7 @@ from fsplit_lib.backbones import Backbone, load_backbone
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.saliency.maps import saliency_map
 
-__all__ = ["Spoiled", "cascade", "concentration", "edge_map", "randomised", "rank_correlation", "spoil"]
+__all__ = ["DeletionCurve", "cascading_randomisation", "concentration", "deletion_test", "edge_map", "randomised", "rank_correlation"]
 
 
 def edge_map(x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
     return made
 
 
-def cascade(
+def cascading_randomisation(
     backbone: Backbone, x: Tensor, method: str, depths: Sequence[int], seed: int, classes: list[int]
 ) -> np.ndarray:
     """How alike maps stay as a network is ruined from the top down: rank correlations (D, B) at the cut's grid.
@@ -107,20 +107,20 @@ def _parts(backbone: Backbone) -> list[nn.Module]:
 
 
 @dataclass(frozen=True)
-class Spoiled:
+class DeletionCurve:
     """What was left of the answers when features were spoiled.
 
     Attributes:
         share: (S, B) softmax share of the teacher's top-1 that is left.
-        kept: (S, B) whether the decision survived.
+        agreement: (S, B) whether the decision survived.
     """
 
     share: np.ndarray
-    kept: np.ndarray
+    agreement: np.ndarray
 
 
 @torch.no_grad()
-def spoil(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence[float]) -> Spoiled:
+def deletion_test(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence[float]) -> DeletionCurve:
     """Replace features at the cut by the pictures' channel means, at more and more places.
 
     Args:
@@ -144,4 +144,4 @@ def spoil(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence[float])
         said = backbone.tail(h * (1 - gone) + fill * gone).softmax(1)
         left.append(said.gather(1, top)[:, 0].numpy())
         kept.append((said.argmax(1, keepdim=True) == top)[:, 0].numpy())
-    return Spoiled(np.stack(left), np.stack(kept))
+    return DeletionCurve(np.stack(left), np.stack(kept))

@@ -24,7 +24,7 @@ class SweepRow:
         bytes: mean of whole packets.
         bits: mean of what the integer tables assign, without any header; None where it was not recorded.
         top1: accuracy.
-        kept: share of the teacher's decisions.
+        agreement: agreement with the teacher.
         distortion: of the decoded features, with rounding.
         n: test pictures.
     """
@@ -35,7 +35,7 @@ class SweepRow:
     bytes: float
     bits: float | None
     top1: float
-    kept: float
+    agreement: float
     distortion: float
     n: int
 
@@ -112,7 +112,7 @@ def run_sweep(
         point = evaluate_images(run.system, images, labels, "Fashion-MNIST test", f"lmbda {lmbda:g}")
         bits = float(ideal_bits_of_images(run.system.codec, images).mean())
         distortion = distortion_in_use(run.system, images)
-        row = SweepRow(objective, lmbda, seed, point.bytes, bits, point.top1, point.kept, distortion, point.n)
+        row = SweepRow(objective, lmbda, seed, point.bytes, bits, point.top1, point.agreement, distortion, point.n)
         if keep and seed == sweep.seeds[0] and (objective, lmbda) in sweep.keep:
             keep(run, point)
         rows.append(row)

@@ -30,11 +30,11 @@ TICKS = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 1500, 2000, 
 def curves(
     plots: dict[str, dict[str, Sequence[RatePoint | CrossRow]]], quality: str, title: str, height: int = 460
 ) -> go.Figure:
-    """Accuracy or kept decisions over bytes with Wilson's intervals, a plot a server, a line a codec or method.
+    """Accuracy or agreement over bytes with Wilson's intervals, a plot a server, a line a codec or method.
 
     Args:
         plots: title of a plot to name of a line to its points.
-        quality: "top1" or "kept".
+        quality: "top1" or "agreement".
         title: of the figure.
         height: in pixels.
     """
@@ -58,7 +58,7 @@ def curves(
                 f"{plot}, {name_of(name)}: {share[0]:.1f} % at {rows[0].bytes:,.0f} bytes to {share[-1]:.1f} % at "
                 f"{rows[-1].bytes:,.0f}"
             )
-    label = "decisions kept (%)" if quality == "kept" else "top-1 accuracy (%)"
+    label = "agreement (%)" if quality == "agreement" else "top-1 accuracy (%)"
     figure.update_xaxes(title_text="bytes a packet", type="log", tickvals=TICKS)
     figure.update_yaxes(title_text=label, col=1)
     finish(figure, title, f"{label[0].upper()}{label[1:]}: {'; '.join(told)}.", height)
@@ -116,14 +116,14 @@ def cross_table(crossing: Crossing) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    alt = f"Bytes against the native pair for the same kept decisions, codec of one backbone for another: {'; '.join(told)}"
+    alt = f"Bytes against the native pair for the same agreement, codec of one backbone for another: {'; '.join(told)}"
     title = "Bytes more (+) or less (−) than the native pair needs, 95 % over pictures"
     return finish(figure, title, alt + ".", 460).update_layout(margin={"t": 110, "b": 20})
 
 
 def equal_byte_tables(crossing: Crossing) -> go.Figure:
-    """Accuracy and kept decisions of all pairs at equal bytes, side by side."""
-    titles = {"top1": "top-1 accuracy (%)", "kept": "decisions of the server's network kept (%)"}
+    """Accuracy and agreement of all pairs at equal bytes, side by side."""
+    titles = {"top1": "top-1 accuracy (%)", "agreement": "agreement with the server's network (%)"}
     figure = make_subplots(1, 2, subplot_titles=list(titles.values()), shared_yaxes=True)
     names, told = crossing.networks, []
     for column, (quality, title) in enumerate(titles.items(), start=1):
@@ -166,7 +166,7 @@ def blueprint_deltas(crossing: Crossing) -> go.Figure:
                 at = {"x": delta.percent, "y": 1 - len(labels), "yshift": 17, "font_size": 14}
                 figure.add_annotation(text=_percent(delta), showarrow=False, bgcolor="white", borderpad=0, **at)
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
-    figure.update_xaxes(title_text="bytes more (+) or less (−) than the native pair for the same kept decisions (%)")
+    figure.update_xaxes(title_text="bytes more (+) or less (−) than the native pair for the same agreement (%)")
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels, showgrid=False)
     figure.update_layout(showlegend=False)
     alt = f"BD-rates by the decoder's blocks, parameters in brackets, whiskers 95 % over pictures: {'; '.join(told)}."
@@ -270,17 +270,17 @@ def photo_outcome(photos: dict[str, list[RatePoint]]) -> list[str]:
     own, *others = photos
     n, places, sentences = photos[own][0].n, (0, len(photos[own]) // 2, -1), []
     for judge, points in photos.items():
-        shares = ", ".join(f"{points[at].kept:.1%} at {points[at].bytes:,.0f} bytes" for at in places)
+        shares = ", ".join(f"{points[at].agreement:.1%} at {points[at].bytes:,.0f} bytes" for at in places)
         role = "the codec was trained with it" if judge == own else "behind the frozen codec"
         sentences.append(f"{name_of(judge)} ({role}) keeps {shares} of its own decisions.")
     apart = [
         f"{name_of(judge)} at {mine.bytes:,.0f} bytes"
         for judge in others
         for mine, native in zip(photos[judge], photos[own], strict=True)
-        if mine.kept_high < native.kept_low or mine.kept_low > native.kept_high
+        if mine.agreement_high < native.agreement_low or mine.agreement_low > native.agreement_high
     ]
     told_apart = f"apart only for {', '.join(apart)}" if apart else "nowhere apart"
-    lower = {one: sum(a.kept < b.kept for a, b in zip(photos[one], photos[own], strict=True)) for one in others}
+    lower = {one: sum(a.agreement < b.agreement for a, b in zip(photos[one], photos[own], strict=True)) for one in others}
     below = ", ".join(f"{name_of(judge)} lies below at {count}" for judge, count in lower.items())
     last = f"Intervals over {n} photos, newcomer against {name_of(own)}, are {told_apart}; of {len(photos[own])} rates, {below}."
     return [*sentences, last]

@@ -11,13 +11,13 @@ from fsplit_lib.latency.planning import Plan, Route
 from fsplit_lib.latency.table import COMMAND, LatencyRow
 from fsplit_lib.offload.link import Link
 
-__all__ = ["REPLY_BYTES", "REQUEST_BYTES", "Circumstances", "Journey", "journeys", "rate_for", "ratio", "widest_ratio"]
+__all__ = ["REPLY_BYTES", "REQUEST_BYTES", "EndToEnd", "Scenario", "end_to_end", "rate_for", "ratio", "widest_ratio"]
 
 REQUEST_BYTES, REPLY_BYTES = 250, 600  # headers of the request; headers and JSON of the answer
 
 
 @dataclass(frozen=True)
-class Journey:
+class EndToEnd:
     """One method at one setting.
 
     Attributes:
@@ -26,7 +26,7 @@ class Journey:
         device: stage to milliseconds on the measuring machine.
         server: likewise.
         bytes: sent; 0 if nothing is.
-        kept: share of decisions kept, or None.
+        agreement: agreement, or None.
     """
 
     method: str
@@ -34,7 +34,7 @@ class Journey:
     device: dict[str, float]
     server: dict[str, float]
     bytes: float
-    kept: float | None
+    agreement: float | None
 
     @property
     def up_bytes(self) -> float:
@@ -48,7 +48,7 @@ class Journey:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Scenario:
     """Where a journey takes place.
 
     Attributes:
@@ -61,7 +61,7 @@ class Circumstances:
     slowdown: float = 1.0
     speedup: float = 1.0
 
-    def plan(self, journey: Journey) -> Plan:
+    def plan(self, journey: EndToEnd) -> Plan:
         """Seconds on device, wire and server: Eq. (2) of chapter 08; ``plan(journey).total`` is their sum."""
         kind = "compressed" if journey.method == "FrankenSplit" else "remote" if journey.bytes else "local"
         device, server = sum(journey.device.values()) / 1e3, sum(journey.server.values()) / 1e3
@@ -69,21 +69,21 @@ class Circumstances:
         route = Route(journey.method, kind, device, journey.bytes, server)
         return Plan(route, device * self.slowdown, wire, server / self.speedup)
 
-    def fixed_ms(self, journey: Journey) -> float:
+    def fixed_ms(self, journey: EndToEnd) -> float:
         """What no faster link takes away: device, server and delays."""
         plan = self.plan(journey)
         return 1e3 * (plan.device + plan.server) + (2 * self.link.delay_ms if journey.bytes else 0.0)
 
 
-def journeys(
+def end_to_end(
     rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8", threads: int = 1
-) -> dict[str, Journey]:
+) -> dict[str, EndToEnd]:
     """Every method of the table, at the settings that were chosen for a level.
 
     Args:
         rows: of the latency table.
         network: whose answer is wanted.
-        level: share of kept decisions.
+        level: agreement.
         precision: of the networks on the device; float32 where a method has no other.
         threads: of the networks on the device.
 
@@ -93,7 +93,7 @@ def journeys(
     rows = [r for r in rows if r.network in ("", network) and r.level in (None, level) and r.place != "check"]
     if not any(row.level == level for row in rows) or not any(row.network == network for row in rows):
         raise DataError(
-            f"the latency table has no rows for {network} at level {level:g}: measure with `{COMMAND} --kept {level:g}`"
+            f"the latency table has no rows for {network} at level {level:g}: measure with `{COMMAND} --agreement {level:g}`"
         )
     found = {}
     for method in dict.fromkeys(row.method for row in rows):
@@ -109,16 +109,16 @@ def journeys(
         }
         server = {row.stage: row.median_ms for row in mine if row.place == "server"}
         one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))
-        found[method] = Journey(method, one.setting, device, server, one.bytes, one.kept)
+        found[method] = EndToEnd(method, one.setting, device, server, one.bytes, one.agreement)
     return found
 
 
-def ratio(ours: Journey, other: Journey, where: Circumstances) -> float:
+def ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> float:
     """How many times as long the other takes: Eq. (3) of chapter 08."""
     return where.plan(other).total / where.plan(ours).total
 
 
-def rate_for(ours: Journey, other: Journey, where: Circumstances, times: float = 1.0) -> float | None:
+def rate_for(ours: EndToEnd, other: EndToEnd, where: Scenario, times: float = 1.0) -> float | None:
     """The link rate in Mbit/s at which the other takes exactly ``times`` as long: Eq. (4) of chapter 08.
 
     r = 8 (B_other − times · B_ours) / (times · c_ours − c_other), with c what does not depend on the rate.
@@ -138,7 +138,7 @@ def rate_for(ours: Journey, other: Journey, where: Circumstances, times: float =
     return rate if rate > 0 else None
 
 
-def widest_ratio(ours: Journey, other: Journey, where: Circumstances) -> tuple[float, float]:
+def widest_ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> tuple[float, float]:
     """The ratio on an endlessly slow and on an endlessly fast link; on any other it lies between them.
 
     The first is a ratio of bytes, the second a ratio of everything else: Eq. (5) of chapter 08.

@@ -12,7 +12,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
-__all__ = ["OWN"]
+__all__ = ["FASHION_NETWORKS"]
 
 FASHION = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
 
@@ -47,7 +47,7 @@ def _fashion_swin() -> SwinTransformer:
     return network
 
 
-OWN = {
+FASHION_NETWORKS = {
     "fashion_resnet": _fashion_resnet,
     "fashion_convnext": _fashion_convnext,
     "fashion_swin": _fashion_swin,

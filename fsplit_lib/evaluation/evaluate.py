@@ -14,7 +14,7 @@ from fsplit_lib.baselines import decode_image, encode_image, scan_bytes
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
-from fsplit_lib.evaluation.points import Measured, RatePoint, rate_point
+from fsplit_lib.evaluation.points import PerImageResult, RatePoint, rate_point
 from fsplit_lib.system import FrankenSplit
 
 __all__ = [
@@ -66,7 +66,7 @@ def curve_of_images(
     name: str,
     lmbdas: list[float],
     batch: int = 250,
-) -> list[Measured]:
+) -> list[PerImageResult]:
     """A codec of continuous rate on grey images (N, H, W) uint8, one setting a rate weight, through real packets."""
     rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
     for x in _batches(images, batch):
@@ -77,7 +77,7 @@ def curve_of_images(
             parts.append((np.array([len(p.to_bytes()) for p in packets]), decided))
     teacher = top1_of_images(system.backbone, images, batch)
     return [
-        Measured(
+        PerImageResult(
             dataset,
             name,
             f"lmbda {lmbda:.3g}",
@@ -114,7 +114,7 @@ def evaluate_photos(
     image_codecs: dict[str, tuple[int, ...]],
     progress: Progress | None = None,
     lmbdas: int = 7,
-) -> list[Measured]:
+) -> list[PerImageResult]:
     """Every system and every image codec on the same centre crops of a folder.
 
     Args:
@@ -156,7 +156,7 @@ def evaluate_photos(
     known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
     labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
     return [
-        Measured(folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels)
+        PerImageResult(folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels)
         for (method, setting), values in rows.items()
     ]
 

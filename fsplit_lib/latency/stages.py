@@ -1,6 +1,6 @@
 """One run that fills the table of chapter 08: every stage of every method, timed in turns, and what each keeps.
 
-photos.csv ──► settings that keep the same share ──► bytes and kept decisions on photos ──┐
+photos.csv ──► settings that keep the same share ──► bytes and agreement on photos ──┐
                                                 └──► stages on one photo, A B C A B C ... ──┴──► rows
 """
 
@@ -21,9 +21,9 @@ from fsplit_lib.baselines import decode_image, encode_image, encode_lossless, pa
 from fsplit_lib.data.images import center_crop, to_array
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device import Bundle, DeviceEncoder, Timing, interleave
+from fsplit_lib.device.benchmark import LOCAL, OURS, device_calls
 from fsplit_lib.device.card import versions
 from fsplit_lib.device.export import to_onnx
-from fsplit_lib.device.measuring import LOCAL, OURS, device_calls
 from fsplit_lib.device.runtime import Network
 from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
@@ -39,7 +39,7 @@ ENGINES = {
     "preprocess": "Pillow", "encode": "Pillow", "decode": "Pillow", "entropy code": "constriction",
     "entropy decode": "constriction", "packet": "python", "pack": "zlib", "unpack": "zlib",
 }  # fmt: skip
-FEW = 100  # photos below which kept decisions are left out: their interval would be wider than any difference
+FEW = 100  # photos below which agreement are left out: their interval would be wider than any difference
 LARGE = ("resnet50", "resnet", 512, DecoderConfig(2, 2, 128))  # a network ten times as large: timed, never trained
 Key = tuple[str, str, str, str, str, int]  # network, method, setting, stage, precision, threads
 
@@ -94,8 +94,8 @@ def measure_latency(
         bundle: the device's half, with the backbone; without an int8 encoder there are no int8 rows.
         points: rows of ``photos.csv``, which choose the settings.
         photo: that is timed.
-        photos: that bytes and kept decisions are measured on.
-        levels: shares of kept decisions.
+        photos: that bytes and agreement are measured on.
+        levels: agreement.
         runs: timed rounds.
         progress: called with what goes on, how much is done and how much there is.
 
@@ -205,7 +205,7 @@ def _scores(
     system: FrankenSplit, bundle: Bundle, photos: Photos, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], progress: Callable[[int, int], None],
 ) -> dict[tuple[str, str, str], tuple[float, float]]:  # fmt: skip
-    """Mean bytes and share of kept decisions, by method, setting and precision."""
+    """Mean bytes and agreement, by method, setting and precision."""
     network = Network(bundle.path("network.onnx"))
     found: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
     small = [precision for precision in ("float32", "int8") if f"encoder{_infix(precision)}.onnx" in bundle.files]

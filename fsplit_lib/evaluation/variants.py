@@ -17,7 +17,7 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.curves import BDRate
 from fsplit_lib.evaluation.points import RatePoint
 
-__all__ = ["Arms", "Contrast", "read_arms"]
+__all__ = ["Contrast", "Variants", "read_variants"]
 
 NAME = re.compile(r"saliency-(\w+)-(\d+)")
 COMMAND = "fsplit evaluate photos FOLDER --weights saliency-guided-0 --weights ... --against none"
@@ -39,7 +39,7 @@ class Contrast:
 
     @property
     def percent(self) -> float:
-        """Geometric mean of the pairs: bytes more or less for the same kept decisions."""
+        """Geometric mean of the pairs: bytes more or less for the same agreement."""
         return float(100 * np.expm1(np.mean([np.log1p(d.percent / 100) for d in self.deltas])))
 
     @property
@@ -56,7 +56,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Arms:
+class Variants:
     """What was measured of every arm.
 
     Attributes:
@@ -85,34 +85,34 @@ class Arms:
         return Contrast(arm, against, found)
 
     def at_equal_lmbda(self, arm: str, against: str = "unguided") -> tuple[float, float]:
-        """Bytes in percent and kept decisions in percentage points that an arm has more, mean over lambdas and seeds."""
+        """Bytes in percent and agreement in percentage points that an arm has more, mean over lambdas and seeds."""
         (size, kept), (other_size, other_kept) = self._means(arm), self._means(against)
         return float(100 * np.expm1(size - other_size)), float(100 * (kept - other_kept))
 
     def _means(self, guidance: str) -> tuple[float, float]:
         points = [p for (arm, _), curve in self.curves.items() if arm == guidance for p in curve]
-        return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.kept for p in points]))
+        return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.agreement for p in points]))
 
 
-def read_arms(folder: Path) -> Arms:
-    """The tables ``saliency_arms.csv`` and ``saliency_arms_bd_rates.csv`` of a folder; rows of other methods are left out.
+def read_variants(folder: Path) -> Variants:
+    """The tables ``saliency_variants.csv`` and ``saliency_variants_bd_rates.csv`` of a folder; rows of other methods are left out.
 
     Raises:
         DataError: a table is missing, or the arms were not measured at the same lambdas.
     """
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
-    for point in read_rows(folder / "saliency_arms.csv", RatePoint, COMMAND):
+    for point in read_rows(folder / "saliency_variants.csv", RatePoint, COMMAND):
         name, _, lmbda = point.setting.partition(", lmbda ")
         if match := NAME.fullmatch(name):
             curves.setdefault((match[1], int(match[2])), {})[float(lmbda)] = point
     missing = {"unguided", "guided", "constant", "shuffled"} - {arm for arm, _ in curves}
     if missing or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
-            f"{folder / 'saliency_arms.csv'} needs all four arms at the same lambdas: make it with `{COMMAND}`"
+            f"{folder / 'saliency_variants.csv'} needs all four arms at the same lambdas: make it with `{COMMAND}`"
         )
     deltas = {}
-    for delta in read_rows(folder / "saliency_arms_bd_rates.csv", BDRate, COMMAND):
+    for delta in read_rows(folder / "saliency_variants_bd_rates.csv", BDRate, COMMAND):
         ends = [NAME.fullmatch(name) for name in (delta.method, delta.against)]
         if all(ends):
             deltas[tuple((m[1], int(m[2])) for m in ends)] = delta
-    return Arms({arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()}, deltas)
+    return Variants({arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()}, deltas)

@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from fsplit_lib.device.timing import Timing, interleave
-from fsplit_lib.latency.journeys import REPLY_BYTES, REQUEST_BYTES
+from fsplit_lib.latency.end_to_end import REPLY_BYTES, REQUEST_BYTES
 from fsplit_lib.offload.client import Client, Reply
 from fsplit_lib.offload.link import Link, ShapedLink
 from fsplit_lib.packet import MAGIC
 
-__all__ = ["RealJourney", "through_server"]
+__all__ = ["MeasuredEndToEnd", "through_server"]
 
 
 @dataclass(frozen=True)
-class RealJourney:
+class MeasuredEndToEnd:
     """Bytes in, answer out, as a client saw it.
 
     Attributes:
@@ -51,7 +51,7 @@ def through_server(
     runs: int = 20,
     warmup: int = 3,
     token: str | None = None,
-) -> dict[str, RealJourney]:
+) -> dict[str, MeasuredEndToEnd]:
     """Send every payload in turns, and tell what each took.
 
     Args:
@@ -77,7 +77,7 @@ def through_server(
             float(np.median([getattr(one, part) for one in kept])) for part in ("decode_ms", "queue_ms", "tail_ms")
         ]
         wire = link.transfer_ms(len(data) + REQUEST_BYTES, REPLY_BYTES) if link else 0.0
-        found[name] = RealJourney(timings[name], *parts, wire)
+        found[name] = MeasuredEndToEnd(timings[name], *parts, wire)
     return found
 
 
