@@ -135,7 +135,9 @@ def test_a_packet_takes_no_photos_place_and_is_known_by_any_suffix(desk, packet)
     (desk / "link.jpg").symlink_to(desk / "coffee.jpg")
     for out in (desk / "coffee.jpg", desk / "link.jpg", "coffee.jpg"):
         refused(fsplit("compress", desk / "coffee.jpg", "-o", out, *tiny), "take the place of the photo", "--out")
-    refused(fsplit("send", packet, "--as", "jpeg"), "good.fsp is a packet, of which no jpeg can be made: leave out --as")
+    refused(
+        fsplit("send", packet, "--as", "jpeg"), "good.fsp is a packet, of which no jpeg can be made: leave out --as"
+    )
     assert tree(desk).items() >= before.items()
     upper = desk / "UPPER.FSP"
     upper.write_bytes(packet.read_bytes())

@@ -125,9 +125,19 @@ def test_what_a_tiff_says_of_its_values_is_heeded(tmp_path):
     for name, values, options, sentence in (
         ("planes", planes, {"photometric": "rgb", "planarconfig": "separate"}, "16-bit colours in planes"),
         ("signed 8 bits", (ramp * 127).astype(np.int8), {"photometric": "minisblack"}, "signed 8-bit"),
-        ("below zero", (ramp * 3000 - 900).astype(np.int16), {"photometric": "minisblack"}, "from -900 to 2100.*cannot be"),
+        (
+            "below zero",
+            (ramp * 3000 - 900).astype(np.int16),
+            {"photometric": "minisblack"},
+            "from -900 to 2100.*cannot be",
+        ),
         ("heights", (ramp * 3000 - 900).astype(np.float32), {"photometric": "minisblack"}, "black and white cannot be"),
-        ("12 bits", (ramp * 3000).astype(np.uint16), {"photometric": "minisblack"}, "0 to 3000.*scale them to 0 to 255 or"),
+        (
+            "12 bits",
+            (ramp * 3000).astype(np.uint16),
+            {"photometric": "minisblack"},
+            "0 to 3000.*scale them to 0 to 255 or",
+        ),
         ("three", (ramp * 3).astype(np.float32), {"photometric": "minisblack"}, "scale them to 0 to 1 or 255"),
         ("a million", (ramp * 1e6).astype(np.float32), {"photometric": "minisblack"}, "black and white cannot be"),
     ):
@@ -186,7 +196,9 @@ def gamma(power):
 
 def rgb_profile(columns, power):
     xyz = lambda values: b"XYZ \0\0\0\0" + b"".join(map(S15, values))
-    primaries = {name: xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), np.array(columns).T, strict=True)}
+    primaries = {
+        name: xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), np.array(columns).T, strict=True)
+    }
     curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(power))
     return icc(b"RGB ", {b"desc": named("made here"), b"wtpt": xyz(WHITE), **primaries, **curves})
 
@@ -309,7 +321,9 @@ def test_metadata_that_is_odd_does_not_stop_the_rotation(tmp_path):
         plain = open_image(saved(Image.fromarray(pixels), tmp_path / f"plain.{suffix}", **LOSSLESS.get(suffix, {})))
         for kind, content in ((10, struct.pack("<ii", -1, 0)), (5, struct.pack("<II", 1, 0)), (2, b"72 dpi\0\0"),
                               (99, bytes(8))):  # fmt: skip
-            odd = struct.pack("<HHII", 0x011A, kind, 8 if kind == 2 else 1, 38) + struct.pack("<HHIHH", 0x0128, 3, 1, 3, 0)
+            odd = struct.pack("<HHII", 0x011A, kind, 8 if kind == 2 else 1, 38) + struct.pack(
+                "<HHIHH", 0x0128, 3, 1, 3, 0
+            )
             exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entry + odd[:12] + bytes(4) + content
             path = saved(Image.fromarray(pixels), tmp_path / f"odd.{suffix}", exif=exif, **LOSSLESS.get(suffix, {}))
             assert open_image(path) == plain.transpose(Image.Transpose.ROTATE_270), (suffix, kind)
@@ -421,7 +435,9 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path, mon
     preview = b"\xff\xe1" + (2 + 200).to_bytes(2) + 100 * b"\xff\xda"  # markers inside a segment are no scans
     allowed = whole[:2] + preview + whole[2:-2] + (64 - scans) * scan + b"\xff\xd9" + 100 * scan
     assert open_image(io.BytesIO(allowed)) == photo
-    (tmp_path / "a.jpg").write_bytes(whole[:-2] + b"\xff\xff\0\xff" + (65 - scans) * scan)  # never ends; garbage between
+    (tmp_path / "a.jpg").write_bytes(
+        whole[:-2] + b"\xff\xff\0\xff" + (65 - scans) * scan
+    )  # never ends; garbage between
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
     for source in (tmp_path / "a.jpg", io.BytesIO((tmp_path / "a.jpg").read_bytes())):
         with pytest.raises(DataError, match="more than 64 scans"):
@@ -592,7 +608,9 @@ def test_what_a_folder_leaves_out_is_counted_and_named_and_no_class_moves(tmp_pa
     folder.paths[3].write_bytes(whole[:-25])
     saved(Image.new("RGB", (1, 900)), folder.paths[1].with_suffix(".png")).rename(folder.paths[1])
     seen = []
-    with pytest.warns(UserWarning, match=r"2 of 5 photos in .* were left out: .*b\.jfif: .* a line, not.*; .*d\.png is broken"):
+    with pytest.warns(
+        UserWarning, match=r"2 of 5 photos in .* were left out: .*b\.jfif: .* a line, not.*; .*d\.png is broken"
+    ):
         good = folder.readable(seen.append)
     assert seen == [1, 2, 3, 4, 5] and good.labels == (0, 1, 3) and good.classes == folder.classes
     for path in good.paths:
@@ -604,8 +622,13 @@ def test_what_a_folder_leaves_out_is_counted_and_named_and_no_class_moves(tmp_pa
 def test_heic_names_its_plugin_where_it_is_missing(tmp_path):
     pytest.importorskip("pillow_heif").register_heif_opener()
     path = tiny(tmp_path / "phone.heic")
-    for prelude, told in (("", "(8, 8)"), ("sys.modules['pillow_heif'] = None; ", "needs a plugin: pip install fsplit_lib[codecs]")):
-        code = f"import sys; {prelude}from fsplit_lib.data.images import open_image; print(open_image({str(path)!r}).size)"
+    for prelude, told in (
+        ("", "(8, 8)"),
+        ("sys.modules['pillow_heif'] = None; ", "needs a plugin: pip install fsplit_lib[codecs]"),
+    ):
+        code = (
+            f"import sys; {prelude}from fsplit_lib.data.images import open_image; print(open_image({str(path)!r}).size)"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         assert told in done.stdout + done.stderr.splitlines()[-1] if done.stderr else told in done.stdout
 
