@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from unittest import mock
@@ -127,6 +128,57 @@ def test_a_codec_of_continuous_rate_takes_a_lmbda(desk):
         refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "steered", "--lmbda", wrong), word)
     refused(fsplit("compress", desk / "coffee.jpg", "--weights", desk / "tiny", "--lmbda", 0.2), "packs with lmbda 1")
     assert tree(desk) == before
+
+
+def test_a_packet_takes_no_photos_place_and_is_known_by_any_suffix(desk, packet):
+    tiny, before = ("--weights", desk / "tiny"), tree(desk)
+    (desk / "link.jpg").symlink_to(desk / "coffee.jpg")
+    for out in (desk / "coffee.jpg", desk / "link.jpg", "coffee.jpg"):
+        refused(fsplit("compress", desk / "coffee.jpg", "-o", out, *tiny), "take the place of the photo", "--out")
+    refused(
+        fsplit("send", packet, "--as", "jpeg"), "good.fsp is a packet, of which no jpeg can be made: leave out --as"
+    )
+    assert tree(desk).items() >= before.items()
+    upper = desk / "UPPER.FSP"
+    upper.write_bytes(packet.read_bytes())
+    nobody = ("--url", "http://127.0.0.1:9", "--weights", desk / "nobody")  # an encoder would be looked for
+    for given in (packet, upper):
+        refused(fsplit("send", given, *nobody), "127.0.0.1:9")
+        assert fsplit("predict", given, *tiny).returncode == 0
+    refused(fsplit("send", upper, "--lmbda", 1), "--lmbda steers a packet that is made here")
+    refused(fsplit("send", upper, "--as", "png"), "no png can be made")
+    for made in (upper, desk / "link.jpg"):
+        made.unlink()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names there are Unicode")
+def test_a_name_that_the_terminal_cannot_show_ends_in_no_traceback(desk, tmp_path):
+    photo = os.fsencode(tmp_path) + b"/caf\xc3\xa9 \xe2\x98\xba \xff.jpg"
+    with open(photo, "wb") as file:
+        file.write((desk / "coffee.jpg").read_bytes())
+    command = [sys.executable, "-W", "ignore", "-c", MAIN, "compress", photo, "--weights", desk / "tiny"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, timeout=300)
+    assert done.returncode == 0 and b" bytes (" in done.stdout and b"Traceback" not in done.stderr
+    assert os.path.getsize(photo[:-4] + b".fsp") > 20
+
+
+def test_one_broken_photo_does_not_stop_the_table(desk, photos, tmp_path):
+    folder = tmp_path / os.fsdecode(b"mine \xff") if sys.platform == "linux" else tmp_path / "mine"
+    for name in ("ants/0.png", "cats/1.png", "cats/2.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((photos / name[-5:]).read_bytes())
+    whole = (desk / "coffee.jpg").read_bytes()
+    (folder / "ants" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "ants" / "x.nef").write_bytes(b"raw")
+    out = tmp_path / "t.csv"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = fsplit("evaluate", "photos", folder, "--weights", desk / "tiny", "-o", out, "--against", "none")
+    assert done.returncode == 0, done.stderr
+    assert {row["n"] for row in csv.DictReader(out.open())} == {"3"}
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert any("1 of 5 files" in note and "x.nef" in note for note in notes)
+    assert any("1 of 4 photos" in note and "cut.jpg is broken or cut short" in note for note in notes)
 
 
 def test_the_command_in_a_process_of_its_own(desk):

@@ -5,15 +5,19 @@ import hashlib
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
+import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 from torchvision.transforms import v2
 
 from fsplit_lib.data import (
@@ -34,10 +38,12 @@ from fsplit_lib.data import (
     write_atomically,
     write_rows,
 )
-from fsplit_lib.data.tensors import images_to_tensor
+from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
 from fsplit_lib.errors import DataError
+from fsplit_lib.system import load_codec
 
 RED = (200, 30, 30)
+LOSSLESS = {"webp": {"lossless": True}}
 
 
 def saved(image, path, **options):
@@ -82,10 +88,245 @@ def test_sixteen_bits_and_float_keep_their_shades(tmp_path):
         "long.tiff": (ramp * 65535).astype(np.int32),
         "unit.tiff": ramp.astype(np.float32),
         "byte.tiff": (ramp * 255).astype(np.float32),
-        "large.tiff": (ramp * 1e6).astype(np.float32),
+        "bytes in 16 bits.png": (ramp * 255).astype(np.uint16),
+        "bytes in 32 bits.tiff": (ramp * 255).astype(np.int32),
+        "longest.tiff": (ramp * (2**31 - 1)).astype(np.int32),
+        "bright.tiff": np.where(np.arange(1024).reshape(4, 256) == 1023, 1.004, ramp).astype(np.float32),
     }.items():
         got = np.asarray(open_image(saved(Image.fromarray(values), tmp_path / name)), dtype=float)
         assert np.abs(got - want[..., None]).max() <= 1.01, name
+
+
+def tiff(path, values, **options):
+    tifffile.imwrite(path, values, **options)
+    return path
+
+
+def test_what_a_tiff_says_of_its_values_is_heeded(tmp_path):
+    ramp = np.linspace(0, 1, 256)[None].repeat(4, 0)
+    grey = np.round(ramp * 255)
+    deep = (ramp * 65535).astype(np.uint16)
+    noisy = ramp.astype(np.float32)
+    noisy[0, 0], noisy[1, 1] = 40.0, -0.004  # one hot pixel, one below black
+    planes = np.stack([deep, deep[:, ::-1], deep])
+    for name, values, options, want in (
+        ("white is zero, 16 bits", deep, {"photometric": "miniswhite"}, 255 - grey),
+        ("the same, packed", deep, {"photometric": "miniswhite", "compression": "zlib"}, 255 - grey),
+        ("white is zero, float", ramp.astype(np.float32), {"photometric": "miniswhite"}, 255 - grey),
+        ("unsigned 32 bits", (ramp * (2**32 - 1)).astype(np.uint32), {"photometric": "minisblack"}, grey),
+        ("signed 16 bits", (ramp * 32767).astype(np.int16), {"photometric": "minisblack"}, grey),
+        ("one hot pixel", noisy, {"photometric": "minisblack"}, grey),
+        ("big-endian", deep, {"photometric": "minisblack", "byteorder": ">"}, grey),
+    ):
+        got = np.asarray(open_image(tiff(tmp_path / f"{name}.tiff", values, **options)), dtype=float)
+        assert np.abs(got - want[..., None])[:, 2:].max() <= 1.01, name
+    got = open_image(tiff(tmp_path / "p.tiff", planes, photometric="rgb", planarconfig="separate", compression="zlib"))
+    assert np.abs(np.asarray(got, dtype=float) - np.stack([grey, grey[:, ::-1], grey], -1)).max() <= 1.01
+    for name, values, options, sentence in (
+        ("planes", planes, {"photometric": "rgb", "planarconfig": "separate"}, "16-bit colours in planes"),
+        ("signed 8 bits", (ramp * 127).astype(np.int8), {"photometric": "minisblack"}, "signed 8-bit"),
+        (
+            "below zero",
+            (ramp * 3000 - 900).astype(np.int16),
+            {"photometric": "minisblack"},
+            "from -900 to 2100.*cannot be",
+        ),
+        ("heights", (ramp * 3000 - 900).astype(np.float32), {"photometric": "minisblack"}, "black and white cannot be"),
+        (
+            "12 bits",
+            (ramp * 3000).astype(np.uint16),
+            {"photometric": "minisblack"},
+            "0 to 3000.*scale them to 0 to 255 or",
+        ),
+        ("three", (ramp * 3).astype(np.float32), {"photometric": "minisblack"}, "scale them to 0 to 1 or 255"),
+        ("a million", (ramp * 1e6).astype(np.float32), {"photometric": "minisblack"}, "black and white cannot be"),
+    ):
+        with pytest.raises(DataError, match=f"{name}.*{sentence}"):
+            open_image(tiff(tmp_path / f"{name}.tiff", values, **options))
+
+
+def test_a_transparent_shade_of_16_bits_is_white(tmp_path):
+    deep = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    key = int(deep[0, 77])
+    got = np.asarray(open_image(saved(Image.fromarray(deep), tmp_path / "keyed.png", transparency=key)), dtype=float)
+    want = np.arange(256.0)
+    want[77] = 255
+    assert np.abs(got - want[None, :, None]).max() <= 1.01
+
+    def chunk(kind, data):
+        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+    rows = b"".join(b"\0" + row.tobytes() for row in np.stack([deep] * 3, -1).astype(">u2"))
+    header = struct.pack(">IIBBBBB", 256, 4, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"tRNS", bytes(6)), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    (tmp_path / "rgb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(DataError, match="16-bit colours transparent.*save it with alpha"):
+        open_image(tmp_path / "rgb.png")
+
+
+S15 = lambda value: struct.pack(">i", round(value * 65536))  # s15Fixed16Number of the ICC's specification
+TO_XYZ = {  # of linear light to the profile connection space (D50): the columns are the primaries
+    "Display P3": [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]],
+    "Adobe RGB": [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]],
+}
+SRGB = [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+WHITE = (0.9642, 1.0, 0.8249)
+
+
+def icc(space, tags, kind=b"mntr", connection=b"XYZ "):
+    """A profile of version 2: header, table of tags, tags."""
+    data, table, at = b"", struct.pack(">I", len(tags)), 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", at + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    header = bytearray(128)
+    header[0:4], header[8:12] = struct.pack(">I", at + len(data)), b"\x02\x40\0\0"
+    header[12:24], header[36:40] = kind + space + connection, b"acsp"
+    header[68:80] = b"".join(map(S15, WHITE))
+    return bytes(header) + table + data
+
+
+def named(text):
+    return b"desc\0\0\0\0" + struct.pack(">I", len(text) + 1) + text.encode() + bytes(79)
+
+
+def gamma(power):
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(power * 256))
+
+
+def rgb_profile(columns, power):
+    xyz = lambda values: b"XYZ \0\0\0\0" + b"".join(map(S15, values))
+    primaries = {
+        name: xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), np.array(columns).T, strict=True)
+    }
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(power))
+    return icc(b"RGB ", {b"desc": named("made here"), b"wtpt": xyz(WHITE), **primaries, **curves})
+
+
+def cmyk_profile():
+    """Ink c, m, y and k leave (1 − ink)(1 − k) of sRGB's red, green and blue: a table of 9 points a side to Lab."""
+    inks = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 4, indexing="ij"), -1).reshape(-1, 4)
+    linear = to_linear((1 - inks[:, :3]) * (1 - inks[:, 3:]))
+    lab = to_lab(linear @ np.array(SRGB).T)
+    stored = np.stack([lab[:, 0] * 65280 / 100, (lab[:, 1] + 128) * 256, (lab[:, 2] + 128) * 256], -1)
+    table = np.clip(stored.round(), 0, 65535).astype(">u2").tobytes()
+    ramp = struct.pack(">HH", 0, 65535)
+    matrix = b"".join(S15(v) for v in np.eye(3).ravel())
+    lut = b"mft2\0\0\0\0" + bytes([4, 3, 9, 0]) + matrix + struct.pack(">HH", 2, 2) + 4 * ramp + table + 3 * ramp
+    white = b"XYZ \0\0\0\0" + b"".join(map(S15, WHITE))
+    tags = {b"desc": named("made here"), b"wtpt": white, b"A2B0": lut, b"A2B1": lut}
+    return icc(b"CMYK", tags, b"prtr", b"Lab ")
+
+
+def to_linear(v):
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+
+def from_linear(v):
+    return np.where(v <= 0.0031308, 12.92 * v, 1.055 * np.clip(v, 1e-9, None) ** (1 / 2.4) - 0.055)
+
+
+def to_lab(xyz):
+    t = xyz / np.array(WHITE)
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], -1)
+
+
+def twin():
+    """A photo in sRGB, of colours that every one of the other spaces holds."""
+    photo = np.asarray(center_crop(load_photo("coffee")), dtype=float)
+    return Image.fromarray((40 + 0.65 * photo).round().astype(np.uint8))
+
+
+def as_bytes(values):
+    return Image.fromarray(np.clip(np.round(values * 255), 0, 255).astype(np.uint8))
+
+
+def in_space(columns, power):
+    light = to_linear(np.asarray(twin()) / 255) @ np.array(SRGB).T @ np.linalg.inv(columns).T
+    return as_bytes(np.clip(light, 0, 1) ** (1 / power))
+
+
+def packet_sizes_and_share_of_equal_symbols(one, other):
+    codec = load_codec("photo-first")
+    symbols = [codec.symbols(codec.encoder(photo_tensor(image))) for image in (one, other)]
+    return np.mean(symbols[0] == symbols[1]), [len(codec.compress(photo_tensor(i))[0].to_bytes()) for i in (one, other)]
+
+
+@pytest.mark.parametrize("space", ["Display P3", "Adobe RGB", "CMYK"])
+def test_a_photo_of_another_colour_space_is_the_photo_of_its_srgb_twin(tmp_path, space):
+    photo = twin()
+    if space == "CMYK":
+        rgb = np.asarray(photo) / 255
+        black = 1 - rgb.max(axis=-1, keepdims=True)
+        inks = np.concatenate([1 - rgb / (1 - black), black], -1)
+        stored, profile = Image.fromarray(np.round(inks * 255).astype(np.uint8), "CMYK"), cmyk_profile()
+    else:
+        stored, profile = in_space(TO_XYZ[space], 2.2), rgb_profile(TO_XYZ[space], 2.2)
+    path = saved(stored, tmp_path / "a.tiff", icc_profile=profile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = open_image(path)
+        jpeg = open_image(saved(stored, tmp_path / "a.jpg", icc_profile=profile, quality=100, subsampling=0))
+    distance = np.abs(np.asarray(got, dtype=float) - np.asarray(photo))
+    unconverted = np.abs(np.asarray(Image.open(path).convert("RGB"), dtype=float) - np.asarray(photo))
+    assert distance.mean() < 1 and distance.max() <= 6 and "icc_profile" not in got.info
+    if space != "CMYK":
+        assert unconverted.mean() > 3 * distance.mean()
+    assert np.abs(np.asarray(jpeg, dtype=float) - np.asarray(photo)).mean() < 2
+    equal, sizes = packet_sizes_and_share_of_equal_symbols(got, photo)
+    assert equal > 0.97 and abs(sizes[0] / sizes[1] - 1) < 0.02
+    if space != "CMYK":
+        ignored = Image.open(path).convert("RGB")
+        assert packet_sizes_and_share_of_equal_symbols(ignored, photo)[0] < equal
+
+
+def test_grey_and_deep_and_transparent_pictures_have_profiles_too(tmp_path):
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(8, 0)
+    want = from_linear((ramp / 255.0) ** 1.8) * 255
+    profile = icc(b"GRAY", {b"desc": named("grey"), b"wtpt": b"XYZ \0\0\0\0" + b"".join(map(S15, WHITE)),
+                            b"kTRC": gamma(1.8)})  # fmt: skip
+    deep = Image.fromarray(ramp.astype(np.uint16) * 257)
+    alpha = Image.merge("LA", [Image.fromarray(ramp), Image.new("L", (256, 8), 255)])
+    colour = rgb_profile(SRGB, 1.8)
+    grey_with_colours = (Image.fromarray(ramp), colour)
+    cases = {"grey": (Image.fromarray(ramp), profile), "deep": (deep, profile), "alpha": (alpha, profile),
+             "paired": grey_with_colours, "rgba": (Image.fromarray(ramp).convert("RGBA"), colour),
+             "palette": (Image.fromarray(ramp).convert("P"), colour)}  # fmt: skip
+    for name, (image, embedded) in cases.items():
+        got = np.asarray(open_image(saved(image, tmp_path / f"{name}.png", icc_profile=embedded)), dtype=float)
+        assert np.abs(got - want[..., None]).max() < 2.5, name
+
+
+def test_without_a_profile_or_with_srgbs_own_no_bit_changes(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name, options in (("none.png", {}), ("srgb.png", {"icc_profile": own})):
+        assert np.array_equal(open_image(saved(Image.fromarray(pixels), tmp_path / name, **options)), pixels)
+
+
+def test_a_profile_that_is_broken_or_of_another_kind_is_ignored_with_a_note(tmp_path):
+    photo = Image.new("RGB", (8, 8), RED)
+    whole = rgb_profile(SRGB, 1.8)
+    for name, profile in (("garbage", b"hello" * 40), ("cut", whole[:150]), ("inks", cmyk_profile())):
+        path = saved(photo, tmp_path / f"{name}.png", icc_profile=profile)
+        with pytest.warns(UserWarning, match=rf"{name}\.png: its colour profile.*was ignored"):
+            assert mean_colour(open_image(path)).tolist() == list(RED)
+
+
+def test_metadata_that_is_odd_does_not_stop_the_rotation(tmp_path):
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8)
+    for suffix in ("png", "webp", "jpg"):
+        plain = open_image(saved(Image.fromarray(pixels), tmp_path / f"plain.{suffix}", **LOSSLESS.get(suffix, {})))
+        for kind, content in ((10, struct.pack("<ii", -1, 0)), (5, struct.pack("<II", 1, 0)), (2, b"72 dpi\0\0"),
+                              (99, bytes(8))):  # fmt: skip
+            odd = struct.pack("<HHII", 0x011A, kind, 8 if kind == 2 else 1, 38) + struct.pack(
+                "<HHIHH", 0x0128, 3, 1, 3, 0
+            )
+            exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entry + odd[:12] + bytes(4) + content
+            path = saved(Image.fromarray(pixels), tmp_path / f"odd.{suffix}", exif=exif, **LOSSLESS.get(suffix, {}))
+            assert open_image(path) == plain.transpose(Image.Transpose.ROTATE_270), (suffix, kind)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -194,7 +435,9 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path, mon
     preview = b"\xff\xe1" + (2 + 200).to_bytes(2) + 100 * b"\xff\xda"  # markers inside a segment are no scans
     allowed = whole[:2] + preview + whole[2:-2] + (64 - scans) * scan + b"\xff\xd9" + 100 * scan
     assert open_image(io.BytesIO(allowed)) == photo
-    (tmp_path / "a.jpg").write_bytes(whole[:-2] + b"\xff\xff\0\xff" + (65 - scans) * scan)  # never ends; garbage between
+    (tmp_path / "a.jpg").write_bytes(
+        whole[:-2] + b"\xff\xff\0\xff" + (65 - scans) * scan
+    )  # never ends; garbage between
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
     for source in (tmp_path / "a.jpg", io.BytesIO((tmp_path / "a.jpg").read_bytes())):
         with pytest.raises(DataError, match="more than 64 scans"):
@@ -347,6 +590,49 @@ def test_folders_with_and_without_labels(tmp_path):
             image_folder(tmp_path / name)
 
 
+def test_what_a_folder_leaves_out_is_counted_and_named_and_no_class_moves(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    for name in ("ants/a.heic", "bees/b.jfif", "bees/c.jp2", "dogs/d.png", "dogs/e.jpg"):
+        tiny(tmp_path / name)
+    (tmp_path / "cats").mkdir()
+    for name in ("cats/f.nef", "notes.txt"):
+        (tmp_path / name).write_text("no photo")
+    with pytest.warns(UserWarning, match=r"2 of 7 files in .* were left out.*: cats.f\.nef, notes\.txt$"):
+        folder = image_folder(tmp_path)
+    assert folder.classes == ("ants", "bees", "cats", "dogs") and folder.labels == (0, 1, 1, 3, 3)
+    assert all(folder[n].size == (8, 8) for n in range(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder.readable() is folder
+    whole = folder.paths[3].read_bytes()
+    folder.paths[3].write_bytes(whole[:-25])
+    saved(Image.new("RGB", (1, 900)), folder.paths[1].with_suffix(".png")).rename(folder.paths[1])
+    seen = []
+    with pytest.warns(
+        UserWarning, match=r"2 of 5 photos in .* were left out: .*b\.jfif: .* a line, not.*; .*d\.png is broken"
+    ):
+        good = folder.readable(seen.append)
+    assert seen == [1, 2, 3, 4, 5] and good.labels == (0, 1, 3) and good.classes == folder.classes
+    for path in good.paths:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="3 of 3 photos in .* were left out"):
+        good.readable()
+
+
+def test_heic_names_its_plugin_where_it_is_missing(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = tiny(tmp_path / "phone.heic")
+    for prelude, told in (
+        ("", "(8, 8)"),
+        ("sys.modules['pillow_heif'] = None; ", "needs a plugin: pip install fsplit_lib[codecs]"),
+    ):
+        code = (
+            f"import sys; {prelude}from fsplit_lib.data.images import open_image; print(open_image({str(path)!r}).size)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert told in done.stdout + done.stderr.splitlines()[-1] if done.stderr else told in done.stdout
+
+
 def test_a_folder_is_split_into_what_is_trained_on_and_what_is_not(tmp_path):
     paths = tuple(tmp_path / f"{n}.png" for n in range(11))
     whole = ImageFolder("mine", paths, tuple(range(11)), ("a", "b"))
@@ -374,7 +660,8 @@ def test_caltech_in_each_layout_without_its_background(tmp_path, inside):
     for name in ("Faces_easy", "car_side", "windsor_chair", *(f"category {n}" for n in range(96))):
         (tmp_path / inside / name).mkdir()
     folder = caltech101(tmp_path)
-    assert folder.classes == ("accordion", "yin_yang") and folder.labels == (0, 1)
+    assert len(folder.classes) == 101 and "BACKGROUND_Google" not in folder.classes  # those without a photo count too
+    assert [folder.classes[label] for label in folder.labels] == ["accordion", "yin_yang"]
     assert [p.name for p in folder.paths] == ["1.png", "3.png"] and folder.name == "caltech101"
     assert training_folder(tmp_path) == folder and "CC BY 4.0" in folder.licence == folder.split(2)[0].licence
     for nothing in (tmp_path / "nowhere", tmp_path / inside / "yin_yang"):

@@ -131,7 +131,9 @@ def _own_weights(path: str | Path) -> dict[str, Tensor]:
                 f"save the state_dict() of the network inside, its {prefix[:-1]}"
             )
     if broken := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise WeightsError(f"{path} holds NaN or infinity, as in {broken[0]}: take weights from before training diverged")
+        raise WeightsError(
+            f"{path} holds NaN or infinity, as in {broken[0]}: take weights from before training diverged"
+        )
     return state
 
 

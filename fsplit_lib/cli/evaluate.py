@@ -28,7 +28,13 @@ def _readable(pictures: "ImageFolder") -> "ImageFolder":
     from tqdm import tqdm
 
     with tqdm(total=len(pictures), unit="photo", desc=f"{pictures.name}, reading") as bar:
-        return pictures.linear_probe(lambda done: bar.update(done - bar.n))
+
+        def progress(done: int) -> None:
+            bar.update(done - bar.n)
+            if done == bar.total:
+                bar.close()  # before it is told what is left out
+
+        return pictures.readable(progress)
 
 
 @app.command()
@@ -68,7 +74,7 @@ def photos(
     if unknown := wanted - set(QUALITIES):
         raise ParameterError(f"no image codec {', '.join(sorted(unknown))}; there are {', '.join(QUALITIES)}, or none")
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
-    pictures = _readable(image_folder(folder, name))
+    pictures = image_folder(folder, name)
     folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
     if len(folders) < len(weights or [DEFAULT]):
         raise ParameterError(
@@ -81,7 +87,7 @@ def photos(
         for given in folders.values():
             load_system(given, teacher)
     out.parent.mkdir(parents=True, exist_ok=True)
-    points, deltas = [], []
+    points, deltas, pictures = [], [], _readable(pictures)
     for judge in judges:
         judged, bars = judge.partition("=")[0], []
 

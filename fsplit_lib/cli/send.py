@@ -44,7 +44,9 @@ def send(
         raise DataError(f"there is no file {photo}")
     packed = photo.suffix.lower() == ".fsp"
     if packed and as_ is not As.packet:
-        raise ParameterError(f"{photo} is a packet, of which no {as_.value} can be made: leave out --as, or send the photo")
+        raise ParameterError(
+            f"{photo} is a packet, of which no {as_.value} can be made: leave out --as, or send the photo"
+        )
     if lmbda is not None and (as_ is not As.packet or packed):
         raise ParameterError("--lmbda steers a packet that is made here: leave it out, or leave out --as")
     if packed:

@@ -66,7 +66,7 @@ class ImageFolder:
                 wrong.append(error)
                 if progress is not None:
                     progress(done)
-        told = [str(error) for error in wrong if error is not None]
+        told = [error for error in wrong if error is not None]
         if not told:
             return self
         sentence = f"{len(told)} of {len(self)} photos in {self.name} were left out: {_some(told, '; ')}"
@@ -91,11 +91,11 @@ class ImageFolder:
         return replace(self, paths=tuple(compress(self.paths, chosen)), labels=labels)
 
 
-def _error_of(path: Path) -> DataError | None:
+def _error_of(path: Path) -> str | None:
     try:
         center_crop(open_image(path))
     except DataError as error:
-        return error
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
     return None
 
 

@@ -118,9 +118,13 @@ def _check_values(image: Image.Image, name: str) -> None:
     if tags.get(_SAMPLE_FORMAT, (1,))[0] == 2 and image.mode == "L":
         raise DataError(f"{name} has signed 8-bit values, and what is black cannot be known: save it as unsigned ones")
     if tags.get(_PLANES) == 2 and 16 in tags.get(_BITS, ()) and image.info.get("compression") == "raw":
-        raise DataError(f"{name} holds 16-bit colours in planes, which Pillow cannot read: save it with 8 bits, or as PNG")
+        raise DataError(
+            f"{name} holds 16-bit colours in planes, which Pillow cannot read: save it with 8 bits, or as PNG"
+        )
     if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info and "16" in image.tile[0][3]:
-        raise DataError(f"{name} makes one of its 16-bit colours transparent, which Pillow cannot find: save it with alpha")
+        raise DataError(
+            f"{name} makes one of its 16-bit colours transparent, which Pillow cannot find: save it with alpha"
+        )
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -186,7 +190,8 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), intent, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
         warnings.warn(
-            f"{name}: its colour profile is broken or for another kind of picture and was ignored ({error})", stacklevel=4
+            f"{name}: its colour profile is broken or for another kind of picture and was ignored ({error})",
+            stacklevel=4,
         )
         return image.convert("RGB")
 
