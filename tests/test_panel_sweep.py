@@ -13,6 +13,7 @@ import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 
 from fsplit_lib import panels
 from fsplit_lib.chapters.ch04 import Explained, factor_panel, map_panel
@@ -28,7 +29,6 @@ from fsplit_lib.panels.ch00 import photo_panel
 from fsplit_lib.panels.ch01 import bottleneck_panel, bounds_panel
 from fsplit_lib.panels.ch02 import split_panel
 from fsplit_lib.panels.ch03 import coder_panel, density_panel
-from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.panels.photo_picker import PathField
 from fsplit_lib.recipes.crossed import read_ablation
 from fsplit_lib.system import load_system
