@@ -13,12 +13,12 @@ import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 
 from fsplit_lib import panels
 from fsplit_lib.chapters.ch04 import Explained, factor_panel, map_panel
 from fsplit_lib.chapters.ch05 import TrainingPanel
 from fsplit_lib.chapters.ch06 import LambdaPanel
+from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.chapters.ch08 import journey_panel
 from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo, read_rows
 from fsplit_lib.errors import ParameterError
