@@ -162,7 +162,9 @@ def test_card_table_with_and_without_scores():
     card = Card("mine", "codec", "A <b>first</b> one.", "make", "photos", {"crops": 3200, "gain": 1}, {})
     assert "no scores yet" in ch00.card_table(card).data
     assert "&lt;b&gt;" in ch00.card_table(card).data
-    card.scores = [{"data": "dev", "n": 500, "bytes": 1234.5, "agreement": 0.5, "agreement_low": 0.45, "agreement_high": 0.55}]
+    card.scores = [
+        {"data": "dev", "n": 500, "bytes": 1234.5, "agreement": 0.5, "agreement_low": 0.45, "agreement_high": 0.55}
+    ]
     card.limits = ["one seed"]
     shown = ch00.card_table(card).data
     assert "50.0% [45.0%, 55.0%]" in shown and "1,234" in shown and "one seed" in shown

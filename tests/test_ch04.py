@@ -264,9 +264,7 @@ def test_the_factor_panel_by_hand(mean, lmbda):
     (moved,) = panel.figure.select_traces({"name": "unguided, and as weighted"})
     assert list(moved.x) == pytest.approx([lmbda, lmbda * factor])
     # sizes fall as a power of lambda, of which the interpolation between nine points knows a little less
-    assert list(moved.y) == pytest.approx(
-        [1000 * lmbda**-0.5, 1000 * (lmbda * factor) ** -0.5], rel=0.03
-    )
+    assert list(moved.y) == pytest.approx([1000 * lmbda**-0.5, 1000 * (lmbda * factor) ** -0.5], rel=0.03)
     assert f"{factor:.2f} times" in panel.summary.value
 
 
@@ -361,7 +359,9 @@ def test_variants_are_drawn_as_differences_to_the_unguided_run_of_their_seed(tmp
     lines = {t.name: t for t in figure.data}
     assert len(lines) == 8 and set(lines["unguided, seed 1"].y) == {0.0}  # both seeds of these tables are alike
     guided = lines["guided, seed 0"]
-    expected = [80 - 10 * np.log10(lmbda) - 100 * at for lmbda, at in zip((1.0, 0.3, 0.1), unguided_at(guided.x), strict=True)]
+    expected = [
+        80 - 10 * np.log10(lmbda) - 100 * at for lmbda, at in zip((1.0, 0.3, 0.1), unguided_at(guided.x), strict=True)
+    ]
     assert list(guided.y) == pytest.approx(expected, abs=1e-3) and min(guided.y) > 0
     assert len({(t.line.dash, t.marker.symbol) for t in lines.values() if "seed" in t.name}) == 7  # never colour alone
     assert max(lines["interval of one point"].y) == pytest.approx(5)
@@ -386,7 +386,9 @@ def test_other_figures_say_what_they_show():
     maps = {m: {"stride 8": np.eye(224), "all, mixed": np.ones((224, 224))} for m in ("gradcam", "eigencam")}
     runs = {"map": (DeletionCurve(one, one > 0.5), DeletionCurve(one / 2, one > 0.9))}
     grid = ch04.map_grid(crop, maps)
-    assert "Grad-CAM 50%, EigenCAM 50%" in caption(grid) and any(t.marker.showscale for t in grid.data if t.type == "scatter")
+    assert "Grad-CAM 50%, EigenCAM 50%" in caption(grid) and any(
+        t.marker.showscale for t in grid.data if t.type == "scatter"
+    )
     spoiled = ch04.spoiling((0.25, 0.5), runs, DeletionCurve(one, one > 0.5))
     assert "50% of the places" in caption(spoiled) and "probability" in spoiled.layout.yaxis.title.text
     (most,) = spoiled.select_traces({"name": "most salient first"})

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from fsplit_lib.backbones import FeatureSpec, load_backbone
+from fsplit_lib.chapters import ch07 as plots
+from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.data import FASHION_CLASSES, data_root, fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
@@ -19,9 +21,7 @@ from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
 from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.exercises import check
 from fsplit_lib.latency.profiling import multiply_adds
-from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.plots import caption
-from fsplit_lib.plots import ch07 as plots
 from fsplit_lib.recipes.cross_backbone import ANCHORS
 from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_system
 from fsplit_lib.training import ArraySource, train_decoder, train_system
@@ -152,115 +152,17 @@ def test_tables_that_are_missing_or_not_whole_say_what_to_run(tmp_path):
 
 # what the tables say -----------------------------------------------------------------------------
 
-OUTCOMES = {
-    "all pay": (
-        foreign(1.3),
-        "every server that did not take part in the training pays",
-        "6 have whole intervals above",
-    ),
-    "nobody pays": (foreign(1.0), "costs no more here than another seed", "0 have whole intervals above"),
-    "within luck": (foreign(1.03), "costs no more here than another seed", "6 have whole intervals above"),
-    "cheaper": (
-        foreign(0.9),
-        "costs no more here than another seed",
-        "0 have whole intervals above the native pair, 6 below",
-    ),
-    "some pay": (
-        lambda a, b, blueprint: 1.2 if (a, b) == ("swin", "resnet") else 1.0,
-        "1 of 6 servers pay",
-        "1 have whole intervals above",
-    ),
-}
 
-
-def test_wide_intervals_and_single_seeds_leave_it_open(tmp_path):
-    said = plots.cross_outcome(cross_tables(tmp_path, foreign(1.2), half_width=30.0))
-    assert "0 have whole intervals above" in said[3] and "not shown by these pictures" in said[-1]
-    said = plots.cross_outcome(cross_tables(tmp_path, foreign(1.2), seeds=(0,)))
-    assert "6 of 6 servers pay; whether by more than a seed's luck is not known" in said[-1]
-
-
-@pytest.mark.parametrize("kind", OUTCOMES)
-def test_sentences_follow_from_the_cross_table(kind, tmp_path):
-    times, last, counted = OUTCOMES[kind]
-    said = plots.cross_outcome(cross_tables(tmp_path, times))
-    assert last in said[-1] and counted in said[3] and "up to 4.0 % from the first" in said[1]
-    assert plots.told(said).data.count("<li>") == len(said) == 7
-    if kind == "some pay":
-        assert said[-1].endswith(
-            "by more than the luck of any seed here, 1 by more than that of their own column's seeds."
-        )
-        assert "+20.0 % (+18.0 to +22.0) with Swin's codec and ResNet's answer" in said[2]
-        assert "serves the others best is ResNet's (+0.0 % on average" in said[4] and "Swin's +9.5 %" in said[4]
-
-
-def test_quality_that_no_foreign_packet_reaches_is_told(tmp_path):
-    found = cross_tables(tmp_path)
-    assert (
-        "0 of 6 crossed pairs keep fewer decisions than the native pair at its own." in plots.cross_outcome(found)[-2]
-    )
-    lower = {"resnet-to-swin-by-swin": 0.012, "swin-to-resnet-by-resnet": 0.02}
-    cells = {n: [replace(r, agreement=r.agreement - lower.get(n, 0)) for r in rows] for n, rows in found.cells.items()}
-    said = plots.cross_outcome(type(found)(cells, found.deltas))[-2]
-    assert "2 of 6 crossed pairs keep fewer" in said and "by 1.2 to 2.0 points" in said
-
-
-def test_curves_that_share_no_quality_and_single_seeds_are_told(tmp_path):
+def test_curves_that_share_no_quality_are_told(tmp_path):
     found = cross_tables(tmp_path, seeds=(0,))
     none = {
         n: d if d.method[0] == "n" else BDRate("d", n, d.against, None, None, None, None, None, 9)
         for n, d in found.deltas.items()
     }
     empty = type(found)(found.cells, none)
-    said = plots.cross_outcome(empty)
-    assert "one seed" in said[0] and "nothing to compare" in said[-1]
-    assert "no shared quality" in caption(plots.cross_table(empty)) and "not measured" in str(
-        plots.cross_table(empty).data[0].text
-    )
-    assert "share no quality" in plots.blueprint_outcome(empty)[0] and len(plots.blueprint_deltas(empty).data) == 0
-    unsure = {n: BDRate("d", n, d.against, d.percent, None, None, 0.5, 0.6, 9) for n, d in found.deltas.items()}
-    assert "not shown by this experiment" in plots.blueprint_outcome(type(found)(found.cells, unsure))[-1]
-
-
-BLUEPRINTS = {
-    "own ahead": (foreign(1.0, 1.0, 1.2), "holds for all 3 families"),
-    "foreign ahead": (foreign(1.0, 1.2, 1.0), "contradicted here for 3 of 3"),
-    "equal": (foreign(1.0, 1.0, 1.0), "not shown by this experiment"),
-    "luck": (foreign(1.0, 1.0, 1.035), "not shown by this experiment"),
-    "one family": (
-        lambda a, b, blueprint: 1.2 if a == b == "swin" != blueprint else 1.0,
-        "shown for 1 of 3 families, and contradicted for 0",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", BLUEPRINTS)
-def test_sentences_follow_from_the_blueprints(kind, tmp_path):
-    times, last = BLUEPRINTS[kind]
-    said = plots.blueprint_outcome(cross_tables(tmp_path, times, half_width=1.0))
-    assert ("no more than another seed" in said[0]) == (kind == "luck")
-    assert len(said) == 4 and last in said[-1]
-    assert "52,000 parameters" in said[2] and said[2].startswith("Swin features")
-
-
-@pytest.mark.parametrize(("gain", "told", "small"), [
-    (lambda r, w: 0.01 * min(r, 2), "within half a point has restoration blocks for 3 of 3", (2, 32)),
-    (lambda r, w: 0.0, "for 0 of 3 families; ResNet, ConvNeXt, Swin do without", (0, 32)),
-    (lambda r, w: 0.01 * (w == 64), "for 0 of 3 families; ResNet, ConvNeXt, Swin do without", (0, 64)),
-])  # fmt: skip
-def test_sentences_follow_from_the_ablation(gain, told, small, tmp_path):
-    found = ablation_tables(tmp_path, gain)
-    said = plots.ablation_outcome(found)
-    assert len(said) == 5 and told in said[-1]
-    assert all(found.smallest(network) == small for network in found.networks)
-    best = 100 * max(found.scores("fashion_swin")[0].values())
-    assert found.confirmed("fashion_swin")[0] == pytest.approx(best / 100, abs=0.005)
-    assert np.diff(found.confirmed("fashion_swin")) == pytest.approx([-0.001, -0.001], abs=1e-4)
-    assert "3 seeds of the former score" in said[0] and f"{best:.1f} %" in said[2]
-    change = 100 * (gain(4, 32) - gain(0, 32))
-    assert f"changes by {change:+.1f} to {change:+.1f} points, {change:+.1f} on average" in said[3].replace(
-        "-0.0", "+0.0"
-    )
+    table = plots.cross_table(empty)
+    assert "no shared quality" in caption(table) and "not measured" in str(table.data[0].text)
+    assert all(len(trace.x) == 0 for trace in plots.blueprint_deltas(empty).data)
 
 
 # figures -----------------------------------------------------------------------------------------
@@ -273,7 +175,7 @@ def test_figures_say_what_they_show(tmp_path):
     assert "other seeds: +2.0, +4.0<br>decoder anew: +5.0 %" in table.data[0].text[1][1]
     assert np.array(table.data[0].z)[0] == pytest.approx([5, 25, 25], abs=0.05)
     curves = plots.table_curves(found, "agreement")
-    assert len(curves.data) == 9 and "Swin answers, ResNet" in caption(curves)
+    assert len(curves.data) == 9 and "Swin answers, codec of ResNet" in caption(curves)
     assert sum(bool(t.showlegend) for t in curves.data) == 3
     assert len({(t.line.dash, t.marker.symbol) for t in curves.data}) == 3  # never colour alone
     assert list(curves.data[0].y) == sorted(curves.data[0].y) and curves.data[0].error_y.array[0] == pytest.approx(1)
@@ -283,7 +185,7 @@ def test_figures_say_what_they_show(tmp_path):
     assert len(mismatch.data) == 9 and "Swin features, ResNet blocks (50,000) +10.0 % (+8.0 to +12.0)" in caption(
         mismatch
     )
-    assert mismatch.data[0].y == (0,) and mismatch.data[8].y == (-8,)
+    assert [list(t.y) for t in mismatch.data] == [[-i] for i in range(9)]
 
 
 @pytest.mark.equation("07.1")
@@ -328,7 +230,9 @@ def test_spreads_are_sorted_and_told():
     assert "Swin from" in caption(figure) and figure.data[1].name == "ResNet, 2 channels"
 
 
-def photo_table(folder, agreement=(0.90, 0.86, 0.80), others=(0.89, 0.85, 0.72), bytes_of_others=(3000.0, 1500.0, 800.0)):
+def photo_table(
+    folder, agreement=(0.90, 0.86, 0.80), others=(0.89, 0.85, 0.72), bytes_of_others=(3000.0, 1500.0, 800.0)
+):
     rows = []
     for judge, shares, sizes in (
         ("", agreement, (3000.0, 1500.0, 800.0)),
@@ -349,19 +253,6 @@ def test_photo_servers_are_read_by_network_and_told(tmp_path):
     found = read_photo_servers(tmp_path)
     assert list(found) == ["tf_efficientnet_lite0", "tf_efficientnet_lite1"]
     assert [point.bytes for point in found["tf_efficientnet_lite1"]] == [800.0, 1500.0, 3000.0]
-    own, newcomer, apart = plots.photo_outcome(found)
-    assert own == (
-        "EfficientNet-Lite0 (the codec was trained with it) keeps 80.0% at 800 bytes, 86.0% at 1,500 bytes, "
-        "90.0% at 3,000 bytes of its own decisions."
-    )
-    assert newcomer.startswith("EfficientNet-Lite1 (behind the frozen codec) keeps 72.0% at 800 bytes")
-    assert apart.endswith(
-        "apart only for EfficientNet-Lite1 at 800 bytes; of 3 rates, EfficientNet-Lite1 lies below at 3."
-    )
-    photo_table(tmp_path, others=(0.89, 0.85, 0.79))
-    assert plots.photo_outcome(read_photo_servers(tmp_path))[-1].endswith(
-        "are nowhere apart; of 3 rates, EfficientNet-Lite1 lies below at 3."
-    )
 
 
 def test_servers_of_other_packets_are_refused(tmp_path):
@@ -407,6 +298,11 @@ def test_the_server_changes_and_the_packet_stays(server):
     assert server.state() == before
 
 
+def drawn(panel, name):
+    (trace,) = panel.figure.select_traces({"name": name})
+    return trace
+
+
 def test_the_slider_over_the_ablation(tmp_path):
     found = ablation_tables(tmp_path)
     panel = ablation_panel(found, "fashion_convnext")
@@ -416,12 +312,12 @@ def test_the_slider_over_the_ablation(tmp_path):
     for restoration, width in itertools.product(range(5), ("32", "64")):
         panel.set(network="Swin", restoration=restoration, width=width)
         key = (restoration, int(width))
-        assert list(panel.figure.data[3].y) == pytest.approx([100 * scores[key]])
-        assert list(panel.figure.data[3].x) == pytest.approx([0.1 * (restoration + 1) * int(width) / 32])
+        assert list(drawn(panel, "this one").y) == pytest.approx([100 * scores[key]])
+        assert list(drawn(panel, "this one").x) == pytest.approx([0.1 * (restoration + 1) * int(width) / 32])
         assert f"{1000 * (restoration + 1) * int(width):,} parameters" in panel.summary.value
         points = [row.bytes for row in found.curves("fashion_swin")[key]]
-        assert list(panel.figure.data[1].x) == points
-    assert "2 restoration blocks of width 32" in panel.summary.value and len(panel.figure.data[2].text) == 10
+        assert list(drawn(panel, "this decoder").x) == points
+    assert "2 restoration blocks of width 32" in panel.summary.value and len(drawn(panel, "others").text) == 10
     panel.set(restoration=1, width="32")
     assert (
         "1 restoration block of width 32" in panel.summary.value and "1.0 points behind the best" in panel.summary.value
@@ -464,8 +360,20 @@ def test_the_function_exercise_knows_its_mistakes():
 def test_the_real_tables():
     found = read_crossing(data_root() / "results")
     assert len(found.networks) == 3 and all(len(found.spread(network)) == 2 for network in found.networks)
-    assert len(plots.cross_outcome(found)) == 7 and len(plots.blueprint_outcome(found)) == 4
-    assert len(plots.ablation_outcome(read_ablation(data_root() / "results"))) == 5
+    crossed = {(a, b): found.delta(a, b) for a in found.networks for b in found.networks if a != b}
+    percents = sorted(delta.percent for delta in crossed.values())
+    assert (percents[0], percents[-1]) == pytest.approx((-6.9, 50.2), abs=0.05)
+    assert sorted(delta.verdict for delta in crossed.values()) == ["fewer", *["more"] * 5]
+    luck = max(abs(v) for network in found.networks for v in found.spread(network))
+    assert luck == pytest.approx(12.2, abs=0.05) and sum(v > luck for v in percents) == 3
+    gaps = [found.out_of_reach(*pair) for pair in crossed]
+    assert (min(gaps), max(gaps)) == pytest.approx((1.0, 1.9), abs=0.05)
+    ablation = read_ablation(data_root() / "results")
+    smallest = {n.removeprefix("fashion_"): ablation.smallest(n) for n in ablation.networks}
+    assert smallest == {"resnet": (0, 64), "convnext": (1, 32), "swin": (0, 64)}
+    photos = read_photo_servers(data_root() / "results")
+    ends = [100 * points[at].agreement for points in photos.values() for at in (0, -1)]
+    assert ends == pytest.approx([76.0, 91.2, 76.2, 89.8, 72.4, 86.8], abs=0.05)
 
 
 def test_the_shipped_decoder_costs_what_the_text_says():

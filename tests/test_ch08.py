@@ -199,9 +199,7 @@ def test_the_panel_says_what_it_draws(panel, state):
     panel.set(**state)
     said = panel.state()
     found = end_to_end(ROWS, said["network"], float(said["level"].split()[0]) / 100, said["precision"])
-    where = Scenario(
-        Link("", said["megabits"], said["megabits"], said["delay"]), said["slowdown"], said["speedup"]
-    )
+    where = Scenario(Link("", said["megabits"], said["megabits"], said["delay"]), said["slowdown"], said["speedup"])
     plans = [where.plan(one) for one in found.values()]
     drawn = np.sum([trace.x for trace in panel.figure.data], axis=0)
     assert drawn == pytest.approx([1e3 * plan.total for plan in plans])

@@ -19,6 +19,7 @@ from fsplit_lib.chapters import ch00, ch01, ch02, ch03
 from fsplit_lib.chapters.ch04 import Explained, factor_panel, map_panel
 from fsplit_lib.chapters.ch05 import TrainingPanel
 from fsplit_lib.chapters.ch06 import LambdaPanel
+from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.chapters.ch08 import journey_panel
 from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo, read_rows
 from fsplit_lib.errors import ParameterError
@@ -26,7 +27,6 @@ from fsplit_lib.evaluation import answer_photo
 from fsplit_lib.evaluation.cross_backbone import read_ablation
 from fsplit_lib.evaluation.explorer import RateExplorer
 from fsplit_lib.latency import LatencyRow, Route
-from fsplit_lib.panels.ch07 import ablation_panel, server_panel
 from fsplit_lib.panels.photo_picker import PathField
 from fsplit_lib.system import load_system
 from fsplit_lib.theory import anneal, at, steps

@@ -74,7 +74,9 @@ def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Fi
     return figure.update_layout(margin={"l": 10, "r": 110, "t": 105, "b": 10})
 
 
-def spoiling(shares: Sequence[float], runs: dict[str, tuple[DeletionCurve, DeletionCurve]], chance: DeletionCurve) -> go.Figure:
+def spoiling(
+    shares: Sequence[float], runs: dict[str, tuple[DeletionCurve, DeletionCurve]], chance: DeletionCurve
+) -> go.Figure:
     """Draw the probability of the teacher's first answer as features are spoiled, one plot per map.
 
     Args:

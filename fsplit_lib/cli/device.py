@@ -132,7 +132,9 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
     return bundle
 
 
-def _table(bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object) -> list:
+def _table(
+    bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object
+) -> list:
     from fsplit_lib.data import PHOTOS, data_root, image_folder, load_photo, read_rows
     from fsplit_lib.evaluation import RatePoint
     from fsplit_lib.latency.stages import measure_latency

@@ -60,7 +60,9 @@ def train(
         out, told = work / f"process-{rank}" / out.name, None
     else:
         told = progress
-    sentence = run_recipe(recipe, RunContext(out, data, work, told, workers, maps, scheduler, processes, backbone, weights))
+    sentence = run_recipe(
+        recipe, RunContext(out, data, work, told, workers, maps, scheduler, processes, backbone, weights)
+    )
     for bar in bars:
         bar.close()
     if not rank:

@@ -86,7 +86,9 @@ class FeatureCodec(nn.Module):
         digest.update(medians.astype("<f4").tobytes())
         digest.update(hashlib.sha256(tables.to_bytes()).digest())
         stride, lmbda = self.config.stride, self.config.lmbda
-        return Packer(digest.digest()[:4], stride, lmbda, self.codes[0], *(part.numpy() for part in both), medians, tables)
+        return Packer(
+            digest.digest()[:4], stride, lmbda, self.codes[0], *(part.numpy() for part in both), medians, tables
+        )
 
     @property
     def codec_id(self) -> bytes:

@@ -51,7 +51,7 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
 
-    def linear_probe(self, progress: Callable[[int], None] | None = None) -> "ImageFolder":
+    def readable(self, progress: Callable[[int], None] | None = None) -> "ImageFolder":
         """The photos that can be read and cropped; a warning counts the others and says what is wrong with them.
 
         Args:

@@ -87,7 +87,9 @@ def device_calls(
     (y,), packer = encoder.encode(encoder.preprocess(photo)), bundle.packer
     for lmbda in lmbdas:
         setting, packet, code = f"lmbda {lmbda or packer.lmbda:.3g}", packer.pack(y, lmbda), packer.code(lmbda)
-        calls[OURS, setting, "entropy code", "", 1] = lambda c=code: encode_symbols(packer.symbols(y, c), packer.tables_at(c))
+        calls[OURS, setting, "entropy code", "", 1] = lambda c=code: encode_symbols(
+            packer.symbols(y, c), packer.tables_at(c)
+        )
         calls[OURS, setting, "packet", "", 1] = packet.to_bytes
     calls["PNG", "", "preprocess", "", 1] = lambda: center_crop(photo)
     calls["PNG", "", "encode", "", 1] = lambda: encode_lossless(crop)

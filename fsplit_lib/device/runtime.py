@@ -90,9 +90,7 @@ class DeviceEncoder:
         """
         stride = self.bundle.packer.stride
         if x.ndim != 4 or x.shape[:2] != (1, 3):
-            raise ValueError(
-                f"x must be (1, 3, H, W) with sides that are multiples of {stride}, got {x.shape}"
-            )
+            raise ValueError(f"x must be (1, 3, H, W) with sides that are multiples of {stride}, got {x.shape}")
         check_size(*x.shape[2:], stride)
         return self._network(x)
 

@@ -156,7 +156,9 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
     _check_index(index, tables)
     coder = constriction.stream.stack.AnsCoder()
     groups = [(table, symbols[index == table]) for table in range(tables.channels)]
-    coded = [(table, *table_entries(group[None], tables.rows(table, table + 1))) for table, group in groups if len(group)]
+    coded = [
+        (table, *table_entries(group[None], tables.rows(table, table + 1))) for table, group in groups if len(group)
+    ]
     escaped = np.concatenate([symbols[:0], *(groups[table][1][mask[0]] for table, _, mask in coded)])
     if len(escaped):
         coder.encode_reverse(_varints(escaped), _BYTE)

@@ -66,9 +66,13 @@ class Packer:
     def __post_init__(self) -> None:
         levels, channels = self.gains.shape
         if self.inverse_gains.shape != self.gains.shape or self.medians.shape != (channels,):
-            raise ValueError(f"gains {self.gains.shape}, {self.inverse_gains.shape} and medians {self.medians.shape} do not fit")
+            raise ValueError(
+                f"gains {self.gains.shape}, {self.inverse_gains.shape} and medians {self.medians.shape} do not fit"
+            )
         if self.tables.channels != levels * channels:
-            raise ValueError(f"{levels} rate weights of {channels} channels need as many tables, got {self.tables.channels}")
+            raise ValueError(
+                f"{levels} rate weights of {channels} channels need as many tables, got {self.tables.channels}"
+            )
 
     @cached_property
     def _tables_by_code(self) -> dict[int, Tables]:
@@ -89,7 +93,9 @@ class Packer:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Write the packer as named arrays, for ``numpy.savez``."""
-        fields = {name: np.asarray(value) for name, value in vars(self).items() if isinstance(value, int | float | np.ndarray)}
+        fields = {
+            name: np.asarray(value) for name, value in vars(self).items() if isinstance(value, int | float | np.ndarray)
+        }
         tables = {name: getattr(self.tables, name) for name in ("frequencies", "lengths", "offsets")}
         return {"codec_id": np.frombuffer(self.codec_id, np.uint8), **fields, **tables}
 

@@ -155,7 +155,9 @@ class Crossing:
 
     def out_of_reach(self, trained: str, decoded: str) -> float:
         """Points of agreement by which a crossed pair's best rate stays below the native pair's; no delta counts them."""
-        best = [max(row.agreement for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))]
+        best = [
+            max(row.agreement for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))
+        ]
         return 100 * (best[0] - best[1])
 
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:

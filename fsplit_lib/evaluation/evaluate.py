@@ -156,7 +156,9 @@ def evaluate_photos(
     known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
     labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
     return [
-        PerImageResult(folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels)
+        PerImageResult(
+            folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels
+        )
         for (method, setting), values in rows.items()
     ]
 

@@ -46,7 +46,12 @@ class Passes(AsyncBatcher[Request, Request]):
     """
 
     def __init__(
-        self, networks: dict[str, Callable[[Tensor], Tensor]], max_batch: int, wait_ms: float, max_waiting: int, workers: int
+        self,
+        networks: dict[str, Callable[[Tensor], Tensor]],
+        max_batch: int,
+        wait_ms: float,
+        max_waiting: int,
+        workers: int,
     ):
         super().__init__(
             max_batch_size=max_batch, max_queue_time=wait_ms / 1e3, max_queue_size=max_waiting, concurrency=workers

@@ -18,7 +18,10 @@ from fsplit_lib.errors import DataError
 __all__ = ["ImageDecoders", "crop", "main"]
 
 PROGRAM = ("-m", "fsplit_lib.offload.images")
-LENGTH, HEAD = struct.Struct("<I"), struct.Struct("<?I")  # of what is asked; done or refused, and length of what is told
+LENGTH, HEAD = (
+    struct.Struct("<I"),
+    struct.Struct("<?I"),
+)  # of what is asked; done or refused, and length of what is told
 
 
 class ImageDecoders:
@@ -55,7 +58,9 @@ class ImageDecoders:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             if isinstance(error, TimeoutError):
-                raise DataError(f"the image took more than {self.seconds:g} s to decode: scale it down first") from error
+                raise DataError(
+                    f"the image took more than {self.seconds:g} s to decode: scale it down first"
+                ) from error
             if isinstance(error, asyncio.IncompleteReadError | ConnectionError):
                 raise DataError("the image brought its decoder down: save it again, or as a PNG") from error
             raise

@@ -43,9 +43,7 @@ class Connection(H11Protocol):
         patience_s: as said.
     """
 
-    def __init__(
-        self, *args: Any, waiting: dict["Connection", asyncio.TimerHandle], patience_s: float, **kwargs: Any
-    ):
+    def __init__(self, *args: Any, waiting: dict["Connection", asyncio.TimerHandle], patience_s: float, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.waiting, self.patience_s, self.owed = waiting, patience_s, ""
         self.limit, self.limit_concurrency = self.limit_concurrency, None  # uvicorn would refuse whoever comes last

@@ -55,7 +55,10 @@ class PhotoPicker:
 
     def __init__(self, photo: str):
         known = photo in PHOTOS
-        choice, path = _Photos("Photo", (*PHOTOS, FASHION_NETWORKS), photo if known else FASHION_NETWORKS), PathField("Own file")
+        choice, path = (
+            _Photos("Photo", (*PHOTOS, FASHION_NETWORKS), photo if known else FASHION_NETWORKS),
+            PathField("Own file"),
+        )
         path.carrier.value = "" if known else photo
         self.controls: dict[str, Control] = {"photo": choice, "file": path}
         self.upload = widgets.FileUpload(

@@ -62,7 +62,11 @@ def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **sty
 
 
 def rate_accuracy(
-    plots: dict[str, Sequence[go.Scatter]], title: str, label: str = "agreement", n: int | None = None, height: int = 480
+    plots: dict[str, Sequence[go.Scatter]],
+    title: str,
+    label: str = "agreement",
+    n: int | None = None,
+    height: int = 480,
 ) -> go.Figure:
     """Draw curves over a log axis of bytes, in one plot or in several side by side with one legend.
 
@@ -80,7 +84,7 @@ def rate_accuracy(
             line.update(legendgroup=line.name, showlegend=line.name not in seen)
             seen.add(line.name)
             figure.add_trace(line, 1, column)
-            (x, *_, far), (y, *_, top) = line.x, line.y
+            x, far, y, top = line.x[0], line.x[-1], line.y[0], line.y[-1]
             where = f"{plot}, {line.name}" if plot else line.name
             told.append(f"{where}: {y:.1f} at {x:,.0f} bytes to {top:.1f} at {far:,.0f}")
     figure.update_xaxes(title_text="mean bytes of the whole packet", type="log", tickvals=BYTE_TICKS)

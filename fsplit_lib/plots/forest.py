@@ -26,13 +26,15 @@ def with_interval(delta: BDRate) -> str:
     """Return a BD-rate and its interval in words; curves without a shared quality have neither."""
     if delta.percent is None:
         return "no shared quality"
-    return f"{signed(delta.percent)} %" + ("" if delta.low is None else f" ({signed(delta.low)} to {signed(delta.high)})")
+    return f"{signed(delta.percent)} %" + (
+        "" if delta.low is None else f" ({signed(delta.low)} to {signed(delta.high)})"
+    )
 
 
 def forest(
     rows: dict[str, tuple[Sequence[BDRate], Look]], title: str, alt: str, x_title: str = MORE_OR_FEWER
 ) -> go.Figure:
-    """Draw a row per comparison: a marker and whiskers per BD-rate, and their mean in figures on the right.
+    """Draw a row per comparison: a marker and whiskers per BD-rate, and their geometric mean in figures on the right.
 
     A filled marker has a whole interval on one side of zero; an open one does not, or has no interval.
 
@@ -47,8 +49,11 @@ def forest(
         known = [d for d in deltas if d.percent is not None]
         told.append(f"{label} {', '.join(map(with_interval, deltas))}")
         at = -place + (np.linspace(0.25, -0.25, len(known)) if len(known) > 1 else np.zeros(len(known)))
-        value = np.array([d.percent for d in known])
-        low, high = (np.array([d.percent if getattr(d, end) is None else getattr(d, end) for d in known]) for end in ("low", "high"))
+        value = np.array([d.percent for d in known], float)
+        low, high = (
+            np.array([d.percent if getattr(d, end) is None else getattr(d, end) for d in known])
+            for end in ("low", "high")
+        )
         bare, sure = look.symbol.removesuffix("-open"), (low > 0) | (high < 0)
         sure &= np.array([d.low is not None for d in known], bool)
         figure.add_trace(
@@ -60,7 +65,7 @@ def forest(
                 hovertemplate="%{text}<br>%{x:.1f} %<extra></extra>",
             )
         )  # fmt: skip
-        mean = f"{signed(float(value.mean()))} %" if len(known) else "no shared quality"
+        mean = f"{signed(100 * np.expm1(np.log1p(value / 100).mean()))} %" if known else "no shared quality"
         figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=-place, text=mean, showarrow=False)
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
     figure.update_xaxes(title_text=x_title)

@@ -41,7 +41,13 @@ def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[Lo
 
 
 def train_on_caltech(
-    run: RunContext, config: TrainConfig, system: FrankenSplit, name: str, summary: str, limits: list[str], crop: int = 160
+    run: RunContext,
+    config: TrainConfig,
+    system: FrankenSplit,
+    name: str,
+    summary: str,
+    limits: list[str],
+    crop: int = 160,
 ) -> str:
     """Train, save weights and card, and say in one sentence what came out.
 

@@ -69,7 +69,15 @@ ABLATION = replace(PLAN, steps=600, settings=3)  # thirty cells and their winner
 
 
 def train_cell(
-    trained: str, backbone: str, frozen: bool, seed: int, decoder: dict, steps: int, pictures: int, settings: int, codec: Path
+    trained: str,
+    backbone: str,
+    frozen: bool,
+    seed: int,
+    decoder: dict,
+    steps: int,
+    pictures: int,
+    settings: int,
+    codec: Path,
 ) -> dict:
     """Train one cell and measure it on the first pictures of Fashion-MNIST's test set.
 
@@ -126,7 +134,9 @@ def measured_of(cell: str, result: dict) -> list[PerImageResult]:
     """Read a cell's curve as :func:`fsplit_lib.evaluation.bd_rates` takes it."""
     teacher, labels = np.array(result["teacher"]), fashion_mnist("test")[1][: len(result["teacher"])]
     return [
-        PerImageResult("Fashion-MNIST test", cell, f"lmbda {lmbda:.3g}", np.array(sizes), np.array(decided), teacher, labels)
+        PerImageResult(
+            "Fashion-MNIST test", cell, f"lmbda {lmbda:.3g}", np.array(sizes), np.array(decided), teacher, labels
+        )
         for lmbda, sizes, decided in zip(result["lmbdas"], result["sizes"], result["decided"], strict=True)
     ]
 

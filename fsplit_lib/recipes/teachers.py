@@ -24,9 +24,7 @@ from fsplit_lib.training.sources import ArraySource, Batch
 __all__ = ["TEACHERS", "TEACHER_RECIPES"]
 
 SMOOTHING = 0.1
-MUON = TrainConfig(
-    steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="auto"
-)
+MUON = TrainConfig(steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="auto")
 TEACHERS = {
     "fashion_resnet": (
         "timm's ResNet with BasicBlocks (2, 2, 2, 1) of widths 32, 64, 96, 128 for Fashion-MNIST at 32x32.",

@@ -19,7 +19,15 @@ from fsplit_lib.backbones import Backbone, load_backbone
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.saliency.maps import saliency_map
 
-__all__ = ["DeletionCurve", "cascading_randomisation", "concentration", "deletion_test", "edge_map", "randomised", "rank_correlation"]
+__all__ = [
+    "DeletionCurve",
+    "cascading_randomisation",
+    "concentration",
+    "deletion_test",
+    "edge_map",
+    "randomised",
+    "rank_correlation",
+]
 
 
 def edge_map(x: Tensor) -> Tensor:

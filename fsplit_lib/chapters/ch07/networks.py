@@ -1,6 +1,8 @@
-"""What waits at the server: families side by side, a blueprint drawn, features and answers of one packet."""
+"""The networks of chapter 07 side by side: names, looks, blueprints, and the panel in which one packet serves all."""
 
-from collections.abc import Sequence
+import hashlib
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,10 +13,11 @@ from torch import nn
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
 from fsplit_lib.latency.profiling import multiply_adds
+from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.pictures import HATCH, html_table
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
-__all__ = ["LOOKS", "blueprints", "family_table", "look_of_network", "name_of", "servers", "spreads"]
+__all__ = ["blueprints", "family_table", "look_of_network", "name_of", "server_panel", "spreads"]
 
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
 NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
@@ -30,7 +33,7 @@ LOOKS = {
 
 
 def name_of(network: str) -> str:
-    """How the chapter calls a family, or the network of ours of that family; others keep their names.
+    """Say how the chapter calls a family, or the network of ours of that family; others keep their names.
 
     >>> name_of("fashion_swin"), name_of("resnet"), name_of("resnet50")
     ('Swin', 'ResNet', 'resnet50')
@@ -39,7 +42,7 @@ def name_of(network: str) -> str:
 
 
 def look_of_network(network: str) -> Look:
-    """Its family's colour, dash and marker; a method of the book keeps its own."""
+    """Return its family's colour, dash and marker; a method of the book keeps its own."""
     return LOOKS.get(network.removeprefix("fashion_")) or METHODS.get(network, Look("#57606a", "longdash", "star"))
 
 
@@ -48,7 +51,7 @@ def _count(module: nn.Module) -> int:
 
 
 def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -> HTML:
-    """Networks side by side: axes, strides, features at the cut, and where parameters and multiply-adds are.
+    """Lay networks side by side: axes, strides, features at the cut, and where parameters and multiply-adds are.
 
     Args:
         backbones: by name; their weights do not matter.
@@ -65,20 +68,19 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
         mean, std = (float(getattr(backbone.head, part)[0, 0, 0, 0]) for part in ("mean", "std"))
         rows.append(
             (
-                name, "BHWC" if nhwc else "BCHW",
+                f"{name}<br>{'BHWC' if nhwc else 'BCHW'}, mean {mean:g}, std {std:g}",
                 " ".join(map(str, strides_of(stages, nhwc, backbone.input_size))),
-                f"{backbone.spec.channels}×{side}×{side}", f"{mean:g}, {std:g}", f"{whole:,}",
-                f"{replaced:,} ({replaced / whole:.0%})", f"{_count(decoders[name]):,}",
-                f"{work[1] / work[0]:.0%}, {work[2] / work[0]:.0%}",
+                f"{backbone.spec.channels}×{side}×{side}", f"{whole:,}<br>head {replaced:,} ({replaced / whole:.0%})",
+                f"{_count(decoders[name]):,}", f"{work[1] / work[0]:.0%}, {work[2] / work[0]:.0%}",
             )
         )  # fmt: skip
-    head = ("network", "axes inside", "stride behind each stage", "features at the cut", "mean, std (red)",
-            "parameters", "of them in the head", "decoder", "work of head, of decoder")  # fmt: skip
-    return html_table(head, rows, (5, 6, 7, 8))
+    head = ("network, axes inside, red channel", "stride behind each stage", "features at the cut", "parameters",
+            "of the decoder", "work of head, of decoder")  # fmt: skip
+    return html_table(head, rows, (3, 4, 5))
 
 
 def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
-    """Decoders drawn as a line of boxes, each with its shape and its parameters.
+    """Draw decoders as a line of boxes, each with its shape and its parameters.
 
     Args:
         decoders: by name.
@@ -118,7 +120,7 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
 
 
 def spreads(features: dict[str, np.ndarray]) -> go.Figure:
-    """The spread of every channel at the cut, sorted, a line a network.
+    """Draw the standard deviation of every channel at the cut, sorted, a line per network.
 
     Args:
         features: network to (N, C, h, w).
@@ -128,19 +130,21 @@ def spreads(features: dict[str, np.ndarray]) -> go.Figure:
         sigma, look = np.sort(h.std(axis=(0, 2, 3)))[::-1], look_of_network(network)
         figure.add_trace(
             go.Scatter(
-                x=100 * (np.arange(len(sigma)) + 0.5) / len(sigma), y=sigma, name=f"{name_of(network)}, {len(sigma)} channels",
+                x=100 * (np.arange(len(sigma)) + 0.5) / len(sigma), y=sigma,
+                name=f"{name_of(network)}, {len(sigma)} channels",
                 mode="lines+markers", line={"color": look.color, "dash": look.dash, "width": 2.5},
                 marker={"symbol": look.symbol, "size": [8 if n % 16 == 0 else 0 for n in range(len(sigma))]},
             )
         )  # fmt: skip
         told.append(f"{name_of(network)} from {sigma[0]:.3g} to {sigma[-1]:.3g} (median {np.median(sigma):.3g})")
     figure.update_xaxes(title_text="channels, from the loudest to the quietest (%)")
-    figure.update_yaxes(title_text="spread of the channel", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 5, 10])
-    alt = f"Spread of the channels at the cut, from the loudest to the quietest: {'; '.join(told)}."
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
+    figure.update_yaxes(title_text="standard deviation of the channel", type="log", tickvals=ticks)
+    alt = f"Standard deviation of the channels at the cut, from the loudest to the quietest: {'; '.join(told)}."
     return finish(figure, "Every network speaks in its own units", alt, 440)
 
 
-def servers(names: Sequence[str], side: int) -> go.Figure:
+def _servers(names: Sequence[str], side: int) -> go.Figure:
     """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet.
 
     Traces: the picture, two bars, the bytes.
@@ -163,12 +167,12 @@ def servers(names: Sequence[str], side: int) -> go.Figure:
             1, 2,
         )  # fmt: skip
     figure.add_trace(
-        go.Heatmap(z=[[0]], colorscale="Cividis", zmin=0, zmax=255, showscale=False, hovertemplate="byte %{x}: %{z}<extra></extra>"),
-        2, 1,
+        go.Heatmap(z=[[0]], colorscale="Cividis", zmin=0, zmax=255, showscale=False,
+                   hovertemplate="byte %{x}: %{z}<extra></extra>"), 2, 1,
     )  # fmt: skip
     figure.update_xaxes(visible=False, row=1, col=1)
     figure.update_yaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(title_text="share of the answer (%)", range=[0, 122], row=1, col=2)
+    figure.update_yaxes(title_text="softmax probability (%)", range=[0, 122], row=1, col=2)
     figure.update_yaxes(tickvals=list(range(0, 101, 20)), row=1, col=2)
     figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
     figure.update_xaxes(title_text="bytes of the packet, dark 0, bright 255", row=2, col=1)
@@ -180,3 +184,54 @@ def servers(names: Sequence[str], side: int) -> go.Figure:
         legend={"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"},
         margin={"l": 20, "r": 20, "t": 60, "b": 60},
     )
+
+
+def server_panel(
+    pictures: np.ndarray,
+    labels: Sequence[int],
+    names: Sequence[str],
+    pack: Callable[[int, float], bytes],
+    answers: dict[str, Callable[[bytes], np.ndarray]],
+    whole: dict[str, Callable[[int], np.ndarray]],
+    lmbdas: tuple[float, float],
+    lmbda: float,
+) -> Panel:
+    """Show one packet, and the answer of whichever server is chosen.
+
+    Args:
+        pictures: (N, H, W) uint8.
+        labels: (N,) true classes.
+        names: of the classes.
+        pack: called with a picture's number and lambda; returns the packet's bytes.
+        answers: by server; called with a packet's bytes.
+        whole: by server; called with a picture's number, its network's answer without compression.
+        lmbdas: ends of the codec's range.
+        lmbda: first position.
+    """
+    options = {name_of(server): server for server in answers}
+    first = next(iter(options))
+
+    def update(picture: int, lmbda: float, server: str) -> str:
+        data = pack(picture, lmbda)
+        shares, plain = answers[options[server]](data), whole[options[server]](picture)
+        image, *bars, wire = panel.figure.data
+        image.z = np.repeat(pictures[picture][:, :, None], 3, axis=2)
+        for bar, values in zip(bars, (shares, plain), strict=True):
+            bar.y = 100 * values
+        wire.z = [list(data)]
+        kept = "kept" if shares.argmax() == plain.argmax() else "lost"
+        says = f"{server} says {names[shares.argmax()]} ({shares.max():.0%})"
+        panel.figure.layout.title.text = f"{server} reads {len(data)} bytes"
+        return (
+            f"Picture {picture}, {names[labels[picture]]}: {len(data)} bytes, "
+            f"sha256 {hashlib.sha256(data).hexdigest()[:8]}. {says}, without compression {names[plain.argmax()]} ({plain.max():.0%}): decision {kept}."
+        )
+
+    controls = {
+        "picture": Number("picture", 0, len(pictures) - 1, 0, 1),
+        "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda),
+        "server": Choice("server", tuple(options), first),
+    }
+    panel = Panel(controls, _servers(names, pictures.shape[-1]), update)
+    panel.refresh()
+    return panel

@@ -1,0 +1,15 @@
+"""The figures and the panels of chapter 07."""
+
+from fsplit_lib.chapters.ch07.networks import blueprints, family_table, look_of_network, name_of, server_panel, spreads
+from fsplit_lib.chapters.ch07.tables import (
+    ablation_panel,
+    blueprint_deltas,
+    cross_table,
+    equal_byte_tables,
+    table_curves,
+)
+
+__all__ = [
+    "ablation_panel", "blueprint_deltas", "blueprints", "cross_table", "equal_byte_tables", "family_table",
+    "look_of_network", "name_of", "server_panel", "spreads", "table_curves",
+]  # fmt: skip

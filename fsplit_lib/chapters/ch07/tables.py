@@ -1,0 +1,182 @@
+"""The tables of chapter 07: every codec with every server, blueprints, and the panel over the decoder ablation."""
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from fsplit_lib.chapters.ch07.networks import look_of_network, name_of
+from fsplit_lib.evaluation import BDRate
+from fsplit_lib.evaluation.cross_backbone import Ablation, Crossing
+from fsplit_lib.panels.base import Choice, Number, Panel
+from fsplit_lib.plots.curves import curve, rate_accuracy, rate_curve
+from fsplit_lib.plots.forest import forest, signed, with_interval
+from fsplit_lib.plots.style import Look, finish
+
+__all__ = ["ablation_panel", "blueprint_deltas", "cross_table", "equal_byte_tables", "table_curves"]
+
+
+def table_curves(crossing: Crossing, quality: str) -> go.Figure:
+    """Draw a plot per backbone that answers, a line per backbone that the codec was trained with.
+
+    Args:
+        crossing: the table; native pairs are seed 0.
+        quality: "agreement" or "top1".
+    """
+    plots = {}
+    for b in crossing.networks:
+        cells = {a: crossing.natives(b)[0] if a == b else crossing.cell(a, b) for a in crossing.networks}
+        plots[f"{name_of(b)} answers"] = [
+            rate_curve(f"codec of {name_of(a)}", crossing.cells[cell], quality, look_of_network(a))
+            for a, cell in cells.items()
+        ]
+    n = next(iter(crossing.cells.values()))[0].n
+    return rate_accuracy(plots, "Three codecs, three servers", quality, n)
+
+
+def _two_lines(delta: BDRate) -> str:
+    whole = with_interval(delta)
+    return f"<b>{whole}</b>".replace(" (", "</b><br>(", 1).removesuffix("</b>") if "(" in whole else whole
+
+
+def cross_table(crossing: Crossing) -> go.Figure:
+    """Draw BD-rates against the native pair; on the diagonal stand other seeds and a decoder trained anew."""
+    names, told = crossing.networks, []
+    found = [[crossing.delta(a, b) for b in names] for a in names]
+    texts = [list(map(_two_lines, row)) for row in found]
+    for i, name in enumerate(names):
+        seeds = ", ".join(map(signed, crossing.spread(name))) or "not measured"
+        texts[i][i] = f"native pair: 0<br>other seeds: {seeds}<br>decoder anew: {with_interval(found[i][i])}"
+    for a, row in zip(names, found, strict=True):
+        told += [f"{name_of(a)} for {name_of(b)} {with_interval(d)}" for b, d in zip(names, row, strict=True)]
+    values = np.array([[0 if d.percent is None else d.percent for d in row] for row in found])
+    edge = max(1.0, float(np.abs(values).max()))
+    figure = go.Figure(
+        go.Heatmap(
+            z=values, x=[f"{name_of(n)} answers" for n in names], y=[f"codec of {name_of(n)}" for n in names],
+            text=texts, texttemplate="%{text}", textfont={"size": 15}, colorscale="RdBu", reversescale=True,
+            zmin=-1.5 * edge, zmax=1.5 * edge,
+            colorbar={"title": "%"}, hoverongaps=False, xgap=3, ygap=3,
+        )
+    )  # fmt: skip
+    figure.update_xaxes(side="top", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    alt = f"Bytes against the native pair at equal agreement, codec of one backbone for another: {'; '.join(told)}"
+    title = "Bytes more (+) or less (−) than the native pair needs, 95 % over pictures"
+    return finish(figure, title, alt + ".", 460).update_layout(margin={"t": 110, "b": 20})
+
+
+def equal_byte_tables(crossing: Crossing) -> go.Figure:
+    """Draw accuracy and agreement of all pairs at equal bytes, side by side."""
+    titles = {"top1": "top-1 accuracy (%)", "agreement": "agreement with the server's network (%)"}
+    figure = make_subplots(1, 2, subplot_titles=list(titles.values()), shared_yaxes=True)
+    names, told = crossing.networks, []
+    for column, (quality, title) in enumerate(titles.items(), start=1):
+        shares, size = crossing.at_equal_bytes(quality)
+        figure.add_trace(
+            go.Heatmap(
+                z=100 * (shares - np.diag(shares)), x=[name_of(n) for n in names],
+                y=[f"codec of {name_of(n)}" for n in names],
+                text=[[f"{100 * v:.1f}" for v in row] for row in shares], texttemplate="%{text}", textfont={"size": 16},
+                colorscale="RdBu", zmin=-6, zmax=6, showscale=column == 2, xgap=3, ygap=3,
+                colorbar={"title": "points<br>to native"},
+            ),
+            1, column,
+        )  # fmt: skip
+        rows = [
+            f"codec of {name_of(n)} " + ", ".join(f"{100 * v:.1f}" for v in row)
+            for n, row in zip(names, shares, strict=True)
+        ]
+        told.append(f"{title}: {'; '.join(rows)}")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(title_text="who answers", showgrid=False)
+    alt = f"At {size:.0f} bytes, answered by {', '.join(map(name_of, names))}. " + ". ".join(told) + "."
+    finish(figure, f"The same table at {size:.0f} bytes a packet", alt, 380)
+    return figure.update_annotations(font_size=15)
+
+
+def blueprint_deltas(crossing: Crossing) -> go.Figure:
+    """Draw BD-rates of decoders with blocks of every family, for the features of each backbone behind its own codec."""
+    rows = {}
+    for network in crossing.networks:
+        for n, (family, cell) in enumerate(crossing.blueprints(network).items()):
+            blocks, size = "own" if n == 0 else name_of(family), crossing.cells[cell][0].parameters
+            label = f"{name_of(network)} features, {blocks} blocks ({size:,})"
+            rows[label] = [crossing.deltas[cell]], look_of_network(family)
+    title, x = "Does the decoder have to be of the family?", "bytes against the native pair at equal agreement (%)"
+    return forest(rows, title, "BD-rates by the decoder's blocks, parameters in brackets", x)
+
+
+def _decoder(key: tuple[int, int]) -> str:
+    return f"{key[0]} restoration block{'' if key[0] == 1 else 's'} of width {key[1]}"
+
+
+def ablation_panel(ablation: Ablation, network: str) -> Panel:
+    """Slide the number of restoration blocks over the measured table.
+
+    Args:
+        ablation: the table.
+        network: first backbone.
+    """
+    networks = {name_of(one): one for one in ablation.networks}
+    blocks, widths = (sorted(set(v)) for v in zip(*ablation.curves(network), strict=True))
+    start = ablation.smallest(network)
+    titles = ("what a byte buys", "what a millisecond buys")
+    figure = make_subplots(1, 2, horizontal_spacing=0.15, subplot_titles=titles)
+    styles = (Look("#009E73", "dot"), Look("#882255", "dash"))
+    looks = dict(zip(widths, styles, strict=False))
+    for width, look in looks.items():
+        name = f"other decoders of width {width}"
+        figure.add_trace(curve(name, [], [], look, width=1.2).update(mode="lines"), 1, 1)
+    picked = Look("#D55E00")
+    figure.add_trace(curve("this decoder", [], [], picked, width=3.5), 1, 1)
+    marks = {
+        "others": {"color": "#b1bac4", "size": 10, "symbol": "square"}, "this one": {"color": picked.color, "size": 16},
+        "smallest within half a point": {"color": "#0072B2", "symbol": "star-open", "size": 24, "line": {"width": 2}},
+    }  # fmt: skip
+    for name, mark in marks.items():
+        mode, shown = "markers+text" if name == "others" else "markers", name.startswith("smallest")
+        text = {"textfont": {"size": 13, "color": "#57606a"}} if name == "others" else {}
+        trace = go.Scatter(mode=mode, marker=mark, name=name, showlegend=shown, cliponaxis=False, **text)
+        figure.add_trace(trace, 1, 2)
+    figure.update_xaxes(title_text="bytes per packet", type="log", tickvals=[20, 30, 40, 60, 80, 120, 200, 300], col=1)
+    figure.update_yaxes(title_text="top-1 accuracy (%)", title_standoff=12, col=1)
+    figure.update_xaxes(title_text="decoder, ms per latent", rangemode="tozero", col=2)
+    figure.update_yaxes(title_text="top-1 at equal bytes (%)", title_standoff=12, col=2)
+    figure.update_annotations(font_size=15)
+    finish(figure, "", "", 480)
+    figure.update_layout(legend={"orientation": "h", "y": -0.25, "yanchor": "top"}, margin={"t": 85, "b": 115})
+
+    def update(network: str, restoration: int, width: str) -> str:
+        backbone, this = networks[network], (restoration, int(width))
+        curves, (scores, (low, high)) = ablation.curves(backbone), ablation.scores(backbone)
+        small, best, rows = ablation.smallest(backbone), max(scores, key=scores.get), curves[this]
+
+        def draw(name: str, **values: object) -> None:
+            panel.figure.update_traces(selector={"name": name}, **values)
+
+        for w in looks:
+            parts = [[*((p.bytes, 100 * p.top1) for p in curves[key]), (None, None)] for key in curves if key[1] == w]
+            lines = [point for part in parts for point in part]
+            draw(f"other decoders of width {w}", x=[x for x, _ in lines], y=[y for _, y in lines])
+        draw("this decoder", x=[row.bytes for row in rows], y=[100 * row.top1 for row in rows])
+        for name, keys in {"others": list(scores), "this one": [this], "smallest within half a point": [small]}.items():
+            draw(name, x=[ablation.times[backbone, *key] for key in keys], y=[100 * scores[key] for key in keys])
+        text = [("<br>{} × {}<br>" if key in (this, small) else "{} × {}").format(*key) for key in scores]
+        draw("others", text=text, textposition=[("bottom center", "top center")[r % 2] for r, _ in scores])
+        panel.figure.layout.title.text = f"{network}: {_decoder(this)}"
+        behind = f"{100 * (scores[best] - scores[this]):.1f} points behind the best, {_decoder(best)}"
+        return (
+            f"{network}, {_decoder(this)}: {rows[0].parameters:,} parameters, {ablation.times[backbone, *this]:.2f} ms "
+            f"per latent, {100 * scores[this]:.1f} % at equal bytes ({low:.0f} to {high:.0f}), "
+            f"{'the best of all' if this == best else behind}. The smallest within half a point: "
+            f"{'this one' if this == small else _decoder(small)}."
+        )
+
+    controls = {
+        "network": Choice("server", tuple(networks), name_of(network)),
+        "restoration": Number("restoration blocks", blocks[0], blocks[-1], start[0], 1),
+        "width": Choice("width", tuple(map(str, widths)), str(start[1])),
+    }
+    panel = Panel(controls, figure, update)
+    panel.refresh()
+    return panel
