@@ -72,7 +72,7 @@ class FeatureCodec(nn.Module):
     @property
     def codec_id(self) -> bytes:
         """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians and the digest of the tables."""
-        used = {k: v for k, v in asdict(self.config).items() if v != ()}  # no anchors, nothing to hash
+        used = {k: v for k, v in asdict(self.config).items() if v not in ((), "residual")}  # ids are older than these
         digest = hashlib.sha256(repr(sorted(used.items())).encode())
         for part in (self.encoder, self.gains):
             for parameter in part.state_dict().values() if part is not None else ():
