@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
 from fsplit_lib.packet import lmbda_to_code
 
 __all__ = ["CodecConfig", "Encoder"]
@@ -31,6 +32,7 @@ class CodecConfig:
             packets can name, as the anchors, see :func:`fsplit_lib.packet.lmbda_to_code`.
         anchors: ascending rate weights between which a codec of continuous rate is steered, see
             :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
+        kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`.
     """
 
     widths: tuple[int, int, int] = (48, 64, 48)
@@ -38,6 +40,7 @@ class CodecConfig:
     activation: Literal["standard", "official"] = "standard"
     lmbda: float = 1.0
     anchors: tuple[float, ...] = ()
+    kind: Literal["residual", "lean", "tiny"] = "residual"
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):
@@ -88,6 +91,9 @@ class Encoder(nn.Module):
 
     def __init__(self, config: CodecConfig):
         super().__init__()
+        if config.kind != "residual":
+            self.blocks = {"lean": LeanEncoder, "tiny": TinyEncoder}[config.kind](config.widths, config.strides)
+            return
         inputs = (3, *config.widths[:2])
         self.blocks = nn.Sequential(
             *(

@@ -63,6 +63,23 @@ ABLATION_ROWS = {
     "one-1": AblationRow("one rate weight, 1", {"lmbda": 1.0}, {"lmbda": 1.0, "anchors": ()}),
 }
 
+SHORT = {"steps": 800}
+LIGHT = {"restoration": 3, "kind": "depthwise"}  # 148 million multiply-adds at 224 x 224, for Lite0's head's 114
+LEAN = {"widths": (32, 64, 48), "strides": (4, 2, 1), "kind": "lean"}
+TINY = {"widths": (64, 128, 48), "strides": (8, 1, 1), "kind": "tiny"}
+ENCODER_ROWS = {
+    "search-paper": AblationRow("the paper's encoder, before the lean decoder, 12,800 crops", SHORT, {}, LIGHT),
+    "search-lean": AblationRow("the lean encoder", SHORT, LEAN, LIGHT),
+    "search-lean-1": AblationRow("the lean encoder, from another seed", SHORT | {"seed": 1}, LEAN, LIGHT),
+    "search-patch": AblationRow("its stem as one stride of 8", SHORT, LEAN | {"strides": (8, 1, 1)}, LIGHT),
+    "search-narrow": AblationRow("its stem half as wide", SHORT, LEAN | {"widths": (16, 64, 48)}, LIGHT),
+    "search-tiny": AblationRow("the tiny encoder", SHORT, TINY, LIGHT),
+    "search-tiny-flat": AblationRow(
+        "wider patches, nothing wider inside", SHORT, TINY | {"widths": (88, 88, 48)}, LIGHT
+    ),
+}
+ABLATION_ROWS |= ENCODER_ROWS
+
 
 def _train_row(name: str, run: RunContext) -> str:
     row = ABLATION_ROWS[name]
