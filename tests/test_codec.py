@@ -283,3 +283,34 @@ def test_a_packer_is_made_once_until_something_changes(system, x, monkeypatch):
     codec.update()
     codec.compress(x)
     assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters", "million"),
+    [
+        (CodecConfig(), 141_696, 530.5),
+        (CodecConfig((32, 64, 48), (4, 2, 1), kind="lean"), 137_168, 118.3),
+        (CodecConfig((64, 128, 48), (8, 1, 1), kind="tiny"), 33_712, 26.1),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_the_encoders_do_the_work_that_the_book_says(config, parameters, million):
+    codec, work = FeatureCodec(config).eval(), []
+    for layer in codec.encoder.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda m, _, out: work.append(m.weight.numel() * out.shape[-1] * out.shape[-2]))
+    x = torch.rand(1, 3, 224, 224)
+    assert codec.encoder(x).shape == (1, 48, 28, 28)
+    assert sum(work) / 1e6 == pytest.approx(million, abs=0.05)
+    assert sum(p.numel() for p in codec.encoder.parameters()) == parameters
+    codec.update()
+    (packet,) = codec.compress(x)
+    assert torch.equal(
+        codec.decompress([packet]), codec.encoder(x).sub(codec.prior.medians).round() + codec.prior.medians
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "huge"}, {"kind": "lean"}])
+def test_encoders_that_nobody_built_are_refused(wrong):
+    with pytest.raises(ValueError, match="kind must be|third stride"):
+        CodecConfig(**wrong)

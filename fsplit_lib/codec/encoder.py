@@ -7,7 +7,7 @@ Variational Bottleneck Injection for Mobile Edge Computing" (arXiv 2302.10681), 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
 from fsplit_lib.packet import lmbda_to_code
 
 __all__ = ["CodecConfig", "Encoder"]
+
+Kind = Literal["residual", "lean", "tiny"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,15 @@ class CodecConfig:
     activation: Literal["standard", "official"] = "standard"
     lmbda: float = 1.0
     anchors: tuple[float, ...] = ()
-    kind: Literal["residual", "lean", "tiny"] = "residual"
+    kind: Kind = "residual"
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):
             lmbda_to_code(lmbda)  # what no packet can name must not be trained
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.kind != "residual" and self.strides[2] != 1:
+            raise ValueError(f"the third stride of a {self.kind} encoder must be 1, got {self.strides}")
         if len(self.anchors) == 1 or list(self.anchors) != sorted(set(self.anchors)):
             raise ValueError(f"anchors must be none, or two and more in ascending order, got {self.anchors}")
         if self.anchors and not self.anchors[0] <= self.lmbda <= self.anchors[-1]:

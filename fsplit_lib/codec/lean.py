@@ -9,7 +9,6 @@ Sources: a patch of 8 × 8 as the whole encoder is Z. Duan and F. Zhu 2022, "Eff
 Systems"; strides up front are what He et al. 2015 do in ResNet's stem.
 """
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["LeanEncoder", "TinyEncoder"]
@@ -33,6 +32,7 @@ class LeanEncoder(nn.Sequential):
         widths: channels after the stem and inside the blocks, and of the latent.
         strides: of the stem's two convolutions; the third must be 1.
 
+    >>> import torch
     >>> encoder = LeanEncoder((32, 64, 48), (4, 2, 1))
     >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 224, 224)).shape
     (137168, torch.Size([1, 48, 28, 28]))
@@ -60,6 +60,7 @@ class TinyEncoder(nn.Sequential):
         widths: channels of the patches, inside the block, and of the latent.
         strides: the first is the patch's side; the others must be 1.
 
+    >>> import torch
     >>> encoder = TinyEncoder((64, 128, 48), (8, 1, 1))
     >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 224, 224)).shape
     (33712, torch.Size([1, 48, 28, 28]))
