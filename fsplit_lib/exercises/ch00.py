@@ -12,6 +12,10 @@ from fsplit_lib.packet import Packet
 __all__ = ["EXERCISES", "flipped_bit", "read_header"]
 
 Header = tuple[int, float, bytes, int, int, bytes]
+NOT_FOUND = (
+    "Your search does not find the bit. The checksum covers all bytes before its own four, which are little endian (<I), "
+    "and one bit at a time is flipped, on a fresh copy."
+)
 
 
 def read_header(wire: bytes) -> Header:
@@ -91,10 +95,13 @@ def _damaged() -> list[tuple[bytes]]:
     return [(one,) for one in (*once, wire, _flip(once[0], places[1], bits[1]))]
 
 
-def _place_form(result: Any, *_: Any) -> str | None:
-    """What no place could look like."""
+def _place_form(result: Any, wire: bytes) -> str | None:
+    """What no place could look like; where none was found although a bit before the checksum is flipped."""
+    if result is None:
+        place = flipped_bit(wire)
+        return None if place is None or place[0] >= len(wire) - 4 else NOT_FOUND
     whole = isinstance(result, tuple | list) and all(isinstance(value, Integral) for value in result)
-    if result is None or (whole and len(result) == 2):
+    if whole and len(result) == 2:
         return None
     return f"Return (byte, bit), or None where no single flip helps, not {str(result)[:60]}."
 
@@ -176,11 +183,6 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(
                 lambda wire: flipped_bit(wire) or (len(wire) - 1, 7),
                 "Where no single flip makes the checksum match, return None and no place.",
-            ),
-            Trap(
-                {}.get,  # None, whatever the packet
-                "Your search finds no bit. The checksum covers all bytes before its own four, which are little endian (<I), "
-                "and one bit at a time is flipped, on a fresh copy.",
             ),
         ),
         same=lambda got, expected: got == expected if None in (got, expected) else tuple(got) == tuple(expected),
