@@ -13,7 +13,8 @@ from fsplit_lib.chapters import ch02
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch02 import best_split, layer_costs
-from fsplit_lib.latency import Route, SplitPoint, best, multiply_adds, profile, routes
+from fsplit_lib.latency import Route, SplitPoint, best, profile, routes
+from fsplit_lib.latency.profiling import multiply_adds
 
 MINE = [e for e in EXERCISES.values() if e.id[:2] == "02"]
 
