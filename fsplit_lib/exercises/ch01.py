@@ -117,8 +117,8 @@ def _batches() -> list[tuple[np.ndarray, ...]]:
 
 
 def _pair_form(result: Any, *_: Any) -> str | None:
-    if not isinstance(result, tuple | list | np.ndarray) or np.shape(result) != (2,):
-        return f"Return two numbers, (rate, cross_entropy), not {str(result)[:60]}."
+    if not isinstance(result, tuple) or np.shape(result) != (2,):
+        return f"Return a pair of numbers: return rate, cross_entropy. Your function returned {str(result)[:60]}."
     return None
 
 
