@@ -1,5 +1,6 @@
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,8 +17,9 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, answer_rivals, wilson
-from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
+from fsplit_lib.exercises.ch00 import flipped_bit, read_header
 from fsplit_lib.packet import Packet
 from fsplit_lib.panels.photo_picker import FASHION_NETWORKS
 from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
@@ -114,12 +116,12 @@ def test_eq_2_seconds_to_send():
 # figures -----------------------------------------------------------------------------------------
 
 
-def test_answer_bars_draw_both_answers_and_say_whether_kept():
+def test_answer_bars_draw_both_answers_and_say_whether_they_agree():
     figure = ch00.answer_bars(fake(1, 2), NAMES)
     assert figure.data[0].y[0] == "class 1"
     assert figure.data[0].x[0] == pytest.approx(65) and figure.data[1].x[0] == pytest.approx(5)
-    assert "class 2 (65%)" in figure.layout.meta["alt"] and "lost" in figure.layout.meta["alt"]
-    assert "kept" in ch00.answer_bars(fake(1, 1), NAMES).layout.meta["alt"]
+    assert "class 2 (65%)" in figure.layout.meta["alt"] and "disagree" in figure.layout.meta["alt"]
+    assert "photo agree." in ch00.answer_bars(fake(1, 1), NAMES).layout.meta["alt"]
 
 
 def test_two_classes_of_one_name_stay_two_bars():
@@ -134,22 +136,22 @@ def test_rival_pictures_say_what_shrank_and_what_does_not_fit():
     assert "112 px" in titles[1] and "does<br>not fit" in titles[2] and "class 3" in titles[3]
     alt = figure.layout.meta["alt"]
     assert "coded at 112 pixels" in alt and "WebP has no file that small" in alt
-    assert "class 1, decision kept" in alt and "coded at 224 pixels a side): class 3, decision lost" in alt
+    assert "class 1, agrees" in alt and "coded at 224 pixels a side): class 3, disagrees" in alt
 
 
-def test_counts_and_table_agree_on_what_is_kept():
+def test_counts_and_table_say_the_same_of_agreement():
     board = {
         "one": (fake(1, 1), {"JPEG": rival(1), "WebP": None}),
         "two": (fake(1, 2), {"JPEG": rival(2), "WebP": rival(1)}),
     }
-    assert ch00.kept_counts(board) == {"FrankenSplit": 1, "JPEG": 1, "WebP": 1}
+    assert ch00.agreement_counts(board) == {"FrankenSplit": 1, "JPEG": 1, "WebP": 1}
     table = ch00.verdict_table(board, NAMES).data
-    assert table.count("✓ kept") == 3 and table.count("✗ class 2") == 2 and table.count("does not fit") == 1
+    assert table.count("✓ agrees") == 3 and table.count("✗ class 2") == 2 and table.count("does not fit") == 1
 
 
 @pytest.mark.parametrize("budgets", [("same",), ("same", "2 times")])
-def test_kept_bars_carry_wilsons_interval(budgets):
-    figure = ch00.kept_bars({budget: {"FrankenSplit": 3, "JPEG": 0} for budget in budgets}, 7)
+def test_agreement_bars_carry_wilsons_interval(budgets):
+    figure = ch00.agreement_bars({budget: {"FrankenSplit": 3, "JPEG": 0} for budget in budgets}, 7)
     low, high = wilson(3, 7)
     bar = figure.data[0]
     assert bar.y[0] + bar.error_y.array[0] == pytest.approx(7 * high)
@@ -193,7 +195,7 @@ def panel():
 def test_panel_shows_its_first_photo_at_once(panel):
     assert panel.state() == {"photo": "chelsea", "file": ""}
     assert panel.asked == [(451, 300)]
-    assert panel.figure.layout.title.text == "chelsea: 1,822 bytes, decision lost"
+    assert panel.figure.layout.title.text == "chelsea: 1,822 bytes, packet and photo disagree"
     assert panel.figure.data[0].source.startswith("data:image/png;base64,")
     assert "class 2" in panel.summary.value
 
@@ -351,8 +353,43 @@ def test_the_shipped_codec_shows_the_symptom_that_the_chapter_describes():
 RIGHT = {"00.1": 8 * 1568 / 224**2, "00.2": 100 * 18 / 400, "00.3": 8 * 18_750 / 1e6, "00.4": "b", "00.5": "c"}
 
 
+def fields_by_the_library(wire):
+    packet = Packet.from_bytes(wire)
+    return wire[2] >> 4, packet.lmbda, packet.codec_id, packet.height, packet.width, packet.streams[0]
+
+
+@pytest.mark.parametrize("payload", [1, 127, 128, 382, 20_000])
+def test_header_is_read_as_the_packet_reads_it(payload):
+    assert read_header(wire_of(payload)) == fields_by_the_library(wire_of(payload))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, monkeypatch):
+    solved = {}
+    exec((Path(__file__).parent / "solutions" / "00.py").read_text("utf-8"), solved)
+    monkeypatch.setattr(core, "SEED", seed)
+    for id, name in (("00.6", "my_header"), ("00.7", "my_flipped_bit")):
+        assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"
+        assert [check(id, trap.value).message for trap in EXERCISES[id].traps] == [
+            t.message for t in EXERCISES[id].traps
+        ]
+    by_numbers = lambda wire: (*solved["my_header"](wire)[:2], 1, 2, 3, 4)
+    assert check("00.6", by_numbers).message == "codec_id is a piece of the packet: return bytes, not int."
+
+
+def test_any_one_flipped_bit_is_found_and_never_a_second():
+    wire, rng = wire_of(40), np.random.default_rng(0)
+    assert flipped_bit(wire) is None
+    for byte, bit in zip(rng.integers(len(wire), size=30), rng.integers(8, size=30), strict=True):
+        once = bytearray(wire)
+        once[byte] ^= 1 << bit
+        assert flipped_bit(bytes(once)) == (byte, bit)
+        once[(byte + 7) % len(wire)] ^= 1 << bit
+        assert flipped_bit(bytes(once)) is None
+
+
 def test_every_exercise_has_a_right_answer_here():
-    assert {e.id for e in MINE} == set(RIGHT)
+    assert {e.id for e in MINE} == {*RIGHT, "00.6", "00.7"}
     assert all(EXERCISES[e.id] is e for e in MINE)
 
 

@@ -1,6 +1,7 @@
 """Chapter 01: exercises and their hints, panels at every end, what can be read off its tables, what breaks it."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from fsplit_lib.chapters import ch01
 from fsplit_lib.data import data_root
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import linear_probe, what_symbols_tell
-from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.exercises import EXERCISES, check, core
+from fsplit_lib.exercises.ch01 import batch_bounds
 from fsplit_lib.plots import caption
-from fsplit_lib.theory import anneal, at, entropy, solve
+from fsplit_lib.theory import anneal, at, entropy, solve, update_encoder, variational_bounds
 from fsplit_lib.training.sweep import LABEL_BITS, SweepRow, read_sweep
 
 P_XY = np.array([[0.3, 0.05, 0.0], [0.28, 0.06, 0.01], [0.0, 0.05, 0.25]])
@@ -52,6 +54,69 @@ def test_information_exercise_knows_its_mistakes():
         with np.errstate(divide="ignore", invalid="ignore"):
             assert word in check("01.4", function).message, word
     assert "without calling" in check("01.4", 1.0).message
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, monkeypatch):
+    solved = {"check": check, "np": np, "math": math}
+    exec((Path(__file__).parent / "solutions" / "01.py").read_text("utf-8"), solved)
+    monkeypatch.setattr(core, "SEED", seed)
+    for id, name in (("01.6", "my_step"), ("01.7", "my_bounds")):
+        assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"
+        for trap in EXERCISES[id].traps:
+            assert check(id, trap.value).message == trap.message
+
+
+def test_builds_tell_of_zeros_and_of_rows_that_do_not_add_up():
+    def step(p_xy, encoder, beta):
+        p_y_x, p_t = p_xy / p_xy.sum(1, keepdims=True), p_xy.sum(1) @ encoder
+        ratio = p_y_x[:, None] / (encoder.T @ p_xy / p_t[:, None])
+        weights = p_t * 2 ** (-beta * (p_y_x[:, None] * np.log2(ratio)).sum(2))
+        return weights / weights.sum(1, keepdims=True)
+
+    assert "0 counts as 0" in check("01.6", step).message
+    assert (
+        "Your columns"
+        in check("01.6", lambda p, e, b: update_encoder(p, e, b) / update_encoder(p, e, b).sum(0)).message
+    )
+    assert "which is what the sign" in check("01.6", lambda p, e, b: 2 * update_encoder(p, e, b)).message
+    assert "of the shape" in check("01.6", lambda p, e, b: update_encoder(p, e, b).T).message
+
+    def bounds(x, y, encoder, prior, decoder):
+        p = encoder[x]
+        return (p * np.log2(p / prior)).sum(1).mean(), -(p * np.log2(decoder[:, y].T)).sum(1).mean()
+
+    assert "0 counts as 0" in check("01.7", bounds).message
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+def test_no_step_raises_the_lagrangian_and_a_solution_stays(beta):
+    encoder = np.random.default_rng(0).dirichlet(np.ones(4), size=3)
+    values = [at(P_XY, encoder, beta).lagrangian]
+    for _ in range(40):
+        encoder = update_encoder(P_XY, encoder, beta)
+        assert np.allclose(encoder.sum(1), 1)
+        values.append(at(P_XY, encoder, beta).lagrangian)
+    assert np.diff(values).max() < 1e-12
+    found = solve(P_XY, beta, np.eye(3)).encoder
+    np.testing.assert_allclose(update_encoder(P_XY, found, beta), found, atol=1e-8)
+
+
+def test_a_step_at_beta_0_forgets_x():
+    encoder = np.random.default_rng(1).dirichlet(np.ones(4), size=3)
+    np.testing.assert_allclose(update_encoder(P_XY, encoder, 0.0), np.tile(P_XY.sum(1) @ encoder, (3, 1)))
+
+
+@pytest.mark.equation("01.9")
+@pytest.mark.equation("01.10")
+def test_bounds_of_all_samples_are_the_exact_bounds():
+    counts = np.array([[3, 1, 0], [2, 2, 4], [0, 5, 3]])
+    x, y = np.repeat(np.argwhere(counts >= 0), counts.ravel(), axis=0).T
+    rng = np.random.default_rng(2)
+    encoder, prior, decoder = (rng.dirichlet(np.ones(k), size=n) for k, n in ((4, 3), (4, 1), (3, 4)))
+    rate, cross_entropy = batch_bounds(x, y, encoder, prior[0], decoder)
+    exact = variational_bounds(counts / counts.sum(), encoder, prior[0], decoder)
+    assert (rate, entropy(counts.sum(0) / counts.sum()) - cross_entropy) == pytest.approx(exact)
 
 
 def test_bottleneck_panel_splits_groups_as_beta_grows():

@@ -1,14 +1,20 @@
 """Chapter 02: exercises and their hints, the panel and the maps, what breaks it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import timm
+import torch
+from torch import nn
 
 from fsplit_lib.chapters import ch02
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.exercises import EXERCISES, check, core
+from fsplit_lib.exercises.ch02 import best_split, layer_costs
 from fsplit_lib.latency import Route, SplitPoint, best, profile, routes
+from fsplit_lib.latency.profiling import multiply_adds
 
 MINE = [e for e in EXERCISES.values() if e.id[:2] == "02"]
 
@@ -33,6 +39,55 @@ def test_route_exercise_knows_its_mistakes():
     assert "eight" in check("02.4", lambda *a: int(np.argmin(total(*a, eight=1)))).message
     assert "smallest" in check("02.4", lambda d, s, t, r: int(np.argmin(s))).message
     assert "slowest" in check("02.4", lambda *a: int(np.argmax(total(*a)))).message
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, monkeypatch):
+    solved = {"check": check, "torch": torch, "nn": nn}
+    exec((Path(__file__).parent / "solutions" / "02.py").read_text("utf-8"), solved)
+    monkeypatch.setattr(core, "SEED", seed)
+    for id, name in (("02.5", "my_costs"), ("02.6", "my_split")):
+        assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"
+        for trap in EXERCISES[id].traps:
+            assert check(id, trap.value).message == trap.message
+
+
+def test_hooks_count_what_torchs_counter_counts():
+    network = timm.create_model("resnet18", pretrained=False).eval()
+    costs = layer_costs(network, torch.zeros(1, 3, 64, 64))
+    assert sum(macs for macs, _ in costs) == multiply_adds(network, 1, 3, 64, 64)
+    assert costs[0] == (64 * 32 * 32 * 3 * 49, 64 * 32 * 32) and costs[-1] == (512 * 1000, 1000)
+
+
+def test_hooks_that_stay_and_layers_that_are_left_out_are_told():
+    def forgets(network, x):
+        found = []
+        for layer in network.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                layer.register_forward_hook(
+                    lambda layer, _, out: found.append((out.numel() * layer.weight[0].numel(), out.numel()))
+                )
+        network(x)
+        return found
+
+    assert "remove()" in check("02.5", forgets).message
+    assert "your list has 3 pairs" in check("02.5", lambda network, x: layer_costs(network, x)[:3]).message
+    assert "0 to 6" in check("02.6", lambda *_: 7).message
+
+
+def test_the_best_split_of_a_chain_is_the_best_route():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        ends = np.cumsum(rng.uniform(0.001, 0.05, 8))
+        points = [
+            SplitPoint(str(k), int(b), 0, t)
+            for k, (t, b) in enumerate(zip([0, *ends], rng.integers(10, 90_000, 9), strict=True))
+        ]
+        photo, rate, speedup = rng.uniform(5e3, 5e4), 10 ** rng.uniform(5, 8), rng.uniform(1, 30)
+        seconds, sizes = np.diff([p.seconds for p in points]).tolist(), [p.bytes() for p in points[1:]]
+        candidates = routes(points, photo)
+        chosen = candidates[best_split(seconds, sizes, photo, rate, speedup)]
+        assert chosen == best(candidates, rate, speedup).route
 
 
 def test_split_panel_moves_the_star():

@@ -20,8 +20,8 @@ from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.zoo import Card
 
 __all__ = [
-    "answer_bars", "breakage", "card_table", "kept_bars", "kept_counts", "photo_panel", "rival_pictures",
-    "seconds_to_send", "verdict_table",
+    "agreement_bars", "agreement_counts", "answer_bars", "breakage", "card_table", "photo_panel",
+    "rival_pictures", "seconds_to_send", "verdict_table",
 ]  # fmt: skip
 
 Board = dict[str, tuple[Answer, dict[str, Rival | None]]]  # photo to its answer and what each image codec leaves
@@ -48,7 +48,7 @@ def _answer_traces(answers: dict[str, tuple[np.ndarray, str, dict]], names: Sequ
 
 def _answer_layout(figure: go.Figure, title: str, alt: str, height: int, **where: int) -> go.Figure:
     """Give a chart of answers its axes and its legend; ``where`` names the subplot, if there are several."""
-    figure.update_xaxes(title_text="share of the answer (%)", range=[0, 100], **where)
+    figure.update_xaxes(title_text="probability (%)", range=[0, 100], **where)
     figure.update_yaxes(autorange="reversed", showgrid=False, **where)
     corner = {"x": 0.99, "xanchor": "right", "y": 0.02}
     return finish(figure, title, alt, height).update_layout(
@@ -68,7 +68,7 @@ def _said(probs: np.ndarray, names: Sequence[str]) -> str:
 def _told(answer: Answer, names: Sequence[str]) -> str:
     return (
         f"Without compression the network says {_said(answer.teacher, names)}; from {len(answer.wire):,} bytes "
-        f"it says {_said(answer.split, names)}: the decision is {'kept' if answer.agreement else 'lost'}."
+        f"it says {_said(answer.split, names)}: packet and photo {'agree' if answer.agreement else 'disagree'}."
     )
 
 
@@ -113,19 +113,19 @@ def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Seque
         side, size = round(answer.crop.width * rival.squeezed.scale), len(rival.squeezed.data)
         best = int(rival.probs.argmax())
         pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.squeezed.image
-        kept = "kept" if best == answer.teacher.argmax() else "lost"
-        told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, decision {kept}")
+        agrees = "agrees" if best == answer.teacher.argmax() else "disagrees"
+        told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, {agrees}")
     limit = f"{len(answer.wire):,} bytes"
     title = f"In {limit}: what is left to see, and what the network calls it"
-    return side_by_side(pictures, title, f"BudgetFile to at most {limit}. {'; '.join(told)}.", height=370)
+    return side_by_side(pictures, title, f"Coded in at most {limit}. {'; '.join(told)}.", height=370)
 
 
 def verdict_table(board: Board, names: Sequence[str]) -> HTML:
-    """List the photos: bytes, what the teacher says, and whether each method kept it."""
+    """List the photos: bytes, what the teacher says, and whether each method agrees."""
 
     def mark(probs: np.ndarray, teacher: int) -> str:
         best = int(probs.argmax())
-        return "✓ kept" if best == teacher else f"✗ {html.escape(shortened(names[best]))}"
+        return "✓ agrees" if best == teacher else f"✗ {html.escape(shortened(names[best]))}"
 
     rows = []
     for photo, (answer, rivals) in board.items():
@@ -137,8 +137,8 @@ def verdict_table(board: Board, names: Sequence[str]) -> HTML:
     return html_table(("photo", "bytes", "teacher says", "FrankenSplit", *codecs), rows, numbers=(1,))
 
 
-def kept_counts(board: Board) -> dict[str, int]:
-    """Count the decisions that each method kept; a file that does not fit keeps none."""
+def agreement_counts(board: Board) -> dict[str, int]:
+    """Count the photos on which each method agrees with the photo itself; a file that does not fit never does."""
     counts = {"FrankenSplit": sum(answer.agreement for answer, _ in board.values())}
     for answer, rivals in board.values():
         for codec, rival in rivals.items():
@@ -147,30 +147,32 @@ def kept_counts(board: Board) -> dict[str, int]:
     return counts
 
 
-def kept_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
-    """Draw the decisions kept of ``n`` photos, with Wilson's 95 % intervals.
+def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
+    """Draw on how many of ``n`` photos each method agrees, with Wilson's 95 % intervals.
 
     Args:
-        counts: budget to method to the number kept.
+        counts: budget to method to the number of photos on which it agrees.
         n: photos.
     """
     figure, told, several = go.Figure(), [], len(counts) > 1
-    for method in dict.fromkeys(method for kept in counts.values() for method in kept):
-        kept = {budget: row[method] for budget, row in counts.items() if method in row}
-        values = np.array(list(kept.values()))
-        low, high = n * np.array([wilson(k, n) for k in kept.values()]).T
+    for method in dict.fromkeys(method for row in counts.values() for method in row):
+        agreeing = {budget: row[method] for budget, row in counts.items() if method in row}
+        values = np.array(list(agreeing.values()))
+        low, high = n * np.array([wilson(k, n) for k in agreeing.values()]).T
         figure.add_bar(
-            x=list(kept) if several else [method], y=values, name=method, marker_color=look_of(method).color,
+            x=list(agreeing) if several else [method], y=values, name=method, marker_color=look_of(method).color,
             text=values, textposition="inside", insidetextanchor="start", textangle=0,
             error_y={"array": high - values, "arrayminus": values - low, "color": "#1b1f24", "thickness": 1.5},
         )  # fmt: skip
-        at = zip(kept.items(), low / n, high / n, strict=True)
+        at = zip(agreeing.items(), low / n, high / n, strict=True)
         told += [f"{method} {k} ({f'{budget}; ' if several else ''}{a:.0%} to {b:.0%})" for (budget, k), a, b in at]
-    figure.update_yaxes(title_text=f"decisions kept, of {n}", range=[0, n + 0.4], dtick=1)
+    figure.update_yaxes(title_text=f"photos with agreement, of {n}", range=[0, n + 0.4], dtick=1)
     figure.update_xaxes(type="category", title_text="bytes allowed" if several else "")
     figure.update_layout(showlegend=several, bargap=0.2 if several else 0.5)
-    alt = f"Decisions kept of {n}, with the 95 % interval of the share: {'; '.join(told)}."
-    return finish(figure, "Who keeps the teacher's decision" + ("" if several else ", at equal bytes"), alt, 430)
+    alt = f"Photos with agreement, of {n}, and the 95 % interval of the agreement: {'; '.join(told)}."
+    return finish(
+        figure, "Agreement with the answer on the photo itself" + ("" if several else ", at equal bytes"), alt, 430
+    )
 
 
 def card_table(card: Card) -> HTML:
@@ -193,7 +195,7 @@ def card_table(card: Card) -> HTML:
          f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", share(score, "agreement"), share(score, "top1")]
         for score in own
     ]  # fmt: skip
-    head = ("pictures", "method", "setting", "n", "bytes", "kept [95 %]", "top-1 [95 %]")
+    head = ("pictures", "method", "setting", "n", "bytes", "agreement [95 %]", "top-1 [95 %]")
     training, others = html.escape(", ".join(told) or "not told"), len(card.scores) - len(own)
     limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in card.limits)
     parts = [
@@ -235,8 +237,8 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
         panel.figure.update_traces(source=picture(found.crop), selector={"name": "photo"})
         for bars in _answer_traces(_with_and_without(found), names):
             panel.figure.update_traces(x=bars.x, y=bars.y, selector={"name": bars.name})
-        kept = "kept" if found.agreement else "lost"
-        panel.figure.layout.title.text = f"{title}: {len(found.wire):,} bytes, decision {kept}"
+        verdict = "agree" if found.agreement else "disagree"
+        panel.figure.layout.title.text = f"{title}: {len(found.wire):,} bytes, packet and photo {verdict}"
         return f"{title}: {_told(found, names)}"
 
     panel = Panel(picker.controls, figure, update, extra=(picker.upload,))

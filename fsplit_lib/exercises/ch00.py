@@ -1,10 +1,193 @@
-"""Exercises of chapter 00."""
+"""Exercises of chapter 00: the header of a packet, the flipped bit, and what a packet costs and means."""
 
-from fsplit_lib.exercises.core import Exercise, Trap
+import struct
+import zlib
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
 
-__all__ = ["EXERCISES"]
+from fsplit_lib.exercises.core import Exercise, Trap, inputs
+from fsplit_lib.packet import Packet
+
+__all__ = ["EXERCISES", "flipped_bit", "read_header"]
+
+Header = tuple[int, float, bytes, int, int, bytes]
+NOT_FOUND = (
+    "Your search does not find the bit. The checksum covers all bytes before its own four, which are little endian (<I), "
+    "and one bit at a time is flipped, on a fresh copy."
+)
+
+
+def read_header(wire: bytes) -> Header:
+    """Read a packet of one stream: version, lmbda, codec id, height, width and payload."""
+    _, first, code, codec_id, height, width = struct.unpack_from("<2sBB4sHH", wire)
+    at, length = 12, wire[12] & 127
+    while wire[at] > 127:  # another byte of the varint follows
+        at += 1
+        length |= (wire[at] & 127) << 7 * (at - 12)
+    payload = wire[at + 1 : at + 1 + length]
+    return first >> 4, 10 ** (-3 + 5 * code / 255), codec_id, height, width, payload
+
+
+def flipped_bit(wire: bytes) -> tuple[int, int] | None:
+    """Find the bit whose flip makes the checksum match, as (byte, bit from the lowest); None if there is no such bit."""
+    for byte in range(len(wire)):
+        for bit in range(8):
+            if _matches(_flip(wire, byte, bit)):
+                return byte, bit
+    return None
+
+
+def _matches(wire: bytes) -> bool:
+    return struct.pack("<I", zlib.crc32(wire[:-4])) == wire[-4:]
+
+
+def _flip(wire: bytes, byte: int, bit: int) -> bytes:
+    return wire[:byte] + bytes([wire[byte] ^ 1 << bit]) + wire[byte + 1 :]
+
+
+def _packets() -> list[bytes]:
+    """Draw packets whose length fields take one, two and three bytes, of a later version."""
+    rng, packets = inputs(0), []
+    for low, high in ((1, 128), (300, 2000), (17_000, 20_000)):
+        sides, code = rng.integers(1, 2**16, 2), int(rng.integers(256))
+        payload = rng.bytes(int(rng.integers(low, high)))
+        wire = Packet(rng.bytes(4), *map(int, sides), code, (payload,)).to_bytes()
+        packets.append(wire[:2] + bytes([int(rng.integers(2, 16)) << 4 | 1]) + wire[3:])
+    return packets
+
+
+def _same_header(got: Any, expected: Header) -> bool:
+    """Whether all fields are equal, lmbda to six digits."""
+    return [*got[:1], *got[2:]] == [*expected[:1], *expected[2:]] and abs(got[1] / expected[1] - 1) < 1e-6
+
+
+def _header_form(result: Any, *_: Any) -> str | None:
+    """What no header could look like."""
+    if not isinstance(result, tuple | list) or len(result) != 6:
+        return f"Return six values, (version, lmbda, codec_id, height, width, payload), not {str(result)[:60]}."
+    for name, value in zip(("codec_id", "payload"), (result[2], result[5]), strict=True):
+        if not isinstance(value, bytes | bytearray):
+            return f"{name} is a piece of the packet: return bytes, not {type(value).__name__}."
+    float(result[1])
+    return None
+
+
+def _misread(change: Callable[[bytes, Header], Header]) -> Callable[[bytes], Header]:
+    """A reader that gets something wrong, from the wire and what is right."""
+    return lambda wire: change(wire, read_header(wire))
+
+
+def _highest_first(wire: bytes, payload: bytes) -> bytes:
+    """The payload as whoever takes the first byte of the varint for the highest reads it."""
+    start = len(wire) - 4 - len(payload)
+    length = sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(wire[12:start])))
+    return wire[start : start + length]
+
+
+def _damaged() -> list[tuple[bytes]]:
+    """Draw a packet with one bit flipped in its header, its payload and its checksum; an intact one; one with two flips."""
+    rng = inputs(7)
+    wire = Packet(rng.bytes(4), 224, 224, 150, (rng.bytes(60),)).to_bytes()
+    places = [int(rng.integers(*span)) for span in ((0, 12), (14, len(wire) - 4), (len(wire) - 4, len(wire)))]
+    bits = rng.permutation([0, 1, 2, 5, 6, 7])[:3].tolist()
+    once = [_flip(wire, byte, bit) for byte, bit in zip(places, bits, strict=True)]
+    return [(one,) for one in (*once, wire, _flip(once[0], places[1], bits[1]))]
+
+
+def _place_form(result: Any, wire: bytes) -> str | None:
+    """What no place could look like; where none was found although a bit before the checksum is flipped."""
+    if result is None:
+        place = flipped_bit(wire)
+        return None if place is None or place[0] >= len(wire) - 4 else NOT_FOUND
+    whole = isinstance(result, tuple | list) and all(isinstance(value, Integral) for value in result)
+    if whole and len(result) == 2:
+        return None
+    return f"Return (byte, bit), or None where no single flip helps, not {str(result)[:60]}."
+
+
+def _found(change: Callable[[bytes, int, int], Any]) -> Callable[[bytes], Any]:
+    """A search that finds the bit but reports another place."""
+    return lambda wire: None if (place := flipped_bit(wire)) is None else change(wire, *place)
+
 
 EXERCISES: tuple[Exercise, ...] = (
+    Exercise.function(
+        "00.6",
+        right=read_header,
+        cases=lambda: [(wire,) for wire in _packets()],
+        hint="struct.unpack_from with the format <2sBB4sHH reads the first 12 bytes; then a loop reads the varint.",
+        why="Twelve fixed bytes and a varint are all that a server needs in order to know what it was sent. "
+        "The class Packet reads the same fields and refuses what contradicts itself.",
+        traps=(
+            Trap(
+                _misread(lambda wire, h: (*h[:3], *struct.unpack_from(">HH", wire, 8), h[5])),
+                "Height and width have their bytes in the other order: the packet is little endian, so the format begins with <.",
+            ),
+            Trap(
+                _misread(lambda wire, h: (wire[2], *h[1:])),
+                "Byte 2 holds two numbers: the version is in its high four bits, the number of streams in its low four.",
+            ),
+            Trap(
+                _misread(lambda wire, h: (wire[2] & 15, *h[1:])),
+                "Those low four bits count the streams; the version is in the high four.",
+            ),
+            Trap(
+                _misread(lambda wire, h: (h[0], wire[3], *h[2:])),
+                "Byte 3 is only the code of lmbda: lmbda = 10 ** (-3 + 5 * code / 255).",
+            ),
+            Trap(
+                _misread(lambda _, h: (*h[:3], h[4], h[3], h[5])),
+                "Height and width are exchanged: the height comes first.",
+            ),
+            Trap(
+                _misread(lambda wire, h: (*h[:5], wire[13 : 13 + wire[12]])),
+                "You read one byte of the length. Its highest bit says that another byte of the varint follows.",
+            ),
+            Trap(
+                _misread(lambda wire, h: (*h[:5], _highest_first(wire, h[5]))),
+                "The bytes of a varint come lowest first: shift byte k by 7 * k, not what came before it.",
+            ),
+            Trap(
+                _misread(lambda wire, h: (*h[:5], h[5] + wire[-4:])),
+                "Your payload reaches to the end of the packet; the last four bytes are the checksum.",
+            ),
+        ),
+        same=_same_header,
+        form=_header_form,
+    ),
+    Exercise.function(
+        "00.7",
+        right=flipped_bit,
+        cases=_damaged,
+        hint="Flip each bit in turn (a bytearray, ^= 1 << bit) and compare zlib.crc32 of all but the last four bytes with those four.",
+        why="Every single flip of a short packet changes the checksum in its own way, so one flipped bit can be put back. "
+        "Two flipped bits look like no single one: the search finds none, and the packet has to be sent again.",
+        traps=(
+            Trap(
+                _found(lambda _, byte, bit: (byte, 7 - bit)),
+                "The byte is right. Count its bits from the lowest: bit 0 has the value 1, bit 7 the value 128.",
+            ),
+            Trap(
+                _found(lambda wire, byte, bit: (byte - len(wire), bit)),
+                "Count the bytes from the beginning of the packet, as its offsets do.",
+            ),
+            Trap(
+                _found(lambda _, byte, bit: (byte, 1 << bit)),
+                "That is the value of the bit; asked is its number, 0 to 7.",
+            ),
+            Trap(
+                lambda wire: None if (place := flipped_bit(wire)) and place[0] >= len(wire) - 4 else place,
+                "A bit of the checksum itself may be flipped: try the last four bytes as well.",
+            ),
+            Trap(
+                lambda wire: flipped_bit(wire) or (len(wire) - 1, 7),
+                "Where no single flip makes the checksum match, return None and no place.",
+            ),
+        ),
+        same=lambda got, expected: got == expected if None in (got, expected) else tuple(got) == tuple(expected),
+        form=_place_form,
+    ),
     Exercise.number(
         "00.1",
         0.25,

@@ -1,10 +1,159 @@
-"""Exercises of chapter 02: bytes of an activation, a break-even link, why early layers inflate, the best route."""
+"""Exercises of chapter 02: the cost of a layer, the best split, a break-even link, why early layers inflate, the best route."""
 
 from collections.abc import Callable
+from numbers import Integral
+from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap, inputs
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-__all__ = ["EXERCISES"]
+from fsplit_lib.exercises.core import Exercise, Trap, close, inputs
+
+__all__ = ["EXERCISES", "best_split", "layer_costs"]
+
+Costs = list[tuple[int, int]]
+
+
+def layer_costs(network: nn.Module, x: Tensor) -> Costs:
+    """Count multiply-adds and output bytes, at 8 bits a value, of each Conv2d and Linear in the order in which they run."""
+    costs = []
+
+    def weigh(layer: nn.Module, _: Any, output: Tensor) -> None:
+        costs.append((output.numel() * layer.weight[0].numel(), output.numel()))
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(weigh) for layer in layers]
+    with torch.no_grad():
+        network(x)
+    for hook in hooks:
+        hook.remove()
+    return costs
+
+
+def best_split(seconds: list[float], sizes: list[float], photo: float, rate: float, speedup: float) -> int:
+    """Choose how many layers of a chain to run on the device, Eqs. (3) and (4) of chapter 02."""
+    sent = [photo, *sizes[:-1], 0]
+    times = [sum(seconds[:k]) + 8 * sent[k] / rate + sum(seconds[k:]) / speedup for k in range(len(seconds) + 1)]
+    return times.index(min(times))
+
+
+class _Drawn(nn.Module):
+    """A network with a stride, a depthwise layer and a layer that is defined first and runs last."""
+
+    def __init__(self, width: int, classes: int):
+        super().__init__()
+        self.answer = nn.Linear(2 * width, classes)
+        self.body = nn.Sequential(nn.Conv2d(3, width, 5, stride=2, padding=2), nn.ReLU())
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.point = nn.Conv2d(width, 2 * width, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return self.answer(self.point(x + self.depthwise(x)).mean((2, 3)))
+
+
+def _networks() -> list[tuple[nn.Module, Tensor]]:
+    rng = inputs(5)
+    drawn = [rng.integers((3, 5, 5, 5), (12, 20, 12, 12)) for _ in range(2)]
+    return [(_Drawn(int(w), int(n)), torch.zeros(1, 3, 4 * int(h), 4 * int(b))) for w, n, h, b in drawn]
+
+
+def _weigh(answer: Callable, network: nn.Module, x: Tensor) -> tuple[Any, int]:
+    """What an answer says of a network, and how many hooks it leaves there."""
+    said = answer(network, x)
+    return said, sum(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in network.modules())
+
+
+def _costs_form(result: tuple[Any, int], network: nn.Module, _: Tensor) -> str | None:
+    costs, left = result
+    if not isinstance(costs, list | tuple) or any(not isinstance(c, list | tuple) or len(c) != 2 for c in costs):
+        return f"Return a list of pairs (multiply-adds, bytes), one for each layer, not {str(costs)[:60]}."
+    wanted = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in network.modules())
+    if len(costs) != wanted:
+        return f"The network has {wanted} layers of nn.Conv2d and nn.Linear; your list has {len(costs)} pairs."
+    np.asarray(costs, float)
+    if left:
+        return "Your hooks are still on the network and would run at every later pass: call remove() of each handle."
+    return None
+
+
+def _by(cost: Callable[[nn.Module, Tensor, Tensor], tuple[float, float]]) -> Callable[[nn.Module, Tensor], Costs]:
+    """Weigh every layer by another rule, from layer, input and output."""
+
+    def costs(network: nn.Module, x: Tensor) -> Costs:
+        found, hooks = [], []
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                hooks.append(layer.register_forward_hook(lambda layer, x, out: found.append(cost(layer, x[0], out))))
+        network(x)
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    return costs
+
+
+def _fan_in(layer: nn.Module) -> int:
+    return layer.weight[0].numel()
+
+
+def _without_groups(layer: nn.Module) -> int:
+    return _fan_in(layer) * getattr(layer, "groups", 1)
+
+
+def _as_defined(network: nn.Module, x: Tensor) -> Costs:
+    costs = layer_costs(network, x)
+    return [costs[-1], *costs[:-1]]
+
+
+def _positions_of_input(layer: nn.Module, x: Tensor, out: Tensor) -> int:
+    return layer.weight.numel() * (x[0, 0].numel() if out.ndim == 4 else 1)
+
+
+def _chains() -> list[tuple[list[float], list[float], float, float, float]]:
+    """Draw chains of six layers with links and servers, so that each number of layers is best for some."""
+    rng = inputs(6)
+    return [
+        (
+            rng.uniform(0.005, 0.03, 6).tolist(),
+            np.exp(rng.uniform(np.log(500), np.log(90_000), 6)).tolist(),
+            float(rng.uniform(8e3, 2e4)),
+            float(10 ** rng.uniform(5.5, 7)),
+            float(rng.choice([1.3, 4.0, 50.0])),
+        )
+        for _ in range(100)
+    ]
+
+
+def _split_form(result: Any, seconds: list[float], *_: Any) -> str | None:
+    if isinstance(result, Integral) and 0 <= result <= len(seconds):
+        return None
+    return f"Return how many layers run on the device, 0 to {len(seconds)}, not {str(result)[:60]}."
+
+
+def _split_by(device: Callable, sent: Callable, server: Callable) -> Callable[..., int]:
+    """Split by another rule: time of k layers, what is sent behind them, and time of the rest."""
+
+    def split(seconds: list[float], sizes: list[float], photo: float, rate: float, speedup: float) -> int:
+        count = range(len(seconds) + 1)
+        times = [device(seconds, k) + sent(sizes, photo, k) / rate + server(seconds, speedup, k) for k in count]
+        return times.index(min(times))
+
+    return split
+
+
+def _device(seconds: list[float], k: int) -> float:
+    return sum(seconds[:k])
+
+
+def _sent(sizes: list[float], photo: float, k: int) -> float:
+    return 8 * [photo, *sizes[:-1], 0][k]
+
+
+def _server(seconds: list[float], speedup: float, k: int) -> float:
+    return sum(seconds[k:]) / speedup
+
 
 SENT, JPEG = 5_000, 20_000  # bytes
 COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
@@ -27,6 +176,86 @@ def _least(score: Callable[[float, float, float, float], float]) -> Callable[...
 
 
 EXERCISES: tuple[Exercise, ...] = (
+    Exercise.function(
+        "02.5",
+        right=layer_costs,
+        cases=_networks,
+        hint="A forward hook is called as hook(layer, inputs, output) after each pass of its layer: append the pair there. "
+        "Every value of the output takes as many multiply-adds as one filter, layer.weight[0], has weights.",
+        why="With hooks you can weigh any network without touching its code. The counts depend on shapes alone, so no weights are needed.",
+        use=_weigh,
+        form=_costs_form,
+        same=lambda got, expected: close(got[0], expected[0]),
+        traps=(
+            Trap(
+                _by(lambda layer, _, out: (out.numel() * _without_groups(layer), out.numel())),
+                "Your count ignores groups: a filter of a depthwise layer sees one channel. layer.weight[0] has in_channels / groups channels.",
+            ),
+            Trap(
+                _by(lambda layer, x, out: (_positions_of_input(layer, x, out), out.numel())),
+                "You counted a filter at each position of the input. With a stride there are fewer positions in the output, and those are computed.",
+            ),
+            Trap(
+                _by(lambda layer, _, out: (2 * out.numel() * _fan_in(layer), out.numel())),
+                "Those are operations (FLOPs): a multiplication and an addition together are one multiply-add.",
+            ),
+            Trap(
+                _by(lambda layer, _, out: (layer.weight.numel(), out.numel())),
+                "Those are the weights of the layer. A convolution uses each of them once for every position of its output.",
+            ),
+            Trap(
+                _by(lambda layer, _, out: (out.numel() * _fan_in(layer), 4 * out.numel())),
+                "Those are the bytes of 32-bit floats; Eq. (1) with b = 8 counts one byte a value.",
+            ),
+            Trap(
+                _by(lambda layer, x, out: (out.numel() * _fan_in(layer), x.numel())),
+                "The multiply-adds are right, but the bytes are those of the input. Behind a layer its output would be sent.",
+            ),
+            Trap(
+                _as_defined,
+                "The pairs are right, but in the order in which the layers were defined. Hooks run in the order of the pass: append in the hook.",
+            ),
+        ),
+    ),
+    Exercise.function(
+        "02.6",
+        right=best_split,
+        cases=_chains,
+        hint="For k from 0 to the number of layers: sum(seconds[:k]), the bytes behind layer k, sum(seconds[k:]) / speedup. "
+        "What is sent for k = 0, and what for the last k?",
+        why="This is what Neurosurgeon does before each request, with predicted times in place of measured ones.",
+        form=_split_form,
+        traps=(
+            Trap(
+                _split_by(_device, lambda sizes, photo, k: _sent(sizes, photo, k) / 8, _server),
+                "Links are counted in bits a second: a byte has eight.",
+            ),
+            Trap(
+                _split_by(_device, lambda sizes, photo, k: _sent(sizes, photo, k) * (k > 0), _server),
+                "For k = 0 you send nothing: then the photo itself travels.",
+            ),
+            Trap(
+                _split_by(_device, lambda sizes, photo, k: 8 * [photo, *sizes][k], _server),
+                "With all layers on the device nothing has to be sent: the bytes of the last k are 0.",
+            ),
+            Trap(
+                _split_by(_device, _sent, lambda seconds, speedup, k: sum(seconds[k:]) * speedup),
+                "The server is faster: divide its time by speedup.",
+            ),
+            Trap(
+                _split_by(_device, _sent, lambda seconds, speedup, _: sum(seconds) / speedup),
+                "Your server runs the whole network again; only the layers behind the split are left for it.",
+            ),
+            Trap(
+                _split_by(lambda seconds, k: seconds[k - 1] if k else 0.0, _sent, _server),
+                "You counted one layer on the device; all layers before the split run there: sum(seconds[:k]).",
+            ),
+            Trap(
+                _split_by(_device, lambda sizes, photo, k: 8 * [photo, *sizes[1:], 0, 0][k], _server),
+                "You are one layer off: behind k layers sizes[k - 1] is sent.",
+            ),
+        ),
+    ),
     Exercise.number(
         "02.1",
         expected=512 * 28 * 28,

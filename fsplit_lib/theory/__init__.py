@@ -4,7 +4,15 @@ Nothing here imports torch, so a chapter's first cells are quick.
 """
 
 from fsplit_lib.theory.arithmetic import Step, decode_message, encode_message, steps
-from fsplit_lib.theory.bottleneck import Bottleneck, anneal, at, hard_groupings, solve, variational_bounds
+from fsplit_lib.theory.bottleneck import (
+    Bottleneck,
+    anneal,
+    at,
+    hard_groupings,
+    solve,
+    update_encoder,
+    variational_bounds,
+)
 from fsplit_lib.theory.information import conditional_entropy, entropy, kl_divergence, mutual_information
 
 __all__ = [
@@ -21,5 +29,6 @@ __all__ = [
     "mutual_information",
     "solve",
     "steps",
+    "update_encoder",
     "variational_bounds",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from fsplit_lib.theory.information import checked, mutual_information
 
-__all__ = ["Bottleneck", "anneal", "at", "hard_groupings", "solve", "variational_bounds"]
+__all__ = ["Bottleneck", "anneal", "at", "hard_groupings", "solve", "update_encoder", "variational_bounds"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,30 @@ def at(p_xy: np.ndarray, encoder: np.ndarray, beta: float) -> Bottleneck:
     return Bottleneck(encoder, beta, mutual_information(p_xt), mutual_information(encoder.T @ p_xy))
 
 
+def update_encoder(p_xy: np.ndarray, encoder: np.ndarray, beta: float) -> np.ndarray:
+    """Take one step of Blahut-Arimoto: Eqs. (6) and (7) of chapter 01, then Eq. (8).
+
+    Of D(p(y|x) ‖ p(y|t)) only the part that depends on t is computed; the rest cancels where rows are normalised.
+
+    Args:
+        p_xy: (X, Y) joint distribution; every x occurs.
+        encoder: p(t|x), (X, T).
+        beta: >= 0.
+
+    Returns:
+        the next p(t|x), (X, T).
+    """
+    p_x = p_xy.sum(1)
+    p_t = p_x @ encoder
+    used = p_t > 1e-12
+    p_y_t = encoder[:, used].T @ p_xy / p_t[used, None]
+    cross = p_xy / p_x[:, None] @ np.log2(np.maximum(p_y_t, 1e-300)).T  # mean log2 p(y|t), (X, T)
+    logits = np.log2(p_t[used]) + beta * cross
+    new = np.zeros_like(encoder)
+    new[:, used] = 2.0 ** (logits - logits.max(1, keepdims=True))
+    return new / new.sum(1, keepdims=True)
+
+
 def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float = 1e-10, most: int = 5000) -> Bottleneck:
     """Iterate the three self-consistent equations (Blahut-Arimoto) to a fixed point.
 
@@ -75,19 +99,8 @@ def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float =
     p_xy = checked(p_xy)
     if beta < 0 or (p_xy.sum(1) == 0).any():
         raise ValueError(f"beta must be >= 0 and every x must occur; beta is {beta}")
-    p_x = p_xy.sum(1)
-    p_y_x = p_xy / p_x[:, None]
-    own = np.where(p_y_x > 0, p_y_x * np.log2(np.where(p_y_x > 0, p_y_x, 1)), 0).sum(1)  # −H(Y|x)
     for _ in range(most):
-        p_t = p_x @ encoder
-        used = p_t > 1e-12
-        p_y_t = (encoder[:, used].T @ p_xy) / p_t[used, None]
-        divergence = own[:, None] - p_y_x @ np.log2(np.maximum(p_y_t, 1e-300)).T
-        logits = np.log2(p_t[used]) - beta * divergence
-        logits -= logits.max(1, keepdims=True)
-        new = np.zeros_like(encoder)
-        new[:, used] = 2.0**logits
-        new /= new.sum(1, keepdims=True)
+        new = update_encoder(p_xy, encoder, beta)
         change = np.abs(new - encoder).max()
         encoder = new
         if change < tolerance:
