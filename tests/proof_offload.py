@@ -12,11 +12,10 @@ import sys
 
 import pytest
 import torch
-from offload_rig import crowd, measured_ms
+from offload_rig import ServerProcess, crowd, measured_ms
 
 from fsplit_lib.data import PHOTOS, center_crop, load_photo, to_array
 from fsplit_lib.offload import LINKS, Link
-from fsplit_lib.offload.process import ServerProcess
 from fsplit_lib.system import load_system
 
 MB = 1_000_000
@@ -32,7 +31,7 @@ def test_64_clients_for_30_seconds():
         wires += [packet.to_bytes() for packet in packets]
         answers += [(tuple(names[i] for i in row), s) for row, s in zip(indices.tolist(), shares.tolist(), strict=True)]
     assert len(set(wires[:64])) == 64
-    with ServerProcess("photo", start_s=400) as server:
+    with ServerProcess("photo") as server:
         count, largest = crowd(server.url, wires[:64], answers[:64], seconds=30)
     print(f"\n64 clients, 30 s: {count} answers, all right; up to {largest} photos in one pass")
     assert largest > 1

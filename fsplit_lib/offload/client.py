@@ -184,12 +184,12 @@ class Client:
         try:
             thread.join(self.timeout_s)
         finally:
-            if thread.is_alive():  # it ends with its socket, and never meets the next call's
+            if late := not outcome:  # the thread ends with its socket, and never meets the next call's
                 self._connection = self._connect()
                 with contextlib.suppress(OSError, AttributeError):  # no socket yet
                     connection.sock.shutdown(socket.SHUT_RDWR)
         try:
-            if not outcome:
+            if late:
                 raise TimeoutError
             if isinstance(outcome[0], Exception):
                 raise outcome[0]
