@@ -543,7 +543,12 @@ def test_clients_that_do_not_read_their_answers_are_closed(system, wire, monkeyp
     monkeypatch.setattr("fsplit_lib.offload.server.listen", listen_small)
     monkeypatch.setattr(system.backbone, "name", "x" * MB)  # which GET /health tells
     ask = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-    with serving(system, settings=Settings(max_waiting=4, timeout_s=3)) as port, slow_senders(port, 50, ask, b"") as deaf:
+    with (
+        serving(system, settings=Settings(max_waiting=4, timeout_s=3)) as port,
+        slow_senders(port, 50, ask, b"") as deaf,
+    ):
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wait_for(lambda: answered(client, wire))  # by then their own answers are under way
         for _ in range(20):
             with Client(f"http://127.0.0.1:{port}") as client:
                 assert client.send(wire).classes
