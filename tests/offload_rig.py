@@ -1,7 +1,11 @@
-"""What the tests of offloading share: a small system, a sink at the end of a link, a crowd of clients."""
+"""What the tests of offloading share: a small system, a server process, a sink at the end of a link, crowds of clients."""
 
 import contextlib
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +15,7 @@ import torch
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.errors import OffloadError
 from fsplit_lib.offload import Client, ShapedLink
 from fsplit_lib.system import build_system
 
@@ -31,6 +36,62 @@ def small_system(seed=0):
 
 def pictures(count, side=32, seed=1):
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+class ServerProcess:
+    """``fsplit serve`` on a free port of loopback; it ends with the block, and with the process that started it.
+
+    Args:
+        weights: shipped codec or a folder.
+        options: further ones of ``fsplit serve``, such as ``"--max-batch", "4"``.
+        token: handed over in the environment, so that no process list shows it.
+        port: a free one by default.
+        start_s: how long loading may take.
+        descriptors: files and sockets that it may have open; None leaves the limit as it is.
+    """
+
+    def __init__(self, weights, *options, token=None, port=0, start_s=400.0, descriptors=None):
+        call = "from fsplit_lib.cli import main; main()"
+        if descriptors:
+            call = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors},) * 2); {call}"
+        asked = ["serve", "--weights", str(weights), "--port", str(port), "--stop-on-eof", *options]
+        self.command = [sys.executable, "-W", "ignore", "-c", call, *asked]
+        self.environment = os.environ | ({"FSPLIT_TOKEN": token} if token else {})
+        self.start_s, self.url, self.port = start_s, "", 0
+
+    def __enter__(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(self.command, env=self.environment, text=True, **pipes)
+        alarm = threading.Timer(self.start_s, self.process.kill)
+        alarm.start()
+        try:
+            words = []
+            for line in self.process.stdout:
+                words.append(line.strip())
+                if found := re.search(r"http://\S+:(\d+)", line):
+                    self.url, self.port = found[0], int(found[1])
+                    threading.Thread(target=self.process.stdout.read, daemon=True).start()  # the pipe never fills
+                    return self
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            alarm.cancel()
+        self.kill()
+        raise OffloadError(f"the server did not start within {self.start_s:g} s: {' '.join(words[-3:]) or 'no word'}")
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self):
+        """End it at once, whatever it is doing."""
+        self.process.kill()
+        self.process.wait(10)
 
 
 @contextlib.contextmanager
@@ -79,6 +140,31 @@ def saying(begin, again=b"", pause=0.02):
         finally:
             over.set()
             listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def slow_senders(port, count, begin, again, pause=0.1):
+    """Connections that send ``begin`` and then ``again`` for ever, and give themselves up only when the block ends."""
+    over = threading.Event()
+
+    def drip():
+        while not over.wait(pause):
+            for one in slow:
+                with contextlib.suppress(OSError):
+                    one.sendall(again)
+
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(count)]
+        for one in slow:
+            with contextlib.suppress(ConnectionError):  # closed already, to make room
+                one.sendall(begin)
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        try:
+            yield slow
+        finally:
+            over.set()
+            thread.join()
 
 
 def wait_for(condition, seconds=60):

@@ -287,7 +287,7 @@ def test_the_same_journey_through_a_real_server(system):
     assert [t.y[0] for t in figure.data] == ["slow: ours"] * 3 and list(figure.data[0].x) == [
         one.wire_ms for one in found.values()
     ]
-    assert "slow, JPEG" in caption(figure)
+    assert "slow: JPEG" in caption(figure)
     sent = 8e-3 * (len(packet) + REQUEST_BYTES) / 0.4 + 8e-3 * REPLY_BYTES / 8 + 10
     assert found["ours"].wire_ms == pytest.approx(sent)
 

@@ -23,7 +23,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offload_rig import LMBDAS, crowd, measured_ms, pictures, saying, sink, small_system, wait_for
+from offload_rig import (
+    LMBDAS,
+    ServerProcess,
+    crowd,
+    measured_ms,
+    pictures,
+    saying,
+    sink,
+    slow_senders,
+    small_system,
+    wait_for,
+)
 from PIL import Image
 from test_cli import fsplit, refused
 
@@ -33,7 +44,6 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import OffloadError, ParameterError
 from fsplit_lib.offload import LINKS, Client, Link, ShapedLink
 from fsplit_lib.offload.link import SEGMENT_BYTES, Way
-from fsplit_lib.offload.process import ServerProcess
 from fsplit_lib.offload.server import Settings, _uvicorn, build_app, listen, serving
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import load_system, save_system
@@ -249,15 +259,17 @@ def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(client):
     assert min(took() for _ in range(20)) < 0.03  # 40 ms with Nagle's algorithm
 
 
-def test_what_waits_goes_in_one_pass(system):
+def test_what_waits_goes_in_one_pass(system, monkeypatch):
     tail = system.backbone.tail
     wires = [p.to_bytes() for p in system.codec.compress(pictures(9))]
-    sizes = []
+    sizes, decoded, decompress = [], [], system.codec.decompress
+    monkeypatch.setattr(system.codec, "decompress", lambda packets: (decoded.append(1), decompress(packets))[1])
 
     class Slow(torch.nn.Module):
         def forward(self, h):
             sizes.append(len(h))
-            time.sleep(0.3)
+            wait_for(lambda: len(decoded) == 9)
+            time.sleep(0.3)  # from decoded to queued
             return tail(h)
 
     system.backbone.tail = Slow()
@@ -445,34 +457,14 @@ def test_a_slow_sender_and_a_slow_pass_are_cut_off(system, wire):
                 )
                 assert slow.recv(1000).startswith(b"HTTP/1.1 408")
             system.decoder.forward = decoder
-            time.sleep(1.5)  # the pass that was given up still has to end
-            assert client.send(wire).classes
+            assert wait_for(lambda: answered(client, wire))  # the pass that was given up has to end before
     finally:
         system.decoder.forward = decoder
 
 
-@contextlib.contextmanager
-def slow_senders(port, count, begin, again, pause=0.1):
-    """Connections that send ``begin`` and then ``again`` for ever, and give themselves up only when the block ends."""
-    over = threading.Event()
-
-    def drip():
-        while not over.wait(pause):
-            for one in slow:
-                with contextlib.suppress(OSError):
-                    one.sendall(again)
-
-    with contextlib.ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(count)]
-        for one in slow:
-            one.sendall(begin)
-        thread = threading.Thread(target=drip, daemon=True)
-        thread.start()
-        try:
-            yield slow
-        finally:
-            over.set()
-            thread.join()
+def answered(client, data):
+    with contextlib.suppress(OffloadError):
+        return client.send(data).classes
 
 
 def heard(connection):
@@ -498,7 +490,7 @@ POST = b"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-str
 )
 def test_no_number_of_slow_senders_keeps_a_good_one_out(system, wire, begin, again, last):
     with (
-        serving(system, settings=Settings(max_waiting=4, timeout_s=2)) as port,  # 32 connections
+        serving(system, settings=Settings(max_waiting=4, timeout_s=3)) as port,  # 32 connections
         slow_senders(port, 50, begin, again) as slow,
     ):
         for _ in range(40):
@@ -511,14 +503,14 @@ def test_no_number_of_slow_senders_keeps_a_good_one_out(system, wire, begin, aga
 
 
 def test_what_was_refused_with_its_body_unread_is_closed(system, wire):
-    with serving(system, token="geheim", settings=Settings(timeout_s=1)) as port:
+    with serving(system, token="geheim", settings=Settings(timeout_s=2)) as port:
         with slow_senders(port, 3, POST, b"F") as slow:
             for one in slow:
                 assert heard(one).startswith(b"HTTP/1.1 401")
         with Client(f"http://127.0.0.1:{port}") as patient:  # one that sends all of it is heard, and goes on
             for _ in range(2):
                 with pytest.raises(OffloadError, match="401"):
-                    patient.send(bytes(10 * MB))
+                    patient.send(bytes(4 * MB))
                 connection = patient._connection.sock
             assert patient.health() and patient._connection.sock is connection
 
@@ -526,11 +518,41 @@ def test_what_was_refused_with_its_body_unread_is_closed(system, wire):
 def test_bodies_on_their_way_are_bounded_together(system, wire):
     with serving(system, settings=Settings(max_waiting=2, max_bytes=1000)) as port:
         with slow_senders(port, 2, POST + bytes(900), b""), Client(f"http://127.0.0.1:{port}") as client:
-            time.sleep(0.3)  # they are there
-            with pytest.raises(OffloadError, match="503.*too many requests are being sent") as caught:
-                client.send(bytes(999))
-            assert caught.value.status == 503
+
+            def said():
+                with pytest.raises(OffloadError) as caught:
+                    client.send(bytes(999))
+                return str(caught.value)
+
+            wait_for(lambda: "503" in (words := said()) and "too many requests are being sent" in words)
         assert wait_for(lambda: Client(f"http://127.0.0.1:{port}").send(wire)).classes
+
+
+def test_clients_that_do_not_read_their_answers_are_closed(system, wire, monkeypatch):
+    def listen_small(*address):
+        listener = listen(*address)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the system would keep megabytes of answers
+        return listener
+
+    def closed(connection):
+        try:
+            connection.send(b"x")
+        except ConnectionError:
+            return True
+
+    monkeypatch.setattr("fsplit_lib.offload.server.listen", listen_small)
+    monkeypatch.setattr(system.backbone, "name", "x" * MB)  # which GET /health tells
+    ask = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        serving(system, settings=Settings(max_waiting=4, timeout_s=3)) as port,
+        slow_senders(port, 50, ask, b"") as deaf,
+    ):
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wait_for(lambda: answered(client, wire))  # by then their own answers are under way
+        for _ in range(20):
+            with Client(f"http://127.0.0.1:{port}") as client:
+                assert client.send(wire).classes
+        assert wait_for(lambda: all(map(closed, deaf)))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such limit there")
@@ -549,13 +571,13 @@ def test_connections_stay_below_the_descriptors(system):
 
 @pytest.mark.parametrize("stage", ["decode", "pass"])
 def test_nothing_is_done_for_a_client_that_has_gone(system, wire, monkeypatch, stage):
-    done, begun = [], threading.Event()
+    done, begun, gone = [], threading.Event(), threading.Event()
     work = {"decode": system.codec.decompress, "pass": system.decoder.forward}[stage]
 
     def slow(what):
         done.append(len(what))
         begun.set()
-        time.sleep(1)
+        assert gone.wait(60)
         return work(what)
 
     monkeypatch.setattr("os.cpu_count", lambda: 1)
@@ -572,6 +594,10 @@ def test_nothing_is_done_for_a_client_that_has_gone(system, wire, monkeypatch, s
             assert begun.wait(20)
             with slow_senders(port, 12, request, b""):
                 time.sleep(0.3)  # they are inside
+            for _ in range(2):  # rounds of the server's loop, in which it hears that they have gone
+                with Client(f"http://127.0.0.1:{port}") as client:
+                    client.health()
+            gone.set()
             assert pool.submit(ask, 1).result() == first.result()
     assert sum(done) == 2
 
@@ -606,7 +632,12 @@ def decoders():
 def test_an_image_that_holds_its_decoder_is_given_up(system, wire, monkeypatch):
     monkeypatch.setattr("fsplit_lib.offload.images.PROGRAM", ("-c", DECODER))
     good = coded(load_photo("coffee").resize((80, 60)), "PNG")
-    with serving(system, settings=Settings(max_waiting=4, timeout_s=12)) as port:
+    before = decoders()
+
+    def ours():
+        return [one for one in decoders() if one not in before]
+
+    with serving(system, settings=Settings(max_waiting=4, timeout_s=24)) as port:
         url = f"http://127.0.0.1:{port}"
 
         def ask(data, kind="image"):
@@ -616,23 +647,27 @@ def test_an_image_that_holds_its_decoder_is_given_up(system, wire, monkeypatch):
                 except OffloadError as error:
                     return str(error)
 
-        assert len(ask(good)) == 5 and len(decoders()) == 1
+        assert len(ask(good)) == 5 and len(ours()) == 1
         with ThreadPoolExecutor(8) as pool:
             stuck = [pool.submit(ask, good + b"sleep") for _ in range(2)]
-            wait_for(lambda: len(decoders()) == 2)
+            wait_for(lambda: len(ours()) == 2)
             assert "503" in ask(good)  # half of the places are for packets
             for _ in range(20):
                 assert len(ask(wire, "packet")) == 5
             assert not any(one.done() for one in stuck)  # all that while they were stuck
             assert {one.result() for one in stuck} == {
-                f"{url} refused (400): the image took more than 3 s to decode: scale it down first"
+                f"{url} refused (400): the image took more than 6 s to decode: scale it down first"
             }
-        assert len(ask(good)) == 5 and len(decoders()) == 1
+        assert len(ask(good)) == 5 and len(ours()) == 1
         assert "400" in (said := ask(good + b"crash")) and "brought its decoder down" in said
         assert len(ask(good)) == 5
-        os.kill(decoders()[0], signal.SIGKILL)  # as a system short of memory does, to an idle one
-        wait_for(lambda: len(ask(good)) == 5)
-    wait_for(lambda: not decoders())
+        os.kill(ours()[0], signal.SIGSTOP)  # to an idle one; it is there, and does not answer
+        assert ask(good).endswith("more than 6 s to decode: scale it down first")
+        assert len(ask(good)) == 5
+        for _ in range(5):
+            os.kill(ours()[0], signal.SIGKILL)  # as a system short of memory does, to an idle one
+            assert len(ask(good)) == 5  # at once: the server may not have heard of it yet
+    wait_for(lambda: not ours())
 
 
 def progressive(scans):
@@ -706,7 +741,7 @@ def test_a_fault_of_the_server_stays_with_those_it_concerns(system):
 
 def test_too_many_requests_are_turned_away(system, wire):
     decoder = system.decoder.forward
-    system.decoder.forward = lambda y: (time.sleep(0.5), decoder(y))[1]
+    system.decoder.forward = lambda y: (time.sleep(1), decoder(y))[1]
     try:
         with serving(system, settings=Settings(max_waiting=2)) as port:
 
@@ -854,11 +889,11 @@ def test_killed_mid_request_reported_in_time_and_a_retry_works(system, wire, tmp
     packets = saved.codec.compress(pictures(1))
     wire, wanted = packets[0].to_bytes(), expected(saved, packets)[0]
     with (
-        ServerProcess(folder, token="geheim", start_s=400) as first,
+        ServerProcess(folder, token="geheim") as first,
         Client(first.url, "geheim", timeout_s=30) as client,
     ):
         assert agrees(client.send(wire, top=3), wanted)
-        os.kill(first._process.pid, signal.SIGSTOP)  # it has the request and cannot answer
+        os.kill(first.process.pid, signal.SIGSTOP)  # it has the request and cannot answer
         with Client(first.url, "geheim", timeout_s=0.5) as hasty, pytest.raises(OffloadError, match="within 0.5 s"):
             hasty.send(wire)
         death = threading.Timer(0.3, first.kill)
@@ -868,14 +903,14 @@ def test_killed_mid_request_reported_in_time_and_a_retry_works(system, wire, tmp
             client.send(wire)
         assert time.monotonic() - begun < 10
         death.join()
-        with ServerProcess(folder, token="geheim", port=first.port, start_s=400) as second:
+        with ServerProcess(folder, token="geheim", port=first.port) as second:
             assert agrees(client.send(wire, top=3), wanted)  # the same client, called again
             (tmp_path / "one.fsp").write_bytes(wire)
             monkeypatch.setenv("FSPLIT_TOKEN", "geheim")
             done = fsplit("send", tmp_path / "one.fsp", "--url", second.url, "--top", 3)
             assert done.returncode == 0 and f"{len(wire)} bytes sent" in done.stdout and wanted[0][0] in done.stdout
             refused(fsplit("send", tmp_path / "one.fsp", "--url", second.url, "--token", "falsch"), "401", "token")
-    assert second._process.returncode == 0  # ended because its standard input did
+    assert second.process.returncode == 0  # ended because its standard input did
 
 
 def test_a_server_that_cannot_start_says_why():

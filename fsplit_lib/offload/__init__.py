@@ -3,7 +3,7 @@
     photo ──► encoder ──► Packet ──► Client ═══ ShapedLink ═══► server ──► tail ──► answer
               the device                        the link        the server
 
-``link`` and ``client`` run on the device, without torch; ``server`` and ``process`` are imported by name.
+``link`` and ``client`` run on the device, without torch; ``server`` is imported by name.
 """
 
 from fsplit_lib.offload.client import Client, Reply

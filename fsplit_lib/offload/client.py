@@ -31,7 +31,7 @@ class Reply:
 
     Attributes:
         classes: names, most likely first.
-        shares: of the softmax, in [0, 1].
+        probs: of the softmax, in [0, 1].
         decode_ms: entropy decoding, or decoding and cropping the image.
         queue_ms: waiting for a batch to form and for the one before.
         tail_ms: decoder and tail, or the whole backbone, for the batch this photo was in.
@@ -138,11 +138,10 @@ class Client:
         total_ms = 1e3 * (time.monotonic() - begun)
         try:
             times = {name: float(answer[name]) for name in ("decode_ms", "queue_ms", "tail_ms", "server_ms")}
-            classes, shares = tuple(map(str, answer["classes"])), tuple(map(float, answer["probs"]))
-            if len(classes) != len(shares) or not all(map(math.isfinite, (*times.values(), *shares))):
+            classes, probs = tuple(map(str, answer["classes"])), tuple(map(float, answer["probs"]))
+            if len(classes) != len(probs) or not all(map(math.isfinite, (*times.values(), *probs))):
                 raise ValueError("lists of unequal lengths, or numbers that are none")
-            named = tuple(map(_printable, classes))
-            return Reply(named, shares, batch=int(answer["batch"]), total_ms=total_ms, **times)
+            return Reply(tuple(map(_printable, classes)), probs, **times, batch=int(answer["batch"]), total_ms=total_ms)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise OffloadError(f"{self.url} answered with something that is no answer") from error
 
@@ -184,12 +183,12 @@ class Client:
         try:
             thread.join(self.timeout_s)
         finally:
-            if thread.is_alive():  # it ends with its socket, and never meets the next call's
+            if late := not outcome:  # the thread ends with its socket, and never meets the next call's
                 self._connection = self._connect()
                 with contextlib.suppress(OSError, AttributeError):  # no socket yet
                     connection.sock.shutdown(socket.SHUT_RDWR)
         try:
-            if not outcome:
+            if late:
                 raise TimeoutError
             if isinstance(outcome[0], Exception):
                 raise outcome[0]

@@ -11,17 +11,16 @@ import io
 import os
 import struct
 import sys
+from collections.abc import Iterator
 
 from fsplit_lib.data.images import center_crop, open_image
 from fsplit_lib.errors import DataError
 
 __all__ = ["ImageDecoders", "crop", "main"]
 
-PROGRAM = ("-m", "fsplit_lib.offload.images")
-LENGTH, HEAD = (
-    struct.Struct("<I"),
-    struct.Struct("<?I"),
-)  # of what is asked; done or refused, and length of what is told
+PROGRAM, READY = ("-m", "fsplit_lib.offload.images"), b"!"
+LENGTH = struct.Struct("<I")  # of what is asked
+HEAD = struct.Struct("<?I")  # done or refused, and length of what is told
 
 
 class ImageDecoders:
@@ -30,7 +29,7 @@ class ImageDecoders:
     Args:
         size: of the crop's side, in pixels.
         max_pixels: of an image, by its header: times the calls at the same time, it bounds the memory.
-        seconds: for one image, after which its process is killed.
+        seconds: for one image, without the start of a process; the one that takes longer is killed.
     """
 
     def __init__(self, size: int, max_pixels: int, seconds: float):
@@ -44,36 +43,36 @@ class ImageDecoders:
         Raises:
             DataError: the image cannot be decoded, or not in time.
         """
-        process = None
         try:
+            while self.idle:
+                with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):  # it may have died waiting
+                    return await self._ask(self.idle.pop(), data)
+            return await self._ask(await self._begin(), data)
+        except TimeoutError as error:
+            raise DataError(f"the image took more than {self.seconds:g} s to decode: scale it down first") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise DataError("the image brought its decoder down: save it again, or as a PNG") from error
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        pipe, environment = asyncio.subprocess.PIPE, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        process = await asyncio.create_subprocess_exec(
+            *self.command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True
+        )
+        with _killed_unless_done(process):
+            await process.stdout.readexactly(len(READY))
+        return process
+
+    async def _ask(self, process: asyncio.subprocess.Process, data: bytes) -> bytes:
+        with _killed_unless_done(process):
             async with asyncio.timeout(self.seconds):
-                while process is None or process.returncode is not None:
-                    process = self.idle.pop() if self.idle else await self._begin()
                 process.stdin.write(LENGTH.pack(len(data)) + data)
                 await process.stdin.drain()
                 done, length = HEAD.unpack(await process.stdout.readexactly(HEAD.size))
                 told = await process.stdout.readexactly(length)
-        except BaseException as error:
-            if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-            if isinstance(error, TimeoutError):
-                raise DataError(
-                    f"the image took more than {self.seconds:g} s to decode: scale it down first"
-                ) from error
-            if isinstance(error, asyncio.IncompleteReadError | ConnectionError):
-                raise DataError("the image brought its decoder down: save it again, or as a PNG") from error
-            raise
         self.idle.append(process)
         if not done:
             raise DataError(told.decode())
         return told
-
-    async def _begin(self) -> asyncio.subprocess.Process:
-        pipe, environment = asyncio.subprocess.PIPE, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        return await asyncio.create_subprocess_exec(
-            *self.command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True
-        )
 
     async def close(self) -> None:
         """End the idle processes; one that is at work ends with the call."""
@@ -81,6 +80,16 @@ class ImageDecoders:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+@contextlib.contextmanager
+def _killed_unless_done(process: asyncio.subprocess.Process) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
 
 
 def crop(data: bytes, size: int, max_pixels: int) -> bytes:
@@ -97,6 +106,8 @@ def main() -> None:
     """Answer on standard output what is asked on standard input, until that ends."""
     asked, told = sys.stdin.buffer, sys.stdout.buffer
     size, max_pixels = map(int, sys.argv[1:])
+    told.write(READY)
+    told.flush()
     while head := asked.read(LENGTH.size):
         try:
             done, answer = True, crop(asked.read(*LENGTH.unpack(head)), size, max_pixels)

@@ -150,12 +150,8 @@ class ShapedLink:
     def __init__(
         self, link: Link, server_port: int, seed: int = 0, max_connections: int = 128, lifetime_s: float = 600.0
     ):
-        self.link, self.server_port, self.max_connections, self.lifetime_s = (
-            link,
-            server_port,
-            max_connections,
-            lifetime_s,
-        )
+        self.link, self.server_port = link, server_port
+        self.max_connections, self.lifetime_s = max_connections, lifetime_s
         rates = {"up": link.uplink_mbit_s, "down": link.downlink_mbit_s}
         self.up, self.down = (Way(link, rate, random.Random(f"{seed} {name}")) for name, rate in rates.items())
         self.port = 0

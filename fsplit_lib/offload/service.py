@@ -193,10 +193,10 @@ class Service:
             x = await (asyncio.to_thread(self._latent, data) if kind == PACKET else self._pixels(data, content))
             decode_ms = 1e3 * (time.perf_counter() - begun)
         done = await asyncio.shield(self.passes.process(Request(http, kind, x, time.perf_counter())))
-        shares, indices = done.logits.softmax(0).topk(top)
+        probs, indices = done.logits.softmax(0).topk(top)
         return {
             "classes": [self.names[index] for index in indices.tolist()],
-            "probs": shares.tolist(),
+            "probs": probs.tolist(),
             "decode_ms": round(decode_ms, 3),
             "queue_ms": round(done.queue_ms, 3),
             "tail_ms": round(done.tail_ms, 3),
