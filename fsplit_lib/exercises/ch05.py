@@ -288,16 +288,17 @@ def _step_cases() -> list[tuple]:
     with torch.no_grad():
         system.decoder.fit_statistics(system.backbone.head(x))
     noise = torch.rand(4, 4, 8, 8, generator=generator) - 0.5
-    return [(system, torch.optim.SGD(learned, lr=0.5), x, noise, 10.0)]  # dear bits: the gradient is longer than 1
+    lmbdas = (10.0, 0.3)  # at the first the gradient is so long that it has to be clipped
+    return [(system, torch.optim.SGD(learned, lr=0.5), x, noise, lmbdas)]
 
 
-def _two_steps(answer: Any, system: Any, optimiser: Any, x: Any, noise: Any, lmbda: float) -> list["Tensor"]:
+def _two_steps(answer: Any, system: Any, optimiser: Any, x: Any, noise: Any, lmbdas: Any) -> list["Tensor"]:
     """What two steps return, and how they move the parameters that learn."""
     import torch
 
     learned = [p for group in optimiser.param_groups for p in group["params"]]
     before = [p.detach().clone() for p in learned]
-    told = [torch.tensor([float(v) for v in answer(system, optimiser, x, noise, lmbda)]) for _ in range(2)]
+    told = [torch.tensor([float(v) for v in answer(system, optimiser, x, noise, lmbda)]) for lmbda in lmbdas]
     return told + [p.detach() - old for p, old in zip(learned, before, strict=True)]
 
 
