@@ -1,5 +1,8 @@
 """Chapter 05: its checks, its panel, its figures, and the symptoms of what breaks it."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +14,14 @@ from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import evaluate_images
-from fsplit_lib.exercises import check
+from fsplit_lib.exercises import EXERCISES, check, core
+from fsplit_lib.exercises.ch05 import bits, copy_weights, straight_through
+from fsplit_lib.objectives import warm_up
 from fsplit_lib.plots import caption, look_of
 from fsplit_lib.plots.latent import latent_histogram
-from fsplit_lib.training.lab import distortion_in_use, train_lab
+from fsplit_lib.system import build_system
+from fsplit_lib.training.lab import LAB_DECODER, distortion_in_use, train_lab
+from fsplit_lib.training.sources import ArraySource, batches
 from fsplit_lib.training.sweep import SweepRow, read_sweep
 
 STEPS = 120
@@ -45,6 +52,74 @@ def test_the_function_exercise_knows_six_mistakes():
         assert word in check("05.4", function).message
     assert "raised ZeroDivisionError" in check("05.4", lambda *_: 1 / 0).message
     assert "without calling" in check("05.4", 1.0).message
+
+
+BUILDS = ("05.6", "05.7", "05.8", "05.9", "05.10")
+
+
+@pytest.fixture(scope="module")
+def built():
+    """What the solutions of the builds define, and their checks' verdicts by id."""
+    parts = re.split(r"^# %% (\S+)\n", (Path(__file__).parent / "solutions/05.py").read_text(), flags=re.MULTILINE)
+    verdicts = {}
+
+    def noted(id, answer):
+        verdicts[id] = check(id, answer)
+
+    known = {"nn": torch.nn, "torch": torch, "check": noted, "bits_of": bits, "quantise": straight_through}
+    for id, source in zip(parts[1::2], parts[2::2], strict=True):
+        if id in ("05.4", *BUILDS):
+            exec(source, known)
+            known |= {ours: known[theirs] for ours, theirs in NAMES.items() if theirs in known}
+    return known, verdicts
+
+
+NAMES = {"Block": "MyBlock", "quantise": "my_quantiser", "bits_of": "my_bits", "distortion_of": "my_distillation"}
+
+
+def test_the_solutions_of_the_builds_are_right(built):
+    assert {id: verdict.status for id, verdict in built[1].items()} == dict.fromkeys(("05.4", *BUILDS), "right")
+
+
+@pytest.mark.parametrize("id", BUILDS)
+def test_builds_are_graded_alike_under_another_seed(built, id, monkeypatch):
+    mine = dict(zip(BUILDS, ("MyBlock", "MyEncoder", "my_quantiser", "my_bits", "my_step"), strict=True))[id]
+    monkeypatch.setattr(core, "SEED", 12345)
+    assert check(id, built[0][mine]).status == "right"
+    assert [check(id, trap.value).message for trap in EXERCISES[id].traps] == [t.message for t in EXERCISES[id].traps]
+
+
+def test_a_block_without_bias_is_told_its_number_of_parameters():
+    class Block(torch.nn.Module):
+        def __init__(self, inside, outside, stride, last):
+            super().__init__()
+            self.only = torch.nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)
+
+        def forward(self, x):
+            return self.only(x)
+
+    assert "yours has 135 parameters, asked are 390" in check("05.6", Block).message
+    assert "shape (2,)" in check("05.9", lambda p: p).message
+
+
+def test_own_lines_train_to_the_same_curve_as_the_library(built, teacher):
+    known, steps = built[0], 4
+    run = train_lab(teacher, 0.1, steps, seed=3)
+    mine = build_system(teacher, run.system.codec.config, LAB_DECODER, 3)
+    mine.codec.encoder = copy_weights(known["MyEncoder"](mine.codec.config), mine.codec.encoder)
+    groups = [
+        {"params": [p for p in part.parameters() if p.requires_grad], "factor": 10.0 if name == "prior" else 1.0}
+        for name, part in mine.trainable().items()
+    ]
+    optimiser, source = torch.optim.AdamW(groups, weight_decay=0.0), ArraySource(*fashion_mnist("train"))
+    with torch.no_grad():
+        mine.decoder.fit_statistics(teacher.head(next(batches(source, 128, 0, 1, 3)).x))
+    for part, row in zip(batches(source, 64, 0, steps, 3), run.log, strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = run.config.learning_rate_at(part.step) * group["factor"]
+        price = warm_up(0.1, part.step, run.config.rate_warmup * steps)
+        told = known["my_step"](mine, optimiser, part.x, part.noise((16, 8, 8)), price)
+        assert told == pytest.approx((row.values["distortion"], row.values["rate"]), rel=1e-2)
 
 
 def test_strict_mode_raises(monkeypatch):

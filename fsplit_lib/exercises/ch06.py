@@ -1,9 +1,10 @@
-"""Exercises of chapter 06: interpolated gains, deltas, how many photos it takes, what may be compared."""
+"""Exercises of chapter 06: interpolated gains, deltas and intervals, how many photos it takes, what may be compared."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
@@ -30,6 +31,51 @@ _geometric = _between(True, True)
 def _cases() -> list[tuple]:
     drawn = np.exp(inputs(6).uniform(math.log(0.1), math.log(3), 3)).tolist()
     return [(v, ANCHORS, GAINS) for v in (0.1, 1.0, *drawn)]
+
+
+def _mean_over_quality(
+    anchor_bytes: np.ndarray,
+    anchor_quality: np.ndarray,
+    test_bytes: np.ndarray,
+    test_quality: np.ndarray,
+    log: bool = True,
+) -> float:
+    """The mean, over the quality that both curves reach, of the log ratio of their bytes, or of the ratio itself."""
+    low, high = (f((anchor_quality[n], test_quality[n])) for f, n in ((max, 0), (min, -1)))
+    q = np.linspace(low, high, 2001)
+    curves = ((anchor_quality, anchor_bytes), (test_quality, test_bytes))
+    anchor, test = (PchipInterpolator(quality, np.log(size))(q) for quality, size in curves)
+    return float((test - anchor if log else np.exp(test - anchor)).mean())
+
+
+def _delta(*case: np.ndarray) -> float:
+    from fsplit_lib.evaluation import bd_rate
+
+    return bd_rate(*case)
+
+
+def _curve_cases() -> list[tuple]:
+    """Two rising curves of five points each, whose ratio of bytes changes much over the quality that both reach."""
+    draw, quality = inputs(16), np.array([0.4, 0.52, 0.63, 0.75, 0.85])
+    slope = draw.uniform(3, 4)
+    sizes = 300 * np.exp(slope * (quality - 0.4)), 150 * np.exp((slope + 2.5) * (quality - 0.4))
+    return [(sizes[0], quality, sizes[1] * draw.uniform(0.5, 0.7), quality + draw.uniform(0.03, 0.06))]
+
+
+def _interval(values: np.ndarray, draws: int, rng: np.random.Generator, ends: tuple = (2.5, 97.5)) -> np.ndarray:
+    picks = rng.integers(len(values), size=(draws, len(values)))
+    return np.percentile(values[picks].mean(axis=1), ends)
+
+
+def _interval_cases() -> list[tuple]:
+    draw = inputs(17)
+    return [(draw.exponential(800, 120), 10_000, np.random.default_rng(int(draw.integers(2**31))))]
+
+
+def _as_ends(answer: Callable, values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Both ends of an interval, in standard errors from the mean."""
+    ends = np.asarray(answer(values, draws, rng), float)
+    return (ends - values.mean()) / (values.std() / math.sqrt(len(values)))
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -108,6 +154,58 @@ EXERCISES: tuple[Exercise, ...] = (
                 "That is the log of the gain; take the exponential at the end.",
             ),
             Trap(lambda *case: 1 / _geometric(*case), "That is the inverse: the gain multiplies y before rounding."),
+        ),
+    ),
+    Exercise.function(
+        "06.6",
+        right=_delta,
+        cases=_curve_cases,
+        hint="Interpolate the log of the bytes over quality for both curves, average the difference over the shared quality, then 100 · (exp − 1).",
+        why="Within half a percent of the package that this book's tables are made with: Eq. (4) is all there is to it.",
+        same=lambda got, expected: math.isclose(1 + got / 100, 1 + expected / 100, rel_tol=5e-3),
+        traps=(
+            Trap(
+                lambda *case: 100 * _mean_over_quality(*case),
+                "That is the mean of the logs: it still has to go through exp, minus one.",
+            ),
+            Trap(
+                lambda *case: 100 * (_mean_over_quality(*case, log=False) - 1),
+                "You averaged the ratio itself; Eq. (4) averages its logarithm.",
+            ),
+            Trap(lambda *case: _delta(*case) / 100, "That is a share; asked are percent."),
+            Trap(lambda *case: _delta(*case[2:], *case[:2]), "That is the anchor against the test; swap the two."),
+            Trap(
+                lambda a, _, b, __: 100 * (math.exp(np.log(b / a).mean()) - 1),
+                "You compared setting with setting; Eq. (4) compares at equal quality.",
+            ),
+        ),
+    ),
+    Exercise.function(
+        "06.7",
+        right=_interval,
+        cases=_interval_cases,
+        use=_as_ends,
+        form=lambda ends, *_: None if ends.shape == (2,) else f"Return two numbers; yours have shape {ends.shape}.",
+        same=lambda got, expected: np.allclose(got, expected, rtol=0, atol=0.16),  # two sets of draws differ a little
+        hint="rng.integers(n, size=(draws, n)) picks the photos; np.percentile(means, [2.5, 97.5]) cuts off both ends.",
+        why="No formula, no assumption about the shape of the values: the photos themselves say how far their mean may wander.",
+        traps=(
+            Trap(
+                lambda v, draws, rng: _interval(v, draws, rng, (5, 95)),
+                "Those ends leave 5 % out on each side: 95 % in the middle leave 2.5 %.",
+            ),
+            Trap(
+                lambda v, draws, rng: np.percentile(v[rng.integers(len(v), size=draws)], (2.5, 97.5)),
+                "That is the spread of single photos; asked is that of the mean of as many photos as there are.",
+            ),
+            Trap(
+                lambda v, _, rng: (rng.permutation(v).mean(),) * 2,
+                "Your draws all hold the same photos: draw with replacement.",
+            ),
+            Trap(
+                lambda v, draws, rng: _interval(v, draws, rng, (0, 100)),
+                "That is the least and the largest of all draws; asked are the middle 95 %.",
+            ),
         ),
     ),
 )

@@ -20,3 +20,25 @@ def my_gain(lmbda, anchors, gains):
 
 
 check("06.5", my_gain)
+
+
+# %% 06.6
+def my_bd_rate(anchor_bytes, anchor_quality, test_bytes, test_quality):
+    low = max(anchor_quality[0], test_quality[0])
+    high = min(anchor_quality[-1], test_quality[-1])
+    q = np.linspace(low, high, 1000)
+    anchor = PchipInterpolator(anchor_quality, np.log(anchor_bytes))(q)
+    test = PchipInterpolator(test_quality, np.log(test_bytes))(q)
+    return 100 * (np.exp((test - anchor).mean()) - 1)
+
+
+check("06.6", my_bd_rate)
+
+
+# %% 06.7
+def my_interval(values, draws, rng):
+    picks = rng.integers(len(values), size=(draws, len(values)))
+    return np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+
+
+check("06.7", my_interval)
