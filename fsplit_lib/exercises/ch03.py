@@ -270,7 +270,7 @@ EXERCISES: tuple[Exercise, ...] = (
         cases=_messages,
         use=_sent,
         asked="class",
-        hint="push: divmod(self.number, f[s]) gives the quotient and the rest of Eq. (7). pop: the rest of a division by 65,536 lies in "
+        hint="push: divmod(self.number, f[s]) gives the quotient and the rest that the equation asks for. pop: the rest of a division by 65,536 lies in "
         "one symbol's stretch; subtract f[0], f[1], … until what is left is below f[s]. Whole-number division only: / would round.",
         why="Your lines code as tightly as constriction, within two bytes. What a real coder adds is speed: machine words for the one large number.",
         traps=(
