@@ -1,6 +1,5 @@
 """Chapter 03: exercises and their hints, panels at every end, what breaks it."""
 
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -41,7 +40,7 @@ def test_likelihood_exercise_knows_its_mistakes():
         "two symbols wide": lambda c, v: c(v + 1) - c(v - 1),
         "starts at v": lambda c, v: c(v + 1) - c(v),
         "slope": lambda c, v: c(v) * (1 - c(v)),
-        "bits": lambda c, v: -math.log2(c(v + 0.5) - c(v - 0.5)),
+        "bits": lambda c, v: -np.log2(c(v + 0.5) - c(v - 0.5)),
     }
     for word, function in wrong.items():
         assert word in check("03.4", function).message, word
@@ -165,12 +164,14 @@ def test_the_coder_build_knows_its_mistakes(monkeypatch, seed):
         "decimal digits": changed(__init__=digits, to_bytes=lambda self: str(self.x).encode()),
         "not bytes": changed(to_bytes=lambda self: self.x),
         "OverflowError": changed(
-            push=lambda self, s, f: setattr(self, "x", 65536 * int(self.x / f[s]) + self.x % f[s])
+            push=lambda self, s, f: setattr(self, "x", 65536 * int(self.x / f[s]) + sum(f[:s]) + self.x % f[s])
         ),
     }
     for word, coder in wrong.items():
         verdict = check("03.6", coder)
         assert verdict.status == "wrong" and word in verdict.message, (word, verdict)
+    with_rest = changed(pop=lambda self, f: (Stack.pop(self, f), setattr(self, "x", self.x - 1))[0])
+    assert check("03.6", with_rest).message.startswith("Not yet")  # a fault that no hint knows
     empty = changed(pop=lambda self, f: ...)
     assert check("03.6", empty).status == "unanswered"
 
@@ -209,7 +210,7 @@ def test_the_table_build_knows_its_mistakes(monkeypatch, seed):
         "below 1": lambda pmf: rounded(pmf, least=0),
         "add up": lambda pmf: [max(1, round(2**16 * p)) for p in [*pmf, 1 - sum(pmf)]],
         "cost bits": lambda pmf: [2**16 // (len(pmf) + 1)] * len(pmf) + [2**16 - len(pmf) * (2**16 // (len(pmf) + 1))],
-        "Return a number": lambda pmf: [2**16 * p for p in [*pmf, 1 - sum(pmf)]],
+        "list of whole numbers": lambda pmf: [2**16 * p for p in [*pmf, 1 - sum(pmf)]],
         "frequencies for": lambda pmf: [*rounded(pmf), 1],
     }
     for word, function in wrong.items():

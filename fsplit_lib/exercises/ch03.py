@@ -79,8 +79,8 @@ def _messages() -> list[tuple[list[int], list[list[int]]]]:
     return [([int(rng.choice(len(f) - 1, p=np.array(f[:-1]) / sum(f[:-1]))) for f in of], of)]
 
 
-def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple[bool, int]:
-    """Whether symbols come back through a coder's bytes, and how many bytes more than constriction's these are."""
+def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple[list[int], int]:
+    """What comes back of symbols through a coder's bytes, and how many bytes more than constriction's these are."""
     from fsplit_lib.entropy.coding import Tables, encode_indexed
 
     writer = coder()
@@ -90,14 +90,14 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
     if not isinstance(stream, bytes):
         raise TypeError(f"to_bytes() returned {type(stream).__name__}, not bytes")
     reader = coder(stream)
-    same = [reader.pop(f) for f in tables] == symbols
+    back = [reader.pop(f) for f in tables]
 
     rows = list(map(list, dict.fromkeys(map(tuple, tables))))
     lengths = np.array(list(map(len, rows)), "i4")
     frequencies = np.array([row + [0] * (lengths.max() - len(row)) for row in rows], "i4")
     all_tables = Tables(frequencies, lengths, np.zeros(len(rows), "i4"))
     index = np.array([rows.index(f) for f in tables])
-    return same, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
+    return back, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
 
 
 class _NoStart(AnsStack):
@@ -157,6 +157,7 @@ def _rounded(pmf: list[float], least: int = 1, last: bool = True, mend: bool = T
     return f
 
 
+NO_LIST = "Return a list of whole numbers, one for each probability and one for the escape."
 NOT_ALL = "There is no entry for the escape: return one number more than there are probabilities, the last for what they leave."
 NOT_SUM = "The frequencies have to add up to 65,536 exactly: after rounding, give what is missing, or take what is too much, at the largest."
 A_ZERO = (
@@ -169,9 +170,13 @@ def _judged(answer: Callable, pmf: list[float]) -> str:
     """The first fault of a table, or nothing."""
     from fsplit_lib.entropy.models import frequencies_of
 
-    f = np.asarray(answer(pmf), dtype=float)
+    found = answer(pmf)
+    try:
+        f = np.asarray(found, dtype=float)
+    except (TypeError, ValueError):
+        return NO_LIST
     if f.ndim != 1 or not np.isfinite(f).all() or (f != f.round()).any():
-        raise ValueError("no list of whole numbers")
+        return NO_LIST
     if len(f) != len(pmf) + 1:
         return NOT_ALL if len(f) == len(pmf) else f"Return {len(pmf) + 1} frequencies for {len(pmf)} probabilities."
     if f.min() < 1:
