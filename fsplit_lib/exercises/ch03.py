@@ -83,7 +83,7 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
     """What comes back of symbols through a coder's bytes, and how many bytes more than constriction's these are."""
     from fsplit_lib.entropy.coding import Tables, encode_indexed
 
-    writer = coder()
+    writer = coder(b"")
     for s, f in zip(reversed(symbols), reversed(tables), strict=True):
         writer.push(s, f)
     stream = writer.to_bytes()
