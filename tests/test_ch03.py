@@ -1,6 +1,5 @@
 """Chapter 03: exercises and their hints, panels at every end, what breaks it."""
 
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -10,13 +9,14 @@ import torch
 from fsplit_lib.chapters import ch03
 from fsplit_lib.data import center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
-from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols
+from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, ideal_bits
+from fsplit_lib.entropy.models import frequencies_of
 from fsplit_lib.errors import PacketError, ParameterError
-from fsplit_lib.exercises import EXERCISES, check
+from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.variants import two_at_once
 from fsplit_lib.system import load_codec
-from fsplit_lib.theory import steps
+from fsplit_lib.theory import AnsStack, steps
 
 MINE = [e for e in EXERCISES.values() if e.id[:2] == "03"]
 
@@ -40,7 +40,7 @@ def test_likelihood_exercise_knows_its_mistakes():
         "two symbols wide": lambda c, v: c(v + 1) - c(v - 1),
         "starts at v": lambda c, v: c(v + 1) - c(v),
         "slope": lambda c, v: c(v) * (1 - c(v)),
-        "bits": lambda c, v: -math.log2(c(v + 0.5) - c(v - 0.5)),
+        "bits": lambda c, v: -np.log2(c(v + 0.5) - c(v - 0.5)),
     }
     for word, function in wrong.items():
         assert word in check("03.4", function).message, word
@@ -122,3 +122,102 @@ def test_other_tables_clipped_symbols_and_old_quantiles():
 def test_tables_tell_their_probabilities():
     tables = Tables(np.array([[32768, 16384, 16384]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
     assert tables.probabilities(0, np.array([-2, -1, 0, 1])).tolist() == [0, 0.5, 0.25, 0]
+
+
+class Stack:
+    """The textbook's ANS, written once more."""
+
+    def __init__(self, stream=b""):
+        self.x = int.from_bytes(stream, "little")
+
+    def push(self, s, f):
+        self.x = (self.x // f[s] << 16) + sum(f[:s]) + self.x % f[s]
+
+    def pop(self, f):
+        slot = self.x % 2**16
+        s = next(s for s in range(len(f)) if sum(f[: s + 1]) > slot)
+        self.x = f[s] * (self.x >> 16) + slot - sum(f[:s])
+        return s
+
+    def to_bytes(self):
+        return self.x.to_bytes(-(-self.x.bit_length() // 8), "little")
+
+
+def changed(**methods):
+    return type("Changed", (Stack,), methods)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4711])
+def test_the_coder_build_knows_its_mistakes(monkeypatch, seed):
+    monkeypatch.setattr(core, "SEED", seed)
+    assert check("03.6", Stack).status == check("03.6", AnsStack).status == "right"
+
+    def digits(self, stream=b""):
+        self.x = int(stream or 0)
+
+    wrong = {
+        "start": changed(push=lambda self, s, f: setattr(self, "x", (self.x // f[s] << 16) + self.x % f[s])),
+        "16 bits a symbol": changed(
+            push=lambda self, s, f: setattr(self, "x", (self.x << 16) + s),
+            pop=lambda self, f: (self.x % 2**16, setattr(self, "x", self.x >> 16))[0],
+        ),
+        "decimal digits": changed(__init__=digits, to_bytes=lambda self: str(self.x).encode()),
+        "not bytes": changed(to_bytes=lambda self: self.x),
+        "OverflowError": changed(
+            push=lambda self, s, f: setattr(self, "x", 65536 * int(self.x / f[s]) + sum(f[:s]) + self.x % f[s])
+        ),
+    }
+    for word, coder in wrong.items():
+        verdict = check("03.6", coder)
+        assert verdict.status == "wrong" and word in verdict.message, (word, verdict)
+    with_rest = changed(pop=lambda self, f: (Stack.pop(self, f), setattr(self, "x", self.x - 1))[0])
+    assert check("03.6", with_rest).message.startswith("Not yet")  # a fault that no hint knows
+    empty = changed(pop=lambda self, f: ...)
+    assert check("03.6", empty).status == "unanswered"
+
+
+def test_one_whole_number_is_as_short_as_the_coders_words():
+    rng = np.random.default_rng(0)
+    f = [40000, 20000, 5000, 500, 35, 1]
+    tables = Tables(np.array([f], "i4"), np.array([6], "i4"), np.array([-2], "i4"))
+    for count in (1, 10, 3000):
+        entries = rng.choice(5, count, p=np.array(f[:5]) / sum(f[:5]))
+        stack = AnsStack()
+        for s in entries[::-1].tolist():
+            stack.push(s, f)
+        stream, symbols = stack.to_bytes(), (entries[None] - 2).astype("i4")
+        assert abs(len(stream) - len(encode_symbols(symbols, tables))) <= 2
+        assert len(stream) <= ideal_bits(symbols, tables) / 8 + 3
+        again = AnsStack(stream)
+        assert [again.pop(f) for _ in entries] == entries.tolist() and again.number == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4711])
+def test_the_table_build_knows_its_mistakes(monkeypatch, seed):
+    monkeypatch.setattr(core, "SEED", seed)
+
+    def rounded(pmf, least=1, where=np.argmax):
+        f = [max(least, round(2**16 * p)) for p in [*pmf, max(0, 1 - sum(pmf))]]
+        f[int(where(f))] += 2**16 - sum(f)
+        return f
+
+    def library(pmf):
+        return frequencies_of(torch.tensor([pmf]), torch.tensor([len(pmf)]))[0]
+
+    assert check("03.7", rounded).status == check("03.7", library).status == "right"
+    wrong = {
+        "no entry for the escape": lambda pmf: rounded(pmf)[:-1],
+        "below 1": lambda pmf: rounded(pmf, least=0),
+        "add up": lambda pmf: [max(1, round(2**16 * p)) for p in [*pmf, 1 - sum(pmf)]],
+        "cost bits": lambda pmf: [2**16 // (len(pmf) + 1)] * len(pmf) + [2**16 - len(pmf) * (2**16 // (len(pmf) + 1))],
+        "list of whole numbers": lambda pmf: [2**16 * p for p in [*pmf, 1 - sum(pmf)]],
+        "frequencies for": lambda pmf: [*rounded(pmf), 1],
+    }
+    for word, function in wrong.items():
+        assert word in check("03.7", function).message, word
+    assert "without calling" in check("03.7", [1, 2]).message
+
+
+def test_a_likelihood_takes_arrays_as_well():
+    verdict = check("03.4", lambda c, v: float(np.mean(c(v + 0.5) - c(v - 0.5))))
+    assert verdict.status == "wrong" and "(6,)" in verdict.message

@@ -14,7 +14,7 @@ from fsplit_lib.chapters.ch04 import MIXED, Explained, factor_panel, map_panel
 from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, write_rows
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, read_variants
-from fsplit_lib.exercises import check
+from fsplit_lib.exercises import check, core
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.forest import forest
@@ -22,11 +22,12 @@ from fsplit_lib.saliency import (
     DeletionCurve,
     cascading_randomisation,
     concentration,
+    deletion_test,
     edge_map,
     randomised,
     rank_correlation,
+    saliency_layers,
     saliency_map,
-    spoil,
 )
 from fsplit_lib.training.sources import ArraySource
 
@@ -60,6 +61,69 @@ def test_the_function_exercise_knows_five_mistakes():
         verdict = check("04.2", function)
         assert verdict.status == "wrong" and word in verdict.message
     assert "without calling" in check("04.2", 3).message
+
+
+def grad_cam(network, layer, x, target, score=None, keep_hook=False, cut=0.0):
+    """Grad-CAM by autograd: no second hook, so another way than that of the solution."""
+    features = []
+    handle = layer.register_forward_hook(lambda module, inputs, h: features.append(h))
+    z = network(x.clone().requires_grad_())
+    if not keep_hook:
+        handle.remove()
+    (g,) = torch.autograd.grad(z[0, target] if score is None else score(z), features[0])
+    cam = (g.mean(dim=(2, 3), keepdim=True) * features[0]).sum(dim=1)[0].clamp(min=cut)
+    return stretched(cam.detach().numpy())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4711])
+def test_the_grad_cam_build_knows_its_mistakes(monkeypatch, seed):
+    monkeypatch.setattr(core, "SEED", seed)
+    assert check("04.6", grad_cam).status == "right"
+    assert check("04.6", lambda *case: torch.from_numpy(grad_cam(*case)).requires_grad_()).status == "right"
+    wrong = {
+        "own first answer": lambda *case: grad_cam(*case, score=torch.max),
+        "all scores": lambda *case: grad_cam(*case, score=torch.sum),
+        "probability": lambda *case: grad_cam(*case, score=lambda z: z.softmax(1)[0, case[-1]]),
+        "max(0, ·)": lambda *case: grad_cam(*case, cut=-1e9),
+        "hook is still on": lambda *case: grad_cam(*case, keep_hook=True),
+        "one number a place": lambda *case: grad_cam(*case)[None],
+        "RuntimeError": lambda network, layer, x, target: network(x)[0, target].backward(),
+    }
+    for word, function in wrong.items():
+        verdict = check("04.6", function)
+        assert verdict.status == "wrong" and word in verdict.message, (word, verdict)
+
+
+def test_a_map_by_hand_is_pytorch_grad_cams_at_every_layer_of_a_real_network():
+    network, x = load_backbone("fashion_resnet"), torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    target = int(network(x).argmax())
+    for stride, layer in saliency_layers(network).items():
+        mine = torch.from_numpy(grad_cam(network, layer, x, target))[None, None]
+        large = torch.nn.functional.interpolate(mine, size=(32, 32), mode="bilinear")[0, 0].numpy()
+        assert stretched(large) == pytest.approx(
+            saliency_map(network, x, "gradcam", (stride,), [target])[0, 0].numpy(), abs=1e-3
+        )
+
+
+def test_the_weight_build_knows_its_mistakes():
+    def weight(s, guidance, of=lambda s: (1 + s) / 2, over=(2, 3), control=None):
+        w = of(s)
+        even = w.mean(dim=over, keepdim=True) if control is None else torch.tensor(control)
+        return w if guidance == "guided" else even.expand_as(w)
+
+    assert check("04.7", weight).status == check("04.7", saliency_weight).status == "right"
+    wrong = {
+        "over all photos": lambda s, g: weight(s, g, over=(0, 1, 2, 3)),
+        "mean of s": lambda s, g: weight(s, g) if g == "guided" else weight(s, g, of=lambda s: s),
+        "unguided run": lambda s, g: weight(s, g, control=1.0),
+        "ignored": lambda s, g: weight(s, g, of=lambda s: s),
+        "½ of Eq. (4)": lambda s, g: weight(s, g, of=lambda s: 1 + s),
+        "for 'constant' yours is (2, 1, 1, 1)": lambda s, g: (
+            weight(s, g)[..., :1, :1] if g == "constant" else weight(s, g)
+        ),
+    }
+    for word, function in wrong.items():
+        assert word in check("04.7", function).message, word
 
 
 @pytest.mark.equation("04.5")
@@ -172,7 +236,7 @@ def test_a_cascade_compares_with_the_trained_map(small, pictures):
 
 def test_spoiling_by_brute_force(small, pictures):
     order = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(2))
-    found = spoil(small, pictures, order, [0, 0.25, 1])
+    found = deletion_test(small, pictures, order, [0, 0.25, 1])
     assert found.agreement[0].all()
     with torch.no_grad():
         h = small.head(pictures)
@@ -188,7 +252,7 @@ def test_spoiling_by_brute_force(small, pictures):
         assert found.share[row] == pytest.approx(logits.gather(1, top)[:, 0].numpy(), rel=1e-4)
     assert found.agreement[1].tolist() == (said.argmax(1) == top[:, 0]).tolist()
     with pytest.raises(ParameterError, match="0 to 1"):
-        spoil(small, pictures, order, [1.5])
+        deletion_test(small, pictures, order, [1.5])
 
 
 def test_swin_needs_its_axes_turned():

@@ -1,11 +1,14 @@
-"""Exercises of chapter 03: the width of an interval, the price of wrong tables, noise, likelihood in your own hand."""
+"""Exercises of chapter 03: an interval, the price of wrong tables, a likelihood, a coder and tables in your own hand."""
 
 import math
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
+
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
+from fsplit_lib.theory import AnsStack
 
 __all__ = ["EXERCISES"]
 
@@ -13,8 +16,8 @@ MESSAGE = {"A": 0.5, "B": 0.3, "C": 0.2}  # of "ABAC"
 WIDTH = 0.5 * 0.3 * 0.5 * 0.2
 
 
-def _sigmoid(v: float) -> float:
-    return 1 / (1 + math.exp(-v))
+def _sigmoid(v: Any) -> Any:
+    return 1 / (1 + np.exp(-v))
 
 
 def _interval(low: float, high: float) -> Callable[..., float]:
@@ -52,6 +55,140 @@ def _bytes(prior: Any, values: Any, update_quantiles: bool = True) -> int:
 def _same_length(got: Any, expected: float) -> bool:
     """Within two bytes, since machines may differ there; and a stream's length is whole, an estimate is not."""
     return abs(float(got) - expected) <= 2 and float(got).is_integer() == float(expected).is_integer()
+
+
+def _one_each(result: Any, c: Any, v: Any) -> str | None:  # noqa: ARG001
+    """The form of a likelihood: one number where v is one, else one for each of the values."""
+    if not np.ndim(v):
+        float(result)
+    elif np.shape(result) != np.shape(v):
+        return (
+            f"For an array of values {np.shape(v)} return as many likelihoods; yours has the shape {np.shape(result)}."
+        )
+    return None
+
+
+def _messages() -> list[tuple[list[int], list[list[int]]]]:
+    """Symbols and the table of each: two tables of other lengths, in turn, some 150 bytes in all."""
+    rng, tables = inputs(36), []
+    for length in (5, 9):
+        f = 1 + np.floor((2**16 - length) * rng.dirichlet(np.full(length, 0.7))).astype(int)
+        f[f.argmax()] += 2**16 - f.sum()
+        tables.append(f.tolist())
+    of = [tables[n % 2] for n in range(800)]
+    return [([int(rng.choice(len(f) - 1, p=np.array(f[:-1]) / sum(f[:-1]))) for f in of], of)]
+
+
+def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple[list[int], int]:
+    """What comes back of symbols through a coder's bytes, and how many bytes more than constriction's these are."""
+    from fsplit_lib.entropy.coding import Tables, encode_indexed
+
+    writer = coder(b"")
+    for s, f in zip(reversed(symbols), reversed(tables), strict=True):
+        writer.push(s, f)
+    stream = writer.to_bytes()
+    if not isinstance(stream, bytes):
+        raise TypeError(f"to_bytes() returned {type(stream).__name__}, not bytes")
+    reader = coder(stream)
+    back = [reader.pop(f) for f in tables]
+
+    rows = list(map(list, dict.fromkeys(map(tuple, tables))))
+    lengths = np.array(list(map(len, rows)), "i4")
+    frequencies = np.array([row + [0] * (lengths.max() - len(row)) for row in rows], "i4")
+    all_tables = Tables(frequencies, lengths, np.zeros(len(rows), "i4"))
+    index = np.array([rows.index(f) for f in tables])
+    return back, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
+
+
+class _NoStart(AnsStack):
+    """Forgets where a symbol's stretch of the 65,536 begins."""
+
+    def push(self, s: int, f: list[int]) -> None:
+        above, rest = divmod(self.number, f[s])
+        self.number = 2**16 * above + rest
+
+
+class _NoRest(AnsStack):
+    """Forgets to give the rest back."""
+
+    def pop(self, f: list[int]) -> int:
+        above, s = self.number // 2**16, super().pop(f)
+        self.number = f[s] * above
+        return s
+
+
+class _Fixed(AnsStack):
+    """Spends 16 bits on each symbol."""
+
+    def push(self, s: int, f: list[int]) -> None:  # noqa: ARG002
+        self.number = 2**16 * self.number + s
+
+    def pop(self, f: list[int]) -> int:  # noqa: ARG002
+        self.number, s = divmod(self.number, 2**16)
+        return s
+
+
+class _Digits(AnsStack):
+    """Writes decimal digits."""
+
+    def __init__(self, stream: bytes = b""):
+        self.number = int(stream or b"0")
+
+    def to_bytes(self) -> bytes:
+        return str(self.number).encode()
+
+
+def _densities() -> list[tuple[list[float]]]:
+    """Probabilities that leave a little for the escape: broad ones, and peaked ones with entries far below 2**-16."""
+    rng, out = inputs(37), []
+    for length, spread in ((7, 2.0), (15, 0.45), (41, 4.0)):
+        at = np.arange(length) - length // 2 - rng.uniform(-0.4, 0.4)
+        upper, lower = (1 / (1 + np.exp(-(at + half) / spread)) for half in (0.5, -0.5))
+        out.append(((upper - lower).tolist(),))
+    return out
+
+
+def _rounded(pmf: list[float], least: int = 1, last: bool = True, mend: bool = True) -> list[int]:
+    """Integer tables by rounding; the other arguments are what the typical mistakes change."""
+    shares = [*pmf, max(1 - sum(pmf), 0.0)] if last else pmf
+    f = [max(least, round(2**16 * p)) for p in shares]
+    if mend:
+        f[f.index(max(f))] += 2**16 - sum(f)
+    return f
+
+
+NO_LIST = "Return a list of whole numbers, one for each probability and one for the escape."
+NOT_ALL = "There is no entry for the escape: return one number more than there are probabilities, the last for what they leave."
+NOT_SUM = "The frequencies have to add up to 65,536 exactly: after rounding, give what is missing, or take what is too much, at the largest."
+A_ZERO = (
+    "A frequency is below 1. A symbol without a place in the table cannot be written at all, however rarely it comes."
+)
+DEAR = "They add up, but cost bits: what rounding left over went where it does harm. Give it to the largest frequency."
+
+
+def _judged(answer: Callable, pmf: list[float]) -> str:
+    """The first fault of a table, or nothing."""
+    from fsplit_lib.entropy.models import frequencies_of
+
+    found = answer(pmf)
+    try:
+        f = np.asarray(found, dtype=float)
+    except (TypeError, ValueError):
+        return NO_LIST
+    if f.ndim != 1 or not np.isfinite(f).all() or (f != f.round()).any():
+        return NO_LIST
+    if len(f) != len(pmf) + 1:
+        return NOT_ALL if len(f) == len(pmf) else f"Return {len(pmf) + 1} frequencies for {len(pmf)} probabilities."
+    if f.min() < 1:
+        return A_ZERO
+    if f.sum() != 2**16:
+        return NOT_SUM
+    import torch
+
+    best = frequencies_of(torch.tensor([pmf]), torch.tensor([len(pmf)]))[0].numpy()
+    shares = np.array([*pmf, max(1 - sum(pmf), 0.0)])
+    dearer = float((shares * np.log2(best / f)).sum())  # bits a symbol more than with the library's table
+    return DEAR if dearer > 1e-3 else ""
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -95,7 +232,11 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "03.4",
         right=_interval(-0.5, 0.5),
-        cases=lambda: [(_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist())],
+        cases=lambda: [
+            *((_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist())),
+            (_sigmoid, inputs(4).uniform(-5, 5, 6)),
+        ],
+        form=_one_each,
         hint="A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
         why="This difference is the density of y plus noise at v as well: one formula serves training and use.",
         traps=(
@@ -106,7 +247,7 @@ EXERCISES: tuple[Exercise, ...] = (
                 lambda c, v: c(v) * (1 - c(v)),
                 "That is the density (or its slope) at a point; a symbol owns an interval.",
             ),
-            Trap(lambda c, v: -math.log2(c(v + 0.5) - c(v - 0.5)), "Those are bits; return the probability itself."),
+            Trap(lambda c, v: -np.log2(c(v + 0.5) - c(v - 0.5)), "Those are bits; return the probability itself."),
         ),
     ),
     Exercise.function(
@@ -127,5 +268,50 @@ EXERCISES: tuple[Exercise, ...] = (
             ),
         ),
         same=_same_length,
+    ),
+    Exercise.function(
+        "03.6",
+        right=AnsStack,
+        cases=_messages,
+        use=_sent,
+        asked="class",
+        hint="push: divmod(self.number, f[s]) gives the quotient and the rest that the equation asks for. pop: the rest of a division by 65,536 lies in "
+        "one symbol's stretch; subtract f[0], f[1], … until what is left is below f[s]. Whole-number division only: / would round.",
+        why="Your lines code as tightly as constriction, within two bytes. What a real coder adds is speed: machine words for the one large number.",
+        traps=(
+            Trap(
+                _NoStart,
+                "push left out the start: each symbol owns the stretch from f[0] + … + f[s − 1] on, f[s] long.",
+            ),
+            Trap(_NoRest, "pop read the top symbol, but the rest inside its stretch has to go back into the number."),
+            Trap(
+                _Fixed, "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little."
+            ),
+            Trap(
+                _Digits,
+                "It comes back, but the number is written in decimal digits: use int.to_bytes, 256 values a byte.",
+            ),
+        ),
+        same=lambda got, expected: got[0] == expected[0] and abs(got[1] - expected[1]) <= 1,
+        form=lambda *_: None,
+    ),
+    Exercise.function(
+        "03.7",
+        right=lambda pmf: _rounded(pmf),
+        cases=_densities,
+        use=_judged,
+        hint="Append what the probabilities leave for the escape; round 65,536 p, but never below 1; mend the sum at the largest entry.",
+        why="Any such table can be sent with. Both ends must have the same one, so it is made once and then travels as data.",
+        traps=(
+            Trap(lambda pmf: _rounded(pmf, mend=False), NOT_SUM),
+            Trap(lambda pmf: _rounded(pmf, least=0), A_ZERO),
+            Trap(lambda pmf: _rounded(pmf, last=False), NOT_ALL),
+            Trap(
+                lambda pmf: [*(max(1, int(2**15 * p)) for p in pmf), 2**16 - sum(max(1, int(2**15 * p)) for p in pmf)],
+                DEAR,
+            ),
+        ),
+        same=lambda got, expected: got == expected,
+        form=lambda fault, *_: fault or None,
     ),
 )

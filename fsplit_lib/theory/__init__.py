@@ -3,7 +3,7 @@
 Nothing here imports torch, so a chapter's first cells are quick.
 """
 
-from fsplit_lib.theory.arithmetic import Step, decode_message, encode_message, steps
+from fsplit_lib.theory.arithmetic import AnsStack, Step, decode_message, encode_message, steps
 from fsplit_lib.theory.bottleneck import (
     Bottleneck,
     anneal,
@@ -16,6 +16,7 @@ from fsplit_lib.theory.bottleneck import (
 from fsplit_lib.theory.information import conditional_entropy, entropy, kl_divergence, mutual_information
 
 __all__ = [
+    "AnsStack",
     "Bottleneck",
     "Step",
     "anneal",

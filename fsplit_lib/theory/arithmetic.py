@@ -4,13 +4,14 @@
 
 For learning: real coders keep the same interval in a few machine words. No floats, so no rounding.
 
-Source: Rissanen & Langdon 1979, "Arithmetic coding" (doi 10.1147/rd.232.0149).
+Source: Rissanen & Langdon 1979, "Arithmetic coding" (doi 10.1147/rd.232.0149); for the stack, Duda 2013, "Asymmetric
+numeral systems" (arXiv 1311.2540).
 """
 
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["Step", "decode_message", "encode_message", "steps"]
+__all__ = ["AnsStack", "Step", "decode_message", "encode_message", "steps"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,39 @@ def decode_message(bits: str, count: int, shares: dict[str, Fraction]) -> str:
         value = (value - low) / (high - low)
         message += symbol
     return message
+
+
+class AnsStack:
+    """Symbols on one large whole number, the last one on top: ANS without the machine words.
+
+    Args:
+        stream: bytes of an earlier stack; none for an empty one.
+
+    >>> stack = AnsStack()
+    >>> for symbol in "CAB":
+    ...     stack.push("ABC".index(symbol), [32768, 16384, 16384])
+    >>> "".join("ABC"[stack.pop([32768, 16384, 16384])] for _ in range(3))
+    'BAC'
+    """
+
+    def __init__(self, stream: bytes = b""):
+        self.number = int.from_bytes(stream, "little")
+
+    def push(self, s: int, f: list[int]) -> None:
+        """Put a symbol on top, an index into frequencies that add up to 2**16: log2(2**16 / f[s]) bits more."""
+        above, rest = divmod(self.number, f[s])
+        self.number = 2**16 * above + sum(f[:s]) + rest
+
+    def pop(self, f: list[int]) -> int:
+        """Take the top symbol off: the inverse of :meth:`push` with the same frequencies."""
+        above, rest = divmod(self.number, 2**16)
+        s = 0
+        while rest >= f[s]:
+            rest -= f[s]
+            s += 1
+        self.number = f[s] * above + rest
+        return s
+
+    def to_bytes(self) -> bytes:
+        """Write the number in as few bytes as it takes, lowest first."""
+        return self.number.to_bytes((self.number.bit_length() + 7) // 8, "little")

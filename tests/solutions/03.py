@@ -24,3 +24,39 @@ def my_bytes(prior, values):
 
 
 check("03.5", my_bytes)
+
+
+# %% 03.6
+class MyCoder:
+    def __init__(self, stream=b""):
+        self.number = int.from_bytes(stream, "little")
+
+    def push(self, s, f):
+        above, rest = divmod(self.number, f[s])
+        self.number = 65536 * above + sum(f[:s]) + rest
+
+    def pop(self, f):
+        above, rest = divmod(self.number, 65536)
+        s = 0
+        while rest >= f[s]:
+            rest -= f[s]
+            s += 1
+        self.number = f[s] * above + rest
+        return s
+
+    def to_bytes(self):
+        return self.number.to_bytes((self.number.bit_length() + 7) // 8, "little")
+
+
+check("03.6", MyCoder)
+
+
+# %% 03.7
+def my_frequencies(pmf):
+    shares = [*pmf, max(1 - sum(pmf), 0)]
+    f = [max(1, round(65536 * p)) for p in shares]
+    f[f.index(max(f))] += 65536 - sum(f)
+    return f
+
+
+check("03.7", my_frequencies)
