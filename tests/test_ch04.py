@@ -22,11 +22,11 @@ from fsplit_lib.saliency import (
     DeletionCurve,
     cascading_randomisation,
     concentration,
+    deletion_test,
     edge_map,
     randomised,
     rank_correlation,
     saliency_map,
-    spoil,
 )
 from fsplit_lib.training.sources import ArraySource
 
@@ -172,7 +172,7 @@ def test_a_cascade_compares_with_the_trained_map(small, pictures):
 
 def test_spoiling_by_brute_force(small, pictures):
     order = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(2))
-    found = spoil(small, pictures, order, [0, 0.25, 1])
+    found = deletion_test(small, pictures, order, [0, 0.25, 1])
     assert found.agreement[0].all()
     with torch.no_grad():
         h = small.head(pictures)
@@ -188,7 +188,7 @@ def test_spoiling_by_brute_force(small, pictures):
         assert found.share[row] == pytest.approx(logits.gather(1, top)[:, 0].numpy(), rel=1e-4)
     assert found.agreement[1].tolist() == (said.argmax(1) == top[:, 0]).tolist()
     with pytest.raises(ParameterError, match="0 to 1"):
-        spoil(small, pictures, order, [1.5])
+        deletion_test(small, pictures, order, [1.5])
 
 
 def test_swin_needs_its_axes_turned():
@@ -283,16 +283,16 @@ CURVES = [f"saliency-{arm}-{seed}" for arm in ("unguided", "guided", "constant",
 
 def tables(folder, percent, half_width=2.0, save=1.0):
     """Tables in which ``percent(arm, against)`` is the BD-rate of every pair, and weighted arms write ``save`` times the bytes."""
-    points = [RatePoint("d", "teacher", "raw", 150528.0, 1.0, 0.99, 1.0, 0.9, 0.8, 0.95, 100)]
+    points = [RatePoint("d", "teacher", None, None, "r", 150528.0, 1.0, 0.99, 1.0, 0.9, 0.8, 0.95, 100)]
     for name in CURVES:
         for lmbda in LMBDAS:
             size, kept = 1000 * lmbda**-0.4 * (1 if "unguided" in name else save), 0.8 - 0.1 * np.log10(lmbda)
             points.append(
-                RatePoint("d", "FrankenSplit", f"{name}, lmbda {lmbda:.3g}", size, kept, kept - 0.05, kept + 0.05,
+                RatePoint("d", name, lmbda, None, "r", size, kept, kept - 0.05, kept + 0.05,
                           kept, kept - 0.05, kept + 0.05, 100)
             )  # fmt: skip
     deltas = [
-        BDRate("d", a, b, v, None if v is None else v - half_width, None if v is None else v + half_width, 0.7, 0.9, 100)
+        BDRate("d", "r", a, b, v, None if v is None else v - half_width, None if v is None else v + half_width, 0.7, 0.9, 100)
         for a in CURVES for b in CURVES if a != b for v in [percent(a, b)]
     ]  # fmt: skip
     write_rows(folder / "saliency_variants.csv", points)
@@ -322,7 +322,7 @@ def test_contrasts_by_hand(tmp_path):
     assert found.reach == pytest.approx((100 * (0.8 / 1.01 - 1) - 2, 100 * (0.8 * 1.01 - 1) + 2), abs=1e-3)
     assert arms.contrast("unguided", "guided").verdict == "more"
     assert arms.contrast("constant", "shuffled").verdict == "open"
-    assert [(d.method, d.against) for d in arms.contrast("guided", "guided").deltas] == [
+    assert [(d.codec, d.against) for d in arms.contrast("guided", "guided").deltas] == [
         ("saliency-guided-1", "saliency-guided-0")
     ]
     assert arms.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
@@ -344,8 +344,8 @@ def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
         read_variants(tmp_path)
     points, _ = tables(tmp_path, levels())
     for wrong in (
-        [p for p in points if "shuffled" not in p.setting],  # an arm is missing
-        [p for p in points if p.setting != "saliency-guided-1, lmbda 0.3"],  # a lambda is missing
+        [p for p in points if "shuffled" not in p.codec],  # an arm is missing
+        [p for p in points if (p.codec, p.lmbda) != ("saliency-guided-1", 0.3)],  # a lambda is missing
         points[:1],
     ):
         write_rows(tmp_path / "saliency_variants.csv", wrong)

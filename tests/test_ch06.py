@@ -17,7 +17,7 @@ from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import RatePoint, rate_point, wilson
+from fsplit_lib.evaluation import PerImageResult, RatePoint, wilson
 from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain, ladder
 from fsplit_lib.exercises import check
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
@@ -91,7 +91,7 @@ def test_the_function_exercise_agrees_with_the_gains_and_knows_five_mistakes(sys
 @pytest.mark.equation("06.3")
 def test_kept_is_a_share_with_wilsons_interval():
     decided, teacher = np.array([1, 2, 3, 4]), np.array([1, 2, 9, 4])
-    point = rate_point("four", "m", "s", np.array([10, 20, 30, 40]), decided, teacher, None)
+    point = PerImageResult("four", "m", 1.0, None, "r", np.array([10, 20, 30, 40]), decided, teacher, None).point()
     assert point.agreement == 0.75 and (point.agreement_low, point.agreement_high) == wilson(3, 4) and point.bytes == 25
 
 
@@ -329,10 +329,10 @@ def test_broken_ends_change_what_they_should(system):
 
 
 POINTS = [
-    RatePoint("d", m, s, b, k, k - 0.03, k + 0.03, k, k - 0.03, k + 0.03, 100)
-    for m, s, b, k in (
-        ("teacher", "raw", 150000.0, 0.97), ("FrankenSplit", "photo-head, lmbda 1", 900.0, 0.7), ("JPEG", "q10", 2500.0, 0.66),
-        ("FrankenSplit", "photo-head, lmbda 0.1", 2900.0, 0.84), ("JPEG", "q40", 6000.0, 0.86), ("HEIC", "q5", 900.0, 0.3),
+    RatePoint("d", c, v, q, "r", b, k, k - 0.03, k + 0.03, k, k - 0.03, k + 0.03, 100)
+    for c, v, q, b, k in (
+        ("teacher", None, None, 150000.0, 0.97), ("photo-head", 1.0, None, 900.0, 0.7), ("JPEG", None, 10, 2500.0, 0.66),
+        ("photo-head", 0.1, None, 2900.0, 0.84), ("JPEG", None, 40, 6000.0, 0.86), ("HEIC", None, 5, 900.0, 0.3),
     )
 ]  # fmt: skip
 

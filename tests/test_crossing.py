@@ -11,7 +11,8 @@ from fsplit_lib.data import fashion_mnist, read_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import BDRate, curve_of_images, measure
-from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, smallest_within
+from fsplit_lib.evaluation.cross_backbone import smallest_within
+from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.recipes import RunContext, teachers
 from fsplit_lib.recipes import cross_backbone as recipes
 from fsplit_lib.recipes.cross_backbone import CrossPlan, measured_of
@@ -96,14 +97,20 @@ def test_a_curve_is_what_single_measurements_say():
     sizes, decided = measure(system, images_to_tensor(images))
     (middle,) = curve_of_images(system, images, np.zeros(3, int), "three", "photo", [system.codec.config.lmbda])
     assert (middle.sizes == sizes).all() and (middle.decided == decided).all()
-    assert (fine.sizes > coarse.sizes).all() and fine.setting == "lmbda 0.1" and fine.curve == "photo"
+    assert (fine.sizes > coarse.sizes).all() and fine.lmbda == 0.1 and fine.codec == "photo"
 
 
 def test_cells_come_back_as_curves():
     labels = fashion_mnist("test")[1][:2]
-    result = {"lmbdas": [0.1, 0.3], "sizes": [[5, 6], [3, 4]], "decided": [[1, 2], [1, 1]], "teacher": [1, 2]}
+    result = {
+        "decoded": "r",
+        "lmbdas": [0.1, 0.3],
+        "sizes": [[5, 6], [3, 4]],
+        "decided": [[1, 2], [1, 1]],
+        "teacher": [1, 2],
+    }
     fine, coarse = measured_of("cell", result)
-    assert fine.curve == coarse.curve == "cell" and (fine.labels == labels).all()
+    assert fine.codec == coarse.codec == "cell" and fine.backbone == "r" and (fine.labels == labels).all()
     assert fine.point().agreement == 1 and coarse.point().agreement == 0.5 and coarse.point().bytes == 3.5
 
 

@@ -48,9 +48,8 @@ def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agr
     """
     curves: dict[str, list[RatePoint]] = {}
     for point in points:
-        if point.method != "teacher" and getattr(point, quality) is not None:
-            name = point.setting.split(",")[0] if point.method == "FrankenSplit" else point.method
-            curves.setdefault(name, []).append(point)
+        if point.codec != "teacher" and getattr(point, quality) is not None:
+            curves.setdefault(point.codec, []).append(point)
     lines = [
         rate_curve(name if name in METHODS else f"FrankenSplit ({name})", rows, quality, look_of_curve(name, main),
                    width=3.5 if name == main else 2)
@@ -59,7 +58,7 @@ def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agr
     figure = rate_accuracy({"": lines}, f"What a byte buys on {points[0].n} photos", quality, points[0].n, 600)
     figure.update_xaxes(range=[2.65, 4.1]).update_yaxes(range=[20, 100])
     if quality == "top1":
-        teacher, look = next(p for p in points if p.method == "teacher"), look_of("teacher")
+        teacher, look = next(p for p in points if p.codec == "teacher"), look_of("teacher")
         line = {"color": look.color, "dash": look.dash}
         figure.add_hline(y=100 * teacher.top1, line=line, annotation_text="no compression")
     return figure

@@ -135,12 +135,12 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
 def _table(
     bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object
 ) -> list:
-    from fsplit_lib.data import PHOTOS, data_root, image_folder, load_photo, read_rows
-    from fsplit_lib.evaluation import RatePoint
+    from fsplit_lib.data import PHOTOS, image_folder, load_photo
+    from fsplit_lib.evaluation import read_table
     from fsplit_lib.latency.stages import measure_latency
     from fsplit_lib.system import load_system
 
     system = load_system(weights)
-    points = read_rows(data_root() / "results" / "photos.csv", RatePoint, "fsplit evaluate photos FOLDER")
+    points = read_table("photos.csv")
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
     return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)

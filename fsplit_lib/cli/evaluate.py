@@ -66,7 +66,7 @@ def photos(
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
-    from fsplit_lib.evaluation.points import JUDGED
+    from fsplit_lib.evaluation.tables import label_of
     from fsplit_lib.system import load_system
     from fsplit_lib.zoo import read_card, write_scores
 
@@ -98,8 +98,6 @@ def photos(
 
         measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
         bars[0].close()
-        if judged != own:
-            measured = [one.judged_by(judged) for one in measured]
         points += [one.point() for one in measured]
         write_rows(out, points)
         with tqdm(unit="pair", desc="bootstrap") as bar:
@@ -108,23 +106,18 @@ def photos(
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
         for weights_name in folders:
-            mine = [
-                asdict(p)
-                for p in points
-                if p.method.startswith("teacher")
-                or (p.method.startswith("FrankenSplit") and p.setting.split(",")[0] == weights_name)
-            ]
-            write_scores(folders[weights_name], mine)
+            write_scores(folders[weights_name], [asdict(p) for p in points if p.codec in ("teacher", weights_name)])
     for point in points:
         top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
         typer.echo(
-            f"{point.method:13} {point.setting:18} {point.bytes:9,.0f} B  agreement {point.agreement:6.1%} "
+            f"{point.codec:18} {label_of(point.lmbda, point.quality):12} {point.backbone:22} {point.bytes:9,.0f} B  agreement {point.agreement:6.1%} "
             f"[{point.agreement_low:.1%}, {point.agreement_high:.1%}]{top1}  n {point.n}"
         )
     for delta in deltas:
-        if delta.percent is not None and delta.method.partition(JUDGED)[0] in folders:
+        if delta.percent is not None and delta.codec in folders:
             interval = delta.doubt or f"95 % interval {delta.low:+.1f} to {delta.high:+.1f}"
-            said = f"{delta.method} against {delta.against}: {delta.percent:+.1f} % bytes at equal agreement"
+            judge = "" if delta.backbone == own else f" for {delta.backbone}"
+            said = f"{delta.codec} against {delta.against}{judge}: {delta.percent:+.1f} % bytes at equal agreement"
             typer.echo(f"{said} ({interval})")
     typer.echo(f"{out}")
 

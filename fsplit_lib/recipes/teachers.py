@@ -13,7 +13,7 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import FASHION_NETWORKS, Backbone
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
+from fsplit_lib.evaluation import PerImageResult, RatePoint, top1_of_images
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.training.config import TrainConfig
@@ -55,7 +55,8 @@ def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, Rate
     network.load_state_dict(zoo.as_stored(network.state_dict()))
     images, labels = fashion_mnist("test")
     decided = top1_of_images(Backbone(name, network, stride=4), images)
-    point = rate_point("Fashion-MNIST test", "teacher", "raw", np.full(len(labels), 32 * 32), decided, decided, labels)
+    teacher = ("Fashion-MNIST test", "teacher", None, None, name)
+    point = PerImageResult(*teacher, np.full(len(labels), 32 * 32), decided, decided, labels).point()
     return network, point, log
 
 

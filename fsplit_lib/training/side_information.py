@@ -1,7 +1,6 @@
 """Does side information pay? Three entropy models, trained on the latents of one frozen encoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,13 +14,13 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import encode_symbols
 from fsplit_lib.entropy.hyperprior import Hyperprior
 from fsplit_lib.entropy.models import FactorizedPrior
+from fsplit_lib.evaluation.tables import SideRow
 from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.sources import Batch, batches
 
 __all__ = [
     "EntropyModels",
-    "SideRow",
     "load_entropy_models",
     "measure_side_information",
     "stream_sizes",
@@ -29,25 +28,6 @@ __all__ = [
 ]
 
 WIDTH = 32  # channels of z
-
-
-@dataclass(frozen=True)
-class SideRow:
-    """One entropy model on a set of photos.
-
-    Attributes:
-        dataset: name of the photos.
-        model: "factorised", "scale hyperprior" or "mean-scale hyperprior".
-        y_bytes: mean stream of the latent.
-        z_bytes: mean stream of the side information.
-        n: photos.
-    """
-
-    dataset: str
-    model: str
-    y_bytes: float
-    z_bytes: float
-    n: int
 
 
 class EntropyModels(nn.Module):

@@ -6,38 +6,11 @@ from pathlib import Path
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.data import fashion_mnist, read_rows, write_rows
-from fsplit_lib.evaluation import RatePoint, evaluate_images, ideal_bits_of_images
+from fsplit_lib.evaluation import TABLES, RatePoint, SweepRow, evaluate_images, ideal_bits_of_images
 from fsplit_lib.training.lab import LAB_WIDTHS, LabRun, distortion_in_use, train_lab
 from fsplit_lib.training.loop import LogRow
 
-__all__ = ["FASHION_SWEEP", "LABEL_BITS", "Sweep", "SweepRow", "read_sweep", "run_sweep"]
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """One trained system, measured with real packets on all test pictures.
-
-    Attributes:
-        objective: see :func:`fsplit_lib.objectives.loss_of`.
-        lmbda: weight of the rate.
-        seed: of everything random.
-        bytes: mean of whole packets.
-        bits: mean of what the integer tables assign, without any header; None where it was not recorded.
-        top1: accuracy.
-        agreement: agreement with the teacher.
-        distortion: of the decoded features, with rounding.
-        n: test pictures.
-    """
-
-    objective: str
-    lmbda: float
-    seed: int
-    bytes: float
-    bits: float | None
-    top1: float
-    agreement: float
-    distortion: float
-    n: int
+__all__ = ["FASHION_SWEEP", "LABEL_BITS", "Sweep", "run_sweep"]
 
 
 @dataclass(frozen=True)
@@ -77,15 +50,6 @@ LABEL_BITS = Sweep(
 )
 
 
-def read_sweep(path: Path, sweep: Sweep = FASHION_SWEEP) -> list[SweepRow]:
-    """The rows of a sweep's table.
-
-    Raises:
-        DataError: the table is missing or has other columns.
-    """
-    return read_rows(path, SweepRow, f"fsplit train {sweep.name}")
-
-
 def run_sweep(
     sweep: Sweep,
     path: Path,
@@ -100,7 +64,7 @@ def run_sweep(
         progress: called after every step, with the number of steps.
         keep: called with the runs whose weights are kept and what they scored.
     """
-    rows = read_sweep(path, sweep) if path.exists() else []
+    rows = read_rows(path, SweepRow, TABLES[f"{sweep.name}.csv"].command) if path.exists() else []
     backbone = load_backbone("fashion_resnet")
     images, labels = fashion_mnist("test")
     told = (lambda row: progress(row, sweep.steps)) if progress else None
@@ -109,7 +73,7 @@ def run_sweep(
         if any((row.objective, row.lmbda, row.seed) == (objective, lmbda, seed) for row in rows):
             continue
         run = train_lab(backbone, lmbda, sweep.steps, seed, objective, progress=told, widths=sweep.widths)
-        point = evaluate_images(run.system, images, labels, "Fashion-MNIST test", f"lmbda {lmbda:g}")
+        point = evaluate_images(run.system, images, labels, "Fashion-MNIST test", f"label-{objective.split('_')[0]}")
         bits = float(ideal_bits_of_images(run.system.codec, images).mean())
         distortion = distortion_in_use(run.system, images)
         row = SweepRow(objective, lmbda, seed, point.bytes, bits, point.top1, point.agreement, distortion, point.n)
