@@ -10,8 +10,8 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import SweepRow, linear_probe, read_table, what_symbols_tell
 from fsplit_lib.exercises import EXERCISES, check
 from fsplit_lib.plots import caption
+from fsplit_lib.recipes.fashion import LABEL_BITS
 from fsplit_lib.theory import anneal, at, entropy, solve
-from fsplit_lib.training.sweep import LABEL_BITS
 
 P_XY = np.array([[0.3, 0.05, 0.0], [0.28, 0.06, 0.01], [0.0, 0.05, 0.25]])
 MINE = [e for e in EXERCISES.values() if e.id[:2] == "01"]

@@ -25,7 +25,6 @@ from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.packet import Packet
 from fsplit_lib.panels import predict
 from fsplit_lib.system import build_system, load_system, save_system
-from fsplit_lib.training import LogRow
 
 MAIN = "from fsplit_lib.cli import main; main()"
 
@@ -306,7 +305,7 @@ def test_recipes(desk):
     refused(fsplit("train", "photo-first"), "--data")
     with mock.patch("fsplit_lib.recipes.run_recipe", lambda *_: "out: done"):
         assert "had already finished: its checkpoint in build/runs" in fsplit("train", "photo-first").stdout
-    with mock.patch("fsplit_lib.recipes.run_recipe", lambda _, job: job.progress(LogRow(0, {}, 0.0), 1) or "out: done"):
+    with mock.patch("fsplit_lib.recipes.run_recipe", lambda _, job: job.progress(1, 1, {}) or "out: done"):
         assert fsplit("train", "photo-first").stdout == "out: done\n"
     refused(fsplit("train", "photo-first", "--data", desk / "nowhere"), "no Caltech-101")
     refused(fsplit("train", "fashion_resnet", "--work", desk / "coffee.jpg"), "coffee.jpg", "exists")

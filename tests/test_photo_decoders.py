@@ -104,8 +104,8 @@ def test_the_card_names_a_command_that_repeats_the_run(job, desk, monkeypatch):
 
 
 def test_a_killed_run_resumes_to_the_same_decoder(job, desk, served, mine, monkeypatch):
-    def die(row, steps):
-        if row.step == 4:
+    def die(done, steps, values):
+        if done == 5:
             raise KeyboardInterrupt
 
     plain, folder = recipes.train_decoder, image_folder(desk / "photos")
@@ -114,8 +114,8 @@ def test_a_killed_run_resumes_to_the_same_decoder(job, desk, served, mine, monke
         recipes.train_decoder_for(replace(job, progress=die), mine, folder, "c", RUN)
     assert not job.out.exists()  # no decoder yet, so no copy of a codec either
     seen = []
-    recipes.train_decoder_for(replace(job, progress=lambda row, _: seen.append(row.step)), mine, folder, "c", RUN)
-    assert seen == [3, 4, 5]
+    recipes.train_decoder_for(replace(job, progress=lambda done, *_: seen.append(done)), mine, folder, "c", RUN)
+    assert seen == [4, 5, 6]
     name = "decoder-resnet18.safetensors"
     assert (job.out / name).read_bytes() == (served / name).read_bytes()
 

@@ -110,9 +110,9 @@ def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Seque
             pictures[f"{codec}: does<br>not fit"] = Image.new("RGB", answer.crop.size, "#e5e8ec")
             told.append(f"{codec} has no file that small")
             continue
-        side, size = round(answer.crop.width * rival.squeezed.scale), len(rival.squeezed.data)
+        side, size = round(answer.crop.width * rival.file.scale), rival.file.size
         best = int(rival.probs.argmax())
-        pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.squeezed.image
+        pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.file.image
         kept = "kept" if best == answer.teacher.argmax() else "lost"
         told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, decision {kept}")
     limit = f"{len(answer.wire):,} bytes"

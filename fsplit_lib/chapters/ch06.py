@@ -11,8 +11,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import RatePoint
-from fsplit_lib.evaluation.explorer import AtRate, RateExplorer, Rung
+from fsplit_lib.evaluation import RatePoint, Rival
+from fsplit_lib.evaluation.explorer import AtRate, RateExplorer
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import PhotoPicker
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
@@ -211,14 +211,14 @@ class LambdaPanel(Panel):
 
     def _draw(self, at: AtRate) -> None:
         answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.probs}
-        answers |= {name: rung.probs for name, rung in at.rivals.items() if rung is not None}
+        answers |= {name: rival.probs for name, rival in at.rivals.items() if rival is not None}
         titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
         order, labels = top_names((self.explorer.teacher, at.probs), self._names)
         with self.figure.batch_update():
             self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
-            for name, rung in at.rivals.items():
-                self._trace(f"{name} picture", source=self._rival(rung))
-                titles[name] = f"{name}: no file that small" if rung is None else f"{name}, {rung.size:,} bytes"
+            for name, rival in at.rivals.items():
+                self._trace(f"{name} picture", source=self._rival(rival))
+                titles[name] = f"{name}: no file that small" if rival is None else f"{name}, {rival.file.size:,} bytes"
             for label, (method, text) in zip(self.figure.layout.annotations, titles.items(), strict=False):
                 best = shortened(self._names[answers[method].argmax()]) if method in answers else "no answer"
                 label.text = f"{text}<br><b>{best}</b>"
@@ -227,10 +227,10 @@ class LambdaPanel(Panel):
                 self._trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
             self._trace("this packet", x=[at.lmbda], y=[at.size])
 
-    def _rival(self, rung: Rung | None) -> str:
-        key = None if rung is None else (rung.size, rung.quality, rung.scale)
+    def _rival(self, rival: Rival | None) -> str:
+        key = rival and rival.file
         if key not in self._uris:
-            self._uris[key] = _uri(Image.new("RGB", self.explorer.crop.size, "#d0d7de") if rung is None else rung.image)
+            self._uris[key] = _uri(rival.file.image if rival else Image.new("RGB", self.explorer.crop.size, "#d0d7de"))
         return self._uris[key]
 
     def sentence(self, at: AtRate) -> str:
@@ -238,7 +238,7 @@ class LambdaPanel(Panel):
         before, after = int(self.explorer.teacher.argmax()), int(at.probs.argmax())
         pixels = self.explorer.crop.width * self.explorer.crop.height
         fate = {None: "has no file that small", True: "keeps it", False: "loses it"}
-        same = {name: rung and bool(rung.probs.argmax() == before) for name, rung in at.rivals.items()}
+        same = {name: rival and bool(rival.probs.argmax() == before) for name, rival in at.rivals.items()}
         rivals = [f"{name} {fate[kept]}" for name, kept in same.items()]
         return (
             f"Lambda {at.lmbda:.3g}: {at.size:,} bytes, {8 * at.size / pixels:.3f} bits per pixel. The network says "

@@ -7,7 +7,6 @@ from fsplit_lib.evaluation.evaluate import (
     evaluate_images,
     evaluate_photos,
     ideal_bits_of_images,
-    measure,
     top1_of_images,
 )
 from fsplit_lib.evaluation.intervals import wilson
@@ -41,7 +40,6 @@ __all__ = [
     "evaluate_photos",
     "ideal_bits_of_images",
     "linear_probe",
-    "measure",
     "read_table",
     "read_variants",
     "top1_of_images",

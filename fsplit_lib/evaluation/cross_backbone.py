@@ -83,13 +83,6 @@ class Crossing:
         deltas = (self.deltas[name] for name in self.natives(network)[1:])
         return [delta.percent for delta in deltas if delta.percent is not None]
 
-    def out_of_reach(self, trained: str, decoded: str) -> float:
-        """Points of agreement by which a crossed pair's best rate stays below the native pair's; no delta counts them."""
-        best = [
-            max(row.agreement for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))
-        ]
-        return 100 * (best[0] - best[1])
-
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
         """``top1`` or ``agreement`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
 
@@ -139,12 +132,6 @@ class Ablation:
         mine = [row for row in self.rows if row.decoded == network and row.seed == self._first]
         ((_, restoration, width),) = smallest_within(mine)
         return restoration, width
-
-    def confirmed(self, network: str) -> list[float]:
-        """Accuracy at equal bytes of the smallest decoder within half a point, a number a seed."""
-        cells, winner = self._cells(network), self.smallest(network)
-        scores, _ = equal_bytes(cells)
-        return [scores[key] for key in sorted(cells) if key[:2] == winner]
 
     @property
     def _first(self) -> int:

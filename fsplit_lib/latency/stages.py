@@ -85,7 +85,7 @@ def measure_latency(
     photos: Photos,
     levels: Sequence[float] = (0.8, 0.85),
     runs: int = 100,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[LatencyRow]:
     """The whole table.
 
@@ -97,13 +97,13 @@ def measure_latency(
         photos: that bytes and agreement are measured on.
         levels: agreement.
         runs: timed rounds.
-        progress: called with what goes on, how much is done and how much there is.
+        progress: called with photos and then rounds done, and how many of both there are.
 
     Raises:
         ParameterError: our codec does not keep one of the shares at any rate.
         WeightsError: the bundle has no backbone.
     """
-    told = progress or (lambda *_: None)
+    total = len(photos) + runs
     chosen = {level: settings_at(points, level, bundle.name) for level in levels}
     if missed := [f"{level:g}" for level, found in chosen.items() if OURS not in found]:
         raise ParameterError(f"kept must be a share that {bundle.name} reaches in photos.csv, got {', '.join(missed)}")
@@ -111,13 +111,13 @@ def measure_latency(
     names = ("JPEG", "WebP", "AVIF")
     qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
     splits = splits_of(system.backbone)
-    scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda *n: told("photos", *n))
+    scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
             calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
-            timings = interleave(calls, runs, progress=lambda *n: told("rounds", *n))
+            timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
     finally:
         torch.set_num_threads(threads)
     return _rows(timings, places, scores, chosen, len(photos))
@@ -202,7 +202,7 @@ def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
 @torch.no_grad()
 def _scores(
     system: FrankenSplit, bundle: Bundle, photos: Photos, lmbdas: Sequence[float],
-    qualities: Sequence[tuple[str, int]], splits: list[Split], progress: Callable[[int, int], None],
+    qualities: Sequence[tuple[str, int]], splits: list[Split], done: Callable[[int], None],
 ) -> dict[tuple[str, str, str], tuple[float, float]]:  # fmt: skip
     """Mean bytes and agreement, by method, setting and precision."""
     network = Network(bundle.path("network.onnx"))
@@ -234,7 +234,7 @@ def _scores(
         note((LOCAL, "", "float32"), 0, network(x))
         if quantised is not None:
             note((LOCAL, "", "int8"), 0, quantised(x))
-        progress(index + 1, len(photos))
+        done(index + 1)
     return {key: tuple(np.mean(rows, axis=0).tolist()) for key, rows in found.items()}
 
 

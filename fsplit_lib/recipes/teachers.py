@@ -24,6 +24,7 @@ from fsplit_lib.training.sources import ArraySource, Batch
 __all__ = ["TEACHERS", "TEACHER_RECIPES"]
 
 SMOOTHING = 0.1
+RECORDED = ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "precision", "seed")
 MUON = TrainConfig(steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="auto")
 TEACHERS = {
     "fashion_resnet": (
@@ -71,13 +72,7 @@ def _teacher(name: str, run: RunContext) -> str:
         data="Fashion-MNIST, 60,000 training images, shifted by up to 2 pixels and flipped (MIT licence)",
         training={
             "objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}",
-            "steps": config.steps,
-            "batch": config.batch,
-            "learning_rate": config.learning_rate,
-            "weight_decay": config.weight_decay,
-            "optimiser": config.optimiser,
-            "precision": config.precision,
-            "seed": config.seed,
+            **{key: getattr(config, key) for key in RECORDED},
             "samples": config.steps * config.batch,
             "minutes": round(log[-1].seconds / 60, 1),
         },

@@ -108,7 +108,10 @@ def train_entropy_models(
 
 @torch.no_grad()
 def measure_side_information(
-    models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Callable[[int], None] | None = None
+    models: EntropyModels,
+    codec: FeatureCodec,
+    photos: ImageFolder,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[SideRow]:
     """Real streams of the three models for the same symbols, on the centre crops of a folder.
 
@@ -116,7 +119,7 @@ def measure_side_information(
         models: frozen.
         codec: whose encoder makes the latents.
         photos: to measure on.
-        progress: called with every photo done.
+        progress: called with photos done and photos in all.
     """
     sizes: dict[str, list[tuple[int, int]]] = {}
     for done in range(len(photos)):
@@ -124,7 +127,7 @@ def measure_side_information(
         for name, size in stream_sizes(models, y).items():
             sizes.setdefault(name, []).append(size)
         if progress is not None:
-            progress(done + 1)
+            progress(done + 1, len(photos))
     means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in sizes.items()}
     return [SideRow(photos.name, name, *values, len(photos)) for name, values in means.items()]
 
