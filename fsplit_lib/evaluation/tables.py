@@ -284,8 +284,8 @@ TABLES = {
         },
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
-        "fsplit train cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
-        "fsplit train decoder_ablation": {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},
+        "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
+        "fsplit train decoder_ablation --out data/results/decoder_ablation": {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},
         "fsplit train fashion_sweep": {"fashion_sweep.csv": SweepRow},
         "fsplit train label_bits": {"label_bits.csv": SweepRow},
     }.items()
