@@ -4,7 +4,12 @@ import importlib
 import io
 import struct
 import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from operator import itemgetter
 
 import numpy as np
 from PIL import Image, features
@@ -143,7 +148,7 @@ def decode_image(data: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BudgetFile:
     """An image under a byte limit.
 
@@ -159,38 +164,50 @@ class BudgetFile:
     quality: int
     scale: float
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.data)
 
-def encode_to_budget(image: Image.Image, codec: str, limit_bytes: int) -> BudgetFile | None:
-    """The best picture a codec can make in ``limit_bytes``, or None where not even the smallest fits.
 
-    At each scale the highest quality that fits is found by bisection; among the scales the least
-    squared error to the original wins, so a codec may shrink the picture where that serves it better.
+def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], every: int = 1) -> list[BudgetFile | None]:
+    """Find the best picture that a codec can make within each byte limit.
+
+    At each scale the highest quality that fits is found by bisection; among the scales the least squared error to the
+    original wins, so a codec may shrink the picture where that serves it better. A file is coded once for all limits.
+
+    Args:
+        image: RGB.
+        codec: a key of :data:`IMAGE_CODECS`.
+        limits: in bytes, ascending.
+        every: step through the codec's qualities; above 1 a coarser search takes less time.
+
+    Returns:
+        A file per limit, None where not even the smallest fits.
     """
-    original = np.asarray(image, dtype=np.float64)
-    best, least = None, np.inf
-    for scale in SCALES:
+    original, qualities = np.asarray(image, dtype=np.float64), IMAGE_CODECS[codec].qualities[::every]
+
+    def at_scale(scale: float) -> list[tuple[float, BudgetFile] | None]:
         small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
-        found = _highest_quality(small, codec, limit_bytes)
-        if found is None:
-            continue
-        data, quality = found
-        back = decode_image(data).resize(image.size, Image.Resampling.BICUBIC)
-        error = float(((np.asarray(back, dtype=np.float64) - original) ** 2).mean())
-        if error < least:
-            best, least = BudgetFile(data, back, quality, scale), error
-    return best
 
+        @cache
+        def coded(index: int) -> bytes:
+            return encode_image(small, codec, qualities[index])
 
-def _highest_quality(image: Image.Image, codec: str, limit_bytes: int) -> tuple[bytes, int] | None:
-    qualities = IMAGE_CODECS[codec].qualities
-    low, high, found = 0, len(qualities) - 1, None
-    while low <= high:
-        middle = (low + high) // 2
-        data = encode_image(image, codec, qualities[middle])
-        if len(data) <= limit_bytes:
-            found, low = (data, qualities[middle]), middle + 1
-        else:
-            high = middle - 1
+        @cache
+        def judged(index: int) -> tuple[float, BudgetFile]:
+            back = decode_image(coded(index)).resize(image.size, Image.Resampling.BICUBIC)
+            error = float(((np.asarray(back, dtype=np.float64) - original) ** 2).mean())
+            return error, BudgetFile(coded(index), back, qualities[index], scale)
+
+        fitting = [bisect_right(range(len(qualities)), limit, key=lambda i: len(coded(i))) - 1 for limit in limits]
+        return [judged(index) if index >= 0 else None for index in fitting]
+
+    found, best = [], None
+    with ThreadPoolExecutor() as pool:  # image codecs let go of the interpreter
+        for choices in zip(*pool.map(at_scale, SCALES), strict=True):
+            best = min((one for one in (best, *choices) if one is not None), key=itemgetter(0), default=None)
+            found.append(best and best[1])
     return found
 
 

@@ -210,10 +210,11 @@ def copy_model(name: str | Path, folder: Path) -> None:
 
 
 def write_scores(name: str | Path, scores: list[dict]) -> None:
-    """Put measured scores into a card, in place of older ones of the same data and method."""
+    """Put measured scores into a card, in place of older ones of the same data, codec and backbone."""
     card = read_card(name)
-    keys = {(s.get("dataset"), s.get("method")) for s in scores}
-    card.scores = [s for s in card.scores if (s.get("dataset"), s.get("method")) not in keys] + scores
+    keys = ("dataset", "codec", "backbone")
+    known = {tuple(s.get(key) for key in keys) for s in scores}
+    card.scores = [s for s in card.scores if tuple(s.get(key) for key in keys) not in known] + scores
     write_atomically(_folder(name) / "card.json", _to_json(card))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fsplit_lib.data.files import data_root, sha256_of, write_atomically
 from fsplit_lib.errors import DataError
+from fsplit_lib.evaluation import TABLES
 
 __all__ = ["inventory"]
 
@@ -16,21 +17,11 @@ SOURCES = {
     "fashion-mnist": "Fashion-MNIST, as Zalando Research publishes it (arXiv 1708.07747)",
     "pictures": "drawn from chapter 00; the photo is scikit-image's coffee (CC0)",
     "results/device_cards": "measured by `fsplit latency --card` on the machine that the card names",
-    "results/ablation.csv": "measured by `fsplit evaluate photos` on the development photos",
-    "results/ablation_bd_rates.csv": "likewise, by the same run",
-    "results/cross_backbone": "measured by `fsplit train cross_backbone`",
-    "results/decoder_ablation": "measured by `fsplit train decoder_ablation`",
     "results/development_photos.csv": "names and checksums of the development photos",
-    "results/fashion_sweep.csv": "measured by `fsplit train fashion_sweep`",
-    "results/label_bits.csv": "measured by `fsplit train label_bits`",
-    "results/latency.csv": "measured by `fsplit latency` on the development photos",
-    "results/photos.csv": "measured by `fsplit evaluate photos` on the development photos",
-    "results/photos_backbones.csv": "measured by `fsplit evaluate photos` on the development photos, with `--backbone`",
-    "results/photos_backbones_bd_rates.csv": "likewise, by the same run",
-    "results/photos_bd_rates.csv": "likewise, by the same run",
-    "results/saliency_variants.csv": "measured by `fsplit evaluate photos` on the development photos",
-    "results/saliency_variants_bd_rates.csv": "likewise, by the same run",
-    "results/side_information.csv": "measured by `fsplit evaluate entropy` on the development photos",
+    **{
+        f"results/{name}": f"measured by `{table.command.replace('FOLDER', 'PHOTOS')}`"
+        for name, table in TABLES.items()
+    },
 }
 
 

@@ -171,7 +171,7 @@ def test_card_table_with_and_without_scores():
     shown = ch00.card_table(card).data
     assert "50.0% [45.0%, 55.0%]" in shown and "1,234" in shown and "one seed" in shown
     assert "3,200 pictures seen" in shown and "gain" not in shown and "other networks" not in shown
-    card.scores.append({"method": "FrankenSplit for another", "bytes": 777.0})
+    card.scores.append({"codec": "mine", "backbone": "another", "bytes": 777.0})
     shown = ch00.card_table(card).data
     assert "777" not in shown and "1 more rows, with other networks" in shown
 

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from fsplit_lib.chapters import ch01
-from fsplit_lib.data import data_root
-from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import linear_probe, what_symbols_tell
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation import SweepRow, linear_probe, read_table, what_symbols_tell
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch01 import batch_bounds
 from fsplit_lib.plots import caption
+from fsplit_lib.recipes.fashion import LABEL_BITS
 from fsplit_lib.theory import anneal, at, entropy, solve, update_encoder, variational_bounds
-from fsplit_lib.training.sweep import LABEL_BITS, SweepRow, read_sweep
 
 P_XY = np.array([[0.3, 0.05, 0.0], [0.28, 0.06, 0.01], [0.0, 0.05, 0.25]])
 MINE = [e for e in EXERCISES.values() if e.id[:2] == "01"]
@@ -197,14 +196,12 @@ def test_bits_are_read_along_the_curve_and_not_beyond():
 
 
 def test_the_shipped_sweep_is_whole():
-    rows = read_sweep(data_root() / "results" / "label_bits.csv", LABEL_BITS)
+    rows = read_table("label_bits.csv")
     plan = {
         (o, lmbda, seed) for seed in LABEL_BITS.seeds for o, lmbdas in LABEL_BITS.lmbdas.items() for lmbda in lmbdas
     }
     assert {(r.objective, r.lmbda, r.seed) for r in rows} == plan
     assert all(r.n == 10000 and r.bits is not None and r.bytes > r.bits / 8 for r in rows)
-    with pytest.raises(DataError, match="fsplit train label_bits"):
-        read_sweep(data_root() / "results" / "none.csv", LABEL_BITS)
 
 
 def test_from_equal_descriptions_the_iteration_never_moves():

@@ -347,16 +347,16 @@ CURVES = [f"saliency-{arm}-{seed}" for arm in ("unguided", "guided", "constant",
 
 def tables(folder, percent, half_width=2.0, save=1.0):
     """Tables in which ``percent(arm, against)`` is the BD-rate of every pair, and weighted arms write ``save`` times the bytes."""
-    points = [RatePoint("d", "teacher", "raw", 150528.0, 1.0, 0.99, 1.0, 0.9, 0.8, 0.95, 100)]
+    points = [RatePoint("d", "teacher", None, None, "r", 150528.0, 1.0, 0.99, 1.0, 0.9, 0.8, 0.95, 100)]
     for name in CURVES:
         for lmbda in LMBDAS:
             size, kept = 1000 * lmbda**-0.4 * (1 if "unguided" in name else save), 0.8 - 0.1 * np.log10(lmbda)
             points.append(
-                RatePoint("d", "FrankenSplit", f"{name}, lmbda {lmbda:.3g}", size, kept, kept - 0.05, kept + 0.05,
+                RatePoint("d", name, lmbda, None, "r", size, kept, kept - 0.05, kept + 0.05,
                           kept, kept - 0.05, kept + 0.05, 100)
             )  # fmt: skip
     deltas = [
-        BDRate("d", a, b, v, None if v is None else v - half_width, None if v is None else v + half_width, 0.7, 0.9, 100)
+        BDRate("d", "r", a, b, v, None if v is None else v - half_width, None if v is None else v + half_width, 0.7, 0.9, 100)
         for a in CURVES for b in CURVES if a != b for v in [percent(a, b)]
     ]  # fmt: skip
     write_rows(folder / "saliency_variants.csv", points)
@@ -386,7 +386,7 @@ def test_contrasts_by_hand(tmp_path):
     assert found.reach == pytest.approx((100 * (0.8 / 1.01 - 1) - 2, 100 * (0.8 * 1.01 - 1) + 2), abs=1e-3)
     assert arms.contrast("unguided", "guided").verdict == "more"
     assert arms.contrast("constant", "shuffled").verdict == "open"
-    assert [(d.method, d.against) for d in arms.contrast("guided", "guided").deltas] == [
+    assert [(d.codec, d.against) for d in arms.contrast("guided", "guided").deltas] == [
         ("saliency-guided-1", "saliency-guided-0")
     ]
     assert arms.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
@@ -408,8 +408,8 @@ def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
         read_variants(tmp_path)
     points, _ = tables(tmp_path, levels())
     for wrong in (
-        [p for p in points if "shuffled" not in p.setting],  # an arm is missing
-        [p for p in points if p.setting != "saliency-guided-1, lmbda 0.3"],  # a lambda is missing
+        [p for p in points if "shuffled" not in p.codec],  # an arm is missing
+        [p for p in points if (p.codec, p.lmbda) != ("saliency-guided-1", 0.3)],  # a lambda is missing
         points[:1],
     ):
         write_rows(tmp_path / "saliency_variants.csv", wrong)

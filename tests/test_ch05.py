@@ -13,7 +13,7 @@ from fsplit_lib.chapters.ch05 import TrainingPanel
 from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import evaluate_images
+from fsplit_lib.evaluation import SweepRow, evaluate_images, read_table
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch05 import bits, copy_weights, straight_through
 from fsplit_lib.objectives import warm_up
@@ -22,7 +22,6 @@ from fsplit_lib.plots.latent import latent_histogram
 from fsplit_lib.system import build_system
 from fsplit_lib.training.lab import LAB_DECODER, distortion_in_use, train_lab
 from fsplit_lib.training.sources import ArraySource, batches
-from fsplit_lib.training.sweep import SweepRow, read_sweep
 
 STEPS = 120
 
@@ -252,10 +251,10 @@ def test_figures_speak():
 
 def test_the_sweep_table_is_read_as_it_was_written(tmp_path):
     rows = [SweepRow("head_distillation", 0.3, 0, 40.5, 180.25, 0.82, 0.85, 0.4, 10000)]
-    write_rows(tmp_path / "sweep.csv", rows)
-    assert read_sweep(tmp_path / "sweep.csv") == rows
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    write_rows(tmp_path / "fashion_sweep.csv", rows)
+    assert read_table("fashion_sweep.csv", tmp_path) == rows
+    (tmp_path / "label_bits.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="columns"):
-        read_sweep(tmp_path / "other.csv")
+        read_table("label_bits.csv", tmp_path)
     with pytest.raises(DataError, match="fashion_sweep"):
-        read_sweep(tmp_path / "none.csv")
+        read_table("fashion_sweep.csv", tmp_path / "none")

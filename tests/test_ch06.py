@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
-from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
+from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image, encode_to_budget
 from fsplit_lib.chapters import ch06
 from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import RatePoint, rate_point, wilson
-from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain, ladder
+from fsplit_lib.evaluation import PerImageResult, RatePoint, wilson
+from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
 from fsplit_lib.panels.photo_picker import FASHION_NETWORKS
@@ -104,7 +104,7 @@ def test_the_solutions_of_the_builds_are_right_under_any_seed(monkeypatch):
 @pytest.mark.equation("06.3")
 def test_kept_is_a_share_with_wilsons_interval():
     decided, teacher = np.array([1, 2, 3, 4]), np.array([1, 2, 9, 4])
-    point = rate_point("four", "m", "s", np.array([10, 20, 30, 40]), decided, teacher, None)
+    point = PerImageResult("four", "m", 1.0, None, "r", np.array([10, 20, 30, 40]), decided, teacher, None).point()
     assert point.agreement == 0.75 and (point.agreement_low, point.agreement_high) == wilson(3, 4) and point.bytes == 25
 
 
@@ -129,8 +129,8 @@ def test_the_explorer_goes_through_real_packets(system, explorer):
         assert at.size == len(packet.to_bytes()) and at.lmbda == code_to_lmbda(lmbda_to_code(lmbda))
         assert at.probs == pytest.approx(system.answer([packet]).softmax(1)[0].numpy())
         assert at.bits.shape == (28, 28) and 0 <= packet.payload_bytes - at.bits.sum() / 8 < 5
-        for rung in at.rivals.values():
-            assert rung.size <= at.size
+        for rival in at.rivals.values():
+            assert rival.file.size <= at.size
     assert explorer.lmbdas.tolist() == system.codec.lmbdas and explorer.sizes[0] > 1.8 * explorer.sizes[-1]
     for place in (0, 40, -1):
         assert explorer.sizes[place] == explorer.at(explorer.lmbdas[place]).size
@@ -143,7 +143,7 @@ def squared_error(crop, image):
 
 
 def every_file(crop, codec):
-    """All that a ladder may choose from, by brute force: (error, bytes)."""
+    """All that the search may choose from, by brute force: (error, bytes)."""
     for scale in SCALES:
         small = crop.resize([round(224 * scale)] * 2, Image.Resampling.LANCZOS)
         for quality in IMAGE_CODECS[codec].qualities[:: EVERY[codec]]:
@@ -153,13 +153,14 @@ def every_file(crop, codec):
 
 
 def test_every_packet_meets_the_best_file_of_its_size(system, explorer):
-    rungs, files = explorer.ladders["JPEG"], list(every_file(explorer.crop, "JPEG"))
+    rivals, files = explorer.files["JPEG"], list(every_file(explorer.crop, "JPEG"))
+    rungs = [rival.file for rival in rivals]
     sizes = [r.size for r in rungs]
     errors = [squared_error(explorer.crop, r.image) for r in rungs]
     assert len(rungs) > 8 and sizes == sorted(set(sizes)) and errors == sorted(errors, reverse=True)
     met = set()
     for size in explorer.sizes:
-        rung = explorer.rivals(size)["JPEG"]
+        rung = (found := explorer.rivals(size)["JPEG"]) and found.file
         best = min(((error, n) for error, n in files if n <= size), default=None)
         assert (rung is None) == (best is None)
         if rung is not None:
@@ -169,8 +170,8 @@ def test_every_packet_meets_the_best_file_of_its_size(system, explorer):
     small = explorer.crop.resize([round(224 * rungs[3].scale)] * 2, Image.Resampling.LANCZOS)
     assert len(encode_image(small, "JPEG", rungs[3].quality)) == rungs[3].size
     seen = system.backbone(photo_tensor(rungs[5].image)).softmax(1)[0].detach().numpy()
-    assert rungs[5].probs == pytest.approx(seen, abs=1e-4)
-    assert ladder(system.backbone, explorer.crop, "JPEG", [100]) == []
+    assert rivals[5].probs == pytest.approx(seen, abs=1e-4)
+    assert encode_to_budget(explorer.crop, "JPEG", [100]) == [None]
     assert explorer.rivals(100) == {"JPEG": None, "AVIF": None}
 
 
@@ -204,7 +205,7 @@ def test_the_slider_at_any_place(panel, lmbda):
     assert f"{at.size:,} bytes" in titles[1] and f"<b>{shortened(names[after])}</b>" in titles[1]
     rung = at.rivals["JPEG"]
     assert titles[2] == (
-        f"JPEG, {rung.size:,} bytes<br><b>{shortened(names[rung.probs.argmax()])}</b>"
+        f"JPEG, {rung.file.size:,} bytes<br><b>{shortened(names[rung.probs.argmax()])}</b>"
         if rung is not None
         else "JPEG: no file that small<br><b>no answer</b>"
     )
@@ -342,10 +343,10 @@ def test_broken_ends_change_what_they_should(system):
 
 
 POINTS = [
-    RatePoint("d", m, s, b, k, k - 0.03, k + 0.03, k, k - 0.03, k + 0.03, 100)
-    for m, s, b, k in (
-        ("teacher", "raw", 150000.0, 0.97), ("FrankenSplit", "photo-head, lmbda 1", 900.0, 0.7), ("JPEG", "q10", 2500.0, 0.66),
-        ("FrankenSplit", "photo-head, lmbda 0.1", 2900.0, 0.84), ("JPEG", "q40", 6000.0, 0.86), ("HEIC", "q5", 900.0, 0.3),
+    RatePoint("d", c, v, q, "r", b, k, k - 0.03, k + 0.03, k, k - 0.03, k + 0.03, 100)
+    for c, v, q, b, k in (
+        ("teacher", None, None, 150000.0, 0.97), ("photo-head", 1.0, None, 900.0, 0.7), ("JPEG", None, 10, 2500.0, 0.66),
+        ("photo-head", 0.1, None, 2900.0, 0.84), ("JPEG", None, 40, 6000.0, 0.86), ("HEIC", None, 5, 900.0, 0.3),
     )
 ]  # fmt: skip
 

@@ -18,7 +18,8 @@ from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
-from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, read_ablation, read_crossing, read_photo_servers
+from fsplit_lib.evaluation.cross_backbone import read_ablation, read_crossing, read_photo_servers
+from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.exercises import check
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.plots import caption
@@ -62,7 +63,7 @@ def cross_tables(folder, times=lambda trained, decoded, blueprint: 1.0, seeds=(0
             ends = [np.array([[r.bytes, r.agreement] for r in cells[c]]).T for c in (anchor, name)]
             v = bd_rate(*ends[0], *ends[1])
             deltas.append(
-                BDRate("d", name, anchor, v, None if v is None else v - half_width, None if v is None else v + half_width,
+                BDRate("d", rows[0].decoded, name, anchor, v, None if v is None else v - half_width, None if v is None else v + half_width,
                        0.7, 0.9, 10_000)
             )  # fmt: skip
     write_rows(folder / "cross_backbone.csv", [row for rows in cells.values() for row in rows])
@@ -114,7 +115,7 @@ def test_a_delta_is_against_the_native_pair_of_whoever_answers(tmp_path):
     assert found.spread("fashion_swin") == pytest.approx([2, 4], abs=0.05)
     own, *others = found.blueprints("fashion_swin")
     assert own == "swin" and set(others) == {"resnet", "convnext"}
-    assert found.delta("fashion_swin", "fashion_swin", "resnet").method == "swin-to-swin-by-resnet"
+    assert found.delta("fashion_swin", "fashion_swin", "resnet").codec == "swin-to-swin-by-resnet"
     with pytest.raises(DataError, match="blocks of efficientnet: make it with `fsplit train cross_backbone"):
         found.cell("fashion_swin", "fashion_swin", "efficientnet")
 
@@ -156,7 +157,7 @@ def test_tables_that_are_missing_or_not_whole_say_what_to_run(tmp_path):
 def test_curves_that_share_no_quality_are_told(tmp_path):
     found = cross_tables(tmp_path, seeds=(0,))
     none = {
-        n: d if d.method[0] == "n" else BDRate("d", n, d.against, None, None, None, None, None, 9)
+        n: d if d.codec[0] == "n" else BDRate("d", d.backbone, n, d.against, None, None, None, None, None, 9)
         for n, d in found.deltas.items()
     }
     empty = type(found)(found.cells, none)
@@ -235,14 +236,14 @@ def photo_table(
 ):
     rows = []
     for judge, shares, sizes in (
-        ("", agreement, (3000.0, 1500.0, 800.0)),
-        (" for tf_efficientnet_lite1", others, bytes_of_others),
+        ("tf_efficientnet_lite0", agreement, (3000.0, 1500.0, 800.0)),
+        ("tf_efficientnet_lite1", others, bytes_of_others),
     ):
-        rows.append(RatePoint("d", f"teacher{judge}", "raw", 150528.0, 1.0, 1.0, 1.0, None, None, None, 500))
+        rows.append(RatePoint("d", "teacher", None, None, judge, 150528.0, 1.0, 1.0, 1.0, None, None, None, 500))
         for share, size in zip(shares, sizes, strict=True):
             rows.append(
                 RatePoint(
-                    "d", f"FrankenSplit{judge}", "photo", size, share, share - 0.03, share + 0.03, None, None, None, 500
+                    "d", "photo", 1.0, None, judge, size, share, share - 0.03, share + 0.03, None, None, None, 500
                 )
             )
     write_rows(folder / "photos_backbones.csv", rows)
@@ -366,7 +367,8 @@ def test_the_real_tables():
     assert sorted(delta.verdict for delta in crossed.values()) == ["fewer", *["more"] * 5]
     luck = max(abs(v) for network in found.networks for v in found.spread(network))
     assert luck == pytest.approx(12.2, abs=0.05) and sum(v > luck for v in percents) == 3
-    gaps = [found.out_of_reach(*pair) for pair in crossed]
+    top = {cell: 100 * max(row.agreement for row in rows) for cell, rows in found.cells.items()}
+    gaps = [top[found.natives(b)[0]] - top[found.cell(a, b)] for a, b in crossed]
     assert (min(gaps), max(gaps)) == pytest.approx((1.0, 1.9), abs=0.05)
     ablation = read_ablation(data_root() / "results")
     smallest = {n.removeprefix("fashion_"): ablation.smallest(n) for n in ablation.networks}

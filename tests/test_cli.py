@@ -25,7 +25,6 @@ from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.packet import Packet
 from fsplit_lib.panels import predict
 from fsplit_lib.system import build_system, load_system, save_system
-from fsplit_lib.training import LogRow
 
 MAIN = "from fsplit_lib.cli import main; main()"
 
@@ -250,13 +249,13 @@ def test_evaluate_writes_a_tidy_table(desk, photos):
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.open()))
     codecs = ("JPEG", "JPEG, no tables", "WebP", "AVIF", "JPEG 2000", "JPEG XL", "HEIC")
-    assert Counter(row["method"] for row in rows) == {"teacher": 1, "FrankenSplit": 1} | dict.fromkeys(codecs, 6)
+    assert Counter(row["codec"] for row in rows) == {"teacher": 1, "tiny": 1} | dict.fromkeys(codecs, 6)
     assert {(row["dataset"], row["n"], row["top1"]) for row in rows} == {("mine", "3", "")}
     assert float(rows[0]["agreement"]) == 1 and float(rows[0]["bytes"]) == 3 * 224 * 224
-    assert rows[1]["setting"] == "tiny"
+    assert float(rows[1]["lmbda"]) == 1
     assert len(done.stdout.splitlines()) == len(rows) + 1 and done.stdout.splitlines()[-1] == str(out)
     deltas = list(csv.DictReader(out.with_name("t_bd_rates.csv").open()))
-    assert {row["method"] for row in deltas} == {row["against"] for row in deltas} == set(codecs)
+    assert {row["codec"] for row in deltas} == {row["against"] for row in deltas} == set(codecs)
     short = fsplit("evaluate", "photos", photos, "--weights", desk / "tiny", "-o", desk / "s.csv", "--against", "none")
     assert short.returncode == 0 and len((desk / "s.csv").read_text().splitlines()) == 3
 
@@ -267,9 +266,9 @@ def test_scores_go_into_the_card_only_on_request(desk, photos):
     for _ in range(2):
         assert fsplit(*run, "--card").returncode == 0
     scores = zoo.read_card(desk / "tiny").scores
-    assert [(s["method"], s["dataset"], s["n"]) for s in scores] == [
+    assert [(s["codec"], s["dataset"], s["n"]) for s in scores] == [
         ("teacher", "photos", 3),
-        ("FrankenSplit", "photos", 3),
+        ("tiny", "photos", 3),
     ]
 
 
@@ -306,7 +305,7 @@ def test_recipes(desk):
     refused(fsplit("train", "photo-first"), "--data")
     with mock.patch("fsplit_lib.recipes.run_recipe", lambda *_: "out: done"):
         assert "had already finished: its checkpoint in build/runs" in fsplit("train", "photo-first").stdout
-    with mock.patch("fsplit_lib.recipes.run_recipe", lambda _, job: job.progress(LogRow(0, {}, 0.0), 1) or "out: done"):
+    with mock.patch("fsplit_lib.recipes.run_recipe", lambda _, job: job.progress(1, 1, {}) or "out: done"):
         assert fsplit("train", "photo-first").stdout == "out: done\n"
     refused(fsplit("train", "photo-first", "--data", desk / "nowhere"), "no Caltech-101")
     refused(fsplit("train", "fashion_resnet", "--work", desk / "coffee.jpg"), "coffee.jpg", "exists")

@@ -10,8 +10,9 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.data import fashion_mnist, read_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import BDRate, curve_of_images, measure
-from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, smallest_within
+from fsplit_lib.evaluation import BDRate, curve_of_images
+from fsplit_lib.evaluation.cross_backbone import smallest_within
+from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.recipes import RunContext, teachers
 from fsplit_lib.recipes import cross_backbone as recipes
 from fsplit_lib.recipes.cross_backbone import CrossPlan, measured_of
@@ -37,9 +38,9 @@ def job(tmp_path, monkeypatch):
 def test_the_cross_backbone_table(job, monkeypatch):
     told = []
     monkeypatch.setattr(recipes, "bd_rates", partial(recipes.bd_rates, draws=20))
-    job = RunContext(job.out, None, job.work, lambda row, total: told.append((row.step, total)), processes=0)
+    job = RunContext(job.out, None, job.work, lambda done, total, _: told.append((done, total)), processes=0)
     assert "10 cells" in recipes._cross(PLAN, job)
-    assert told == [(n, 4) for n in range(4)] + [(n, 6) for n in range(6)]
+    assert told == [(n + 1, 4) for n in range(4)] + [(n + 1, 6) for n in range(6)]
     rows = read_rows(job.out.with_suffix(".csv"), CrossRow, "")
     assert len(rows) == 10 * PLAN.settings and {row.n for row in rows} == {40}
     kinds = {(r.trained[8:], r.decoded[8:], r.blueprint, r.frozen) for r in rows}
@@ -93,17 +94,24 @@ def test_a_curve_is_what_single_measurements_say():
     system = load_system("photo", load_backbone("tf_efficientnet_lite0"))
     images = fashion_mnist("test")[0][:3]
     (fine, coarse) = curve_of_images(system, images, np.zeros(3, int), "three", "photo", [0.1, 3.0])
-    sizes, decided = measure(system, images_to_tensor(images))
+    packets = system.codec.compress(images_to_tensor(images))
+    sizes, decided = [len(packet.to_bytes()) for packet in packets], system.answer(packets).argmax(1).numpy()
     (middle,) = curve_of_images(system, images, np.zeros(3, int), "three", "photo", [system.codec.config.lmbda])
     assert (middle.sizes == sizes).all() and (middle.decided == decided).all()
-    assert (fine.sizes > coarse.sizes).all() and fine.setting == "lmbda 0.1" and fine.curve == "photo"
+    assert (fine.sizes > coarse.sizes).all() and fine.lmbda == 0.1 and fine.codec == "photo"
 
 
 def test_cells_come_back_as_curves():
     labels = fashion_mnist("test")[1][:2]
-    result = {"lmbdas": [0.1, 0.3], "sizes": [[5, 6], [3, 4]], "decided": [[1, 2], [1, 1]], "teacher": [1, 2]}
+    result = {
+        "decoded": "r",
+        "lmbdas": [0.1, 0.3],
+        "sizes": [[5, 6], [3, 4]],
+        "decided": [[1, 2], [1, 1]],
+        "teacher": [1, 2],
+    }
     fine, coarse = measured_of("cell", result)
-    assert fine.curve == coarse.curve == "cell" and (fine.labels == labels).all()
+    assert fine.codec == coarse.codec == "cell" and fine.backbone == "r" and (fine.labels == labels).all()
     assert fine.point().agreement == 1 and coarse.point().agreement == 0.5 and coarse.point().bytes == 3.5
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,19 +16,20 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import IMAGE_CODECS, decode_image, encode_image, encode_to_budget, scan_bytes
 from fsplit_lib.cli.evaluate import photos as evaluate_command
 from fsplit_lib.codec import CodecConfig
-from fsplit_lib.data import center_crop, fashion_mnist, image_folder, load_photo, write_rows
+from fsplit_lib.data import center_crop, data_root, fashion_mnist, image_folder, load_photo, write_rows
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import ParameterError, WeightsError
+from fsplit_lib.errors import DataError, ParameterError, WeightsError
 from fsplit_lib.evaluation import (
+    TABLES,
     BDRate,
     PerImageResult,
+    RatePoint,
     bd_rate,
     bd_rates,
     evaluate_images,
     evaluate_in_processes,
     evaluate_photos,
-    measure,
-    rate_point,
+    read_table,
     top1_of_images,
     wilson,
 )
@@ -58,10 +60,13 @@ def test_wilson_holds_every_share_often_enough(n):
 
 
 def test_rate_point_by_hand():
-    point = rate_point("d", "m", "s", np.array([10, 20]), np.array([1, 2]), np.array([1, 3]), np.array([5, 2]))
+    what = ("d", "mine", 0.3, None, "resnet18")
+    two = PerImageResult(*what, np.array([10, 20]), np.array([1, 2]), np.array([1, 3]), np.array([5, 2]))
+    point = two.point()
+    assert (point.dataset, point.codec, point.lmbda, point.quality, point.backbone) == what
     assert (point.bytes, point.agreement, point.top1, point.n) == (15.0, 0.5, 0.5, 2)
     assert point.agreement_low < 0.5 < point.agreement_high
-    assert rate_point("d", "m", "s", np.array([1]), np.array([1]), np.array([1]), None).top1 is None
+    assert replace(two, labels=None).point().top1 is None
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +85,6 @@ def test_images_are_measured_through_real_packets(system):
     assert point.bytes == pytest.approx(np.mean(sizes))
     assert point.top1 == pytest.approx((decided == labels).mean())
     assert point.agreement == pytest.approx((decided == top1_of_images(system.backbone, images)).mean())
-    assert measure(system, x[:1])[0][0] == sizes[0]
 
 
 def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
@@ -95,20 +99,24 @@ def test_photos_of_other_classes_are_judged_without_labels(tmp_path):
         {"tiny": system.eval()}, backbone, image_folder(tmp_path, "mine"), {"JPEG": (95, 1)}, lambda *a: seen.append(a)
     )
     points = [one.point() for one in measured]
-    assert {one.curve for one in measured} == {"teacher", "tiny", "JPEG", "JPEG, no tables"}
-    by = {(p.method, p.setting): p for p in points}
-    assert set(by) == {("teacher", "raw"), ("FrankenSplit", "tiny"), *(
-        (jpeg, q) for jpeg in ("JPEG", "JPEG, no tables") for q in ("q95", "q1")
+    assert {one.codec for one in measured} == {"teacher", "tiny", "JPEG", "JPEG, no tables"}
+    by = {(p.codec, p.quality or p.lmbda): p for p in points}
+    assert set(by) == {("teacher", None), ("tiny", 1.0), *(
+        (jpeg, q) for jpeg in ("JPEG", "JPEG, no tables") for q in (95, 1)
     )}  # fmt: skip
-    assert by["JPEG, no tables", "q1"].bytes < by["JPEG", "q1"].bytes - 150
-    assert by["JPEG, no tables", "q1"].agreement == by["JPEG", "q1"].agreement
-    assert (by["teacher", "raw"].agreement, by["teacher", "raw"].bytes) == (1.0, 3 * 224 * 224)
-    assert by["JPEG", "q1"].bytes < by["JPEG", "q95"].bytes
-    assert all(p.top1 is None and p.dataset == "mine" and p.n == 2 for p in points)
+    assert by["JPEG, no tables", 1].bytes < by["JPEG", 1].bytes - 150
+    assert by["JPEG, no tables", 1].agreement == by["JPEG", 1].agreement
+    assert (by["teacher", None].agreement, by["teacher", None].bytes) == (1.0, 3 * 224 * 224)
+    assert by["JPEG", 1].bytes < by["JPEG", 95].bytes
+    assert all(p.top1 is None and p.dataset == "mine" and p.backbone == backbone.name and p.n == 2 for p in points)
     assert seen == [(1, 2), (2, 2)]
     write_rows(tmp_path / "t.csv", points)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
-    assert list(rows[0])[:4] == ["dataset", "method", "setting", "bytes"] and {"agreement", "top1", "n"} <= set(rows[0])
+    assert list(rows[0])[:6] == ["dataset", "codec", "lmbda", "quality", "backbone", "bytes"] and {
+        "agreement",
+        "top1",
+        "n",
+    } <= set(rows[0])
     assert len(rows) == 6
 
 
@@ -129,7 +137,9 @@ def test_processes_measure_what_one_process_measures(tmp_path, monkeypatch):
         {"mine": "photo"}, backbone.name, folder, codecs, 2, lambda *a: seen.append(a), lmbdas=2
     )
     alone = evaluate_photos({"mine": load_system("photo", backbone)}, backbone, folder, codecs, lmbdas=2)
-    assert [m.setting for m in shared] == [m.setting for m in alone] and len(shared) == 5
+    assert [(m.codec, m.lmbda, m.quality) for m in shared] == [(m.codec, m.lmbda, m.quality) for m in alone] and len(
+        shared
+    ) == 5
     for one, other in zip(shared, alone, strict=True):
         assert one.point() == other.point() and list(one.sizes) == list(other.sizes)
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -188,12 +198,12 @@ def test_scans_are_all_of_a_jpeg_but_its_tables(crop, options):
     assert scan_bytes(data) == len(data) - 4 - tables - later  # SOI and EOI
 
 
-def curve(name, sizes, kept, n=400, seed=0):
-    """Settings of one method with given mean bytes and kept shares, the same photos hard for all."""
+def curve(name, sizes, kept, n=400, seed=0, judge="r"):
+    """Settings of one codec with given mean bytes and kept shares, the same photos hard for all."""
     hard = np.random.default_rng(seed).permutation(n)
     teacher = np.zeros(n, int)
     return [
-        PerImageResult("d", name, f"q{i}", np.full(n, float(s)), (hard >= k * n).astype(int), teacher, None)
+        PerImageResult("d", name, None, i, judge, np.full(n, float(s)), (hard >= k * n).astype(int), teacher, None)
         for i, (s, k) in enumerate(zip(sizes, kept, strict=True))
     ]
 
@@ -202,7 +212,7 @@ def test_bd_rate_of_a_curve_that_needs_a_quarter_less():
     sizes, kept = [1000, 2000, 4000, 8000], [0.5, 0.65, 0.8, 0.9]
     measured = curve("A", sizes, kept) + curve("B", [0.75 * s for s in sizes], kept)
     forth, back = bd_rates(measured, draws=200)
-    assert (forth.method, forth.against, back.method) == ("A", "B", "B")
+    assert (forth.codec, forth.against, back.codec) == ("A", "B", "B")
     assert back.percent == pytest.approx(-25, abs=0.1) and forth.percent == pytest.approx(100 / 3, abs=0.2)
     assert back.low == pytest.approx(-25, abs=0.5) and back.high == pytest.approx(
         -25, abs=0.5
@@ -286,7 +296,7 @@ def test_deltas_and_intervals_are_those_computed_by_hand():
     for n, given in ((LEAST_PHOTOS, True), (LEAST_PHOTOS - 1, False)):
         sizes, kept = photos(n, np.random.default_rng(3))
         measured = [
-            PerImageResult("d", "AB"[i], f"q{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
+            PerImageResult("d", "AB"[i], None, j, "r", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
             for i in (0, 1)
             for j in (0, 1)
         ]
@@ -307,9 +317,18 @@ def test_the_command_says_where_photos_are_too_few_for_an_interval(tmp_path, mon
     for n, said in ((8, "(too few photos for an interval: 8, and it takes 100)"), (100, "(95 % interval ")):
         sizes, kept = photos(n, np.random.default_rng(0))
         measured = [
-            PerImageResult("d", method, f"{name}{j}", sizes[i, j], (~kept[i, j]).astype(int), np.zeros(n, int), None)
-            for i, (method, name) in enumerate((("JPEG", "q"), ("FrankenSplit", "photo, lmbda ")))
+            PerImageResult(
+                "d",
+                codec,
+                *setting,
+                "tf_efficientnet_lite0",
+                sizes[i, j],
+                (~kept[i, j]).astype(int),
+                np.zeros(n, int),
+                None,
+            )
             for j in (0, 1)
+            for i, (codec, setting) in enumerate((("JPEG", (None, j)), ("photo", (0.1 + j, None))))
         ]
         monkeypatch.setattr("fsplit_lib.evaluation.evaluate_in_processes", lambda *a, m=measured: a[-1](1, 1) or m)
         evaluate_command(tmp_path, tmp_path / "t.csv")
@@ -323,14 +342,42 @@ def test_an_interval_takes_more_than_half_of_the_draws():
     assert middle(values, 500) == (pytest.approx(50.25), pytest.approx(97.75))
     values[49] = np.nan
     assert middle(values, 500) is None
-    assert "share no quality" in BDRate("d", "a", "b", 1.0, None, None, 0.5, 0.8, 500).doubt
+    assert "share no quality" in BDRate("d", "r", "a", "b", 1.0, None, None, 0.5, 0.8, 500).doubt
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"), [(1.0, 3.0, "more"), (-3.0, -1.0, "fewer"), (-1.0, 1.0, "open"), (0.0, 2.0, "open"), (None, None, "open")]
 )  # fmt: skip
 def test_a_delta_is_judged_by_its_whole_interval(low, high, verdict):
-    assert BDRate("d", "a", "b", 1.0, low, high, 0.5, 0.8, 100).verdict == verdict
+    assert BDRate("d", "r", "a", "b", 1.0, low, high, 0.5, 0.8, 100).verdict == verdict
+
+
+def test_only_curves_that_one_backbone_judged_are_compared():
+    sizes, kept = [1000, 2000], [0.5, 0.8]
+    measured = [one for judge in "rs" for name in "AB" for one in curve(name, sizes, kept, judge=judge)]
+    for pairs, wanted in ((None, "AB BA"), ([("B", "A")], "BA")):
+        found = bd_rates(measured, pairs, draws=3)
+        assert [(d.backbone, d.codec + d.against) for d in found] == [(j, two) for j in "rs" for two in wanted.split()]
+
+
+def test_every_shipped_table_is_read_by_its_row_and_named_by_its_command(tmp_path):
+    shipped = {path.name for path in (data_root() / "results").glob("*.csv")} - {"development_photos.csv"}
+    assert shipped == set(TABLES)
+    for name, table in TABLES.items():
+        rows = read_table(name)
+        assert rows and all(type(row) is table.row for row in rows)
+        with pytest.raises(DataError, match="make it with") as told:
+            read_table(name, tmp_path)
+        assert table.command in str(told.value)
+    with pytest.raises(DataError, match="no table is called 'photo.csv'; there are photos.csv"):
+        read_table("photo.csv")
+
+
+def test_a_rate_point_has_one_setting_and_the_teacher_none():
+    for name, table in TABLES.items():
+        for point in read_table(name) if table.row is RatePoint else ():
+            assert (point.lmbda is None) + (point.quality is None) == (2 if point.codec == "teacher" else 1)
+            assert point.backbone and " for " not in point.codec
 
 
 def test_bd_rates_of_unknown_curves_are_refused():
@@ -346,11 +393,13 @@ def test_unknown_image_codec(crop):
 @pytest.mark.parametrize("codec", ["JPEG", "WebP"])
 def test_squeeze_finds_the_best_file_that_fits(codec, crop):
     limit = 1500
-    found = encode_to_budget(crop, codec, limit)
+    none, small_one, found = encode_to_budget(crop, codec, [20, limit // 2, limit])
+    assert none is None and small_one.size <= limit // 2
     assert len(found.data) <= limit
     small = crop.resize([round(96 * found.scale)] * 2, Image.Resampling.LANCZOS)
     fitting = [q for q in IMAGE_CODECS[codec].qualities if len(encode_image(small, codec, q)) <= limit]
     assert found.quality == max(fitting)
     assert found.image.size == crop.size
     assert Image.open(io.BytesIO(found.data)).size == small.size
-    assert encode_to_budget(crop, codec, 20) is None
+    (alone,) = encode_to_budget(crop, codec, [limit])
+    assert (alone.data, alone.quality, alone.scale) == (found.data, found.quality, found.scale)

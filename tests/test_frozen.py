@@ -78,7 +78,7 @@ def test_one_folder_holds_several_decoders(native, tmp_path):
     teacher = swin()
     system = attach_decoder(native.codec, teacher, DecoderConfig(1, 1, 16, family="resnet"), seed=1)
     torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
-    add_decoder(folder, system, {"steps": 3}, [{"dataset": "d", "method": "m"}])
+    add_decoder(folder, system, {"steps": 3}, [{"dataset": "d", "codec": "m"}])
     card = zoo.read_card(folder)
     assert list(card.architecture["decoders"]) == [native_name, "fashion_swin"]
     assert card.architecture["backbone"] == native_name

@@ -21,12 +21,12 @@ from fsplit_lib.chapters.ch05 import TrainingPanel
 from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.chapters.ch08 import journey_panel
-from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo, read_rows
+from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import answer_photo
+from fsplit_lib.evaluation import answer_photo, read_table
 from fsplit_lib.evaluation.cross_backbone import read_ablation
 from fsplit_lib.evaluation.explorer import RateExplorer
-from fsplit_lib.latency import LatencyRow, Route
+from fsplit_lib.latency import Route
 from fsplit_lib.panels.photo_picker import PathField
 from fsplit_lib.system import load_system
 from fsplit_lib.theory import anneal, at, steps
@@ -125,7 +125,7 @@ def of_chapter_07_ablation():
 
 
 def of_chapter_08():
-    rows = read_rows(data_root() / "results" / "latency.csv", LatencyRow, "fsplit latency")
+    rows = read_table("latency.csv")
     level = f"{100 * max(row.level for row in rows if row.level is not None):g} %"
     return journey_panel(rows, "resnet50", level, "int8", 1.0, 4.0, 4.0)
 

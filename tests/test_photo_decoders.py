@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -19,7 +18,6 @@ from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import image_folder, load_photo
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import DataError, ParameterError, WeightsError
-from fsplit_lib.evaluation import PerImageResult, bd_rates
 from fsplit_lib.packet import Packet
 from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.recipes import decoder as recipes
@@ -106,8 +104,8 @@ def test_the_card_names_a_command_that_repeats_the_run(job, desk, monkeypatch):
 
 
 def test_a_killed_run_resumes_to_the_same_decoder(job, desk, served, mine, monkeypatch):
-    def die(row, steps):
-        if row.step == 4:
+    def die(done, steps, values):
+        if done == 5:
             raise KeyboardInterrupt
 
     plain, folder = recipes.train_decoder, image_folder(desk / "photos")
@@ -116,8 +114,8 @@ def test_a_killed_run_resumes_to_the_same_decoder(job, desk, served, mine, monke
         recipes.train_decoder_for(replace(job, progress=die), mine, folder, "c", RUN)
     assert not job.out.exists()  # no decoder yet, so no copy of a codec either
     seen = []
-    recipes.train_decoder_for(replace(job, progress=lambda row, _: seen.append(row.step)), mine, folder, "c", RUN)
-    assert seen == [3, 4, 5]
+    recipes.train_decoder_for(replace(job, progress=lambda done, *_: seen.append(done)), mine, folder, "c", RUN)
+    assert seen == [4, 5, 6]
     name = "decoder-resnet18.safetensors"
     assert (job.out / name).read_bytes() == (served / name).read_bytes()
 
@@ -241,40 +239,25 @@ def test_a_folder_is_judged_by_each_backbone(desk, served, tmp_path, monkeypatch
     done = fsplit(*call, "--backbone", LITE0, "--backbone", "resnet18=mine.safetensors")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.open()))
-    methods = ["teacher", "FrankenSplit", "JPEG", "JPEG, no tables"]
-    assert list(dict.fromkeys(r["method"] for r in rows)) == methods + [f"{m} for resnet18" for m in methods]
+    codecs = ["teacher", "served", "JPEG", "JPEG, no tables"]
+    assert list(dict.fromkeys((r["backbone"], r["codec"]) for r in rows)) == [
+        (judge, codec) for judge in (LITE0, "resnet18") for codec in codecs
+    ]
     half = len(rows) // 2
     for own, other in zip(rows[:half], rows[half:], strict=True):  # the same files and packets, other judges
-        assert [other[k] for k in ("setting", "bytes", "n")] == [own[k] for k in ("setting", "bytes", "n")]
+        assert [other[k] for k in ("lmbda", "quality", "bytes", "n")] == [
+            own[k] for k in ("lmbda", "quality", "bytes", "n")
+        ]
         assert own["top1"] == "" and 0 <= float(other["top1"]) <= 1  # three classes: only one network knows them
     deltas = list(csv.DictReader(out.with_name("t_bd_rates.csv").open()))
-    assert {("for resnet18" in d["method"], "for resnet18" in d["against"]) for d in deltas} == {
-        (False,) * 2,
-        (True,) * 2,
-    }
-    assert {"served", "served for resnet18"} <= {d["method"] for d in deltas}
+    assert {(d["backbone"], d["codec"]) for d in deltas} == {(j, c) for j in (LITE0, "resnet18") for c in codecs[1:]}
     scores = zoo.read_card(served).scores
-    assert {s["method"] for s in scores} == {
-        "teacher",
-        "FrankenSplit",
-        "teacher for resnet18",
-        "FrankenSplit for resnet18",
+    assert {(s["codec"], s["backbone"]) for s in scores} == {
+        (c, j) for c in ("teacher", "served") for j in (LITE0, "resnet18")
     }
     missing = ("--backbone", LITE0, "--backbone", "resnet34=random")
     refused(fsplit(*call[:-2], tmp_path / "u.csv", *missing), "not for resnet34")
     assert not (tmp_path / "u.csv").exists()
-
-
-def test_curves_are_called_by_weights_and_judge():
-    def one(method, setting):
-        return PerImageResult("d", method, setting, *(np.arange(1, 4) for _ in range(3)), None)
-
-    ours, jpeg = one("FrankenSplit", "photo, lmbda 1"), one("JPEG", "q5")
-    assert (ours.curve, jpeg.curve) == ("photo", "JPEG")
-    assert (ours.judged_by("r").curve, jpeg.judged_by("r").curve) == ("photo for r", "JPEG for r")
-    assert ours.judged_by("r").point().method == "FrankenSplit for r"
-    curves = [one("JPEG", "q5"), one("JPEG", "q9"), one("JPEG", "q5").judged_by("r"), one("JPEG", "q9").judged_by("r")]
-    assert {d.method for d in bd_rates(curves, draws=3)} == {"JPEG", "JPEG for r"}
 
 
 def test_the_inventory_tells_which_run_made_a_decoder(served, tmp_path):

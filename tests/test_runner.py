@@ -12,9 +12,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from typer.testing import CliRunner
 
 from fsplit_lib.cli import app
-from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.latency import LatencyRow
+from fsplit_lib.evaluation import read_table
 from fsplit_lib.runner import headline
 from fsplit_lib.runner.execute import ChapterError, ChapterRun, chapters, fill_solutions, run_chapter
 from fsplit_lib.runner.headline import compare
@@ -140,7 +139,7 @@ def test_every_number_of_a_chapter_has_a_range_that_its_kernel_holds(path):
 
 
 def test_shares_to_compare_at_are_those_of_the_table():
-    (path,), rows = chapters("08"), read_rows(data_root() / "results" / "latency.csv", LatencyRow, "")
+    (path,), rows = chapters("08"), read_table("latency.csv")
     assert set(parameters_of(path)["agreement"].options) == {row.level for row in rows} - {None}
 
 

@@ -151,9 +151,10 @@ def test_a_full_disk_leaves_the_old_weights(folder, monkeypatch):
 def test_scores_replace_older_ones_of_the_same_kind(folder):
     path, _ = folder
     for kept in (0.5, 0.6):
-        zoo.write_scores(path, [{"dataset": "a", "method": "FrankenSplit", "agreement": kept}])
-    zoo.write_scores(path, [{"dataset": "b", "method": "FrankenSplit", "agreement": 0.7}])
-    assert [s["agreement"] for s in zoo.read_card(path).scores] == [0.6, 0.7]
+        zoo.write_scores(path, [{"dataset": "a", "codec": "mine", "backbone": "r", "agreement": kept}])
+    zoo.write_scores(path, [{"dataset": "b", "codec": "mine", "backbone": "r", "agreement": 0.7}])
+    zoo.write_scores(path, [{"dataset": "b", "codec": "mine", "backbone": "s", "agreement": 0.8}])
+    assert [s["agreement"] for s in zoo.read_card(path).scores] == [0.6, 0.7, 0.8]
     assert json.loads((path / "card.json").read_text())["scores"][0]["dataset"] == "a"
 
 
@@ -166,7 +167,7 @@ def test_shipped_weights_are_whole_and_their_cards_complete(name):
     wanted = (
         {"dataset", "n"}
         if card.kind == "entropy models"
-        else {"dataset", "method", "n", "agreement", "agreement_low", "agreement_high"}
+        else {"dataset", "codec", "backbone", "n", "agreement", "agreement_low", "agreement_high"}
     )
     for score in card.scores:
         assert wanted <= score.keys()

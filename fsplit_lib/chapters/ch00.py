@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import Answer, Rival, wilson
-from fsplit_lib.evaluation.points import JUDGED
+from fsplit_lib.evaluation.tables import label_of
 from fsplit_lib.panels.base import Panel
 from fsplit_lib.panels.photo_picker import FASHION_NETWORKS, PhotoPicker
 from fsplit_lib.plots.pictures import GREY, HATCH, html_table, picture, shortened, side_by_side, top_names
@@ -110,9 +110,9 @@ def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Seque
             pictures[f"{codec}: does<br>not fit"] = Image.new("RGB", answer.crop.size, "#e5e8ec")
             told.append(f"{codec} has no file that small")
             continue
-        side, size = round(answer.crop.width * rival.squeezed.scale), len(rival.squeezed.data)
+        side, size = round(answer.crop.width * rival.file.scale), rival.file.size
         best = int(rival.probs.argmax())
-        pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.squeezed.image
+        pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.file.image
         agrees = "agrees" if best == answer.teacher.argmax() else "disagrees"
         told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, {agrees}")
     limit = f"{len(answer.wire):,} bytes"
@@ -189,13 +189,15 @@ def card_table(card: Card) -> HTML:
         ("minutes", "{:.0f} minutes"),
     )
     told = [text.format(card.training[key]).replace("_", " ") for key, text in formats if card.training.get(key)]
-    own = [{"method": card.name} | score for score in card.scores if JUDGED not in str(score.get("method", ""))]
+    native = card.architecture.get("backbone")
+    own = [{"codec": card.name} | score for score in card.scores if score.get("backbone", native) == native]
     rows = [
-        [*(html.escape(str(score.get(key, ""))) for key in ("dataset", "method", "setting")), f"{score.get('n', 0):,}",
+        [*(html.escape(str(score.get(key, ""))) for key in ("dataset", "codec")),
+         label_of(score.get("lmbda"), score.get("quality")), f"{score.get('n', 0):,}",
          f"{score['bytes']:,.0f}" if score.get("bytes") is not None else "", share(score, "agreement"), share(score, "top1")]
         for score in own
     ]  # fmt: skip
-    head = ("pictures", "method", "setting", "n", "bytes", "agreement [95 %]", "top-1 [95 %]")
+    head = ("pictures", "codec", "setting", "n", "bytes", "agreement [95 %]", "top-1 [95 %]")
     training, others = html.escape(", ".join(told) or "not told"), len(card.scores) - len(own)
     limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in card.limits)
     parts = [

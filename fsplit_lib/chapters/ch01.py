@@ -6,10 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fsplit_lib.evaluation import SweepRow
 from fsplit_lib.panels.base import LogNumber, Number, Panel
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.theory import Bottleneck
-from fsplit_lib.training.sweep import SweepRow
 
 __all__ = ["LABEL", "METHOD", "bits_at", "bottleneck_panel", "bounds_panel", "label_price"]
 

@@ -11,8 +11,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import RatePoint
-from fsplit_lib.evaluation.explorer import AtRate, RateExplorer, Rung
+from fsplit_lib.evaluation import RatePoint, Rival
+from fsplit_lib.evaluation.explorer import AtRate, RateExplorer
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import PhotoPicker
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
@@ -48,9 +48,8 @@ def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agr
     """
     curves: dict[str, list[RatePoint]] = {}
     for point in points:
-        if point.method != "teacher" and getattr(point, quality) is not None:
-            name = point.setting.split(",")[0] if point.method == "FrankenSplit" else point.method
-            curves.setdefault(name, []).append(point)
+        if point.codec != "teacher" and getattr(point, quality) is not None:
+            curves.setdefault(point.codec, []).append(point)
     lines = [
         rate_curve(name if name in METHODS else f"FrankenSplit ({name})", rows, quality, look_of_curve(name, main),
                    width=3.5 if name == main else 2)
@@ -59,7 +58,7 @@ def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agr
     figure = rate_accuracy({"": lines}, f"What a byte buys on {points[0].n} photos", quality, points[0].n, 600)
     figure.update_xaxes(range=[2.65, 4.1]).update_yaxes(range=[20, 100])
     if quality == "top1":
-        teacher, look = next(p for p in points if p.method == "teacher"), look_of("teacher")
+        teacher, look = next(p for p in points if p.codec == "teacher"), look_of("teacher")
         line = {"color": look.color, "dash": look.dash}
         figure.add_hline(y=100 * teacher.top1, line=line, annotation_text="no compression")
     return figure
@@ -212,14 +211,14 @@ class LambdaPanel(Panel):
 
     def _draw(self, at: AtRate) -> None:
         answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.probs}
-        answers |= {name: rung.probs for name, rung in at.rivals.items() if rung is not None}
+        answers |= {name: rival.probs for name, rival in at.rivals.items() if rival is not None}
         titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
         order, labels = top_names((self.explorer.teacher, at.probs), self._names)
         with self.figure.batch_update():
             self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
-            for name, rung in at.rivals.items():
-                self._trace(f"{name} picture", source=self._rival(rung))
-                titles[name] = f"{name}: no file that small" if rung is None else f"{name}, {rung.size:,} bytes"
+            for name, rival in at.rivals.items():
+                self._trace(f"{name} picture", source=self._rival(rival))
+                titles[name] = f"{name}: no file that small" if rival is None else f"{name}, {rival.file.size:,} bytes"
             for label, (method, text) in zip(self.figure.layout.annotations, titles.items(), strict=False):
                 best = shortened(self._names[answers[method].argmax()]) if method in answers else "no answer"
                 label.text = f"{text}<br><b>{best}</b>"
@@ -228,10 +227,10 @@ class LambdaPanel(Panel):
                 self._trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
             self._trace("this packet", x=[at.lmbda], y=[at.size])
 
-    def _rival(self, rung: Rung | None) -> str:
-        key = None if rung is None else (rung.size, rung.quality, rung.scale)
+    def _rival(self, rival: Rival | None) -> str:
+        key = rival and rival.file
         if key not in self._uris:
-            self._uris[key] = _uri(Image.new("RGB", self.explorer.crop.size, "#d0d7de") if rung is None else rung.image)
+            self._uris[key] = _uri(rival.file.image if rival else Image.new("RGB", self.explorer.crop.size, "#d0d7de"))
         return self._uris[key]
 
     def sentence(self, at: AtRate) -> str:
@@ -239,7 +238,7 @@ class LambdaPanel(Panel):
         before, after = int(self.explorer.teacher.argmax()), int(at.probs.argmax())
         pixels = self.explorer.crop.width * self.explorer.crop.height
         fate = {None: "has no file that small", True: "keeps it", False: "loses it"}
-        same = {name: rung and bool(rung.probs.argmax() == before) for name, rung in at.rivals.items()}
+        same = {name: rival and bool(rival.probs.argmax() == before) for name, rival in at.rivals.items()}
         rivals = [f"{name} {fate[kept]}" for name, kept in same.items()]
         return (
             f"Lambda {at.lmbda:.3g}: {at.size:,} bytes, {8 * at.size / pixels:.3f} bits per pixel. The network says "

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fsplit_lib.device import DeviceCard, Timing
-from fsplit_lib.latency import EndToEnd, LatencyRow, Scenario, end_to_end, rate_for, ratio, widest_ratio
+from fsplit_lib.evaluation import LatencyRow
+from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.measured import MeasuredEndToEnd
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel

@@ -1,10 +1,12 @@
 """``fsplit class`` and ``fsplit grid``: many copies of a chapter, or one chapter at many settings."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
+
+from fsplit_lib.cli.progress import progress_bar
 
 __all__ = ["class_", "grid"]
 
@@ -17,18 +19,8 @@ Processes = Annotated[
 ]
 
 
-class _Bar:
-    """A progress bar that appears with the first result."""
-
-    def __init__(self, unit: str):
-        self.unit, self.bar = unit, None
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        self.bar = self.bar or tqdm(total=total, unit=self.unit)
-        self.bar.set_postfix_str(name.rpartition("-")[0], refresh=False)
-        self.bar.update(done - self.bar.n)
-        if done == total:
-            self.bar.close()
+def _with_name(bar: Callable[..., None]) -> Callable[[str, int, int], None]:
+    return lambda name, done, total: bar(done, total, {"of": name.rpartition("-")[0]})
 
 
 def class_(
@@ -57,8 +49,9 @@ def class_(
     limits, wanted = Limits(cell_seconds, seconds, memory, disk), {path.name[:2] for path in chapters(only)}
     find_submissions(folder, chapters())  # refuses a wrong folder before anything is said
     typer.echo(NO_SANDBOX, err=True)
-    results, bar = out / "results", _Bar("copy")
-    graded = grade_class(folder, chapters(), results, seed, limits, scheduler, processes, bar, wanted)
+    with progress_bar("copy") as bar:
+        told = _with_name(bar)
+        graded = grade_class(folder, chapters(), out / "results", seed, limits, scheduler, processes, told, wanted)
     from fsplit_lib.training.machine import machine  # brings torch, which grading does without
 
     page = write_report(graded, out, seed, limits, machine())
@@ -90,7 +83,8 @@ def grid(
         if not equals or name in values:
             raise ParameterError(f"give each parameter once as name=value,value,... got {axis!r}")
         values[name] = [read_parameter(notebook, name, text.strip()) for text in row.split(",") if text.strip()]
-    rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, _Bar("run"))
+    with progress_bar("run") as bar:
+        rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, _with_name(bar))
     table = out / f"{notebook.name[:2]}.csv"
     write_table(table, rows)
     failed = [row["error"] for row in rows if row["error"]]

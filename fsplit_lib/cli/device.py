@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsplit_lib.cli.photos import DEFAULT, Weights
+from fsplit_lib.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,29 +77,20 @@ def latency(
     name: Annotated[str, typer.Option(help="What the card calls this machine.")] = "my device",
 ) -> None:
     """Time every stage on device and server, ours and its rivals', in turns; or write a device card."""
-    from tqdm import tqdm
-
     from fsplit_lib.data import write_rows
     from fsplit_lib.device import write_card
     from fsplit_lib.device.card import make_card
     from fsplit_lib.device.timing import Timing
 
     found = _found(bundle, weights, calibrate)
-    bars: dict[str, tqdm] = {}
-
-    def progress(what: str, done: int, total: int) -> None:
-        bar = bars.setdefault(what, tqdm(total=total, desc=what) if what not in bars else bars[what])
-        bar.update(done - bar.n)
-
-    if card is not None:
-        made = make_card(found, name, runs, lambda *n: progress("rounds", *n))
-        write_card(card, made)
-        rows, target = made.rows, card
-    else:
-        rows, target = _table(found, weights, photos, agreement or [0.8, 0.85], runs, progress), out
-        write_rows(out, rows)
-    for bar in bars.values():
-        bar.close()
+    with progress_bar("step") as progress:
+        if card is not None:
+            made = make_card(found, name, runs, progress)
+            write_card(card, made)
+            rows, target = made.rows, card
+        else:
+            rows, target = _table(found, weights, photos, agreement or [0.8, 0.85], runs, progress), out
+            write_rows(out, rows)
     lines: dict[str, None] = {}  # a table repeats what does not depend on the level
     for row in rows:
         if row.median_ms is not None:
@@ -135,12 +127,12 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
 def _table(
     bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object
 ) -> list:
-    from fsplit_lib.data import PHOTOS, data_root, image_folder, load_photo, read_rows
-    from fsplit_lib.evaluation import RatePoint
+    from fsplit_lib.data import PHOTOS, image_folder, load_photo
+    from fsplit_lib.evaluation import read_table
     from fsplit_lib.latency.stages import measure_latency
     from fsplit_lib.system import load_system
 
     system = load_system(weights)
-    points = read_rows(data_root() / "results" / "photos.csv", RatePoint, "fsplit evaluate photos FOLDER")
+    points = read_table("photos.csv")
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
     return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)

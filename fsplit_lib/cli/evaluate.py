@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsplit_lib.cli.photos import DEFAULT
+from fsplit_lib.cli.progress import progress_bar
 
 __all__ = ["app"]
 
@@ -25,15 +26,7 @@ app = typer.Typer(help="Measure on a folder of photos.", no_args_is_help=True)
 
 def _readable(pictures: "ImageFolder") -> "ImageFolder":
     """What can be read: a table must not stop at a broken photo."""
-    from tqdm import tqdm
-
-    with tqdm(total=len(pictures), unit="photo", desc=f"{pictures.name}, reading") as bar:
-
-        def progress(done: int) -> None:
-            bar.update(done - bar.n)
-            if done == bar.total:
-                bar.close()  # before it is told what is left out
-
+    with progress_bar("photo", f"{pictures.name}, reading") as progress:
         return pictures.readable(progress)
 
 
@@ -60,13 +53,11 @@ def photos(
     """Bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals from 100 photos on."""
     from dataclasses import asdict
 
-    from tqdm import tqdm
-
     from fsplit_lib.backbones import photo_backbone
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
-    from fsplit_lib.evaluation.points import JUDGED
+    from fsplit_lib.evaluation.tables import label_of
     from fsplit_lib.system import load_system
     from fsplit_lib.zoo import read_card, write_scores
 
@@ -89,42 +80,28 @@ def photos(
     out.parent.mkdir(parents=True, exist_ok=True)
     points, deltas, pictures = [], [], _readable(pictures)
     for judge in judges:
-        judged, bars = judge.partition("=")[0], []
-
-        def progress(done: int, total: int, judged: str = judged, bars: list[tqdm] = bars) -> None:
-            if not bars:
-                bars.append(tqdm(total=total, unit="photo", desc=f"{pictures.name}, {judged}"))
-            bars[0].update(done - bars[0].n)
-
-        measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
-        bars[0].close()
-        if judged != own:
-            measured = [one.judged_by(judged) for one in measured]
+        with progress_bar("photo", f"{pictures.name}, {judge.partition('=')[0]}") as progress:
+            measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
         points += [one.point() for one in measured]
         write_rows(out, points)
-        with tqdm(unit="pair", desc="bootstrap") as bar:
-            deltas += bd_rates(measured, progress=lambda done, _, bar=bar: bar.update(done - bar.n))
+        with progress_bar("pair", "bootstrap") as progress:
+            deltas += bd_rates(measured, progress=progress)
     if deltas:
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
         for weights_name in folders:
-            mine = [
-                asdict(p)
-                for p in points
-                if p.method.startswith("teacher")
-                or (p.method.startswith("FrankenSplit") and p.setting.split(",")[0] == weights_name)
-            ]
-            write_scores(folders[weights_name], mine)
+            write_scores(folders[weights_name], [asdict(p) for p in points if p.codec in ("teacher", weights_name)])
     for point in points:
         top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
         typer.echo(
-            f"{point.method:13} {point.setting:18} {point.bytes:9,.0f} B  agreement {point.agreement:6.1%} "
+            f"{point.codec:18} {label_of(point.lmbda, point.quality):12} {point.backbone:22} {point.bytes:9,.0f} B  agreement {point.agreement:6.1%} "
             f"[{point.agreement_low:.1%}, {point.agreement_high:.1%}]{top1}  n {point.n}"
         )
     for delta in deltas:
-        if delta.percent is not None and delta.method.partition(JUDGED)[0] in folders:
+        if delta.percent is not None and delta.codec in folders:
             interval = delta.doubt or f"95 % interval {delta.low:+.1f} to {delta.high:+.1f}"
-            said = f"{delta.method} against {delta.against}: {delta.percent:+.1f} % bytes at equal agreement"
+            judge = "" if delta.backbone == own else f" for {delta.backbone}"
+            said = f"{delta.codec} against {delta.against}{judge}: {delta.percent:+.1f} % bytes at equal agreement"
             typer.echo(f"{said} ({interval})")
     typer.echo(f"{out}")
 
@@ -141,8 +118,6 @@ def entropy(
     """Bytes of the same latents under three entropy models, with and without side information."""
     from dataclasses import asdict
 
-    from tqdm import tqdm
-
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.system import load_codec
     from fsplit_lib.training.side_information import load_entropy_models, measure_side_information
@@ -151,8 +126,8 @@ def entropy(
     pictures = _readable(image_folder(folder, name))
     models, codec = load_entropy_models(), load_codec(read_card("side-information").architecture["codec"])
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(pictures), unit="photo", desc=pictures.name) as bar:
-        rows = measure_side_information(models, codec, pictures, lambda done: bar.update(done - bar.n))
+    with progress_bar("photo", pictures.name) as progress:
+        rows = measure_side_information(models, codec, pictures, progress)
     write_rows(out, rows)
     if card:
         write_scores("side-information", [asdict(row) for row in rows])

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from fsplit_lib.cli.progress import progress_bar
+
 __all__ = ["saliency"]
 
 
@@ -21,8 +23,6 @@ def saliency(
     """Compute the saliency map of every photo and keep them in one file; run it again to go on after a crash."""
     import time
 
-    from tqdm import tqdm
-
     from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import training_folder
     from fsplit_lib.saliency import build_saliency_maps
@@ -30,10 +30,8 @@ def saliency(
     pictures = training_folder(folder)
     target = out or Path("build/saliency") / f"{pictures.name}.safetensors"
     begun = time.perf_counter()
-    with tqdm(total=len(pictures), unit="photo", desc=pictures.name) as bar:
-        maps = build_saliency_maps(
-            load_backbone(backbone), pictures, target, method, lambda done, _: bar.update(done - bar.n)
-        )
+    with progress_bar("photo", pictures.name) as progress:
+        maps = build_saliency_maps(load_backbone(backbone), pictures, target, method, progress)
     minutes = (time.perf_counter() - begun) / 60
     mean = sum(float(one.float().mean()) for one in maps.maps.values()) / len(maps.maps)
     typer.echo(

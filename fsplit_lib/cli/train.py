@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from fsplit_lib.cli.classroom import Scheduler
 from fsplit_lib.cli.photos import Backbone
+from fsplit_lib.cli.progress import progress_bar
 
 __all__ = ["train"]
 
@@ -39,7 +39,6 @@ def train(
     import logging
 
     from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
-    from fsplit_lib.training.loop import LogRow
 
     if recipe == "list":
         for known in RECIPES.values():
@@ -47,25 +46,19 @@ def train(
         return
     logging.basicConfig(format="%(message)s")
     logging.getLogger("fsplit_lib.training").setLevel(logging.INFO)
-    bars: list[tqdm] = []
-
-    def progress(row: LogRow, steps: int) -> None:
-        if not bars or row.step < bars[-1].n:  # a sweep starts anew with every run
-            bars.append(tqdm(desc=recipe, total=steps, unit="step"))
-        bars[-1].set_postfix({name: f"{value:.4f}" for name, value in row.values.items()}, refresh=False)
-        bars[-1].update(row.step + 1 - bars[-1].n)
-
     out = out or Path("build/weights") / recipe
-    if rank := int(os.environ.get("RANK", 0)):  # the first process tells and writes for all
-        out, told = work / f"process-{rank}" / out.name, None
-    else:
-        told = progress
-    sentence = run_recipe(
-        recipe, RunContext(out, data, work, told, workers, maps, scheduler, processes, backbone, weights)
-    )
-    for bar in bars:
-        bar.close()
+    rank, steps = int(os.environ.get("RANK", 0)), []
+    with progress_bar("step", recipe) as bar:
+
+        def progress(done: int, total: int, values: dict[str, float]) -> None:
+            steps.append(done)
+            bar(done, total, {name: f"{value:.4f}" for name, value in values.items()})
+
+        if rank:  # the first process tells and writes for all
+            out, progress = work / f"process-{rank}" / out.name, None
+        run = RunContext(out, data, work, progress, workers, maps, scheduler, processes, backbone, weights)
+        sentence = run_recipe(recipe, run)
     if not rank:
-        if not bars:
+        if not steps:
             typer.echo(f"{recipe} had already finished: its checkpoint in {work} was used; delete it to train again")
         typer.echo(sentence)

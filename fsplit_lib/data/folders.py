@@ -51,11 +51,11 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
 
-    def readable(self, progress: Callable[[int], None] | None = None) -> "ImageFolder":
+    def readable(self, progress: Callable[[int, int], None] | None = None) -> "ImageFolder":
         """The photos that can be read and cropped; a warning counts the others and says what is wrong with them.
 
         Args:
-            progress: called with the number of photos looked at.
+            progress: called with photos looked at and photos in all.
 
         Raises:
             DataError: none can be read.
@@ -65,7 +65,7 @@ class ImageFolder:
             for done, error in enumerate(pool.map(_error_of, self.paths), start=1):
                 wrong.append(error)
                 if progress is not None:
-                    progress(done)
+                    progress(done, len(self))
         told = [error for error in wrong if error is not None]
         if not told:
             return self

@@ -1,29 +1,33 @@
 """How good, at how many bytes."""
 
 from fsplit_lib.evaluation.answers import Answer, Rival, answer_damaged, answer_photo, answer_rivals
-from fsplit_lib.evaluation.curves import BDRate, bd_rate, bd_rates
+from fsplit_lib.evaluation.curves import bd_rate, bd_rates
 from fsplit_lib.evaluation.evaluate import (
     curve_of_images,
     evaluate_images,
     evaluate_photos,
     ideal_bits_of_images,
-    measure,
     top1_of_images,
 )
 from fsplit_lib.evaluation.intervals import wilson
-from fsplit_lib.evaluation.points import PerImageResult, RatePoint, rate_point
+from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.probes import ProbeResult, linear_probe, what_symbols_tell
 from fsplit_lib.evaluation.processes import evaluate_in_processes
+from fsplit_lib.evaluation.tables import TABLES, BDRate, LatencyRow, RatePoint, SideRow, SweepRow, read_table
 from fsplit_lib.evaluation.variants import Contrast, Variants, read_variants
 
 __all__ = [
+    "TABLES",
     "Answer",
     "BDRate",
     "Contrast",
+    "LatencyRow",
     "PerImageResult",
     "ProbeResult",
     "RatePoint",
     "Rival",
+    "SideRow",
+    "SweepRow",
     "Variants",
     "answer_damaged",
     "answer_photo",
@@ -36,8 +40,7 @@ __all__ = [
     "evaluate_photos",
     "ideal_bits_of_images",
     "linear_probe",
-    "measure",
-    "rate_point",
+    "read_table",
     "read_variants",
     "top1_of_images",
     "what_symbols_tell",

@@ -50,9 +50,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Rival:
-    """An image codec under the same byte limit, and (classes,) shares of the teacher on what it left."""
+    """An image codec's file under a byte limit, and (classes,) softmax probabilities of the teacher on what it left."""
 
-    squeezed: BudgetFile
+    file: BudgetFile
     probs: np.ndarray
 
 
@@ -69,7 +69,7 @@ def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
 @torch.no_grad()
 def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> dict[str, Rival | None]:
     """What the teacher says of a crop that each image codec squeezed; None where none of its files fits."""
-    found = {codec: encode_to_budget(crop, codec, limit_bytes) for codec in LIVE}
+    found = {codec: encode_to_budget(crop, codec, [limit_bytes])[0] for codec in LIVE}
     return {
         codec: None if one is None else Rival(one, _shares(backbone(photo_tensor(one.image))))
         for codec, one in found.items()

@@ -13,88 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fsplit_lib.data import read_rows
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.curves import BDRate
-from fsplit_lib.evaluation.points import JUDGED, RatePoint
-from fsplit_lib.zoo import read_card
+from fsplit_lib.evaluation.tables import TABLES, BDRate, CrossRow, RatePoint, read_table
 
 __all__ = [
     "Ablation",
-    "CrossRow",
     "Crossing",
-    "DecodeTime",
     "equal_bytes",
     "read_ablation",
     "read_crossing",
     "read_photo_servers",
     "smallest_within",
 ]
-
-CROSS, ABLATION = (f"fsplit train {name} --out data/results/{name}" for name in ("cross_backbone", "decoder_ablation"))
-PHOTOS = "fsplit evaluate photos FOLDER --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 -o photos_backbones.csv"
-
-
-@dataclass(frozen=True)
-class CrossRow:
-    """One rate weight of one cell, on all test pictures; a row of cross_backbone.csv and decoder_ablation.csv.
-
-    Attributes:
-        cell: name in the grid.
-        trained: backbone that the codec was trained with.
-        decoded: backbone that answers.
-        blueprint: family of the decoder's transformation blocks.
-        frozen: 1 where only the decoder was trained for this backbone, 0 for a native pair.
-        restoration: number of restoration blocks.
-        width: of the decoder.
-        parameters: of the decoder.
-        seed: of everything random.
-        lmbda: weight of the rate.
-        bytes: mean of whole packets.
-        top1: accuracy; ``top1_low`` and ``top1_high`` are Wilson's 95 % interval.
-        agreement: top-1 agreement with the backbone that answers, with the same interval.
-        n: test pictures.
-    """
-
-    cell: str
-    trained: str
-    decoded: str
-    blueprint: str
-    frozen: int
-    restoration: int
-    width: int
-    parameters: int
-    seed: int
-    lmbda: float
-    bytes: float
-    top1: float
-    top1_low: float
-    top1_high: float
-    agreement: float
-    agreement_low: float
-    agreement_high: float
-    n: int
-
-
-@dataclass(frozen=True)
-class DecodeTime:
-    """How long a decoder of the ablation takes for one latent, on one thread of the machine that wrote the table.
-
-    Attributes:
-        decoded: the backbone.
-        restoration: number of restoration blocks.
-        width: their channels.
-        decode_ms: median over the runs, all decoders in turns.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-    """
-
-    decoded: str
-    restoration: int
-    width: int
-    decode_ms: float
-    iqr_ms: float
-    runs: int
 
 
 @dataclass(frozen=True)
@@ -135,7 +65,7 @@ class Crossing:
             if row.frozen and (row.trained, row.decoded, row.blueprint) == (trained, decoded, wanted):
                 return name
         raise DataError(
-            f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}: make it with `{CROSS}`"
+            f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}: make it with `{TABLES['cross_backbone.csv'].command}`"
         )
 
     def delta(self, trained: str, decoded: str, blueprint: str | None = None) -> BDRate:
@@ -152,13 +82,6 @@ class Crossing:
         """What other seeds of the native pair need more or less than the first, in percent."""
         deltas = (self.deltas[name] for name in self.natives(network)[1:])
         return [delta.percent for delta in deltas if delta.percent is not None]
-
-    def out_of_reach(self, trained: str, decoded: str) -> float:
-        """Points of agreement by which a crossed pair's best rate stays below the native pair's; no delta counts them."""
-        best = [
-            max(row.agreement for row in self.cells[c]) for c in (self.natives(decoded)[0], self.cell(trained, decoded))
-        ]
-        return 100 * (best[0] - best[1])
 
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
         """``top1`` or ``agreement`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
@@ -210,12 +133,6 @@ class Ablation:
         ((_, restoration, width),) = smallest_within(mine)
         return restoration, width
 
-    def confirmed(self, network: str) -> list[float]:
-        """Accuracy at equal bytes of the smallest decoder within half a point, a number a seed."""
-        cells, winner = self._cells(network), self.smallest(network)
-        scores, _ = equal_bytes(cells)
-        return [scores[key] for key in sorted(cells) if key[:2] == winner]
-
     @property
     def _first(self) -> int:
         return min(row.seed for row in self.rows)
@@ -235,13 +152,14 @@ def read_crossing(folder: Path) -> Crossing:
         DataError: a table is missing, or has not every pair of backbones.
     """
     cells: dict[str, list[CrossRow]] = {}
-    for row in read_rows(folder / "cross_backbone.csv", CrossRow, CROSS):
+    for row in read_table("cross_backbone.csv", folder):
         cells.setdefault(row.cell, []).append(row)
-    deltas = {d.method: d for d in read_rows(folder / "cross_backbone_bd_rates.csv", BDRate, CROSS)}
+    deltas = {d.codec: d for d in read_table("cross_backbone_bd_rates.csv", folder)}
     found = Crossing({name: sorted(rows, key=lambda row: row.bytes) for name, rows in cells.items()}, deltas)
     wanted = {found.cell(a, b) for a in found.networks for b in found.networks}
     if missing := wanted - set(deltas):
-        raise DataError(f"no BD-rate of {', '.join(sorted(missing))} in {folder}: make both tables with `{CROSS}`")
+        made = TABLES["cross_backbone.csv"].command
+        raise DataError(f"no BD-rate of {', '.join(sorted(missing))} in {folder}: make both tables with `{made}`")
     return found
 
 
@@ -251,33 +169,29 @@ def read_ablation(folder: Path) -> Ablation:
     Raises:
         DataError: a table is missing, or a decoder has no time.
     """
-    rows = read_rows(folder / "decoder_ablation.csv", CrossRow, ABLATION)
-    times = read_rows(folder / "decoder_ablation_times.csv", DecodeTime, ABLATION)
+    rows = read_table("decoder_ablation.csv", folder)
+    times = read_table("decoder_ablation_times.csv", folder)
     known = {(row.decoded, row.restoration, row.width): row.decode_ms for row in times}
     missing = {(row.decoded, row.restoration, row.width) for row in rows} - set(known)
     if missing:
-        raise DataError(f"no time of {sorted(missing)[0]} in {folder}: make both tables with `{ABLATION}`")
+        made = TABLES["decoder_ablation.csv"].command
+        raise DataError(f"no time of {sorted(missing)[0]} in {folder}: make both tables with `{made}`")
     return Ablation(rows, known)
 
 
-def read_photo_servers(folder: Path, weights: str = "photo") -> dict[str, list[RatePoint]]:
-    """The table ``photos_backbones.csv`` of a folder: by backbone, its rows from the fewest bytes up.
-
-    Args:
-        folder: of the table.
-        weights: codec whose own backbone the table does not name.
+def read_photo_servers(folder: Path) -> dict[str, list[RatePoint]]:
+    """Read the table ``photos_backbones.csv`` of a folder: by backbone, our rows from the fewest bytes up.
 
     Raises:
         DataError: the table is missing, or two backbones were not sent the same packets.
     """
-    own, found = read_card(weights).architecture["backbone"], {}
-    for point in read_rows(folder / "photos_backbones.csv", RatePoint, PHOTOS):
-        method, _, judge = point.method.partition(JUDGED)
-        if method == "FrankenSplit":
-            found.setdefault(judge or own, []).append(point)
-    found = {judge: sorted(points, key=lambda point: point.bytes) for judge, points in found.items()}
+    found: dict[str, list[RatePoint]] = {}
+    for point in sorted(read_table("photos_backbones.csv", folder), key=lambda point: point.bytes):
+        if point.lmbda is not None:
+            found.setdefault(point.backbone, []).append(point)
     if len({tuple(point.bytes for point in points) for points in found.values()}) > 1:
-        raise DataError(f"the backbones in {folder}/photos_backbones.csv were not sent the same packets: `{PHOTOS}`")
+        made = TABLES["photos_backbones.csv"].command
+        raise DataError(f"the backbones in {folder}/photos_backbones.csv were not sent the same packets: `{made}`")
     return found
 
 

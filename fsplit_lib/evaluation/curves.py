@@ -9,8 +9,6 @@ same quality, on average over all the quality that both reach (Bjøntegaard 2001
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import bjontegaard
 import numpy as np
@@ -19,55 +17,12 @@ from scipy.optimize import isotonic_regression
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
 from fsplit_lib.evaluation.points import PerImageResult
+from fsplit_lib.evaluation.tables import BDRate
 
-__all__ = ["BDRate", "bd_rate", "bd_rates", "monotone"]
+__all__ = ["bd_rate", "bd_rates", "monotone"]
 
 RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
 LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not the curves
-
-
-@dataclass(frozen=True)
-class BDRate:
-    """Bytes that one method saves against another at equal agreement.
-
-    Attributes:
-        dataset: name of the pictures.
-        method: the tested curve.
-        against: the anchor.
-        percent: negative where the method needs fewer bytes; None where the curves share no quality, or only one.
-        low: lower end of the 95 % bootstrap interval over photos (:func:`~fsplit_lib.evaluation.intervals.middle`), taken
-            over the draws in which the curves share quality; None where most do not, or there are too few photos.
-        high: upper end.
-        agreement_from: the least agreement that both curves reach.
-        agreement_to: the largest.
-        n: photos.
-    """
-
-    dataset: str
-    method: str
-    against: str
-    percent: float | None
-    low: float | None
-    high: float | None
-    agreement_from: float | None
-    agreement_to: float | None
-    n: int
-
-    @property
-    def verdict(self) -> Literal["fewer", "more", "open"]:
-        """Whether the whole interval says fewer bytes, or more; "open" where it does not, or there is none."""
-        if self.low is None or self.high is None:
-            return "open"
-        return "more" if self.low > 0 else "fewer" if self.high < 0 else "open"
-
-    @property
-    def doubt(self) -> str:
-        """Why there is no interval, or nothing."""
-        if self.low is not None:
-            return ""
-        if self.n < LEAST_PHOTOS:
-            return f"too few photos for an interval: {self.n}, and it takes {LEAST_PHOTOS}"
-        return "no interval: most resampled sets of photos share no quality"
 
 
 def bd_rate(
@@ -119,7 +74,7 @@ def bd_rates(
 
     Args:
         measured: every setting of every curve, on the same photos.
-        pairs: of curves (method, against); all of them by default.
+        pairs: of curves (codec, against), for each backbone that judged; all of them by default.
         draws: resampled sets of photos; none are drawn where there are too few photos for an interval.
         seed: of the resampling.
         progress: called with pairs done and pairs in all.
@@ -127,16 +82,24 @@ def bd_rates(
     Raises:
         ParameterError: a pair names a curve that was not measured.
     """
-    curves = {name: group for name, group in _curves(measured).items() if len(group) > 1}
-    pairs = [(a, b) for a in curves for b in curves if a != b] if pairs is None else pairs
-    if unknown := {name for pair in pairs for name in pair} - set(curves):
-        raise ParameterError(f"no curve {', '.join(sorted(unknown))}; there are {', '.join(curves)}")
+    curves: dict[tuple[str, str], list[PerImageResult]] = {}
+    for one in measured:
+        curves.setdefault((one.backbone, one.codec), []).append(one)
+    curves = {key: group for key, group in curves.items() if len(group) > 1}
+    judges = dict.fromkeys(backbone for backbone, _ in curves)
+    if pairs is None:
+        wanted = [(a, b) for a in curves for b in curves if a != b and a[0] == b[0]]
+    else:
+        wanted = [((judge, a), (judge, b)) for judge in judges for a, b in pairs]
+    if unknown := {codec for pair in wanted for judge, codec in pair if (judge, codec) not in curves}:
+        known = ", ".join(dict.fromkeys(codec for _, codec in curves))
+        raise ParameterError(f"no curve {', '.join(sorted(unknown))}; there are {known}")
     n = len(measured[0].sizes)
     picks = resampled(n, draws if n >= LEAST_PHOTOS else 0, seed)
     whole = np.full((n, 1), 1 / n)
-    means = {name: [_means(group, share) for share in (whole, picks)] for name, group in curves.items()}
+    means = {key: [_means(group, share) for share in (whole, picks)] for key, group in curves.items()}
     found = []
-    for done, (test, anchor) in enumerate(pairs, start=1):
+    for done, (test, anchor) in enumerate(wanted, start=1):
         (test_all, test_draws), (anchor_all, anchor_draws) = means[test], means[anchor]
         value = bd_rate(*(part[:, 0] for part in (*anchor_all, *test_all)))
         drawn = (bd_rate(*parts) for parts in zip(*(part.T for part in (*anchor_draws, *test_draws)), strict=True))
@@ -144,17 +107,10 @@ def bd_rates(
         fits = [monotone(size[:, 0], kept[:, 0])[1] for size, kept in (test_all, anchor_all)]
         shared = [max(fit[0] for fit in fits), min(fit[-1] for fit in fits)]
         kept = [None, None] if value is None else [round(float(v), 4) for v in shared]  # monotone() adds millionths
-        found.append(BDRate(measured[0].dataset, test, anchor, value, *(ends or (None, None)), *kept, n))
+        found.append(BDRate(measured[0].dataset, *test, anchor[1], value, *(ends or (None, None)), *kept, n))
         if progress is not None:
-            progress(done, len(pairs))
+            progress(done, len(wanted))
     return found
-
-
-def _curves(measured: list[PerImageResult]) -> dict[str, list[PerImageResult]]:
-    curves: dict[str, list[PerImageResult]] = {}
-    for one in measured:
-        curves.setdefault(one.curve, []).append(one)
-    return curves
 
 
 def _means(group: list[PerImageResult], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
@@ -14,60 +13,38 @@ from fsplit_lib.baselines import decode_image, encode_image, scan_bytes
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
-from fsplit_lib.evaluation.points import PerImageResult, RatePoint, rate_point
+from fsplit_lib.evaluation.points import PerImageResult
+from fsplit_lib.evaluation.tables import RatePoint
 from fsplit_lib.system import FrankenSplit
 
-__all__ = [
-    "curve_of_images",
-    "evaluate_images",
-    "evaluate_photos",
-    "ideal_bits_of_images",
-    "measure",
-    "top1_of_images",
-]
+__all__ = ["curve_of_images", "evaluate_images", "evaluate_photos", "ideal_bits_of_images", "top1_of_images"]
 
-Progress = Callable[[int, int], None]
 BARE_JPEG = "JPEG, no tables"
 
 
-@torch.no_grad()
-def measure(system: FrankenSplit, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes of the packets and top-1 of the answers, through real packets.
-
-    Args:
-        system: trained.
-        x: (B, 3, H, W) in [0, 1].
-
-    Returns:
-        bytes (B,) and classes (B,).
-    """
-    packets = system.codec.compress(x)
-    logits = system.answer(packets)
-    return np.array([len(p.to_bytes()) for p in packets]), logits.argmax(1).numpy()
-
-
-@torch.no_grad()
 def evaluate_images(
-    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, setting: str, batch: int = 250
+    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, batch: int = 250
 ) -> RatePoint:
-    """A system on grey images in memory (N, H, W) uint8, such as Fashion-MNIST's."""
-    parts = [measure(system, x) for x in _batches(images, batch)]
-    sizes, decided = (np.concatenate(part) for part in zip(*parts, strict=True))
-    teacher = top1_of_images(system.backbone, images, batch)
-    return rate_point(dataset, "FrankenSplit", setting, sizes, decided, teacher, labels)
+    """Measure a system at its own rate weight: a point of :func:`curve_of_images`."""
+    return curve_of_images(system, images, labels, dataset, name, [system.codec.config.lmbda], batch)[0].point()
 
 
 @torch.no_grad()
 def curve_of_images(
-    system: FrankenSplit,
-    images: np.ndarray,
-    labels: np.ndarray,
-    dataset: str,
-    name: str,
-    lmbdas: list[float],
+    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, lmbdas: list[float],
     batch: int = 250,
-) -> list[PerImageResult]:
-    """A codec of continuous rate on grey images (N, H, W) uint8, one setting a rate weight, through real packets."""
+) -> list[PerImageResult]:  # fmt: skip
+    """Measure a system on grey images in memory, such as Fashion-MNIST's, through real packets.
+
+    Args:
+        system: trained.
+        images: (N, H, W) uint8.
+        labels: (N,) true classes.
+        dataset: name of the images.
+        name: of the curve.
+        lmbdas: rate weights, a result for each.
+        batch: images at once.
+    """
     rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
     for x in _batches(images, batch):
         y = system.codec.encoder(x)
@@ -75,15 +52,10 @@ def curve_of_images(
             packets = system.codec.pack(y, lmbda)
             decided = system.answer(packets).argmax(1).numpy()
             parts.append((np.array([len(p.to_bytes()) for p in packets]), decided))
-    teacher = top1_of_images(system.backbone, images, batch)
+    teacher, judge = top1_of_images(system.backbone, images, batch), system.backbone.name
     return [
         PerImageResult(
-            dataset,
-            name,
-            f"lmbda {lmbda:.3g}",
-            *map(np.concatenate, zip(*parts, strict=True)),
-            teacher,
-            labels,
+            dataset, name, _shown(lmbda), None, judge, *map(np.concatenate, zip(*parts, strict=True)), teacher, labels
         )
         for lmbda, parts in rows.items()
     ]
@@ -112,13 +84,13 @@ def evaluate_photos(
     backbone: Backbone,
     folder: ImageFolder,
     image_codecs: dict[str, tuple[int, ...]],
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     lmbdas: int = 7,
 ) -> list[PerImageResult]:
     """Every system and every image codec on the same centre crops of a folder.
 
     Args:
-        systems: setting to system; all with the given backbone.
+        systems: name of the curve to system; all with the given backbone.
         backbone: the teacher.
         folder: of photos; its labels count only where its classes are the backbone's.
         image_codecs: codec name to qualities.
@@ -130,47 +102,46 @@ def evaluate_photos(
         twice: as files, and without the tables that two ends could agree on.
     """
     size = backbone.input_size
-    rows: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    rows: dict[tuple[str, float | None, int | None], list[tuple[int, int]]] = {}
     settings = [(codec, quality) for codec, qualities in image_codecs.items() for quality in qualities]
     teacher = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # image codecs let go of the interpreter while they search
-        for done, crop in enumerate(_crops(folder, size), start=1):
+        for index in range(len(folder)):
+            crop = center_crop(folder[index], size)
             files = [pool.submit(encode_image, crop, codec, quality) for codec, quality in settings]
             x = photo_tensor(crop)
             teacher.append(int(backbone(x).argmax()))
-            rows.setdefault(("teacher", "raw"), []).append((3 * size * size, teacher[-1]))
+            rows.setdefault(("teacher", None, None), []).append((3 * size * size, teacher[-1]))
             for name, system in systems.items():
                 y = system.codec.encoder(x)
-                for setting, lmbda in _settings(name, system, lmbdas).items():
+                for lmbda in _lmbdas(system, lmbdas):
                     packets = system.codec.pack(y, lmbda)
                     answer = int(system.answer(packets).argmax())
-                    rows.setdefault(("FrankenSplit", setting), []).append((len(packets[0].to_bytes()), answer))
+                    rows.setdefault((name, _shown(lmbda), None), []).append((len(packets[0].to_bytes()), answer))
             for (codec, quality), file in zip(settings, files, strict=True):
                 data = file.result()
                 answer = int(backbone(photo_tensor(decode_image(data))).argmax())
-                rows.setdefault((codec, f"q{quality}"), []).append((len(data), answer))
+                rows.setdefault((codec, None, quality), []).append((len(data), answer))
                 if codec == "JPEG":
-                    rows.setdefault((BARE_JPEG, f"q{quality}"), []).append((scan_bytes(data), answer))
+                    rows.setdefault((BARE_JPEG, None, quality), []).append((scan_bytes(data), answer))
             if progress is not None:
-                progress(done, len(folder))
+                progress(index + 1, len(folder))
     known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
     labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
     return [
         PerImageResult(
-            folder.name, method, setting, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels
+            folder.name, *key, backbone.name, *map(np.array, zip(*values, strict=True)), np.array(teacher), labels
         )
-        for (method, setting), values in rows.items()
+        for key, values in rows.items()
     ]
 
 
-def _settings(name: str, system: FrankenSplit, lmbdas: int) -> dict[str, float | None]:
+def _lmbdas(system: FrankenSplit, count: int) -> list[float]:
     """Where a system is measured: at its own lmbda, or at a few along its range."""
     anchors = system.codec.config.anchors
-    if not anchors:
-        return {name: None}
-    return {f"{name}, lmbda {lmbda:.3g}": float(lmbda) for lmbda in np.geomspace(anchors[0], anchors[-1], lmbdas)}
+    return np.geomspace(anchors[0], anchors[-1], count).tolist() if anchors else [system.codec.config.lmbda]
 
 
-def _crops(folder: ImageFolder, size: int) -> Iterator[Image.Image]:
-    for index in range(len(folder)):
-        yield center_crop(folder[index], size)
+def _shown(lmbda: float) -> float:
+    """A rate weight as tables have it."""
+    return float(f"{lmbda:.3g}")

@@ -7,7 +7,6 @@ lmbda ──► gain ──► packet ──► h_hat ──► answer          
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,38 +15,20 @@ from PIL import Image
 from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
-from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image
+from fsplit_lib.baselines import encode_to_budget
 from fsplit_lib.data import center_crop
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import symbol_bits
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.answers import Rival
 from fsplit_lib.packet import Packet, code_to_lmbda
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["MISSTEERED", "AtRate", "RateExplorer", "Rung", "encode_with_wrong_gain", "ladder"]
+__all__ = ["MISSTEERED", "AtRate", "RateExplorer", "encode_with_wrong_gain"]
 
 MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
 
 EVERY = {"JPEG": 4, "AVIF": 8}  # of the codec's qualities: finer steps would not show
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One coded file of a crop.
-
-    Attributes:
-        size: bytes of the file.
-        quality: of the codec.
-        scale: of each side before coding.
-        image: decoded, at the crop's size.
-        shares: (classes,) what the teacher says of it.
-    """
-
-    size: int
-    quality: int
-    scale: float
-    image: Image.Image
-    probs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -66,45 +47,18 @@ class AtRate:
     size: int
     bits: np.ndarray
     probs: np.ndarray
-    rivals: dict[str, Rung | None]
+    rivals: dict[str, Rival | None]
 
 
-def ladder(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[int]) -> list[Rung]:
-    """The best file of an image codec for each of some sizes, smallest first.
-
-    Every size of the picture is tried at a spread of qualities. The best of at most so many bytes is the
-    one with the least squared error; only those that any size asks for are shown to the teacher.
-
-    Args:
-        backbone: the teacher.
-        crop: RGB.
-        codec: "JPEG" or "AVIF".
-        sizes: in bytes.
-    """
-    original = np.asarray(crop, dtype=np.float32)
-
-    def files(scale: float) -> list[tuple[float, int, int, float, Image.Image]]:
-        small = crop.resize([max(1, round(side * scale)) for side in crop.size], Image.Resampling.LANCZOS)
-        found = []
-        for quality in IMAGE_CODECS[codec].qualities[:: EVERY[codec]]:
-            data = encode_image(small, codec, quality)
-            if len(data) > max(sizes):
-                break
-            image = decode_image(data).resize(crop.size, Image.Resampling.BICUBIC)
-            error = float(np.square(np.asarray(image, dtype=np.float32) - original).mean())
-            found.append((error, len(data), quality, scale, image))
-        return found
-
-    with ThreadPoolExecutor() as pool:  # the codecs work outside Python's lock
-        best_first = sorted((file for part in pool.map(files, SCALES) for file in part), key=lambda file: file[:4])
-    used = {next((i for i, file in enumerate(best_first) if file[1] <= size), None) for size in sizes} - {None}
-    kept = [best_first[i] for i in sorted(used, reverse=True)]
+def _rivals(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[int]) -> list[Rival]:
+    """Collect the files of an image codec that some packet has to be compared with, smallest first."""
+    files = list(dict.fromkeys(filter(None, encode_to_budget(crop, codec, sorted(sizes), EVERY[codec]))))
     shares = [
         share
-        for i in range(0, len(kept), 8)
-        for share in _shares(backbone, torch.cat([photo_tensor(file[4]) for file in kept[i : i + 8]]))
+        for i in range(0, len(files), 8)
+        for share in _shares(backbone, torch.cat([photo_tensor(file.image) for file in files[i : i + 8]]))
     ]
-    return [Rung(*file[1:], share) for file, share in zip(kept, shares, strict=True)]
+    return [Rival(*pair) for pair in zip(files, shares, strict=True)]
 
 
 def _shares(network: torch.nn.Module, x: Tensor) -> np.ndarray:
@@ -125,7 +79,7 @@ class RateExplorer:
         teacher: (classes,) shares without compression.
         lmbdas: (L,) every rate weight of the wire that the codec can use.
         sizes: (L,) bytes of the whole packet at each of them.
-        ladders: of each image codec, the files that some packet has to be compared with, smallest first.
+        files: of each image codec, the files that some packet has to be compared with, smallest first.
     """
 
     @torch.no_grad()
@@ -138,7 +92,7 @@ class RateExplorer:
         self.lmbdas = np.array(system.codec.lmbdas)
         packets = [system.codec.pack(self.y, lmbda)[0] for lmbda in self.lmbdas]
         self.sizes = np.array([len(packet.to_bytes()) for packet in packets])
-        self.ladders = {codec: ladder(system.backbone, self.crop, codec, self.sizes.tolist()) for codec in rivals}
+        self.files = {codec: _rivals(system.backbone, self.crop, codec, self.sizes.tolist()) for codec in rivals}
 
     @torch.no_grad()
     def at(self, lmbda: float) -> AtRate:
@@ -156,11 +110,11 @@ class RateExplorer:
         shares = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
         return AtRate(code_to_lmbda(code), len(wire), bits, shares, self.rivals(len(wire)))
 
-    def rivals(self, size: int) -> dict[str, Rung | None]:
+    def rivals(self, size: int) -> dict[str, Rival | None]:
         """Each image codec's best file of at most so many bytes, None where none is as small."""
         return {
-            name: next((rung for rung in reversed(rungs) if rung.size <= size), None)
-            for name, rungs in self.ladders.items()
+            name: next((rival for rival in reversed(rivals) if rival.file.size <= size), None)
+            for name, rivals in self.files.items()
         }
 
 

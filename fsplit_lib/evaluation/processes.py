@@ -3,22 +3,21 @@
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fsplit_lib.backbones import photo_backbone
+from fsplit_lib.backbones import Backbone, photo_backbone
 from fsplit_lib.data import ImageFolder
 from fsplit_lib.evaluation.evaluate import evaluate_photos
 from fsplit_lib.evaluation.points import PerImageResult
-from fsplit_lib.system import load_system
+from fsplit_lib.system import FrankenSplit, load_system
 
 __all__ = ["evaluate_in_processes", "join"]
 
 SHARD = 10  # photos handed to a process at once
-_evaluate: Callable[[ImageFolder], list[PerImageResult]]
 
 
 def evaluate_in_processes(
@@ -30,7 +29,7 @@ def evaluate_in_processes(
     progress: Callable[[int, int], None] | None = None,
     lmbdas: int = 7,
 ) -> list[PerImageResult]:
-    """What :func:`evaluate_photos` measures: here for one job, by processes of one torch thread each for more.
+    """Measure what :func:`evaluate_photos` does: here for one job, by processes of one torch thread each for more.
 
     Args:
         weights: name of a curve to the weights to load.
@@ -44,15 +43,17 @@ def evaluate_in_processes(
     Raises:
         WeightsError: before any process starts, for weights that do not load.
     """
-    teacher = photo_backbone(backbone)
-    systems = {name: load_system(given, teacher) for name, given in weights.items()}
+    asked = tuple(weights.items()), backbone
+    systems, teacher = _load.__wrapped__(*asked)  # not kept: the files may change before the next call
     if jobs == 1:
         return evaluate_photos(systems, teacher, folder, image_codecs, progress, lmbdas)
-    shards = [_part(folder, slice(start, start + SHARD)) for start in range(0, len(folder), SHARD)]
+    shards = []
+    for start in range(0, len(folder), SHARD):
+        labels = None if folder.labels is None else folder.labels[start : start + SHARD]
+        shards.append(replace(folder, paths=folder.paths[start : start + SHARD], labels=labels))
     done, parts = 0, []
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, _begin, (weights, backbone, image_codecs, lmbdas)) as pool:
-        for part in pool.imap(_run, shards):  # in the folder's order
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for part in pool.imap(partial(_evaluate, asked, image_codecs, lmbdas), shards):  # in the folder's order
             parts.append(part)
             done += len(part[0].sizes)
             if progress is not None:
@@ -60,27 +61,20 @@ def evaluate_in_processes(
     return join(parts)
 
 
-def _part(folder: ImageFolder, which: slice) -> ImageFolder:
-    labels = None if folder.labels is None else folder.labels[which]
-    return replace(folder, paths=folder.paths[which], labels=labels)
-
-
-def _begin(
-    weights: dict[str, str | Path], backbone: str, image_codecs: dict[str, tuple[int, ...]], lmbdas: int
-) -> None:
-    global _evaluate
-    torch.set_num_threads(1)
+@lru_cache(1)
+def _load(weights: tuple[tuple[str, str | Path], ...], backbone: str) -> tuple[dict[str, FrankenSplit], Backbone]:
     teacher = photo_backbone(backbone)
-    systems = {name: load_system(given, teacher) for name, given in weights.items()}
-    _evaluate = partial(evaluate_photos, systems, teacher, image_codecs=image_codecs, lmbdas=lmbdas)
+    return {name: load_system(given, teacher) for name, given in weights}, teacher
 
 
-def _run(shard: ImageFolder) -> list[PerImageResult]:
-    return _evaluate(shard)
+def _evaluate(asked: tuple, image_codecs: dict, lmbdas: int, shard: ImageFolder) -> list[PerImageResult]:
+    torch.set_num_threads(1)
+    systems, teacher = _load(*asked)  # once in every process
+    return evaluate_photos(systems, teacher, shard, image_codecs, lmbdas=lmbdas)
 
 
 def join(parts: list[list[PerImageResult]]) -> list[PerImageResult]:
-    """The same settings measured on one set of photos after another, as one."""
+    """Join the same settings measured on one set of photos after another, as one."""
     joined = []
     for same in zip(*parts, strict=True):
         arrays = {name: np.concatenate([getattr(m, name) for m in same]) for name in ("sizes", "decided", "teacher")}

@@ -12,15 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from fsplit_lib.data import read_rows
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.curves import BDRate
-from fsplit_lib.evaluation.points import RatePoint
+from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
 
 __all__ = ["Contrast", "Variants", "read_variants"]
 
 NAME = re.compile(r"saliency-(\w+)-(\d+)")
-COMMAND = "fsplit evaluate photos FOLDER --weights saliency-guided-0 --weights ... --against none"
 
 
 @dataclass(frozen=True)
@@ -101,18 +98,18 @@ def read_variants(folder: Path) -> Variants:
         DataError: a table is missing, or the arms were not measured at the same lambdas.
     """
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
-    for point in read_rows(folder / "saliency_variants.csv", RatePoint, COMMAND):
-        name, _, lmbda = point.setting.partition(", lmbda ")
-        if match := NAME.fullmatch(name):
-            curves.setdefault((match[1], int(match[2])), {})[float(lmbda)] = point
+    for point in read_table("saliency_variants.csv", folder):
+        if match := NAME.fullmatch(point.codec):
+            curves.setdefault((match[1], int(match[2])), {})[point.lmbda] = point
     missing = {"unguided", "guided", "constant", "shuffled"} - {arm for arm, _ in curves}
     if missing or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
-            f"{folder / 'saliency_variants.csv'} needs all four arms at the same lambdas: make it with `{COMMAND}`"
+            f"{folder / 'saliency_variants.csv'} needs all four arms at the same lambdas: "
+            f"make it with `{TABLES['saliency_variants.csv'].command}`"
         )
     deltas = {}
-    for delta in read_rows(folder / "saliency_variants_bd_rates.csv", BDRate, COMMAND):
-        ends = [NAME.fullmatch(name) for name in (delta.method, delta.against)]
+    for delta in read_table("saliency_variants_bd_rates.csv", folder):
+        ends = [NAME.fullmatch(name) for name in (delta.codec, delta.against)]
         if all(ends):
             deltas[tuple((m[1], int(m[2])) for m in ends)] = delta
     return Variants({arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()}, deltas)

@@ -6,11 +6,10 @@
 from fsplit_lib.latency.end_to_end import EndToEnd, Scenario, end_to_end, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.planning import Plan, Route, best, can_win, plan, routes
 from fsplit_lib.latency.profiling import SplitPoint, profile, time_passes
-from fsplit_lib.latency.table import LatencyRow, settings_at
+from fsplit_lib.latency.settings import settings_at
 
 __all__ = [
     "EndToEnd",
-    "LatencyRow",
     "Plan",
     "Route",
     "Scenario",

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fsplit_lib.errors import DataError, ParameterError
+from fsplit_lib.evaluation.tables import TABLES, LatencyRow
 from fsplit_lib.latency.planning import Plan, Route
-from fsplit_lib.latency.table import COMMAND, LatencyRow
 from fsplit_lib.offload.link import Link
 
 __all__ = ["REPLY_BYTES", "REQUEST_BYTES", "EndToEnd", "Scenario", "end_to_end", "rate_for", "ratio", "widest_ratio"]
@@ -22,7 +22,6 @@ class EndToEnd:
 
     Attributes:
         method: as in figures.
-        setting: quality or rate weight.
         device: stage to milliseconds on the measuring machine.
         server: likewise.
         bytes: sent; 0 if nothing is.
@@ -30,7 +29,6 @@ class EndToEnd:
     """
 
     method: str
-    setting: str
     device: dict[str, float]
     server: dict[str, float]
     bytes: float
@@ -93,7 +91,8 @@ def end_to_end(
     rows = [r for r in rows if r.network in ("", network) and r.level in (None, level) and r.place != "check"]
     if not any(row.level == level for row in rows) or not any(row.network == network for row in rows):
         raise DataError(
-            f"the latency table has no rows for {network} at level {level:g}: measure with `{COMMAND} --agreement {level:g}`"
+            f"the latency table has no rows for {network} at level {level:g}: "
+            f"measure with `{TABLES['latency.csv'].command} --agreement {level:g}`"
         )
     found = {}
     for method in dict.fromkeys(row.method for row in rows):
@@ -109,7 +108,7 @@ def end_to_end(
         }
         server = {row.stage: row.median_ms for row in mine if row.place == "server"}
         one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))
-        found[method] = EndToEnd(method, one.setting, device, server, one.bytes, one.agreement)
+        found[method] = EndToEnd(method, device, server, one.bytes, one.agreement)
     return found
 
 

@@ -27,9 +27,9 @@ from fsplit_lib.device.export import to_onnx
 from fsplit_lib.device.runtime import Network
 from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.evaluation.tables import LatencyRow, RatePoint, label_of
 from fsplit_lib.latency.profiling import units_of
-from fsplit_lib.latency.table import LatencyRow, settings_at
+from fsplit_lib.latency.settings import settings_at
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
@@ -85,7 +85,7 @@ def measure_latency(
     photos: Photos,
     levels: Sequence[float] = (0.8, 0.85),
     runs: int = 100,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[LatencyRow]:
     """The whole table.
 
@@ -97,13 +97,13 @@ def measure_latency(
         photos: that bytes and agreement are measured on.
         levels: agreement.
         runs: timed rounds.
-        progress: called with what goes on, how much is done and how much there is.
+        progress: called with photos and then rounds done, and how many of both there are.
 
     Raises:
         ParameterError: our codec does not keep one of the shares at any rate.
         WeightsError: the bundle has no backbone.
     """
-    told = progress or (lambda *_: None)
+    total = len(photos) + runs
     chosen = {level: settings_at(points, level, bundle.name) for level in levels}
     if missed := [f"{level:g}" for level, found in chosen.items() if OURS not in found]:
         raise ParameterError(f"kept must be a share that {bundle.name} reaches in photos.csv, got {', '.join(missed)}")
@@ -111,21 +111,20 @@ def measure_latency(
     names = ("JPEG", "WebP", "AVIF")
     qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
     splits = splits_of(system.backbone)
-    scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda *n: told("photos", *n))
+    scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
             calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
-            timings = interleave(calls, runs, progress=lambda *n: told("rounds", *n))
+            timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
     finally:
         torch.set_num_threads(threads)
-    settings = {level: {m: _setting(m, v) for m, v in found.items()} for level, found in chosen.items()}
-    return _rows(timings, places, scores, settings, len(photos))
+    return _rows(timings, places, scores, chosen, len(photos))
 
 
-def _setting(method: str, value: float) -> str:
-    return f"lmbda {value:.3g}" if method == OURS else f"q{int(value)}"
+def _setting(method: str, value: float | None) -> str:
+    return label_of(value, None) if method == OURS else label_of(None, value)
 
 
 def _calls(
@@ -203,7 +202,7 @@ def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
 @torch.no_grad()
 def _scores(
     system: FrankenSplit, bundle: Bundle, photos: Photos, lmbdas: Sequence[float],
-    qualities: Sequence[tuple[str, int]], splits: list[Split], progress: Callable[[int, int], None],
+    qualities: Sequence[tuple[str, int]], splits: list[Split], done: Callable[[int], None],
 ) -> dict[tuple[str, str, str], tuple[float, float]]:  # fmt: skip
     """Mean bytes and agreement, by method, setting and precision."""
     network = Network(bundle.path("network.onnx"))
@@ -235,7 +234,7 @@ def _scores(
         note((LOCAL, "", "float32"), 0, network(x))
         if quantised is not None:
             note((LOCAL, "", "int8"), 0, quantised(x))
-        progress(index + 1, len(photos))
+        done(index + 1)
     return {key: tuple(np.mean(rows, axis=0).tolist()) for key, rows in found.items()}
 
 
@@ -245,16 +244,18 @@ def _infix(precision: str) -> str:
 
 def _rows(
     timings: dict[Key, Timing], places: dict[Key, str], scores: dict[tuple[str, str, str], tuple[float, float]],
-    settings: dict[float, dict[str, str]], n: int,
+    chosen: dict[float, dict[str, float]], n: int,
 ) -> list[LatencyRow]:  # fmt: skip
     """Timings and scores, once for every level that a method has a setting for."""
     cpu, released = cpu_name(), ", ".join(f"{k} {v}" for k, v in (versions() | {"torch": torch.__version__}).items())
     timed = dict.fromkeys(key[1] for key in timings)
-    groups = [(level, m, s) for level, chosen in settings.items() for m, s in chosen.items() if m in timed]
+    groups = [(level, m, value) for level, found in chosen.items() for m, value in found.items() if m in timed]
     steered = {method for _, method, _ in groups}
-    groups += [(None, method, "") for method in timed if method not in steered]
+    groups += [(None, method, None) for method in timed if method not in steered]
     found = []
-    for level, method, setting in groups:
+    for level, method, value in groups:
+        setting = _setting(method, value)
+        typed = (float(f"{value:.3g}"), None) if method == OURS else (None, value)
         mine = {
             p: (size, share if n >= FEW else None)
             for (m, s, p), (size, share) in scores.items()
@@ -264,14 +265,14 @@ def _rows(
         whose = dict.fromkeys(key[0] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
         for network in whose:
             for precision, (size, share) in mine.items():
-                sent = (network, method, setting, "send", "wire", "", precision, 1, None, None, 0, level)
+                sent = (network, method, *typed, "send", "wire", "", precision, 1, None, None, 0, level)
                 found.append(LatencyRow(*sent, size, share if network != LARGE[0] else None, n, cpu, released))
         for key in keys:
             network, _, _, stage, precision, threads = key
             engine = "torch" if "torch" in stage else "onnxruntime" if precision else ENGINES.get(stage, "")
             size, share = mine.get(precision) or next(iter(mine.values()))
             timing, share = timings[key], share if network != LARGE[0] else None
-            what = (network, method, setting, stage, places[key], engine, precision, threads)
+            what = (network, method, *typed, stage, places[key], engine, precision, threads)
             took = (timing.median_ms, timing.iqr_ms, timing.runs)
             found.append(LatencyRow(*what, *took, level, size, share, n, cpu, released))
     return found

@@ -61,7 +61,7 @@ def forest(
                 x=value, y=at, name=label, mode="markers", cliponaxis=False,
                 marker={"color": look.color, "symbol": [bare if s else f"{bare}-open" for s in sure], "size": 10},
                 error_x={"array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 4},
-                text=[f"{d.method} against {d.against}<br>agreement {d.agreement_from:.0%} to {d.agreement_to:.0%}" for d in known],
+                text=[f"{d.codec} against {d.against}<br>agreement {d.agreement_from:.0%} to {d.agreement_to:.0%}" for d in known],
                 hovertemplate="%{text}<br>%{x:.1f} %<extra></extra>",
             )
         )  # fmt: skip

@@ -1,29 +1,18 @@
-"""The named runs behind `fsplit train`: each makes one of the shipped weights again."""
+"""The named runs behind `fsplit train`: each makes one of the shipped weights or tables again."""
 
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.recipes.ablation import ABLATION_RECIPES
+from fsplit_lib.recipes.caltech import CALTECH_RECIPES
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.recipes.cross_backbone import CROSS_RECIPES
 from fsplit_lib.recipes.decoder import DECODER_RECIPES
 from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.recipes.fashion import FASHION_RECIPES
-from fsplit_lib.recipes.photo import PHOTO_RECIPES
 from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
 __all__ = ["RECIPES", "Recipe", "RunContext", "run_recipe"]
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        *TEACHER_RECIPES,
-        *FASHION_RECIPES,
-        *CROSS_RECIPES,
-        *ENTROPY_RECIPES,
-        *PHOTO_RECIPES,
-        *DECODER_RECIPES,
-        *ABLATION_RECIPES,
-    )
-}
+KINDS = (TEACHER_RECIPES, FASHION_RECIPES, CROSS_RECIPES, ENTROPY_RECIPES, CALTECH_RECIPES, DECODER_RECIPES)
+RECIPES = {recipe.name: recipe for kind in KINDS for recipe in kind}
 
 
 def run_recipe(name: str, run: RunContext) -> str:

@@ -1,29 +1,144 @@
-"""What all runs on Caltech-101 share: crops, saliency maps where asked for, and the card."""
+"""Codecs trained on Caltech-101: the photo codecs, the variants of the saliency experiment, and the ablation.
 
-from dataclasses import asdict
+A row of the ablation changes one thing (AdamW brings rates of its own), from one seed. The tables in data/results are
+what variants and rows are for: `fsplit evaluate photos FOLDER --weights ...` measures them all in one run, and none
+of these weights are shipped.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import get_args
 
 import numpy as np
 
 from fsplit_lib import zoo
+from fsplit_lib.backbones import load_backbone
+from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import caltech101
+from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError
-from fsplit_lib.recipes.context import RunContext
+from fsplit_lib.objectives import Guidance
+from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.saliency import SaliencyMaps
-from fsplit_lib.system import FrankenSplit, save_system
+from fsplit_lib.system import FrankenSplit, build_system, load_system, save_system
 from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import FolderSource
 
-__all__ = ["ANCHORS", "FLATTERED", "record_of", "train_on_caltech"]
+__all__ = ["ABLATION", "CALTECH_RECIPES", "CaltechRun", "record_of"]
 
 ANCHORS = (0.1, 0.3, 1.0, 3.0)
+ANY_RATE = CodecConfig(lmbda=0.6, anchors=ANCHORS)
+SMALL = DecoderConfig(2, 0, 96, "dense")
 FLATTERED = (
     "scores on the development photos flatter teacher and codec alike: those photos are 500 of the 1,000 pictures "
     "of the public set imagenet-sample-images (names and sha256 in data/results/development_photos.csv), "
     "probably from the teacher's own training set (about 75 % is published for ImageNet's validation set); "
     "recipes were compared on these photos, so our own curves are a little flattered"
 )
+UNLABELLED = "no labels were used; the decoder saw straight-through rounding, where the paper's sees noise"
+
+
+@dataclass(frozen=True)
+class CaltechRun:
+    """What one of these trainings is.
+
+    Attributes:
+        listed: one line for the list of recipes.
+        summary: one sentence for the card.
+        limits: what to know before trusting the numbers.
+        train: configuration of the run.
+        codec: configuration of the codec.
+        decoder: configuration of the decoder.
+        crop: side in pixels.
+        start: weights to go on from; their configurations count then.
+    """
+
+    listed: str
+    summary: str
+    limits: tuple[str, ...]
+    train: TrainConfig
+    codec: CodecConfig = ANY_RATE
+    decoder: DecoderConfig = SMALL
+    crop: int = 96
+    start: str | None = None
+
+
+STRAIGHT = TrainConfig(
+    steps=5000, batch=16, learning_rate=6e-3, quantiser="straight_through", rate_warmup=0.2, optimiser="muon"
+)
+LEAN = replace(ANY_RATE, widths=(32, 64, 48), strides=(4, 2, 1), kind="lean")
+TINY = replace(ANY_RATE, widths=(64, 128, 48), strides=(8, 1, 1), kind="tiny")
+LIGHT = DecoderConfig(
+    3, 0, 96, "depthwise"
+)  # 148 million multiply-adds at 224 x 224; the head that it replaces does 114
+PHOTO = {
+    "photo-first": CaltechRun(
+        "the first photo codec, on Caltech-101",
+        "The first photo codec: plain head distillation for a good half hour; a beginning, not a good codec.",
+        ("one seed, one lmbda, a short training", UNLABELLED),
+        TrainConfig(steps=3600, batch=16, quantiser="straight_through", lmbda=0.3, rate_warmup=0.3),
+        CodecConfig(lmbda=0.3), DecoderConfig(2, 2, 128), 160,
+    ),
+    "photo-head": CaltechRun(
+        "the paper's objective at continuous rate, on Caltech-101",
+        "The paper's objective, head distillation, at every rate: the photo codec that never looks through the tail.",
+        ("one seed", UNLABELLED), STRAIGHT, ANY_RATE, DecoderConfig(3, 0, 128, "dense"), 128,
+    ),
+    "lean-head": CaltechRun(
+        "a lean encoder and decoder by the paper's objective, on Caltech-101",
+        "A quarter of the encoder's work and a fifth of the decoder's, by the paper's objective at every rate.",
+        ("one seed", UNLABELLED), replace(STRAIGHT, steps=6000, precision="auto", gains_rate=0.5), LEAN, LIGHT, 128,
+    ),
+    "photo": CaltechRun(
+        "the photo codec of continuous rate, on Caltech-101",
+        f"One encoder for every rate: lmbda {ANCHORS[0]:g} to {ANCHORS[-1]:g} at run time; photo-head, trained on through head and tail.",
+        ("one seed; started from photo-head, whose 80,000 crops come on top",
+         "no labels were used; the objective also looks through the frozen tail, which the paper's does not"),
+        TrainConfig(steps=2200, batch=16, learning_rate=3e-4, seed=1, quantiser="straight_through", objective="head_and_tail",
+                    optimiser="muon", precision="auto", prior_rate=3.0, gains_rate=0.5),
+        crop=160, start="photo-head",
+    ),
+}  # fmt: skip
+SALIENCY = {
+    f"saliency-{guidance}-{seed}": CaltechRun(
+        f"a variant of chapter 04: {guidance}, seed {seed}",
+        f"One variant of the saliency experiment: the paper's objective, {guidance}, seed {seed}.",
+        ("made to be compared with its siblings, at equal crops and steps",),
+        replace(STRAIGHT, seed=seed, guidance=guidance, precision="auto", gains_rate=0.5),
+    )
+    for guidance in get_args(Guidance)
+    for seed in (0, 1)
+}
+
+
+def _row(summary: str, train: dict | None = None, **changed: CodecConfig | DecoderConfig | int) -> CaltechRun:
+    base = replace(STRAIGHT, steps=1563, precision="auto", gains_rate=0.5)
+    limits = ("a short run, made to be compared with its siblings",)
+    return CaltechRun(summary, f"A row of the ablation: {summary}.", limits, replace(base, **train or {}), **changed)
+
+
+ABLATION = {
+    "base": _row("the base: head distillation, straight-through rounding, Muon, 25,000 crops"),
+    "base-1": _row("the base once more, from another seed", {"seed": 1}),
+    "quarter": _row("a quarter of the crops", {"steps": 391}),
+    "official": _row("the encoder as the authors' public code computes it", codec=replace(ANY_RATE, activation="official")),
+    "half": _row("half the encoder's widths", codec=replace(ANY_RATE, widths=(24, 32, 48))),
+    "double": _row("double the encoder's widths", codec=replace(ANY_RATE, widths=(96, 128, 48))),
+    "noise": _row("the decoder sees noise instead of rounding, as in the paper", {"quantiser": "noise"}),
+    "adamw": _row("AdamW instead of Muon", {"optimiser": "adamw", "learning_rate": 1e-3, "gains_rate": 3.0}),
+    "tail": _row("distillation through the frozen tail beside it", {"objective": "head_and_tail"}),
+    "channels": _row("channels weighted by what they move behind the tail", {"channels": "sensitive"}),
+    "large-crops": _row("crops of 160 pixels instead of 96", crop=160),
+    "depthwise": _row("depthwise restoration and transformation blocks",
+                      decoder=replace(SMALL, transformation=2, kind="depthwise")),
+    "one-0.3": _row("one rate weight, 0.3", {"lmbda": 0.3}, codec=CodecConfig(lmbda=0.3)),
+    "one-1": _row("one rate weight, 1", {"lmbda": 1.0}, codec=CodecConfig(lmbda=1.0)),
+    "light": _row("three depthwise restoration blocks, a fifth of the work of photo's decoder", decoder=LIGHT),
+    "lean": _row("the lean encoder before them", codec=LEAN, decoder=LIGHT),
+    "tiny": _row("the tiny encoder before them", codec=TINY, decoder=LIGHT),
+}  # fmt: skip
 
 
 def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[LogRow]) -> dict:
@@ -40,50 +155,36 @@ def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[Lo
     }
 
 
-def train_on_caltech(
-    run: RunContext,
-    config: TrainConfig,
-    system: FrankenSplit,
-    name: str,
-    summary: str,
-    limits: list[str],
-    crop: int = 160,
-) -> str:
-    """Train, save weights and card, and say in one sentence what came out.
-
-    Args:
-        run: where to read and write.
-        config: of the run.
-        system: untrained, or where to go on from.
-        name: of the recipe.
-        summary: one sentence for the card.
-        limits: what to know before trusting the numbers.
-        crop: side in pixels.
-
-    Raises:
-        DataError: no folder of photos, or no saliency maps where they are asked for.
-    """
+def _train(name: str, plan: CaltechRun, run: RunContext) -> str:
     if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
-    folder, maps = caltech101(run.data), None
+    config, folder, maps = plan.train, caltech101(run.data), None
+    backbone = load_backbone("tf_efficientnet_lite0")
+    if plan.start is None:
+        system = build_system(backbone, plan.codec, plan.decoder, config.seed)
+    else:
+        system = load_system(plan.start, backbone)
     if config.guidance != "unguided":
         known = SaliencyMaps.load(run.maps)
-        known.check(system.backbone)
+        known.check(backbone)
         maps = known.of_folder(folder)
         if config.guidance == "shuffled":
-            order = np.random.default_rng(config.seed).permutation(len(maps))
-            maps = [maps[i] for i in order]
-    log = train_system(system, FolderSource(folder, crop=crop, maps=maps), config, **run.options(config))
+            maps = [maps[i] for i in np.random.default_rng(config.seed).permutation(len(maps))]
+    log = train_system(system, FolderSource(folder, plan.crop, maps=maps), config, **run.options(config))
     card = zoo.Card(
         name=run.out.name,
         kind="codec",
-        summary=summary,
+        summary=plan.summary,
         command=f"fsplit train {name} --data FOLDER_OF_CALTECH101",
         data=f"Caltech-101 without its background class, {len(folder):,} photos ({folder.licence})",
-        training=record_of(config, system, crop, log),
+        training=record_of(config, system, plan.crop, log),
         architecture={},
-        limits=limits,
+        limits=[*plan.limits, FLATTERED],
         machine=machine(),
     )
     save_system(run.out, system, card)
     return f"{run.out}: {card.training['final_bits_per_pixel']:.3f} bits per pixel, distortion {card.training['final_distortion']:.3f}"
+
+
+RUNS = PHOTO | SALIENCY | {f"ablation-{name}": row for name, row in ABLATION.items()}
+CALTECH_RECIPES = tuple(Recipe(name, plan.listed, partial(_train, name, plan)) for name, plan in RUNS.items())

@@ -38,7 +38,7 @@ class RunContext:
         data: folder of photos, for recipes that need one.
         work: folder for the checkpoint.
         maps: file of saliency maps, for recipes that are guided by them.
-        progress: called with every step and the number of steps.
+        progress: called with steps (or cells of a grid) done, how many there are, and what the objective reports.
         workers: loader processes.
         scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
         processes: of the local cluster, one a core where None; 0 runs a grid in this process.
@@ -49,7 +49,7 @@ class RunContext:
     out: Path
     data: Path | None
     work: Path
-    progress: Callable[[LogRow, int], None] | None = None
+    progress: Callable[[int, int, dict[str, float]], None] | None = None
     workers: int = 0
     maps: Path = Path("build/saliency/caltech101.safetensors")
     scheduler: str | None = None
@@ -57,17 +57,20 @@ class RunContext:
     backbone: str | None = None
     weights: str | None = None
 
+    def log_to(self, steps: int) -> Callable[[LogRow], None] | None:
+        """What :func:`fit` calls after each of so many steps."""
+        return (lambda row: self.progress(row.step + 1, steps, row.values)) if self.progress else None
+
     def options(self, config: TrainConfig) -> dict:
         """The keywords that :func:`fit` takes."""
         self.work.mkdir(parents=True, exist_ok=True)
-        told = (lambda row: self.progress(row, config.steps)) if self.progress else None
-        return {"progress": told, "checkpoint": self.work / f"{self.out.name}.ckpt", "workers": self.workers}
+        return {
+            "progress": self.log_to(config.steps),
+            "checkpoint": self.work / f"{self.out.name}.ckpt",
+            "workers": self.workers,
+        }
 
     def grid(self, cells: dict[str, Cell]) -> dict[str, Any]:
         """The results of a grid; see :func:`fsplit_lib.runner.grid.run_grid`."""
-
-        def told(_: str, done: int, total: int) -> None:
-            if self.progress is not None:
-                self.progress(LogRow(done - 1, {}, 0.0), total)
-
+        told = (lambda _, done, total: self.progress(done, total, {})) if self.progress else None
         return run_grid(cells, self.work / f"{self.out.name}-cells", self.scheduler, self.processes, told)

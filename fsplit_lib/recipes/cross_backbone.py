@@ -22,7 +22,8 @@ from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
 from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images, wilson
-from fsplit_lib.evaluation.cross_backbone import CrossRow, DecodeTime, smallest_within
+from fsplit_lib.evaluation.cross_backbone import smallest_within
+from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.system import attach_decoder, build_system, load_codec, save_system
@@ -135,7 +136,15 @@ def measured_of(cell: str, result: dict) -> list[PerImageResult]:
     teacher, labels = np.array(result["teacher"]), fashion_mnist("test")[1][: len(result["teacher"])]
     return [
         PerImageResult(
-            "Fashion-MNIST test", cell, f"lmbda {lmbda:.3g}", np.array(sizes), np.array(decided), teacher, labels
+            "Fashion-MNIST test",
+            cell,
+            lmbda,
+            None,
+            result["decoded"],
+            np.array(sizes),
+            np.array(decided),
+            teacher,
+            labels,
         )
         for lmbda, sizes, decided in zip(result["lmbdas"], result["sizes"], result["decided"], strict=True)
     ]

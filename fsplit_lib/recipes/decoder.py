@@ -5,7 +5,7 @@
 
 The decoder begins as that of the backbone which the codec was trained with: its restoration blocks are kept, and
 the last layer is fitted to the new backbone's features by least squares. Every phone keeps its encoder, every packet its bytes.
-A codec that is itself to learn from other photos is trained on as in :mod:`fsplit_lib.recipes.photo`:
+A codec that is itself to learn from other photos is trained on as in :mod:`fsplit_lib.recipes.caltech`:
 ``load_system``, ``train_system``, ``save_system``; it then needs a new encoder on every phone.
 """
 

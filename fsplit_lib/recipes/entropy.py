@@ -29,10 +29,7 @@ def _side_information(run: RunContext) -> str:
         command="fsplit train side-information --data FOLDER_OF_CALTECH101",
         data=f"Caltech-101 without its background class, {len(folder):,} photos ({folder.licence})",
         training={
-            "steps": config.steps,
-            "batch": config.batch,
-            "learning_rate": config.learning_rate,
-            "seed": config.seed,
+            **{key: getattr(config, key) for key in ("steps", "batch", "learning_rate", "seed")},
             "crops": config.steps * config.batch,
             "crop_pixels": 160,
             "minutes": round(log[-1].seconds / 60, 1),

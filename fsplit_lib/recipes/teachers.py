@@ -13,7 +13,7 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import FASHION_NETWORKS, Backbone
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import RatePoint, rate_point, top1_of_images
+from fsplit_lib.evaluation import PerImageResult, RatePoint, top1_of_images
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.training.config import TrainConfig
@@ -24,6 +24,7 @@ from fsplit_lib.training.sources import ArraySource, Batch
 __all__ = ["TEACHERS", "TEACHER_RECIPES"]
 
 SMOOTHING = 0.1
+RECORDED = ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "precision", "seed")
 MUON = TrainConfig(steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="auto")
 TEACHERS = {
     "fashion_resnet": (
@@ -55,7 +56,8 @@ def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, Rate
     network.load_state_dict(zoo.as_stored(network.state_dict()))
     images, labels = fashion_mnist("test")
     decided = top1_of_images(Backbone(name, network, stride=4), images)
-    point = rate_point("Fashion-MNIST test", "teacher", "raw", np.full(len(labels), 32 * 32), decided, decided, labels)
+    teacher = ("Fashion-MNIST test", "teacher", None, None, name)
+    point = PerImageResult(*teacher, np.full(len(labels), 32 * 32), decided, decided, labels).point()
     return network, point, log
 
 
@@ -70,13 +72,7 @@ def _teacher(name: str, run: RunContext) -> str:
         data="Fashion-MNIST, 60,000 training images, shifted by up to 2 pixels and flipped (MIT licence)",
         training={
             "objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}",
-            "steps": config.steps,
-            "batch": config.batch,
-            "learning_rate": config.learning_rate,
-            "weight_decay": config.weight_decay,
-            "optimiser": config.optimiser,
-            "precision": config.precision,
-            "seed": config.seed,
+            **{key: getattr(config, key) for key in RECORDED},
             "samples": config.steps * config.batch,
             "minutes": round(log[-1].seconds / 60, 1),
         },

@@ -1,7 +1,6 @@
 """Does side information pay? Three entropy models, trained on the latents of one frozen encoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,13 +14,13 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import encode_symbols
 from fsplit_lib.entropy.hyperprior import Hyperprior
 from fsplit_lib.entropy.models import FactorizedPrior
+from fsplit_lib.evaluation.tables import SideRow
 from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.sources import Batch, batches
 
 __all__ = [
     "EntropyModels",
-    "SideRow",
     "load_entropy_models",
     "measure_side_information",
     "stream_sizes",
@@ -29,25 +28,6 @@ __all__ = [
 ]
 
 WIDTH = 32  # channels of z
-
-
-@dataclass(frozen=True)
-class SideRow:
-    """One entropy model on a set of photos.
-
-    Attributes:
-        dataset: name of the photos.
-        model: "factorised", "scale hyperprior" or "mean-scale hyperprior".
-        y_bytes: mean stream of the latent.
-        z_bytes: mean stream of the side information.
-        n: photos.
-    """
-
-    dataset: str
-    model: str
-    y_bytes: float
-    z_bytes: float
-    n: int
 
 
 class EntropyModels(nn.Module):
@@ -128,7 +108,10 @@ def train_entropy_models(
 
 @torch.no_grad()
 def measure_side_information(
-    models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Callable[[int], None] | None = None
+    models: EntropyModels,
+    codec: FeatureCodec,
+    photos: ImageFolder,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[SideRow]:
     """Real streams of the three models for the same symbols, on the centre crops of a folder.
 
@@ -136,7 +119,7 @@ def measure_side_information(
         models: frozen.
         codec: whose encoder makes the latents.
         photos: to measure on.
-        progress: called with every photo done.
+        progress: called with photos done and photos in all.
     """
     sizes: dict[str, list[tuple[int, int]]] = {}
     for done in range(len(photos)):
@@ -144,7 +127,7 @@ def measure_side_information(
         for name, size in stream_sizes(models, y).items():
             sizes.setdefault(name, []).append(size)
         if progress is not None:
-            progress(done + 1)
+            progress(done + 1, len(photos))
     means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in sizes.items()}
     return [SideRow(photos.name, name, *values, len(photos)) for name, values in means.items()]
 

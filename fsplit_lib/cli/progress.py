@@ -1,0 +1,37 @@
+"""The progress bar of all commands."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(unit: str, what: str = "") -> Iterator[Callable[..., None]]:
+    """Show a bar from the first call on; it starts anew where less is done than before, and ends with the work.
+
+    Args:
+        unit: of what is counted.
+        what: is worked on.
+
+    Yields:
+        ``progress(done, total, shown)``, with words or numbers to show beside the bar, if any.
+    """
+    bar: tqdm | None = None
+
+    def progress(done: int, total: int, shown: dict[str, object] | None = None) -> None:
+        nonlocal bar
+        if bar is None or done < bar.n:
+            bar = tqdm(total=total, unit=unit, desc=what or None)
+        bar.set_postfix(shown, refresh=False)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()  # before anything else is told
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.close()
