@@ -87,7 +87,7 @@ def ladder(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[in
         small = crop.resize([max(1, round(side * scale)) for side in crop.size], Image.Resampling.LANCZOS)
         found = []
         for quality in IMAGE_CODECS[codec].qualities[:: EVERY[codec]]:
-            data = encode_image(small, codec, quality)
+            data = encode_image(small, codec, quality, quick=True)
             if len(data) > max(sizes):
                 break
             image = decode_image(data).resize(crop.size, Image.Resampling.BICUBIC)
