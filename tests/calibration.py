@@ -9,13 +9,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-REFERENCE_S = 1.2  # seconds of processor that the work below took where the limits and README's lower minutes were measured
+REFERENCE_S = (
+    1.2  # seconds of processor that the work below took where the limits and README's lower minutes were measured
+)
 
 
 def work():
     """Do what chapters mostly do: train a small convolutional network, run it on a photo, write JSON and a picture."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 48, 3, 2, 1), nn.GELU(), nn.Conv2d(48, 64, 3, 2, 1), nn.GELU(), nn.Conv2d(64, 48, 3))
+    net = nn.Sequential(
+        nn.Conv2d(3, 48, 3, 2, 1), nn.GELU(), nn.Conv2d(48, 64, 3, 2, 1), nn.GELU(), nn.Conv2d(64, 48, 3)
+    )
     optimiser = torch.optim.Adam(net.parameters())
     for _ in range(20):
         optimiser.zero_grad()
