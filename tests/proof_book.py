@@ -6,6 +6,7 @@ On two idle cores about two and a half minutes a chapter. Chromium and its drive
 import html
 import json
 import re
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import chromium, lab, live_figures, open_notebook, run_all, undrawn, wait_for
+from calibration import slowness
 from selenium.webdriver import Keys
 from selenium.webdriver.support.select import Select
 
@@ -25,13 +27,22 @@ each_chapter = pytest.mark.parametrize("notebook", chapters(), ids=lambda p: p.s
 
 
 def stated_minutes(number):
-    row = re.search(rf"^\| \[{number} .*\| ([\d.]+) \|$", (HERE.parent / "README.md").read_text(), re.M)
-    return float(row[1])
+    """README's range: from the machine on which the calibration's reference was measured to a slower one."""
+    row = re.search(rf"^\| \[{number} .*\| ([\d.]+) to ([\d.]+) \|$", (HERE.parent / "README.md").read_text(), re.M)
+    return float(row[1]), float(row[2])
+
+
+def processor_seconds():
+    """Of all kernels that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @each_chapter
-def test_twice_the_same_numbers_in_the_stated_time(notebook, tmp_path):
+def test_twice_the_same_numbers_in_the_stated_time(notebook, tmp_path, monkeypatch):
     number, golden = notebook.name[:2], HERE / "golden"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other would count as work
+    begun = processor_seconds()
     solved = run_chapter(notebook, tmp_path / "solved", None, 300, HERE / "solutions", golden, progress=False)
     found = run_chapter(notebook, tmp_path / "found", None, 300, None, golden, progress=False)  # as a student finds it
     assert solved.differences == found.differences == []
@@ -44,8 +55,10 @@ def test_twice_the_same_numbers_in_the_stated_time(notebook, tmp_path):
         if "exercise" in cell.metadata:
             said = "".join(str(value) for output in cell.outputs for value in output.get("data", {}).values())
             assert EXERCISES[cell.metadata["exercise"]].hint in html.unescape(said)
-    # stated minutes are rounded to tenths; half as much again is too long
-    assert min(solved.seconds, found.seconds) / 60 <= 1.5 * (stated_minutes(number) + 0.05)
+    # stated minutes are rounded to tenths; twice as much, for a machine as slow as this one, is too long
+    least, most = stated_minutes(number)
+    assert least < most
+    assert (processor_seconds() - begun) / 2 / 60 <= 2 * (least + 0.05) * slowness()
 
 
 @each_chapter

@@ -10,6 +10,7 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from calibration import slowness
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
@@ -147,7 +148,7 @@ def every_file(crop, codec):
     for scale in SCALES:
         small = crop.resize([round(224 * scale)] * 2, Image.Resampling.LANCZOS)
         for quality in IMAGE_CODECS[codec].qualities[:: EVERY[codec]]:
-            data = encode_image(small, codec, quality)
+            data = encode_image(small, codec, quality, quick=True)
             back = decode_image(data).resize(crop.size, Image.Resampling.BICUBIC)
             yield squared_error(crop, back), len(data)
 
@@ -230,7 +231,7 @@ def test_the_slider_draws_once_a_move_and_computes_nothing_that_does_not_depend_
             panel.controls["lmbda"].carrier.value = float(lmbda)
             took.append(time.process_time() - begun)
     assert panel.explorer is loaded and messages == ["_py2js_update"] * 12
-    assert np.median(took) < 0.4  # seconds of processor, on any machine; `make bench` measures the 100 ms
+    assert np.median(took) < 0.4 * max(1, slowness())  # seconds of processor; `make bench` measures the 100 ms
     panel.controls["photo"].carrier.value = "coffee"  # not loaded before the button
     panel.controls["lmbda"].carrier.value = 0.5
     assert panel.explorer is loaded

@@ -13,6 +13,7 @@ import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from calibration import slowness
 
 from fsplit_lib import chapters, panels
 from fsplit_lib.chapters import ch00, ch01, ch02, ch03
@@ -33,7 +34,7 @@ from fsplit_lib.theory import anneal, at, steps
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow
 
-LIMIT = 0.3  # seconds, for what answers at once
+LIMIT = 0.3  # seconds on the machine of the calibration, for what answers at once
 LMBDAS = np.geomspace(0.1, 3, 9)
 
 
@@ -243,5 +244,5 @@ def test_every_control_at_every_place(factory, tmp_path):
         panel.set(**first)
     with pytest.raises(ParameterError, match="no control"):
         panel.set(nothing=1)
-    assert panel.button or np.median(took) <= LIMIT
+    assert panel.button or np.median(took) <= LIMIT * max(1, slowness())
     assert set(named(panel.box)) <= {"IntSlider", "FloatSlider", "FloatLogSlider"}  # whose linked fields have the names

@@ -130,7 +130,7 @@ def int8_symbols_that_differ(bundle: Bundle, photo: Image.Image) -> float | None
     if "encoder.int8.onnx" not in bundle.files:
         return None
     exact, small = (
-        encoder.symbols(encoder.encode(encoder.preprocess(photo)))[0]
+        bundle.packer.symbols(encoder.encode(encoder.preprocess(photo))[0], bundle.packer.code(None))
         for encoder in (DeviceEncoder(bundle), DeviceEncoder(bundle, "int8"))
     )
     return float(100 * (exact != small).mean())
