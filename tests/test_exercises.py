@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fsplit_lib.exercises import EXERCISES, ch03, check, core
+from fsplit_lib.exercises import EXERCISES, ch03, check, core, own
 from fsplit_lib.exercises.core import Exercise
 
 TRAPS = [(exercise, trap) for exercise in EXERCISES.values() for trap in exercise.traps]
@@ -73,3 +73,39 @@ def test_a_key_grades_as_its_exercise_does(exercise):
     assert again.grade(exercise.key["expected"]) is exercise.grade(exercise.key["expected"]) is True
     for answer in (*(trap.value for trap in exercise.traps), None, True, "", "z", "17.5", 1e300, float("nan"), [1.0]):
         assert again.grade(answer) == exercise.grade(answer) is not True
+
+
+def empty(*_): ...
+
+
+def described(*_):
+    """Say what is asked for."""
+
+
+class Block:
+    def __init__(self, width):
+        self.width = width
+
+    def forward(self, x): ...
+
+
+class Bare: ...
+
+
+@pytest.mark.parametrize("answer", [..., empty, described, Block, Bare, lambda *_: ...], ids=str)
+def test_a_body_of_dots_is_no_answer(answer, capsys):
+    exercise = EXERCISES["05.4"]
+    assert (check("05.4", answer).status, check("05.4", answer).message) == ("unanswered", f"Hint: {exercise.hint}")
+    assert own("05.4", answer, len) is len and "05.4 is not solved yet" in capsys.readouterr().out
+
+
+def test_a_chapter_goes_on_with_a_right_answer_alone(monkeypatch, capsys):
+    def mine(h, h_hat, spread):
+        return (((h - h_hat) / spread) ** 2).mean()
+
+    monkeypatch.setenv("FSPLIT_CHECK", "strict")  # only check insists
+    assert own("05.4", mine, len) is mine and "your own mine" in capsys.readouterr().out
+    for wrong in (lambda h, *_: h.mean(), lambda: 0, 3):
+        assert own("05.4", wrong, len) is len and "the library's len" in capsys.readouterr().out
+    with pytest.raises(KeyError):
+        own("05.99", mine, len)

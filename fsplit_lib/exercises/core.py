@@ -1,6 +1,6 @@
 """How an answer is graded: right, a known misconception with its own hint, wrong, or not given yet.
 
-``...`` (Python's Ellipsis) means "not answered yet" and never stops a notebook. With the environment
+``...`` (Python's Ellipsis), or a function or class whose body still is ``...``, means "not answered yet" and never stops a notebook. With the environment
 variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions are tested.
 ``fsplit class`` sets two more, which are read once, at the import, so that no later line can move them:
 ``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and ``FSPLIT_SEED`` moves the inputs that
@@ -8,7 +8,9 @@ functions are tried on, so that none can know its results by heart.
 """
 
 import contextlib
+import dis
 import html
+import inspect
 import json
 import math
 import os
@@ -20,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check", "record"]
+__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check", "make_own", "record"]
 
 SEED = int(os.environ.get("FSPLIT_SEED") or 0)
 RECORD = open(os.environ["FSPLIT_RECORD"], "a", buffering=1) if os.environ.get("FSPLIT_RECORD") else None  # noqa: SIM115
@@ -50,6 +52,17 @@ def close(got: Any, expected: Any) -> bool:
     """Whether numbers, or arrays of numbers, agree to six digits."""
     got, expected = (np.asarray(value, dtype=float).squeeze() for value in (got, expected))
     return got.shape == expected.shape and np.allclose(got, expected, rtol=1e-6, atol=1e-12)
+
+
+def left_empty(answer: Any) -> bool:
+    """Tell whether an answer is ``...``, a function whose body is no more, or a class with such a method or without any."""
+    if inspect.isclass(answer):
+        methods = [part for part in vars(answer).values() if inspect.isfunction(part)]
+        return not methods or any(map(left_empty, methods))
+    if not inspect.isfunction(answer):
+        return answer is ...
+    steps = [(step.opname, step.argval) for step in dis.get_instructions(answer) if step.opname != "RESUME"]
+    return all(name == "RETURN_VALUE" or ("CONST" in name and value in (None, ...)) for name, value in steps)
 
 
 def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
@@ -220,7 +233,7 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
 
         Args:
             id: of the exercise, such as "00.1".
-            answer: yours, or ``...`` for a hint.
+            answer: yours; ``...``, or a function or class whose body is ``...``, for a hint.
 
         Raises:
             KeyError: there is no such exercise.
@@ -228,10 +241,11 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
         if id not in exercises:
             raise KeyError(f"no exercise {id!r}; there are {', '.join(exercises)}")
         exercise = exercises[id]
-        graded = None if answer is ... else exercise.grade(answer)
+        empty = left_empty(answer)
+        graded = None if empty else exercise.grade(answer)
         if graded is True:
             verdict = Verdict(id, "right", exercise.why)
-        elif answer is ...:
+        elif empty:
             verdict = Verdict(id, "unanswered", f"Hint: {exercise.hint}")
         else:
             verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
@@ -245,3 +259,31 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
 
     check.exercises = exercises
     return check
+
+
+def make_own(exercises: dict[str, Exercise]) -> Callable[[str, Callable, Callable], Callable]:
+    """The function that notebooks import as ``own``."""
+
+    def own(id: str, answer: Callable, otherwise: Callable) -> Callable:
+        """Choose what a chapter goes on with: the reader's function or class where it is right, else the library's.
+
+        Args:
+            id: of the exercise, such as "05.4".
+            answer: the reader's, or ``...``.
+            otherwise: the library's.
+
+        Returns:
+            One of the two; a printed sentence says which.
+
+        Raises:
+            KeyError: there is no such exercise.
+        """
+        exercise = exercises[id]
+        if not left_empty(answer) and exercise.grade(answer) is True:
+            print(f"From here on this chapter uses your own {getattr(answer, '__name__', 'answer')}.")
+            return answer
+        name = getattr(otherwise, "__name__", "version")
+        print(f"Exercise {id} is not solved yet, so this chapter goes on with the library's {name}.")
+        return otherwise
+
+    return own
