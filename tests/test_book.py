@@ -166,8 +166,8 @@ def test_follows_the_template(notebook):
     assert {"profile", "seed", "breaks", "out_dir"} <= parameters_of(notebook).keys()
     breaks = parameters_of(notebook)["breaks"]
     assert breaks.default == "nothing" and len(breaks.options) >= 4  # each choice removes one ingredient
-    assert 3 <= len(exercises) <= 5
-    assert exercises == [id for id in EXERCISES if id.startswith(number)]
+    assert len(exercises) >= 3
+    assert sorted(exercises) == sorted(id for id in EXERCISES if id.startswith(number))
     for part in ("What could go wrong", "## Summary", "## References", "Further reading", "**Eq. (1)**"):
         assert part in text, part
     assert "headline(" in code and ".static()" not in code  # a panel is there once

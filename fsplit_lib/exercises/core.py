@@ -180,8 +180,10 @@ class Exercise:
         same: Callable[[Any, Any], bool] = close,
         form: Callable[..., str | None] = one_number,
         edges: tuple[tuple[tuple, str], ...] = (),
+        use: Callable[..., Any] = lambda answer, *case: answer(*case),
+        asked: str = "function",
     ) -> "Exercise":
-        """An exercise whose answer is a function, right if it does on drawn cases what ``right`` does.
+        """An exercise whose answer is a function or a class, right if it does on drawn cases what ``right`` does.
 
         Args:
             id: as in the class.
@@ -194,16 +196,18 @@ class Exercise:
             form: with a result and its case's arguments, says what no right result could look like, or raises
                 TypeError or ValueError where the result is not even made of numbers.
             edges: cases that a function right everywhere else may still get wrong, each with what is said then.
+            use: tries an answer on a case; the result is what is compared. By default the answer is called.
+            asked: "function" or "class".
         """
 
         def grade(answer: Any) -> bool | str:
             if not callable(answer):
-                return "Hand over the function itself, without calling it."
+                return f"Hand over the {asked} itself, without calling it."
             drawn = [*cases(), *(case for case, _ in edges)]
             try:
-                got = [answer(*deepcopy(case)) for case in drawn]
+                got = [use(answer, *deepcopy(case)) for case in drawn]
             except Exception as error:
-                return f"Your function raised {type(error).__name__}: {error}"
+                return f"Your {asked} raised {type(error).__name__}: {error}"
             for result, case in zip(got, drawn, strict=True):
                 try:
                     said = form(result, *case)
@@ -214,7 +218,7 @@ class Exercise:
 
             def like(other: Callable, part: slice) -> bool:
                 tried = zip(got[part], drawn[part], strict=True)
-                return all(same(a, other(*deepcopy(case))) for a, case in tried)
+                return all(same(a, use(other, *deepcopy(case))) for a, case in tried)
 
             inner = slice(len(drawn) - len(edges))
             if like(right, inner):
