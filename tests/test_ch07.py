@@ -4,7 +4,9 @@ import hashlib
 import itertools
 import math
 import re
+from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +18,18 @@ from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.data import FASHION_CLASSES, data_root, fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
+from fsplit_lib.decoders.blocks import Affine
 from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
 from fsplit_lib.evaluation.cross_backbone import read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
-from fsplit_lib.exercises import check
+from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.plots import caption
 from fsplit_lib.recipes.cross_backbone import ANCHORS
 from fsplit_lib.system import FrankenSplit, attach_decoder, build_system, load_system
 from fsplit_lib.training import ArraySource, train_decoder, train_system
-from fsplit_lib.training.lab import LAB_DECODER, train_lab
+from fsplit_lib.training.lab import LAB_DECODER, LAB_WIDTHS, train_lab
 
 FAMILIES = ("resnet", "convnext", "swin")
 LMBDAS = (0.01, 0.023, 0.055, 0.13, 0.3)
@@ -356,6 +359,56 @@ def test_the_function_exercise_knows_its_mistakes():
     assert len({v.message for v in said.values()}) == len(wrong)
     assert "raised ZeroDivisionError" in check("07.5", lambda *_: 1 / 0).message
     assert "itself" in check("07.5", 3).message and "name" in check("07.5", lambda *_: 0.9).message
+
+
+@pytest.fixture
+def solved():
+    """The book's solutions, by exercise."""
+    text = (Path(__file__).parent / "solutions" / "07.py").read_text("utf-8")
+    given = {"nn": torch.nn, "F": torch.nn.functional, "torch": torch, "Affine": Affine}
+    for part in re.split(r"^# %% ", text, flags=re.MULTILINE)[6:]:
+        exec(part.partition("\n")[2], given | {"check": lambda id, answer: given.update({id: answer})}, given)
+    return {id: given[id] for id in BUILDS}
+
+
+BUILDS = ("07.6", "07.7", "07.8", "07.9")
+
+
+@pytest.mark.parametrize("seed", (0, 11))
+def test_builds_are_right_at_any_seed(solved, seed, monkeypatch):
+    monkeypatch.setattr(core, "SEED", seed)
+    assert {id: check(id, solved[id]).status for id in BUILDS} == dict.fromkeys(BUILDS, "right")
+    traps = [(id, trap) for id in BUILDS for trap in EXERCISES[id].traps if seed]
+    assert all(check(id, trap.value).message == trap.message for id, trap in traps)
+
+
+def test_a_build_of_another_shape_or_without_an_answer_is_told():
+    class Empty(torch.nn.Module):
+        def __init__(self, width): ...
+
+        def forward(self, x): ...
+
+    assert check("07.6", Empty).status == check("07.8", lambda *_: ...).status == "unanswered"
+    assert "shape has to stay (2, 4, 8, 9)" in check("07.7", lambda x, w: x.permute(0, 2, 3, 1)).message
+    assert "a number" in check("07.9", lambda *_: "D").message
+
+
+def test_a_decoder_of_own_blocks_computes_and_learns_what_the_library_s_does(solved):
+    y_hat = torch.randn(2, LAB_WIDTHS[-1], 8, 8)
+    for family in FAMILIES:
+        theirs = build_decoder(
+            LAB_WIDTHS[-1], FeatureSpec(family, 5, 4), replace(LAB_DECODER, restoration=2, transformation=2)
+        )
+        torch.nn.init.normal_(theirs.project.weight)
+        mine = deepcopy(theirs)
+        plots.use_blocks(mine, solved["07.6"], {"convnext": solved["07.7"], "swin": solved["07.8"]})
+        results = [one(y_hat) for one in (theirs, mine)]
+        assert torch.allclose(*results, atol=1e-4)
+        gradients = [
+            torch.autograd.grad(r.square().sum(), list(one.parameters()))
+            for r, one in zip(results, (theirs, mine), strict=True)
+        ]
+        assert all(torch.allclose(a, b, rtol=1e-2, atol=1e-2) for a, b in zip(*gradients, strict=True))
 
 
 def test_the_real_tables():

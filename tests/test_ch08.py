@@ -1,7 +1,9 @@
 """Chapter 08: journeys against arithmetic and brute force, the table's settings, the panel, figures, exercises."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from fsplit_lib.device.benchmark import DeviceRow
 from fsplit_lib.device.export import export_bundle
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import LatencyRow, RatePoint
-from fsplit_lib.exercises import check
+from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, settings_at, widest_ratio
 from fsplit_lib.latency.end_to_end import REPLY_BYTES, REQUEST_BYTES
 from fsplit_lib.latency.measured import through_server
@@ -337,3 +339,64 @@ def test_the_function_exercise_knows_five_mistakes():
     assert all(v.status == "wrong" for v in said) and len({v.message for v in said}) == 5
     assert "raised ZeroDivisionError" in check("08.5", lambda *a: 1 / 0).message
     assert "itself" in check("08.5", 3).message
+
+
+BUILDS = ("08.6", "08.7", "08.8")
+
+
+@pytest.fixture(scope="module")
+def solved():
+    """The book's solutions, by exercise."""
+    text = (Path(__file__).parent / "solutions" / "08.py").read_text("utf-8")
+    given = {"np": np}
+    for part in re.split(r"^# %% ", text, flags=re.MULTILINE)[1:]:
+        exec(part.partition("\n")[2], given | {"check": lambda id, answer: given.update({id: answer})}, given)
+    return given
+
+
+@pytest.mark.parametrize("seed", (0, 11))
+def test_builds_are_right_and_their_mistakes_known_at_any_seed(solved, seed, monkeypatch):
+    monkeypatch.setattr(core, "SEED", seed)
+    assert {id: check(id, solved[id]).status for id in BUILDS} == dict.fromkeys(BUILDS, "right")
+    assert all(check(id, trap.value).message == trap.message for id in BUILDS for trap in EXERCISES[id].traps)
+
+
+def test_builds_without_an_answer_or_with_half_a_rule_are_told(solved):
+    assert {check(id, lambda *_: ...).status for id in BUILDS} == {"unanswered"}
+    always = lambda a, b, c, d: 8e-3 * (d - b) / (a - c)
+    assert "return None" in check("08.8", always).message
+    assert "there is a rate" in check("08.8", lambda a, *_: None if a else a).message
+    assert "never ran the call" in check("08.6", lambda *_: (1.0, 2.0)).message
+    assert "(12, 5); yours is (5, 12)" in check("08.7", lambda *a: solved["08.7"](*a).T).message
+
+
+def test_eight_bits_lose_less_than_their_steps(solved):
+    """The error of a layer in whole numbers stays below what half a step in each factor can make; a wide range of x costs more."""
+    rng = np.random.default_rng(0)
+    x, weight, bias = (
+        v.astype(np.float32) for v in (rng.normal(size=(50, 30)), rng.normal(size=(4, 30)), rng.normal(size=4))
+    )
+    errors = []
+    for widest in (1, 20):
+        x[0, 0] = 5.0 * widest
+        step, scale = (x.max() - x.min()) / 255, np.abs(weight).max(axis=1) / 64
+        bound = step * np.abs(weight).sum(1) + scale / 2 * np.abs(x).sum(1)[:, None] + step * scale * 30
+        found = np.abs(solved["08.7"](x, weight, bias) - (x @ weight.T + bias))
+        assert (found <= bound).all()
+        errors.append(np.median(found))
+    assert errors[1] > 2 * errors[0] > 0
+
+
+def test_the_crossover_is_the_scenario_s(solved):
+    """The reader's closed form gives the rate that the library reads off Eq. (4) with headers and delays."""
+    where = Scenario(Link("", 1.0, 1.0, 10.0), 4.0, 4.0)
+    found = end_to_end(ROWS, "resnet50", 0.75)
+    ours = found["FrankenSplit"]
+    for name, other in found.items():
+        if other.bytes:
+            fixed, sizes = zip(
+                *((where.fixed_ms(one), one.up_bytes + one.down_bytes) for one in (ours, other)), strict=True
+            )
+            rate = rate_for(ours, other, where)
+            mine = solved["08.8"](fixed[0], sizes[0], fixed[1], sizes[1])
+            assert mine == (None if rate is None else pytest.approx(rate)), name

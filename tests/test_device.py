@@ -213,7 +213,8 @@ def test_int8_computes_what_whole_numbers_give(folder, bundle, crops):
     for crop in crops[:4]:
         x = to_array(center_crop(crop, 96))[None]
         exact = evaluated(folder / "encoder.int8.onnx", x)["y"]
-        theirs, ours = (small.symbols(y)[0] for y in (exact, small.encode(x)))
+        packer = small.bundle.packer
+        theirs, ours = (packer.symbols(y[0], packer.code(None)) for y in (exact, small.encode(x)))
         differ, count = differ + (theirs != ours).sum(), count + ours.size
         assert abs(theirs - ours).max() <= 1
     assert differ <= count / 1000
@@ -422,7 +423,8 @@ def test_cards_that_are_none(card, tmp_path):
 def test_a_card_says_on_what_instructions_how_many_symbols_differ(card, bundle, tmp_path, monkeypatch):
     """The percentage is that of the bundle's photo; a card from before there was such a field is still read."""
     exact, small, photo = DeviceEncoder(bundle), DeviceEncoder(bundle, "int8"), load_photo("astronaut")
-    theirs, ours = (one.symbols(one.encode(one.preprocess(photo)))[0] for one in (exact, small))
+    packer = exact.bundle.packer
+    theirs, ours = (packer.symbols(one.encode(one.preprocess(photo))[0], packer.code(None)) for one in (exact, small))
     assert card.int8_symbols_that_differ_percent == 100 * (theirs != ours).mean() > 0
     write_card(tmp_path / "card.json", card)
     told = json.loads((tmp_path / "card.json").read_text())

@@ -129,8 +129,9 @@ def int8_symbols_that_differ(bundle: Bundle, photo: Image.Image) -> float | None
     """Percent of a photo's symbols that the int8 encoder makes different from float32; None without such an encoder."""
     if "encoder.int8.onnx" not in bundle.files:
         return None
+    packer = bundle.packer
     exact, small = (
-        bundle.packer.symbols(encoder.encode(encoder.preprocess(photo))[0], bundle.packer.code(None))
+        packer.symbols(encoder.encode(encoder.preprocess(photo))[0], packer.code(None))
         for encoder in (DeviceEncoder(bundle), DeviceEncoder(bundle, "int8"))
     )
     return float(100 * (exact != small).mean())

@@ -1,8 +1,16 @@
-"""Exercises of chapter 08: a crossover, the largest ratio, the server it takes, a wide spread, the whole journey."""
+"""Exercises of chapter 08: five on times and rates, a timing harness, a layer in 8 bits, the crossover in closed form."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
-__all__ = ["EXERCISES"]
+__all__ = ["EXERCISES", "crossover", "int8_layer", "onnxruntime_layer", "timing"]
 
 OURS, JPEG = (12.0, 1_500, 20.0), (3.0, 4_500, 12.0)  # ms on the device, bytes, ms at the server
 CROSSING = 8 * (JPEG[1] - OURS[1]) / (OURS[0] + OURS[2] - JPEG[0] - JPEG[2]) / 1e3
@@ -24,6 +32,187 @@ CASES = (
 def _cases() -> list[tuple[float, ...]]:
     rng = inputs(8)
     return [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
+
+
+# 08.6 --------------------------------------------------------------------------------------------
+
+
+def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """Time a call; return the median and the distance of the quartiles of its runs, in milliseconds."""
+    return _summary(_durations(call, warmup, runs, clock)[warmup:])
+
+
+def _durations(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> np.ndarray:
+    took = []
+    for _ in range(warmup + runs):
+        begun = clock()
+        call()
+        took.append(clock() - begun)
+    return np.array(took)
+
+
+def _summary(took: np.ndarray, unit: float = 1e3) -> tuple[float, float]:
+    low, middle, high = unit * np.quantile(took, [0.25, 0.5, 0.75])
+    return float(middle), float(high - low)
+
+
+def _mean_and_deviation(took: np.ndarray) -> tuple[float, float]:
+    return 1e3 * float(took.mean()), 1e3 * float(took.std())
+
+
+def _median_and_deviation(took: np.ndarray) -> tuple[float, float]:
+    return 1e3 * float(np.median(took)), 1e3 * float(took.std())
+
+
+def _median_and_range(took: np.ndarray) -> tuple[float, float]:
+    return 1e3 * float(np.median(took)), 1e3 * float(np.ptp(took))
+
+
+def _mean_and_quartiles(took: np.ndarray) -> tuple[float, float]:
+    return 1e3 * float(took.mean()), _summary(took)[1]
+
+
+def _try_timing(answer: Callable, warmup: int, runs: int, seconds: list[float]) -> tuple:
+    """What is told of a call that takes these seconds in turn, by a clock of its own, and how often it was called."""
+    now, calls = [100.0], []
+
+    def call() -> None:
+        calls.append(1)
+        now[0] += seconds[(len(calls) - 1) % len(seconds)]
+
+    return (*answer(call, warmup, runs, lambda: now[0]), len(calls))
+
+
+def _timing_cases() -> list[tuple]:
+    rng, cases = inputs(86), []
+    for warmup, runs in ((3, 9), (2, 20), (0, 6)):
+        seconds = rng.uniform(0.004, 0.009, warmup + runs)
+        seconds[:warmup] *= 20  # cold
+        seconds[-1] = 0.5  # disturbed
+        cases.append((warmup, runs, seconds.tolist()))
+    return cases
+
+
+def _form_of_timing(result: Any, *_: Any) -> str | None:
+    if len(result) != 3:
+        return "Return two numbers: the median and the distance of the quartiles."
+    for one in result[:2]:
+        float(one)
+    return None if result[2] else "Your function never ran the call."
+
+
+# 08.7 --------------------------------------------------------------------------------------------
+
+
+def int8_layer(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, levels: int = 64, per_channel: bool = True,
+    rounding: Callable = np.round, weights_alone: bool = False, shifted: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """Compute a linear layer x (N, C) · weight (O, C)ᵀ + bias (O,) in whole numbers, or a variant of it.
+
+    Args:
+        x: (N, C).
+        weight: (O, C).
+        bias: (O,).
+        levels: the largest weight in whole numbers: 64 in 7 bits.
+        per_channel: a scale for each row of the weight, or one.
+        rounding: to whole numbers.
+        weights_alone: leaves x as it is.
+        shifted: takes the zero point off before the product.
+    """
+    low, high = min(x.min(), 0), max(x.max(), 0)
+    step = (high - low) / 255
+    zero = rounding(-low / step)
+    whole = np.clip(rounding(x / step) + zero, 0, 255)
+    scale = np.abs(weight).max(axis=1 if per_channel else None) / levels
+    weights = rounding(weight / (scale[:, None] if per_channel else scale))
+    if weights_alone:
+        return x @ weights.T * scale + bias
+    return (whole - zero * shifted) @ weights.T * step * scale + bias
+
+
+def onnxruntime_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Have onnxruntime quantise the same layer, 7-bit weights by channel and activations as they come, and run it."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    (outputs, channels), floats = weight.shape, TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "layer")],
+        "layer",
+        [helper.make_tensor_value_info("x", floats, [None, channels])],
+        [helper.make_tensor_value_info("y", floats, [None, outputs])],
+        [numpy_helper.from_array(np.ascontiguousarray(weight.T, dtype=np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it advises a step that one layer does not need
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "int8.onnx"
+            quantize_dynamic(model, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+            made = onnx.load(file).SerializeToString()
+    finally:
+        logging.disable(before)
+    session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": np.asarray(x, dtype=np.float32)})[0] + bias
+
+
+def _layer_cases() -> list[tuple]:
+    rng, cases = inputs(87), []
+    for low in (-1.0, 0.0):
+        x, weight = rng.uniform(low, 3.0, (12, 24)), rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
+        cases.append(tuple(v.astype(np.float32) for v in (x, weight, rng.standard_normal(5))))
+    return cases
+
+
+def _form_of_layer(result: Any, x: np.ndarray, weight: np.ndarray, _: np.ndarray) -> str | None:
+    wanted, got = (len(x), len(weight)), np.shape(np.asarray(result, dtype=float))
+    return None if got == wanted else f"The result is of shape (N, O), here {wanted}; yours is {got}."
+
+
+def _same_layer(got: Any, expected: np.ndarray) -> bool:
+    """Whether nearly all rows agree: one activation at the edge between two whole numbers may tip a row."""
+    return float(np.isclose(got, expected, rtol=1e-4, atol=1e-4).all(axis=1).mean()) > 0.8
+
+
+# 08.8 --------------------------------------------------------------------------------------------
+
+
+def crossover(ours_ms: float, ours_bytes: float, other_ms: float, other_bytes: float) -> float | None:
+    """Compute the rate in Mbit/s at which two ways take equally long, or None where none does: Eq. (4) with S = 1."""
+    milliseconds, bits = ours_ms - other_ms, 8 * (other_bytes - ours_bytes)
+    return bits / milliseconds / 1e3 if bits * milliseconds > 0 else None
+
+
+def _try_crossover(answer: Callable, *case: float) -> Any:
+    try:
+        return answer(*case)
+    except ZeroDivisionError:  # on a case where there is no rate; the exercise says so in its own words
+        return np.inf
+
+
+def _form_of_crossover(result: Any, *case: float) -> str | None:
+    if result is None:
+        wrong = crossover(*case) is not None
+        return (
+            "Where one way has more bytes and the other more milliseconds there is a rate: return it."
+            if wrong
+            else None
+        )
+    float(result)
+    return None
+
+
+def _same_crossover(got: Any, expected: float | None) -> bool:
+    return got is expected if None in (got, expected) else bool(np.isclose(got, expected, rtol=1e-6))
+
+
+def _crossover_cases() -> list[tuple]:
+    rng = inputs(88)
+    return [tuple(v * rng.uniform(0.8, 1.2) for v in case) for case in ((32, 1500, 15, 4500), (5, 9000, 60, 700))]
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -102,6 +291,113 @@ EXERCISES: tuple[Exercise, ...] = (
             Trap(
                 lambda d, b, s, r, w, k, f: _total(d, b, s, r, w, 1 / k, f),
                 "A slower device takes longer: multiply by its slowdown.",
+            ),
+        ),
+    ),
+    Exercise.function(
+        "08.6",
+        right=timing,
+        cases=_timing_cases,
+        hint="Call warmup times without keeping the time. Then, for each run, read the clock, call, read the clock again. np.quantile(took, [0.25, 0.5, 0.75]), in milliseconds.",
+        why="Cold runs are left out and one disturbed run moves nothing: the median and the quartiles do not care how long it took.",
+        traps=(
+            Trap(
+                lambda c, w, r, k: _summary(_durations(c, w, r, k)),
+                "You kept the warm-up; the first runs are cold, so call without keeping their time.",
+            ),
+            Trap(
+                lambda c, w, r, k: _mean_and_quartiles(_durations(c, w, r, k)[w:]),
+                "That is the mean; one disturbed run moves it. Take the median.",
+            ),
+            Trap(
+                lambda c, w, r, k: _summary(_durations(c, w, r, k)[w:], 1.0),
+                "Those are seconds; the chapter has milliseconds.",
+            ),
+            Trap(
+                lambda c, w, r, k: _mean_and_deviation(_durations(c, w, r, k)[w:]),
+                "Those are mean and standard deviation; one disturbed run moves both. Take the median and the quartiles.",
+            ),
+            Trap(
+                lambda c, w, r, k: _median_and_deviation(_durations(c, w, r, k)[w:]),
+                "The spread is q75 − q25, the distance of the quartiles; yours is the standard deviation.",
+            ),
+            Trap(
+                lambda c, w, r, k: _median_and_range(_durations(c, w, r, k)[w:]),
+                "The spread is q75 − q25; yours is the largest run minus the smallest.",
+            ),
+            Trap(
+                lambda c, _, r, k: timing(c, 0, r, k),
+                "Nothing was warmed up: call warmup times before you keep a time.",
+            ),
+        ),
+        same=lambda got, expected: bool(np.allclose(got, expected, rtol=1e-6)),
+        form=_form_of_timing,
+        use=_try_timing,
+    ),
+    Exercise.function(
+        "08.7",
+        right=onnxruntime_layer,
+        cases=_layer_cases,
+        hint="Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of whole numbers, times step, times scale, plus the bias.",
+        why="Your layer and onnxruntime's agree: 8-bit inference is a product of whole numbers between two scales, and nothing more.",
+        traps=(
+            Trap(
+                lambda *a: int8_layer(*a, levels=127),
+                "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
+            ),
+            Trap(lambda *a: int8_layer(*a, levels=63), "In 7 bits onnxruntime lets the largest weight be 64, not 63."),
+            Trap(
+                lambda *a: int8_layer(*a, per_channel=False),
+                "You have one scale for all weights; every output, a row of the weight, has its own.",
+            ),
+            Trap(lambda *a: int8_layer(*a, rounding=np.floor), "You round down; round to the nearest."),
+            Trap(
+                lambda *a: int8_layer(*a, weights_alone=True),
+                "Only the weights are quantised; the activations have to be whole numbers of 0 to 255 too.",
+            ),
+            Trap(
+                lambda *a: int8_layer(*a, shifted=False),
+                "Take the zero point off the whole activations before you multiply.",
+            ),
+            Trap(lambda x, w, b: int8_layer(x, w, 0 * b), "The bias is missing."),
+            Trap(lambda x, w, b: x @ w.T + b, "That is the layer in float32: nothing is quantised."),
+        ),
+        same=_same_layer,
+        form=_form_of_layer,
+    ),
+    Exercise.function(
+        "08.8",
+        right=crossover,
+        cases=_crossover_cases,
+        hint="Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
+        why="Below this rate the way with fewer bytes is faster, above it the one that computes less.",
+        traps=(
+            Trap(lambda a, b, c, d: (d - b) / (a - c) / 1e3, "A byte has eight bits."),
+            Trap(lambda a, b, c, d: 8 * (d - b) / (a - c), "Bits per millisecond are kbit/s; divide by 1,000."),
+            Trap(
+                lambda a, b, c, d: 8 * (d - b) / (c - a) / 1e3,
+                "The sign is wrong: more bytes on one side are weighed against more milliseconds on the other.",
+            ),
+            Trap(
+                lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
+                "That is turned around: bits over milliseconds, not milliseconds over bits.",
+            ),
+        ),
+        same=_same_crossover,
+        form=_form_of_crossover,
+        use=_try_crossover,
+        edges=(
+            (
+                (32.0, 4500.0, 15.0, 1500.0),
+                "Where one way has more bytes and more milliseconds, no rate makes them equal: return None.",
+            ),
+            (
+                (15.0, 1500.0, 32.0, 4500.0),
+                "Where one way has fewer bytes and fewer milliseconds, it is faster on every link: return None.",
+            ),
+            (
+                (15.0, 1500.0, 15.0, 4500.0),
+                "Where both take equally many milliseconds, the one of fewer bytes is faster on every link: return None instead of dividing by 0.",
             ),
         ),
     ),

@@ -1,6 +1,14 @@
 """The figures and the panels of chapter 07."""
 
-from fsplit_lib.chapters.ch07.networks import blueprints, family_table, look_of_network, name_of, server_panel, spreads
+from fsplit_lib.chapters.ch07.networks import (
+    blueprints,
+    family_table,
+    look_of_network,
+    name_of,
+    server_panel,
+    spreads,
+    use_blocks,
+)
 from fsplit_lib.chapters.ch07.tables import (
     ablation_panel,
     blueprint_deltas,
@@ -11,5 +19,5 @@ from fsplit_lib.chapters.ch07.tables import (
 
 __all__ = [
     "ablation_panel", "blueprint_deltas", "blueprints", "cross_table", "equal_byte_tables", "family_table",
-    "look_of_network", "name_of", "server_panel", "spreads", "table_curves",
+    "look_of_network", "name_of", "server_panel", "spreads", "table_curves", "use_blocks",
 ]  # fmt: skip

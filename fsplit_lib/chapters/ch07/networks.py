@@ -8,16 +8,17 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
 from plotly.subplots import make_subplots
-from torch import nn
+from torch import Tensor, nn
 
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
+from fsplit_lib.decoders.blocks import SwinBlock
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.pictures import HATCH, html_table
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
-__all__ = ["blueprints", "family_table", "look_of_network", "name_of", "server_panel", "spreads"]
+__all__ = ["blueprints", "family_table", "look_of_network", "name_of", "server_panel", "spreads", "use_blocks"]
 
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
 NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
@@ -30,6 +31,40 @@ LOOKS = {
     "tf_efficientnet_lite1": Look("#0072B2", "dash", "square"),
     "tf_efficientnet_lite2": Look("#009E73", "dashdot", "diamond"),
 }
+
+
+class OwnBlock(nn.Module):
+    """A block of timm's of whose parameters another function makes the result."""
+
+    def __init__(self, block: nn.Module, forward: Callable):
+        super().__init__()
+        self.block, self.function = block, forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(self.block, SwinBlock):
+            return self.function(x, dict(self.block.named_parameters()))
+        timm, y = self.block.block, x.permute(0, 2, 3, 1)
+        given = timm.attn._get_rel_pos_bias()[0], timm.get_attn_mask(y), timm.window_size[0], timm.shift_size[0]
+        return self.function(y, dict(timm.named_parameters()), *given).permute(0, 3, 1, 2).contiguous()
+
+
+def use_blocks(decoder: Decoder, restoration: Callable[[int], nn.Module], transformation: dict[str, Callable]) -> None:
+    """Have a decoder compute its blocks by other classes and functions, from the same first weights.
+
+    Args:
+        decoder: with depthwise restoration blocks; is changed.
+        restoration: makes a block of a width, with parameters in the library's order.
+        transformation: for "convnext", a function of (x, parameters); for "swin", one of (x, parameters, bias, mask,
+            window, shift) with x (B, h, w, C) of whole windows. Other families keep their blocks.
+    """
+    for index, block in enumerate(decoder.restore):
+        decoder.restore[index] = mine = restoration(decoder.config.width)
+        for new, old in zip(mine.parameters(), block.parameters(), strict=True):
+            new.data.copy_(old)
+    function = transformation.get(decoder.config.family or decoder.spec.family)
+    if function is not None:
+        for index, block in enumerate(decoder.transform):
+            decoder.transform[index] = OwnBlock(block, function)
 
 
 def name_of(network: str) -> str:
