@@ -31,15 +31,12 @@ def read_header(wire: bytes) -> Header:
 
 def flipped_bit(wire: bytes) -> tuple[int, int] | None:
     """Find the bit whose flip makes the checksum match, as (byte, bit from the lowest); None if there is no such bit."""
-    for byte in range(len(wire)):
-        for bit in range(8):
-            if _matches(_flip(wire, byte, bit)):
-                return byte, bit
+    for place in range(8 * len(wire)):
+        tried = bytearray(wire)
+        tried[place // 8] ^= 1 << place % 8
+        if struct.pack("<I", zlib.crc32(tried[:-4])) == tried[-4:]:
+            return divmod(place, 8)
     return None
-
-
-def _matches(wire: bytes) -> bool:
-    return struct.pack("<I", zlib.crc32(wire[:-4])) == wire[-4:]
 
 
 def _flip(wire: bytes, byte: int, bit: int) -> bytes:
