@@ -210,7 +210,7 @@ def test_training_panel_runs_on_its_button_only(teacher):
         return train_lab(teacher, lmbda, 3, objective=objective, progress=watch)
 
     class Point:
-        bytes, top1, kept = 40.0, 0.5, 0.6
+        bytes, top1, agreement = 40.0, 0.5, 0.6
 
     panel = TrainingPanel(train, lambda run: Point, lmbda=0.3, draw_every=1)
     panel.controls["lmbda"].carrier.value = 1.0

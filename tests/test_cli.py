@@ -229,7 +229,7 @@ def test_damaged_weights_are_refused(desk, tmp_path):
     codec.write_bytes(codec.read_bytes()[:-1])
     refused(fsplit("compress", desk / "coffee.jpg", "--weights", tmp_path), "wrong sha256")
     (tmp_path / "card.json").write_text("{}")
-    refused(fsplit("compress", desk / "coffee.jpg", "--weights", tmp_path), "is not a card")
+    refused(fsplit("compress", desk / "coffee.jpg", "--weights", tmp_path), "lacks the field name")
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,11 @@ class Block:
 class Bare: ...
 
 
-@pytest.mark.parametrize("answer", [..., empty, described, Block, Bare, lambda *_: ...], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [..., empty, described, Block, Bare, lambda *_: ...],
+    ids=lambda answer: getattr(answer, "__name__", "dots"),
+)
 def test_a_body_of_dots_is_no_answer(answer, capsys):
     exercise = EXERCISES["05.4"]
     assert (check("05.4", answer).status, check("05.4", answer).message) == ("unanswered", f"Hint: {exercise.hint}")

@@ -93,7 +93,7 @@ def of_chapter_04_factor():
 
 def of_chapter_05():
     class Point:
-        bytes, top1, kept = 40.0, 0.5, 0.6
+        bytes, top1, agreement = 40.0, 0.5, 0.6
 
     def train(lmbda, objective, watch):  # the real one is run by the tests of chapter 05
         share = {"head_distillation": 0.5, "cross_entropy": 0.4}[objective]

@@ -75,7 +75,7 @@ from fsplit_lib.runner import refuse_wrong_parameters
 
 rate: Annotated[float, 0.1, 3] = 0.5  # of bits
 seed: Annotated[int, 0, 2**32 - 1] = 0
-kept: Literal[0.8, 0.85] = 0.8
+agreement: Literal[0.8, 0.85] = 0.8
 breaks: Literal["nothing", "the escape"] = "nothing"
 folder: str = ""
 on: bool = True

@@ -31,7 +31,7 @@ from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
 from fsplit_lib.training.lab import train_lab
-from fsplit_lib.training.loop import DIGEST, _resume
+from fsplit_lib.training.checkpoint import DIGEST, resume
 from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
 from fsplit_lib.training.sources import batches
 
@@ -179,7 +179,7 @@ def test_any_flipped_bit_is_noticed(tmp_path, checkpoint):
         whole[place] ^= (bit := 1 << int(rng.integers(8)))
         checkpoint.write_bytes(whole)
         with pytest.raises(WeightsError, match=r"run.ckpt is damaged .wrong sha256.; delete it to start again"):
-            _resume(checkpoint, {}, [], {})
+            resume(checkpoint, {}, [], {})
         whole[place] ^= bit
     checkpoint.write_bytes(whole)
     run(SHORT, checkpoint=checkpoint)
