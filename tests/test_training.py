@@ -30,8 +30,8 @@ from fsplit_lib.objectives import loss_of, warm_up
 from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.system import build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
-from fsplit_lib.training.lab import train_lab
 from fsplit_lib.training.checkpoint import DIGEST, resume
+from fsplit_lib.training.lab import train_lab
 from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
 from fsplit_lib.training.sources import batches
 
