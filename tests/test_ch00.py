@@ -291,7 +291,7 @@ def test_rivals_stay_under_the_limit_or_say_that_they_cannot(system):
     crop = center_crop(load_photo("chelsea"))
     found = answer_rivals(system.backbone, crop, 900)
     assert set(found) == set(LIVE)
-    assert all(one is None or len(one.squeezed.data) <= 900 for one in found.values())
+    assert all(one is None or len(one.file.data) <= 900 for one in found.values())
     assert any(one is not None for one in found.values())
     assert set(answer_rivals(system.backbone, crop, 10).values()) == {None}
 

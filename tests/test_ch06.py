@@ -224,7 +224,7 @@ def test_the_slider_draws_once_a_move_and_computes_nothing_that_does_not_depend_
     kinds = [f"_py2js_{kind}" for kind in ("update", "restyle", "relayout")]
     panel.figure.observe(lambda change: messages.append(change["name"]) if change["new"] else None, names=kinds)
     with monkeypatch.context() as patch:
-        patch.setattr("fsplit_lib.evaluation.explorer.encode_image", None)
+        patch.setattr("fsplit_lib.evaluation.explorer.encode_to_budget", None)
         patch.setattr(system.codec.encoder, "forward", None)
         for lmbda in np.geomspace(0.11, 2.8, 12):
             begun = time.process_time()

@@ -104,7 +104,7 @@ def test_journeys_take_what_belongs_to_them():
     }
     assert two["8-bit features, our cut"].device == {"head": 7.0} and two["JPEG"].bytes == 5500.0
     for wrong in (("resnet50", 0.5), ("vgg", 0.75)):
-        with pytest.raises(DataError, match="fsplit latency --agreement"):
+        with pytest.raises(DataError, match="fsplit latency --photos FOLDER --agreement"):
             end_to_end(ROWS, *wrong)
 
 

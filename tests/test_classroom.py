@@ -585,12 +585,20 @@ def solution(id):
     """The function that the solutions hand over."""
     text = re.split(r"^# %% (\S+)\n", (HERE / "solutions" / f"{id[:2]}.py").read_text(), flags=re.MULTILINE)
     handed = {}
+    import struct
+    import zlib
+
+    import torch
+    import torch.nn.functional as F
+    from scipy.interpolate import PchipInterpolator
+    from torch import nn
+
     from fsplit_lib.entropy.coding import encode_symbols
 
     names = {
         "check": lambda id, answer: handed.setdefault(id, answer),
-        "np": np,
-        "math": math,
+        **{"np": np, "math": math, "struct": struct, "zlib": zlib, "torch": torch, "F": F, "nn": nn},
+        "PchipInterpolator": PchipInterpolator,
         "encode_symbols": encode_symbols,
     }
     exec(dict(zip(text[1::2], text[2::2], strict=True))[id], names)
@@ -601,7 +609,11 @@ def result_of(value):
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-@pytest.mark.parametrize("id", DRAWN)
+# classes, and a step that changes the modules which it is given: test_ch05.py and test_ch07.py try them under other seeds
+BUILT = ("05.6", "05.7", "05.10", "07.6")
+
+
+@pytest.mark.parametrize("id", [id for id in DRAWN if id not in BUILT])
 def test_functions_are_tried_on_what_the_seed_draws(id, monkeypatch):
     from fsplit_lib.exercises import ch03
 

@@ -137,7 +137,7 @@ BUILDERS = {
     factor_panel: of_chapter_04_factor, TrainingPanel: of_chapter_05, LambdaPanel: of_chapter_06,
     server_panel: of_chapter_07, ablation_panel: of_chapter_07_ablation, journey_panel: of_chapter_08,
 }  # fmt: skip
-UNITS = r"bits|bytes|\bB\b|\bms\b|seconds|%|Mbit/s|share|times|lambda|lmbda|λ|\bsteps?\b|symbols?\b|probability|0 to 1|spread\)?²|\bnats\b"
+UNITS = r"bits|bytes|\bB\b|\bms\b|seconds|%|Mbit/s|share|times|lambda|lmbda|λ|\bsteps?\b|symbols?\b|probability|0 to 1|spread\)?²|standard deviation|\bnats\b"
 
 
 def test_every_panel_is_swept():

@@ -1,11 +1,37 @@
 """Exercises that check themselves: ``check("00.1", answer)`` says right, or why not, or gives a hint; ``own`` goes on with a right one."""
 
-from fsplit_lib.exercises import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import import_module
+from typing import ClassVar
+
 from fsplit_lib.exercises.core import Exercise, Trap, Verdict, make_check, make_own
 
-EXERCISES: dict[str, Exercise] = {
-    e.id: e for chapter in (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08) for e in chapter.EXERCISES
-}
+
+class _Exercises(Mapping[str, Exercise]):
+    """All exercises by id; a chapter's module, and torch where it needs it, is imported when the chapter is asked for."""
+
+    CHAPTERS: ClassVar = tuple(f"{number:02}" for number in range(9))
+
+    def _of(self, chapter: str) -> tuple[Exercise, ...]:
+        return import_module(f"fsplit_lib.exercises.ch{chapter}").EXERCISES
+
+    def __getitem__(self, id: str) -> Exercise:
+        found = self._of(id[:2]) if isinstance(id, str) and id[:2] in self.CHAPTERS else ()
+        return {exercise.id: exercise for exercise in found}[id]
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return [exercise.id for chapter in self.CHAPTERS for exercise in self._of(chapter)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+EXERCISES: Mapping[str, Exercise] = _Exercises()
 check = make_check(EXERCISES)
 own = make_own(EXERCISES)
 

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -229,7 +229,7 @@ class Exercise:
         return cls(id, hint, grade, why, traps, drawn=True)
 
 
-def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
+def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdict]:
     """The function that notebooks import as ``check``."""
 
     def check(id: str, answer: Any) -> Verdict:
@@ -265,7 +265,7 @@ def make_check(exercises: dict[str, Exercise]) -> Callable[[str, Any], Verdict]:
     return check
 
 
-def make_own(exercises: dict[str, Exercise]) -> Callable[[str, Callable, Callable], Callable]:
+def make_own(exercises: Mapping[str, Exercise]) -> Callable[[str, Callable, Callable], Callable]:
     """The function that notebooks import as ``own``."""
 
     def own(id: str, answer: Callable, otherwise: Callable) -> Callable:
