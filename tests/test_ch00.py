@@ -21,7 +21,7 @@ from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.exercises.ch00 import flipped_bit, read_header
 from fsplit_lib.packet import Packet
-from fsplit_lib.panels.photo_picker import FASHION_NETWORKS
+from fsplit_lib.panels.photo_picker import MY_OWN
 from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
 from fsplit_lib.plots.pictures import top_names
 from fsplit_lib.system import build_system, load_system
@@ -213,7 +213,7 @@ def test_panel_follows_its_choice(panel):
 def test_a_typed_path_moves_the_choice_to_ones_own_photo(panel, tmp_path):
     Image.new("RGB", (300, 260), "red").save(tmp_path / "mine.png")
     panel.set(file=str(tmp_path / "mine.png"))
-    assert panel.state()["photo"] == FASHION_NETWORKS
+    assert panel.state()["photo"] == MY_OWN
     assert panel.asked[-1] == (300, 260)
     assert panel.figure.layout.title.text.startswith("mine.png: 1,218 bytes")
 
@@ -235,7 +235,7 @@ def test_an_upload_is_shown(panel):
     buffer = io.BytesIO()
     Image.new("L", (280, 400), 90).save(buffer, "PNG")
     _upload(panel, "grey.png", buffer.getvalue())
-    assert panel.state() == {"photo": FASHION_NETWORKS, "file": "grey.png"}
+    assert panel.state() == {"photo": MY_OWN, "file": "grey.png"}
     assert panel.asked[-1] == (280, 400)
     assert panel.figure.layout.title.text.startswith("grey.png: ")
 
@@ -255,7 +255,7 @@ def test_what_cannot_be_read_says_so_and_loses_nothing(panel, kind, tmp_path):
         panel.set(file=str(tmp_path))
         expected = "is a folder"
     else:
-        panel.set(photo=FASHION_NETWORKS)
+        panel.set(photo=MY_OWN)
         expected = "type the path of a photo"
     assert expected in panel.summary.value
     assert "still shows chelsea" in panel.summary.value

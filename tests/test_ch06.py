@@ -24,7 +24,7 @@ from fsplit_lib.evaluation import PerImageResult, RatePoint, wilson
 from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
-from fsplit_lib.panels.photo_picker import FASHION_NETWORKS
+from fsplit_lib.panels.photo_picker import MY_OWN
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.pictures import shortened
 from fsplit_lib.system import load_system
@@ -252,7 +252,7 @@ def test_illegal_values_move_nothing(panel, wrong):
 
 def test_own_photos_and_bad_files(panel, tmp_path):
     load_photo("rocket").save(tmp_path / "mine.png")
-    panel.set(photo=FASHION_NETWORKS, file=str(tmp_path / "mine.png"))
+    panel.set(photo=MY_OWN, file=str(tmp_path / "mine.png"))
     mine = panel.explorer
     assert "bits per pixel" in panel.summary.value
     (tmp_path / "no.png").write_text("no picture")
@@ -289,7 +289,7 @@ def test_odd_uploads_are_shown_upright_in_colour(alone, kind):
     }[kind]()
     before = alone.explorer
     upload(alone, f"{kind}.file", content)
-    assert alone.explorer is not before and alone.state()["photo"] == FASHION_NETWORKS
+    assert alone.explorer is not before and alone.state()["photo"] == MY_OWN
     assert "bits per pixel" in alone.summary.value and alone.explorer.crop.size == (224, 224)
     if kind in ("transparent", "sideways", "CMYK"):
         near = center_crop(photo).resize((8, 8)), alone.explorer.crop.resize((8, 8))

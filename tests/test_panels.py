@@ -12,7 +12,7 @@ from fsplit_lib.data import PHOTOS
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.exercises import EXERCISES, Exercise, Trap, check
 from fsplit_lib.panels import Choice, LogNumber, Number, Panel, base, predict, predictions_csv
-from fsplit_lib.panels.photo_picker import FASHION_NETWORKS, PhotoPicker
+from fsplit_lib.panels.photo_picker import MY_OWN, PhotoPicker
 from fsplit_lib.plots import METHODS, caption, finish, look_of, show
 
 
@@ -169,7 +169,7 @@ def test_places_are_legal_and_hold_the_first(control, most):
 def test_a_page_offers_the_books_photos_and_no_file_of_the_readers():
     assert PhotoPicker("chelsea").controls["photo"].places(2) == list(PHOTOS)
     own = PhotoPicker("mine.png").controls
-    assert FASHION_NETWORKS in own["photo"].places(2) and own["file"].places(2) == ["mine.png"]
+    assert MY_OWN in own["photo"].places(2) and own["file"].places(2) == ["mine.png"]
 
 
 def test_the_site_gets_a_record_and_jupyterlab_the_panel_alone(wide, monkeypatch, home):

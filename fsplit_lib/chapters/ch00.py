@@ -14,7 +14,7 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import Answer, Rival, wilson
 from fsplit_lib.evaluation.tables import label_of
 from fsplit_lib.panels.base import Panel
-from fsplit_lib.panels.photo_picker import FASHION_NETWORKS, PhotoPicker
+from fsplit_lib.panels.photo_picker import MY_OWN, PhotoPicker
 from fsplit_lib.plots.pictures import GREY, HATCH, html_table, picture, shortened, side_by_side, top_names
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.zoo import Card
@@ -235,7 +235,7 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
             found = answer(picker.open(photo, file))
         except DataError as error:
             return f"{str(error).rstrip('.')}." + (f" The figure still shows {title}." if title else "")
-        title = photo if photo != FASHION_NETWORKS else Path(file).name
+        title = photo if photo != MY_OWN else Path(file).name
         panel.figure.update_traces(source=picture(found.crop), selector={"name": "photo"})
         for bars in _answer_traces(_with_and_without(found), names):
             panel.figure.update_traces(x=bars.x, y=bars.y, selector={"name": bars.name})

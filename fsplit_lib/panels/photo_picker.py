@@ -12,9 +12,9 @@ from fsplit_lib.data import PHOTOS, load_photo, open_image
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.panels.base import Choice, Control, Panel
 
-__all__ = ["FASHION_NETWORKS", "PathField", "PhotoPicker"]
+__all__ = ["MY_OWN", "PathField", "PhotoPicker"]
 
-FASHION_NETWORKS = "my own"
+MY_OWN = "my own"
 
 
 class PathField(Control):
@@ -39,7 +39,7 @@ class _Photos(Choice):
     """A choice among the book's photos and the reader's own, of which a page without a kernel knows only the one shown."""
 
     def places(self, most: int) -> list[str]:  # noqa: ARG002
-        return [photo for photo in self.options if photo != FASHION_NETWORKS or photo == self.value]
+        return [photo for photo in self.options if photo != MY_OWN or photo == self.value]
 
 
 class PhotoPicker:
@@ -56,7 +56,7 @@ class PhotoPicker:
     def __init__(self, photo: str):
         known = photo in PHOTOS
         choice, path = (
-            _Photos("Photo", (*PHOTOS, FASHION_NETWORKS), photo if known else FASHION_NETWORKS),
+            _Photos("Photo", (*PHOTOS, MY_OWN), photo if known else MY_OWN),
             PathField("Own file"),
         )
         path.carrier.value = "" if known else photo
@@ -78,7 +78,7 @@ class PhotoPicker:
         Raises:
             DataError: there is none, or it cannot be read.
         """
-        if photo != FASHION_NETWORKS:
+        if photo != MY_OWN:
             return load_photo(photo)
         if not file.strip():
             raise DataError("no file yet: type the path of a photo above, or upload one")
@@ -90,13 +90,13 @@ class PhotoPicker:
 
     def key(self, photo: str, file: str) -> tuple[str, str, bytes | None]:
         """Equal for equal photos: another upload of the same name is another photo."""
-        return (photo, file, self._uploads.get(file)) if photo == FASHION_NETWORKS else (photo, "", None)
+        return (photo, file, self._uploads.get(file)) if photo == MY_OWN else (photo, "", None)
 
     def _choose_own(self, change: dict) -> None:
         if change["new"].strip():
-            self.controls["photo"].carrier.value = FASHION_NETWORKS
+            self.controls["photo"].carrier.value = MY_OWN
 
     def _take(self, panel: Panel, files: Sequence[dict]) -> None:
         for file in files:
             self._uploads[file["name"]] = bytes(file["content"])
-            panel.set(photo=FASHION_NETWORKS, file=file["name"])
+            panel.set(photo=MY_OWN, file=file["name"])
