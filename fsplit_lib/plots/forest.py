@@ -23,12 +23,11 @@ def signed(value: float) -> str:
 
 
 def with_interval(delta: BDRate) -> str:
-    """Return a BD-rate and its interval in words; curves without a shared quality have neither."""
+    """Return a BD-rate and its interval in words, or why there is none."""
     if delta.percent is None:
         return "no shared quality"
-    return f"{signed(delta.percent)} %" + (
-        "" if delta.low is None else f" ({signed(delta.low)} to {signed(delta.high)})"
-    )
+    interval = delta.doubt or f"{signed(delta.low)} to {signed(delta.high)}"
+    return f"{signed(delta.percent)} % ({interval})"
 
 
 def forest(
