@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsplit_lib.backbones import Backbone
+from fsplit_lib.backbones import Backbone, Tail
 from fsplit_lib.system import ForwardPass, FrankenSplit
 
 __all__ = [
@@ -26,11 +26,14 @@ __all__ = [
     "lmbda_factor",
     "loss_of",
     "saliency_weight",
+    "stage_distillation",
     "tail_distillation",
     "warm_up",
 ]
 
-Objective = Literal["head_distillation", "tail_distillation", "head_and_tail", "cross_entropy"]
+Objective = Literal[
+    "head_distillation", "generalised_head_distillation", "tail_distillation", "head_and_tail", "cross_entropy"
+]
 Guidance = Literal["unguided", "guided", "constant", "shuffled"]
 TAIL_WEIGHT = 0.2  # of the answer beside the features, in "head_and_tail"
 
@@ -69,6 +72,26 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
     """
     error = ((h - h_hat) / spread) ** 2
     return error.mean() if saliency is None else (saliency * error).mean()
+
+
+def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
+    """Compute the squared error behind every stage of the frozen tail, in units of the teacher's variance there.
+
+    Together with :func:`head_distillation` it is generalised head network distillation (Matsubara & Levorato 2021,
+    "Neural Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks").
+
+    Args:
+        tail: of the teacher.
+        h: teacher features (B, C, h, w).
+        h_hat: decoded features, same shape.
+
+    Returns:
+        The mean over stages.
+    """
+    with torch.no_grad():
+        wanted = tail.stages(h)
+    errors = [F.mse_loss(ours, theirs) / theirs.var() for ours, theirs in zip(tail.stages(h_hat), wanted, strict=True)]
+    return torch.stack(errors).mean()
 
 
 def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
@@ -179,7 +202,8 @@ def loss_of(
 
     Args:
         objective: "head_distillation" is the paper's; "tail_distillation" compares answers behind the frozen tail;
-            "head_and_tail" adds both, beyond the paper; "cross_entropy" is the direct objective.
+            "head_and_tail" adds both, beyond the paper; "generalised_head_distillation" compares features at the cut
+            and behind every later stage, as the Entropic Student is trained; "cross_entropy" is the direct objective.
         system: codec, decoder and frozen backbone.
         out: one pass through them.
         labels: (B,) classes, for "cross_entropy".
@@ -189,17 +213,19 @@ def loss_of(
     """
     teacher = system.backbone
     if objective == "cross_entropy":
-        distortion = cross_entropy(teacher.tail(out.h_hat), labels)
+        distortion = cross_entropy(system.tail(out.h_hat), labels)
     else:
         with torch.no_grad():
             h = teacher.head(out.x)  # (B, C, h, w): what the decoder has to produce
         distortion = torch.zeros(())
         if objective != "tail_distillation":
             distortion = head_distillation(h, out.h_hat, system.decoder.spread, weight)
-        if objective != "head_distillation":
+        if objective == "generalised_head_distillation":
+            distortion = (distortion + stage_distillation(teacher.tail, h, out.h_hat)) / 2
+        elif objective != "head_distillation":
             with torch.no_grad():
                 answer = teacher.tail(h)
             share = TAIL_WEIGHT if objective == "head_and_tail" else 1.0
-            distortion = distortion + share * tail_distillation(answer, teacher.tail(out.h_hat))
+            distortion = distortion + share * tail_distillation(answer, system.tail(out.h_hat))
     rate = out.bits_per_pixel  # (B,)
     return Loss(distortion, rate.mean(), distortion + (lmbda * rate).mean())

@@ -4,6 +4,7 @@ x ──► encoder ──► y_hat ──► decoder ──► h_hat ──► 
       └────── codec ──────┘└──────────── server ───────────┘
 """
 
+import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import Backbone, load_backbone
+from fsplit_lib.backbones import Backbone, PixelBackbone, Tail, load_backbone
 from fsplit_lib.codec import CodecConfig, FeatureCodec, Quantiser
 from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
@@ -27,6 +28,8 @@ __all__ = [
     "load_system",
     "save_system",
 ]
+
+TAIL_FILE = "tail.safetensors"
 
 
 @dataclass
@@ -60,6 +63,10 @@ class FrankenSplit(nn.Module):
     """The whole line: codec, one decoder, and the backbone whose head they replace.
 
     Only codec and decoder learn; the backbone is the frozen teacher.
+
+    Attributes:
+        tuned: a tail of its own, fine-tuned to decoded features as in prior split computing; None where the backbone's
+            tail answers, as in the paper.
     """
 
     def __init__(self, codec: FeatureCodec, decoder: nn.Module, backbone: Backbone):
@@ -67,6 +74,12 @@ class FrankenSplit(nn.Module):
         self.codec = codec
         self.decoder = decoder
         self.backbone = backbone
+        self.tuned: Tail | None = None
+
+    @property
+    def tail(self) -> nn.Module:
+        """What turns decoded features into logits."""
+        return self.backbone.tail if self.tuned is None else self.tuned
 
     def forward(
         self,
@@ -89,7 +102,7 @@ class FrankenSplit(nn.Module):
         Raises:
             PacketError: see :meth:`FeatureCodec.decompress`.
         """
-        return self.backbone.tail(self.decoder(self.codec.decompress(packets)))
+        return self.tail(self.decoder(self.codec.decompress(packets)))
 
     def trainable(self) -> dict[str, nn.Module]:
         """The modules that learn; densities and gains take larger steps than convolutions."""
@@ -106,28 +119,29 @@ def build_system(
     """An untrained system with reproducible first weights.
 
     Args:
-        backbone: the teacher; its cut must have the encoder's stride.
+        backbone: the teacher; the encoder's stride must divide that of its cut.
         codec_config: of the encoder.
         decoder_config: of the decoder.
         seed: of the first weights.
 
     Raises:
-        ParameterError: the strides differ.
+        ParameterError: the strides do not fit.
     """
-    _check_strides(codec_config, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         codec = FeatureCodec(codec_config)
-        decoder = build_decoder(codec_config.widths[-1], backbone.spec, decoder_config)
+        decoder = _decoder_behind(codec_config, backbone, decoder_config)
     return FrankenSplit(codec, decoder, backbone)
 
 
-def _check_strides(codec_config: CodecConfig, backbone: Backbone) -> None:
-    if codec_config.stride != backbone.spec.stride:
+def _decoder_behind(codec_config: CodecConfig, backbone: Backbone, decoder_config: DecoderConfig) -> Decoder:
+    stride, left = divmod(backbone.spec.stride, codec_config.stride)
+    if left or not stride:
         raise ParameterError(
             f"the encoder has stride {codec_config.stride}, the backbone is cut at stride {backbone.spec.stride}; "
-            "no decoder upsamples, so they must agree"
+            "no decoder upsamples, so the first must divide the second"
         )
+    return build_decoder(codec_config.widths[-1], backbone.spec, decoder_config, stride)
 
 
 def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
@@ -138,8 +152,12 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
         "decoders": {system.backbone.name: asdict(system.decoder.config)},
         "backbone": system.backbone.name,
     }
+    if isinstance(system.backbone, PixelBackbone):
+        card.architecture["target"] = "pixels"
     card.training.setdefault("decoders", {})[system.backbone.name] = {"network": system.backbone.fingerprint}
     states = {"codec.safetensors": system.codec.state_dict(), decoder_file: system.decoder.state_dict()}
+    if system.tuned is not None:
+        states[TAIL_FILE] = system.tuned.learnable().state_dict()
     return zoo.write_model(folder, card, states)
 
 
@@ -148,17 +166,16 @@ def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: Deco
 
     Args:
         codec: is shared, not copied.
-        backbone: the teacher; its cut must have the encoder's stride.
+        backbone: the teacher; the encoder's stride must divide that of its cut.
         decoder_config: of the decoder.
         seed: of the decoder's first weights.
 
     Raises:
-        ParameterError: the strides differ.
+        ParameterError: the strides do not fit.
     """
-    _check_strides(codec.config, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = build_decoder(codec.config.widths[-1], backbone.spec, decoder_config)
+        decoder = _decoder_behind(codec.config, backbone, decoder_config)
     return FrankenSplit(codec, decoder, backbone)
 
 
@@ -219,6 +236,8 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
     if not isinstance(own, str) or not isinstance(decoders, dict):
         raise WeightsError(f"the card of {card.name} names no backbone or no decoders: restore it or train again")
     backbone = backbone or load_backbone(own)
+    if card.architecture.get("target") == "pixels":
+        backbone = PixelBackbone(backbone)
     if backbone.name not in decoders:
         raise WeightsError(
             f"{card.name} has decoders for {', '.join(decoders)}, not for {backbone.name}; "
@@ -237,11 +256,15 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
         )
     try:
         config = DecoderConfig(**decoders[backbone.name])
-        decoder: Decoder = build_decoder(codec.config.widths[-1], backbone.spec, config)
+        decoder = _decoder_behind(codec.config, backbone, config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"the card of {card.name} describes no decoder for {backbone.name} that can be built: {error}"
         ) from error
     file = f"decoder-{backbone.name}.safetensors"
     zoo.load_strictly(decoder, zoo.read_weights(name, file), f"{card.name}/{file}")
-    return FrankenSplit(codec, decoder.eval(), backbone)
+    system = FrankenSplit(codec, decoder.eval(), backbone)
+    if TAIL_FILE in card.files:
+        system.tuned = copy.deepcopy(backbone.tail)
+        zoo.load_strictly(system.tuned.learnable(), zoo.read_weights(name, TAIL_FILE), f"{card.name}/{TAIL_FILE}")
+    return system

@@ -3,12 +3,14 @@
 from fsplit_lib.backbones.cut import FeatureSpec, Head, Tail, cut, stages_of, strides_of
 from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
 from fsplit_lib.backbones.loading import Backbone, load_backbone, photo_backbone
+from fsplit_lib.backbones.pixels import PixelBackbone
 
 __all__ = [
     "FASHION_NETWORKS",
     "Backbone",
     "FeatureSpec",
     "Head",
+    "PixelBackbone",
     "Tail",
     "cut",
     "load_backbone",

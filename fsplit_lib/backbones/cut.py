@@ -59,9 +59,23 @@ class Tail(nn.Module):
         self.nhwc = nhwc
 
     def forward(self, h: Tensor) -> Tensor:
-        if self.nhwc:
-            h = h.permute(0, 2, 3, 1).contiguous()
-        return self.classify[0].forward_head(self.layers(h))
+        return self.classify[0].forward_head(self.stages(h)[-1])
+
+    def stages(self, h: Tensor) -> list[Tensor]:
+        """Compute what each stage makes of features h (B, C, h, w), in timm's own layout."""
+        h, outputs = h.permute(0, 2, 3, 1).contiguous() if self.nhwc else h, []
+        for layer in self.layers:
+            h = layer(h)
+            outputs.append(h)
+        return outputs
+
+    def learnable(self) -> nn.ModuleList:
+        """Return the modules that fine-tuning trains: the stages and the classifier."""
+        return nn.ModuleList([self.layers, self.classify[0].get_classifier()])
+
+    def train(self, mode: bool = True) -> "Tail":  # noqa: ARG002
+        """Stay in eval mode: BatchNorm keeps the teacher's statistics, also where the weights learn."""
+        return super().train(False)
 
 
 def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:

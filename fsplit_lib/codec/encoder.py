@@ -7,17 +7,26 @@ Variational Bottleneck Injection for Mobile Edge Computing" (arXiv 2302.10681), 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
+from fsplit_lib.codec.prior_work import GdnEncoder, PatchEncoder, ReductionEncoder
 from fsplit_lib.packet import lmbda_to_code
 
 __all__ = ["CodecConfig", "Encoder"]
 
-Kind = Literal["residual", "lean", "tiny"]
+Kind = Literal["residual", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction"]
+OTHERS = {
+    "lean": LeanEncoder,
+    "tiny": TinyEncoder,
+    "gdn": GdnEncoder,
+    **{f"patch-{blocks}": partial(PatchEncoder, blocks=blocks) for blocks in (0, 4, 8)},
+    "reduction": ReductionEncoder,
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class CodecConfig:
             packets can name, as the anchors, see :func:`fsplit_lib.packet.lmbda_to_code`.
         anchors: ascending rate weights between which a codec of continuous rate is steered, see
             :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
-        kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`.
+        kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`, all
+            others those of earlier split computing in :mod:`fsplit_lib.codec.prior_work`.
     """
 
     widths: tuple[int, int, int] = (48, 64, 48)
@@ -49,7 +59,7 @@ class CodecConfig:
             lmbda_to_code(lmbda)  # what no packet can name must not be trained
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
-        if self.kind != "residual" and self.strides[2] != 1:
+        if self.kind not in ("residual", "reduction") and self.strides[2] != 1:
             raise ValueError(f"the third stride of a {self.kind} encoder must be 1, got {self.strides}")
         if len(self.anchors) == 1 or list(self.anchors) != sorted(set(self.anchors)):
             raise ValueError(f"anchors must be none, or two and more in ascending order, got {self.anchors}")
@@ -98,7 +108,7 @@ class Encoder(nn.Module):
     def __init__(self, config: CodecConfig):
         super().__init__()
         if config.kind != "residual":
-            self.blocks = {"lean": LeanEncoder, "tiny": TinyEncoder}[config.kind](config.widths, config.strides)
+            self.blocks = OTHERS[config.kind](config.widths, config.strides)
             return
         inputs = (3, *config.widths[:2])
         self.blocks = nn.Sequential(

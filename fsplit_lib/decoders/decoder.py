@@ -4,7 +4,7 @@
 
 Restoration blocks recover the signal and are the same for every backbone. Transformation blocks are
 those of the target's own family, since features come out best from layers that share its bias [FS24].
-No block upsamples: the latent has the stride of the features.
+No block upsamples: the latent has the stride of the features, or a finer one that the first convolution reduces.
 """
 
 from dataclasses import dataclass
@@ -52,12 +52,13 @@ class Decoder(nn.Module):
         latent_channels: C of y_hat.
         spec: the features to produce.
         config: depth, width and family.
+        stride: of the first convolution, where the latent is finer than the features.
     """
 
-    def __init__(self, latent_channels: int, spec: FeatureSpec, config: DecoderConfig):
+    def __init__(self, latent_channels: int, spec: FeatureSpec, config: DecoderConfig, stride: int = 1):
         super().__init__()
         self.spec, self.config = spec, config
-        self.widen = nn.Conv2d(latent_channels, config.width, 3, padding=1)
+        self.widen = nn.Conv2d(latent_channels, config.width, 3, stride, padding=1)
         self.restore = nn.Sequential(*(RestorationBlock(config.width, config.kind) for _ in range(config.restoration)))
         blocks = TRANSFORMATION[config.family or spec.family]
         self.transform = nn.Sequential(*blocks(config.width, config.transformation, config.window))
@@ -94,8 +95,10 @@ class Decoder(nn.Module):
         return self.project(self.inner(y_hat)) * self.spread + self.mean
 
 
-def build_decoder(latent_channels: int, spec: FeatureSpec, config: DecoderConfig = DecoderConfig()) -> Decoder:
-    """A decoder for a backbone's features.
+def build_decoder(
+    latent_channels: int, spec: FeatureSpec, config: DecoderConfig = DecoderConfig(), stride: int = 1
+) -> Decoder:
+    """Build a decoder for a backbone's features; see :class:`Decoder` for the arguments.
 
     Raises:
         ParameterError: no transformation block is known for the family, or a count is negative.
@@ -111,4 +114,4 @@ def build_decoder(latent_channels: int, spec: FeatureSpec, config: DecoderConfig
         raise ParameterError(f"block counts must be >= 0, width and window >= 1, got {config}")
     if config.kind not in get_args(Kind):
         raise ParameterError(f"kind must be one of {', '.join(get_args(Kind))}, got {config.kind!r}")
-    return Decoder(latent_channels, spec, config)
+    return Decoder(latent_channels, spec, config, stride)

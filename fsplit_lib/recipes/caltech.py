@@ -5,14 +5,17 @@ what variants and rows are for: `fsplit evaluate photos FOLDER --weights ...` me
 of these weights are shipped.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import get_args
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import load_backbone
+from fsplit_lib.backbones import PixelBackbone, load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import caltech101
 from fsplit_lib.decoders import DecoderConfig
@@ -22,11 +25,11 @@ from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, build_system, load_system, save_system
 from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import LogRow, train_system
+from fsplit_lib.training.loop import LogRow, fine_tune, train_system
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import FolderSource
+from fsplit_lib.training.sources import FolderSource, batches
 
-__all__ = ["ABLATION", "CALTECH_RECIPES", "CaltechRun", "record_of"]
+__all__ = ["ABLATION", "CALTECH_RECIPES", "CaltechRun", "record_of", "short_run", "train_on_caltech"]
 
 ANCHORS = (0.1, 0.3, 1.0, 3.0)
 ANY_RATE = CodecConfig(lmbda=0.6, anchors=ANCHORS)
@@ -52,7 +55,10 @@ class CaltechRun:
         codec: configuration of the codec.
         decoder: configuration of the decoder.
         crop: side in pixels.
-        start: weights to go on from; their configurations count then.
+        start: weights to go on from, shipped or beside the run's own; their configurations count then.
+        behind: fine-tune decoder and tail behind the codec of ``start``, which stays as it is.
+        pixels: the decoder makes the picture, and the whole network answers.
+        finish: is called with the trained system and some latents of training crops, before they are stored.
     """
 
     listed: str
@@ -63,6 +69,9 @@ class CaltechRun:
     decoder: DecoderConfig = SMALL
     crop: int = 96
     start: str | None = None
+    behind: bool = False
+    pixels: bool = False
+    finish: Callable[[FrankenSplit, Tensor], None] | None = None
 
 
 STRAIGHT = TrainConfig(
@@ -113,31 +122,34 @@ SALIENCY = {
 }
 
 
-def _row(summary: str, train: dict | None = None, **changed: CodecConfig | DecoderConfig | int) -> CaltechRun:
+def short_run(summary: str, train: dict | None = None, **changed: object) -> CaltechRun:
+    """Plan a training of 25,008 crops: the base of the ablation, but for ``train`` and what else is ``changed``."""
     base = replace(STRAIGHT, steps=1563, precision="auto", gains_rate=0.5)
     limits = ("a short run, made to be compared with its siblings",)
-    return CaltechRun(summary, f"A row of the ablation: {summary}.", limits, replace(base, **train or {}), **changed)
+    return CaltechRun(
+        summary, f"One of the short trainings: {summary}.", limits, replace(base, **train or {}), **changed
+    )
 
 
 ABLATION = {
-    "base": _row("the base: head distillation, straight-through rounding, Muon, 25,000 crops"),
-    "base-1": _row("the base once more, from another seed", {"seed": 1}),
-    "quarter": _row("a quarter of the crops", {"steps": 391}),
-    "official": _row("the encoder as the authors' public code computes it", codec=replace(ANY_RATE, activation="official")),
-    "half": _row("half the encoder's widths", codec=replace(ANY_RATE, widths=(24, 32, 48))),
-    "double": _row("double the encoder's widths", codec=replace(ANY_RATE, widths=(96, 128, 48))),
-    "noise": _row("the decoder sees noise instead of rounding, as in the paper", {"quantiser": "noise"}),
-    "adamw": _row("AdamW instead of Muon", {"optimiser": "adamw", "learning_rate": 1e-3, "gains_rate": 3.0}),
-    "tail": _row("distillation through the frozen tail beside it", {"objective": "head_and_tail"}),
-    "channels": _row("channels weighted by what they move behind the tail", {"channels": "sensitive"}),
-    "large-crops": _row("crops of 160 pixels instead of 96", crop=160),
-    "depthwise": _row("depthwise restoration and transformation blocks",
-                      decoder=replace(SMALL, transformation=2, kind="depthwise")),
-    "one-0.3": _row("one rate weight, 0.3", {"lmbda": 0.3}, codec=CodecConfig(lmbda=0.3)),
-    "one-1": _row("one rate weight, 1", {"lmbda": 1.0}, codec=CodecConfig(lmbda=1.0)),
-    "light": _row("three depthwise restoration blocks, a fifth of the work of photo's decoder", decoder=LIGHT),
-    "lean": _row("the lean encoder before them", codec=LEAN, decoder=LIGHT),
-    "tiny": _row("the tiny encoder before them", codec=TINY, decoder=LIGHT),
+    "base": short_run("the base: head distillation, straight-through rounding, Muon, 25,000 crops"),
+    "base-1": short_run("the base once more, from another seed", {"seed": 1}),
+    "quarter": short_run("a quarter of the crops", {"steps": 391}),
+    "official": short_run("the encoder as the authors' public code computes it", codec=replace(ANY_RATE, activation="official")),
+    "half": short_run("half the encoder's widths", codec=replace(ANY_RATE, widths=(24, 32, 48))),
+    "double": short_run("double the encoder's widths", codec=replace(ANY_RATE, widths=(96, 128, 48))),
+    "noise": short_run("the decoder sees noise instead of rounding, as in the paper", {"quantiser": "noise"}),
+    "adamw": short_run("AdamW instead of Muon", {"optimiser": "adamw", "learning_rate": 1e-3, "gains_rate": 3.0}),
+    "tail": short_run("distillation through the frozen tail beside it", {"objective": "head_and_tail"}),
+    "channels": short_run("channels weighted by what they move behind the tail", {"channels": "sensitive"}),
+    "large-crops": short_run("crops of 160 pixels instead of 96", crop=160),
+    "depthwise": short_run("depthwise restoration and transformation blocks",
+                           decoder=replace(SMALL, transformation=2, kind="depthwise")),
+    "one-0.3": short_run("one rate weight, 0.3", {"lmbda": 0.3}, codec=CodecConfig(lmbda=0.3)),
+    "one-1": short_run("one rate weight, 1", {"lmbda": 1.0}, codec=CodecConfig(lmbda=1.0)),
+    "light": short_run("three depthwise restoration blocks, a fifth of the work of photo's decoder", decoder=LIGHT),
+    "lean": short_run("the lean encoder before them", codec=LEAN, decoder=LIGHT),
+    "tiny": short_run("the tiny encoder before them", codec=TINY, decoder=LIGHT),
 }  # fmt: skip
 
 
@@ -155,22 +167,28 @@ def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[Lo
     }
 
 
-def _train(name: str, plan: CaltechRun, run: RunContext) -> str:
+def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
+    """Run a plan, store weights and card, and return one sentence on the result."""
     if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
     config, folder, maps = plan.train, caltech101(run.data), None
     backbone = load_backbone("tf_efficientnet_lite0")
     if plan.start is None:
-        system = build_system(backbone, plan.codec, plan.decoder, config.seed)
+        target = PixelBackbone(backbone) if plan.pixels else backbone
+        system = build_system(target, plan.codec, plan.decoder, config.seed)
     else:
-        system = load_system(plan.start, backbone)
+        system = load_system(plan.start if plan.start in zoo.card_names() else run.out.parent / plan.start, backbone)
     if config.guidance != "unguided":
         known = SaliencyMaps.load(run.maps)
         known.check(backbone)
         maps = known.of_folder(folder)
         if config.guidance == "shuffled":
             maps = [maps[i] for i in np.random.default_rng(config.seed).permutation(len(maps))]
-    log = train_system(system, FolderSource(folder, plan.crop, maps=maps), config, **run.options(config))
+    source = FolderSource(folder, plan.crop, maps=maps)
+    log = (fine_tune if plan.behind else train_system)(system, source, config, **run.options(config))
+    if plan.finish is not None:
+        with torch.no_grad():
+            plan.finish(system, system.codec.encoder(next(batches(source, 512, 0, 1, config.seed)).x))
     card = zoo.Card(
         name=run.out.name,
         kind="codec",
@@ -187,4 +205,4 @@ def _train(name: str, plan: CaltechRun, run: RunContext) -> str:
 
 
 RUNS = PHOTO | SALIENCY | {f"ablation-{name}": row for name, row in ABLATION.items()}
-CALTECH_RECIPES = tuple(Recipe(name, plan.listed, partial(_train, name, plan)) for name, plan in RUNS.items())
+CALTECH_RECIPES = tuple(Recipe(name, plan.listed, partial(train_on_caltech, name, plan)) for name, plan in RUNS.items())

@@ -2,11 +2,13 @@
 
     train_system     encoder, entropy model, gains and decoder learn
     train_decoder    the decoder learns; every phone keeps its encoder, every packet its bytes
+    fine_tune        the decoder and a copy of the tail learn, as in prior split computing
 
 A run is a pure function of its configuration: samples, augmentation and noise are keyed by (seed, step), so a run
 killed at any step and resumed ends with the weights of an uninterrupted one.
 """
 
+import copy
 import logging
 import math
 import os
@@ -30,7 +32,7 @@ from fsplit_lib.training.machine import machine
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
-__all__ = ["LogRow", "fit", "train_decoder", "train_system"]
+__all__ = ["LogRow", "fine_tune", "fit", "train_decoder", "train_system"]
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,42 @@ def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **
     Raises:
         RuntimeError: the codec has no tables yet, or is no longer the one that it was.
     """
+    return _train_behind(system, {"decoder": system.decoder}, source, config, options)
+
+
+def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
+    """Train the decoder and a tail of its own behind a codec that stays bit for bit, as prior split computing does.
+
+    The second stage of Matsubara et al. 2022 (Entropic Student, BottleFit): the encoder is frozen, and decoder and
+    tail learn the teacher's answers.
+
+    Args:
+        system: a trained one; its decoder changes, and ``tuned`` becomes a copy of the teacher's tail that learns.
+        source: of photos.
+        config: of the run, with the objective "tail_distillation".
+        options: as in :func:`fit`.
+
+    Returns:
+        The log, as of :func:`train_system`.
+
+    Raises:
+        RuntimeError: see :func:`train_decoder`.
+    """
+    system.tuned = copy.deepcopy(system.backbone.tail)
+    parts = {"decoder": system.decoder, "tail": system.tuned.learnable().requires_grad_(True)}
+    return _train_behind(system, parts, source, config, options)
+
+
+def _train_behind(
+    system: FrankenSplit, parts: dict[str, nn.Module], source: Dataset, config: TrainConfig, options: dict
+) -> list[LogRow]:
+    """Train what is behind the packet; the codec stays as it is."""
     codec, before = system.codec, system.codec.codec_id
     learned = [p for p in codec.parameters() if p.requires_grad]
     try:
         for parameter in learned:
             parameter.requires_grad_(False)
-        log = _train(system, {"decoder": system.decoder}, source, config, options)
+        log = _train(system, parts, source, config, options)
     finally:
         for parameter in learned:
             parameter.requires_grad_(True)
@@ -105,8 +137,9 @@ def _train(
         made_of["start"] = zoo.fingerprint(codec.state_dict() | decoder.state_dict())
     else:  # a decoder may start from a fit that rounds by the number of threads: no digest of its weights
         made_of["codec_id"] = codec.codec_id.hex()
-    with torch.no_grad():
-        decoder.fit_statistics(backbone.head(first.x))
+    if system.tuned is None:  # a decoder that is fine-tuned has its statistics
+        with torch.no_grad():
+            decoder.fit_statistics(backbone.head(first.x))
     sensitivity = 1.0
     if config.channels == "sensitive":
         sensitivity = channel_sensitivity(backbone, first.x, decoder.spread)  # (1, C, 1, 1)

@@ -1,0 +1,108 @@
+"""Encoders of earlier split computing, at about the work of the paper's own, to compare with.
+
+    gdn         x ──► 5×5, stride 2 ──► GDN ──► 5×5, stride 2 ──► GDN ──► 2×2 ──► y, stride 4     138,672 parameters
+    patch-N     x ──► 8×8, stride 8 ──► N residual blocks ──► 1×1 ──► y, stride 8                 N = 4: 623,552
+    reduction   x ──► 7×7, stride 2 ──► max-pool, stride 2 ──► 2×2, stride 2 ──► y of few channels
+
+At 224 x 224 they do 601, 488 (N = 4) and 119 million multiply-adds; the paper's encoder does 530.
+
+Sources: Matsubara, Yang, Levorato & Mandt 2022, "Supervised Compression for Resource-Constrained Edge Computing
+Systems" (gdn, the Entropic Student); Duan & Zhu 2022, "Efficient Feature Compression for Edge-Cloud Systems"
+(patch); Matsubara, Callegaro, Singh, Levorato & Restuccia 2022, "BottleFit", and Matsubara & Levorato 2020, "Neural
+Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks" (reduction).
+"""
+
+from compressai.layers import GDN1
+from torch import Tensor, nn
+
+__all__ = ["GdnEncoder", "PatchEncoder", "ReductionEncoder"]
+
+
+class GdnEncoder(nn.Sequential):
+    """Encode as the Entropic Student does: generalised divisive normalisation between strided convolutions.
+
+    Its 2 × 2 convolution sees one row and one column of zeros more than the authors', so that the latent keeps
+    the grid of the packet.
+
+    Args:
+        widths: channels after the two strided convolutions, and of the latent.
+        strides: of the two; the third must be 1.
+
+    >>> import torch
+    >>> encoder = GdnEncoder((96, 48, 24), (2, 2, 1))
+    >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 224, 224)).shape
+    (138672, torch.Size([1, 24, 56, 56]))
+    """
+
+    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
+        first, second, latent = widths
+        super().__init__(
+            nn.Conv2d(3, first, 5, strides[0], padding=2, bias=False),
+            GDN1(first),
+            nn.Conv2d(first, second, 5, strides[1], padding=2, bias=False),
+            GDN1(second),
+            nn.ZeroPad2d((0, 1, 0, 1)),
+            nn.Conv2d(second, latent, 2, strides[2], bias=False),
+        )
+
+
+class _PreActivation(nn.Module):
+    """Add GELU ► 3×3 ► GELU ► 3×3 to the input."""
+
+    def __init__(self, width: int, inside: int):
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.GELU(),
+            nn.Conv2d(width, inside, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(inside, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class PatchEncoder(nn.Sequential):
+    """Encode with one convolution per patch, then residual blocks at the latent's own stride.
+
+    Args:
+        widths: channels of the patches, inside the blocks, and of the latent.
+        strides: the first is the patch's side; the others must be 1.
+        blocks: how many; the authors measured 0, 4 and 8.
+
+    >>> import torch
+    >>> PatchEncoder((128, 64, 64), (8, 1, 1), blocks=4)(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 64, 28, 28])
+    """
+
+    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int], blocks: int):
+        stem, inside, latent = widths
+        super().__init__(
+            nn.Conv2d(3, stem, strides[0], strides[0]),
+            *(_PreActivation(stem, inside) for _ in range(blocks)),
+            nn.Conv2d(stem, latent, 1),
+        )
+
+
+class ReductionEncoder(nn.Sequential):
+    """Encode by channel reduction: a narrow last layer is the bottleneck, and 8 bits per value are the rate.
+
+    Args:
+        widths: channels after the stem (twice), and of the latent.
+        strides: of the stem, the pooling and the last convolution.
+
+    >>> import torch
+    >>> ReductionEncoder((64, 64, 3), (2, 2, 2))(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 3, 28, 28])
+    """
+
+    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
+        stem, inside, latent = widths
+        if inside != stem:
+            raise ValueError(f"pooling keeps the stem's channels: the second width must be {stem}, got {inside}")
+        super().__init__(
+            nn.Conv2d(3, stem, 7, strides[0], padding=3),
+            nn.ReLU(),
+            nn.MaxPool2d(3, strides[1], padding=1),
+            nn.Conv2d(stem, latent, 2, strides[2]),
+        )

@@ -1,0 +1,94 @@
+"""Prior split computing and learned image codecs, trained like the ablation's base, so that only the method differs.
+
+All see the same 25,008 crops of 96 x 96 pixels from Caltech-101, the same teacher and the same decoder. Rows that end
+in "tail" go on from another row: its codec stays, and decoder and a copy of the tail learn the teacher's answers on
+12,512 crops more, as the second stage of the Entropic Student and of BottleFit does.
+
+`fsplit evaluate photos FOLDER --weights build/weights/ablation-base --weights build/weights/prior-student ...` measures
+them in one run; none of these weights are shipped.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from fsplit_lib.codec import CodecConfig
+from fsplit_lib.entropy.models import frequencies_of
+from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, short_run, train_on_caltech
+from fsplit_lib.recipes.context import Recipe
+from fsplit_lib.system import FrankenSplit
+
+__all__ = ["PRIOR_RECIPES", "fit_eight_bits"]
+
+STUDENT = replace(ANY_RATE, widths=(96, 48, 24), strides=(2, 2, 1), kind="gdn")
+PATCHES = {
+    blocks: replace(ANY_RATE, widths=(128, 64, 64), strides=(8, 1, 1), kind=f"patch-{blocks}") for blocks in (0, 4)
+}
+SECOND_STAGE = {"steps": 782, "objective": "tail_distillation", "optimiser": "adamw", "learning_rate": 3e-4}
+CHANNELS = (1, 3, 6)  # of the latent, in channel reduction: each is one point of its curve
+
+
+@torch.no_grad()
+def fit_eight_bits(system: FrankenSplit, y: Tensor) -> None:
+    """Give a system without entropy model 8 bits per value, and tables that count how often each value occurs.
+
+    The step is a 255th of the range of ``y``; it goes into the encoder's last convolution and the decoder's first, so
+    that rounding to integers is the 8-bit quantiser.
+
+    Args:
+        system: trained without a quantiser; changed in place.
+        y: (N, C, h, w) latents of training photos.
+    """
+    low, high = y.aminmax()
+    step = (high - low) / 255
+    last, first, prior = system.codec.encoder.blocks[-1], system.decoder.widen, system.codec.prior
+    last.weight /= step
+    last.bias /= step
+    first.weight *= step
+    symbols = (y / step).round().int().transpose(0, 1).flatten(1)
+    offsets = symbols.amin(1)
+    counts = [torch.bincount(channel - offset) for channel, offset in zip(symbols, offsets, strict=True)]
+    entries = torch.tensor([len(count) for count in counts], dtype=torch.int32)
+    pmf = torch.nn.utils.rnn.pad_sequence([(count + 1) / (count + 1).sum() for count in counts], batch_first=True)
+    prior.medians.zero_()
+    prior.frequencies, prior.lengths, prior.offsets = frequencies_of(pmf, entries), entries + 1, offsets
+
+
+def _reduction(channels: int) -> CaltechRun:
+    return short_run(
+        f"channel reduction to {channels}, 8 bits per value",
+        {"lmbda": 0.0, "quantiser": "none", "rate_warmup": 0.0},
+        codec=CodecConfig(widths=(64, 64, channels), kind="reduction"),
+        finish=fit_eight_bits,
+    )
+
+
+def _with_tail(name: str, start: str) -> CaltechRun:
+    return short_run(f"{name}, then decoder and tail fine-tuned", SECOND_STAGE, start=start, behind=True)
+
+
+PRIOR = {
+    "student": short_run("the Entropic Student's encoder by the base's recipe", codec=STUDENT),
+    "direct": short_run("the answer alone: distillation at the logits, from scratch", {"objective": "tail_distillation"}),
+    "patch-4": short_run("an 8 x 8 convolution and four residual blocks", codec=PATCHES[4]),
+    "student-tail": _with_tail("the Entropic Student's encoder", "prior-student"),
+    "base-tail": _with_tail("the base", "ablation-base"),
+    **{f"reduction-{channels}": _reduction(channels) for channels in CHANNELS},
+    **{f"bottlefit-{channels}": _with_tail(f"channel reduction to {channels}", f"prior-reduction-{channels}")
+       for channels in CHANNELS},
+    "patch-4-tail": _with_tail("an 8 x 8 convolution and four residual blocks", "prior-patch-4"),
+    "pixels": short_run("a learned image codec: the same encoder and decoder, for pixels", pixels=True),
+    "patch-0": short_run("an 8 x 8 convolution alone", codec=PATCHES[0]),
+    "student-own": short_run(
+        "the Entropic Student by its own recipe: generalised head distillation, noise, Adam",
+        {"objective": "generalised_head_distillation", "quantiser": "noise", "optimiser": "adamw",
+         "learning_rate": 1e-3, "gains_rate": 3.0},
+        codec=STUDENT,
+    ),
+}  # fmt: skip
+PRIOR_RECIPES = tuple(
+    Recipe(f"prior-{name}", plan.listed, partial(train_on_caltech, f"prior-{name}", plan))
+    for name, plan in PRIOR.items()
+)

@@ -1,0 +1,132 @@
+"""Prior split computing: encoders as published, 8 bits per value, a fine-tuned tail, and pixels as the target."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fsplit_lib import zoo
+from fsplit_lib.backbones import PixelBackbone, load_backbone
+from fsplit_lib.codec import CodecConfig, Encoder
+from fsplit_lib.data import ImageFolder
+from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.errors import ParameterError
+from fsplit_lib.latency.profiling import multiply_adds
+from fsplit_lib.objectives import stage_distillation
+from fsplit_lib.recipes.prior_work import PATCHES, PRIOR, STUDENT, fit_eight_bits
+from fsplit_lib.system import build_system, load_system, save_system
+from fsplit_lib.training import TrainConfig
+from fsplit_lib.training.loop import fine_tune, train_system
+from fsplit_lib.training.sources import FolderSource
+
+SMALL = DecoderConfig(1, 0, 8, "dense")
+SHORT = TrainConfig(steps=2, batch=2, quantiser="straight_through", optimiser="muon", learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_backbone("tf_efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    draw = np.random.default_rng(0)
+    for n in range(4):
+        Image.fromarray(draw.integers(0, 255, (12, 12, 3), np.uint8)).resize((80, 80)).save(folder / f"{n}.png")
+    return FolderSource(ImageFolder("noise", sorted(folder.iterdir()), None, ()), 64)
+
+
+@pytest.mark.parametrize(
+    "config, parameters, millions, shape",
+    [
+        (STUDENT, 138_672, (585, 610), (24, 56, 56)),
+        (PATCHES[0], 24_704 + 128 * 64 + 64, (19, 30), (64, 28, 28)),
+        (PATCHES[4], 24_704 + 4 * (2 * 9 * 128 * 64 + 64 + 128) + 128 * 64 + 64, (480, 495), (64, 28, 28)),
+        (PRIOR["reduction-3"].codec, 9_408 + 64 + 4 * 64 * 3 + 3, (115, 125), (3, 28, 28)),
+    ],
+    ids=("student", "patch-0", "patch-4", "reduction-3"),
+)
+def test_encoders_have_the_published_size_and_work(config, parameters, millions, shape):
+    encoder = Encoder(config)
+    assert sum(p.numel() for p in encoder.parameters()) == parameters
+    assert millions[0] <= multiply_adds(encoder, 1, 3, 224, 224) / 1e6 <= millions[1]
+    assert encoder(torch.zeros(1, 3, 224, 224)).shape == (1, *shape)
+
+
+def test_every_plan_has_the_budget_of_the_base():
+    for name, plan in PRIOR.items():
+        assert plan.train.steps * plan.train.batch == (12_512 if plan.behind else 25_008), name
+        assert plan.crop == 96, name
+
+
+def test_a_latent_finer_than_the_features_is_reduced_and_a_coarser_one_refused(teacher):
+    system = build_system(teacher, replace(STUDENT, anchors=()), SMALL, 0).eval()
+    out = system(torch.rand(1, 3, 64, 64))
+    assert out.y_hat.shape == (1, 24, 16, 16) and out.h_hat.shape == (1, 40, 8, 8)
+    with pytest.raises(ParameterError, match="must divide"):
+        build_system(teacher, CodecConfig(strides=(4, 2, 2)), SMALL, 0)
+
+
+def test_eight_bits_are_the_affine_quantiser_and_make_packets(teacher):
+    torch.manual_seed(0)
+    system = build_system(teacher, CodecConfig(widths=(8, 8, 2), kind="reduction"), SMALL, 0).eval()
+    x = torch.rand(6, 3, 64, 64)
+    with torch.no_grad():
+        y = system.codec.encoder(x)
+        before = system.decoder(y)
+        system.codec.update()
+        fit_eight_bits(system, y)
+        step = (y.max() - y.min()) / 255
+        packets = system.codec.compress(x)
+        y_hat = system.codec.decompress(packets)
+        torch.testing.assert_close(y_hat, (y / step).round(), rtol=0, atol=1.01)  # ties may fall on either side
+        assert (y_hat - (y / step).round()).abs().mean() < 0.01
+        assert y_hat.max() - y_hat.min() <= 256
+        torch.testing.assert_close(system.decoder(y / step), before, rtol=1e-3, atol=1e-4)
+    raw = y[0].numel()  # a byte per value
+    assert all(len(p.to_bytes()) < raw + 40 for p in packets)
+
+
+def test_a_fine_tuned_tail_learns_and_leaves_packets_teacher_and_statistics_alone(teacher, source, tmp_path):
+    system = build_system(teacher, CodecConfig(widths=(4, 4, 3), lmbda=0.3), SMALL, 0)
+    train_system(system, source, SHORT)
+    fingerprint, statistics = teacher.fingerprint, teacher.network.bn2.running_mean.clone()
+    x = torch.rand(2, 3, 64, 64)
+    packets = system.codec.compress(x)
+    answer = system.answer(packets)
+    mean = system.decoder.mean.clone()
+    fine_tune(system, source, replace(SHORT, objective="tail_distillation"))
+    assert teacher.fingerprint == fingerprint and not any(p.requires_grad for p in teacher.parameters())
+    assert torch.equal(system.tuned.classify[0].bn2.running_mean, statistics)
+    assert torch.equal(system.decoder.mean, mean)
+    assert [p.to_bytes() for p in system.codec.compress(x)] == [p.to_bytes() for p in packets]
+    tuned = system.eval().answer(packets)
+    assert not torch.allclose(tuned, answer)
+    card = zoo.Card("t", "codec", "", "", "", {}, {})
+    save_system(tmp_path / "t", system, card)
+    torch.testing.assert_close(load_system(tmp_path / "t", teacher).answer(packets), tuned, rtol=0.05, atol=0.05)
+
+
+def test_errors_behind_every_stage_by_hand(teacher):
+    h, h_hat = torch.rand(2, 40, 8, 8), torch.rand(2, 40, 8, 8)
+    wanted, ours = teacher.tail.stages(h), teacher.tail.stages(h_hat)
+    by_hand = np.mean([float(((a - b) ** 2).mean() / b.var()) for a, b in zip(ours, wanted, strict=True)])
+    assert float(stage_distillation(teacher.tail, h, h_hat)) == pytest.approx(by_hand, rel=1e-4)
+    assert float(stage_distillation(teacher.tail, h, h)) == 0
+
+
+def test_pixels_as_target_lose_nothing_and_survive_a_file(teacher, source, tmp_path):
+    pixels = PixelBackbone(teacher)
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(pixels(x), teacher(x))
+    assert pixels.fingerprint == teacher.fingerprint
+    system = build_system(pixels, CodecConfig(widths=(4, 4, 3), lmbda=0.3), SMALL, 0)
+    train_system(system, source, SHORT)
+    packets = system.eval().codec.compress(x)
+    save_system(tmp_path / "p", system, zoo.Card("p", "codec", "", "", "", {}, {}))
+    again = load_system(tmp_path / "p", teacher)
+    assert again.decoder(again.codec.decompress(packets)).shape == (1, 192, 8, 8)
+    torch.testing.assert_close(again.answer(packets), system.answer(packets), rtol=0.05, atol=0.05)
