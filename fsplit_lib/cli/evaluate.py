@@ -20,6 +20,7 @@ QUALITIES = {
 }
 if TYPE_CHECKING:
     from fsplit_lib.data import ImageFolder
+    from fsplit_lib.evaluation.points import PerImageResult
 
 app = typer.Typer(help="Measure on a folder of photos.", no_args_is_help=True)
 
@@ -30,13 +31,31 @@ def _readable(pictures: "ImageFolder") -> "ImageFolder":
         return pictures.readable(progress)
 
 
+def _in_curve(one: "PerImageResult", curves: dict[str, str], folders: dict[str, str]) -> "PerImageResult":
+    """Put a system of one setting into the curve that it was asked for, where its channels are the quality."""
+    from dataclasses import replace
+
+    from fsplit_lib.zoo import read_card
+
+    name, _, kind = one.codec.partition(",")
+    if not curves.get(name):
+        return one
+    channels = read_card(folders[name]).architecture["codec"]["widths"][-1]
+    return replace(one, codec=f"{curves[name]},{kind}" if kind else curves[name], lmbda=None, quality=channels)
+
+
 @app.command()
 def photos(
     folder: Annotated[
         Path, typer.Argument(help="Photos: labelled by sub-folder or ImageNet file name, or not at all.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
-    weights: Annotated[list[str] | None, typer.Option(help="Codecs; may be given more than once.")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Codecs; may be given more than once. CURVE=A,B,... makes one curve of several, by their channels."
+        ),
+    ] = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option(help="Networks that judge: timm names, or NAME=FILE of weights; by default the codecs' own."),
@@ -66,8 +85,10 @@ def photos(
         raise ParameterError(f"no image codec {', '.join(sorted(unknown))}; there are {', '.join(QUALITIES)}, or none")
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
-    folders = {Path(given).name: given for given in weights or [DEFAULT]}  # curves are called by the folder's name
-    if len(folders) < len(weights or [DEFAULT]):
+    asked = [given.rpartition("=") for given in weights or [DEFAULT]]  # CURVE=FOLDER,FOLDER: a point each
+    curves = {Path(folder).name: curve for curve, _, given in asked for folder in given.split(",")}
+    folders = {Path(folder).name: folder for _, _, given in asked for folder in given.split(",")}
+    if len(folders) < sum(len(given.split(",")) for _, _, given in asked):
         raise ParameterError(
             f"curves are called by their folders' names, and some of these share one: {', '.join(weights)}"
         )
@@ -82,6 +103,7 @@ def photos(
     for judge in judges:
         with progress_bar("photo", f"{pictures.name}, {judge.partition('=')[0]}") as progress:
             measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
+        measured = [_in_curve(one, curves, folders) for one in measured]
         points += [one.point() for one in measured]
         write_rows(out, points)
         with progress_bar("pair", "bootstrap") as progress:
@@ -133,4 +155,29 @@ def entropy(
         write_scores("side-information", [asdict(row) for row in rows])
     for row in rows:
         typer.echo(f"{row.model:22} {row.y_bytes:8,.0f} + {row.z_bytes:5,.0f} B  n {row.n}")
+    typer.echo(f"{out}")
+
+
+@app.command()
+def work(
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/work.csv"),
+    runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,
+) -> None:
+    """Parameters, multiply-adds and milliseconds of every encoder and decoder of the book, beside image codecs."""
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.data import load_photo, write_rows
+    from fsplit_lib.latency.work import measure_work
+    from fsplit_lib.recipes.caltech import DECODERS, ENCODERS
+    from fsplit_lib.recipes.prior_work import PRIOR_ENCODERS
+
+    backbone = load_backbone("tf_efficientnet_lite0")
+    with progress_bar("round") as progress:
+        rows = measure_work(ENCODERS | PRIOR_ENCODERS, DECODERS, backbone, load_photo("astronaut"), runs, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(out, rows)
+    for row in rows:
+        size = "" if row.parameters is None else f"{row.parameters:,} parameters, {row.multiply_adds / 1e6:,.0f} M"
+        typer.echo(
+            f"{row.part:15} {row.name:22} {row.precision:8} {row.median_ms:8.3f} ms, IQR {row.iqr_ms:.3f}  {size}"
+        )
     typer.echo(f"{out}")

@@ -20,6 +20,7 @@ from fsplit_lib.system import FrankenSplit
 __all__ = ["curve_of_images", "evaluate_images", "evaluate_photos", "ideal_bits_of_images", "top1_of_images"]
 
 BARE_JPEG = "JPEG, no tables"
+UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
 
 
 def evaluate_images(
@@ -99,7 +100,8 @@ def evaluate_photos(
 
     Returns:
         Every system and quality on every photo, and the teacher itself (bytes: raw 8-bit RGB). JPEG comes
-        twice: as files, and without the tables that two ends could agree on.
+        twice: as files, and without the tables that two ends could agree on. Channel reduction comes twice: as
+        packets, and as plain bytes without header.
     """
     size = backbone.input_size
     rows: dict[tuple[str, float | None, int | None], list[tuple[int, int]]] = {}
@@ -118,6 +120,8 @@ def evaluate_photos(
                     packets = system.codec.pack(y, lmbda)
                     answer = int(system.answer(packets).argmax())
                     rows.setdefault((name, _shown(lmbda), None), []).append((len(packets[0].to_bytes()), answer))
+                    if system.codec.config.kind == "reduction":
+                        rows.setdefault((f"{name}, {UNCODED}", _shown(lmbda), None), []).append((y.numel(), answer))
             for (codec, quality), file in zip(settings, files, strict=True):
                 data = file.result()
                 answer = int(backbone(photo_tensor(decode_image(data))).argmax())

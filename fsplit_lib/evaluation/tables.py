@@ -11,7 +11,7 @@ from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS
 
-__all__ = ["TABLES", "BDRate", "CrossRow", "DecodeTime", "LatencyRow", "RatePoint", "SideRow", "SweepRow", "Table",
+__all__ = ["TABLES", "BDRate", "CrossRow", "DecodeTime", "LatencyRow", "RatePoint", "SideRow", "SweepRow", "Table", "WorkRow",
            "label_of", "read_table"]  # fmt: skip
 
 
@@ -261,6 +261,33 @@ class LatencyRow:
 
 
 @dataclass(frozen=True)
+class WorkRow:
+    """One network or image codec, for one crop of 224 x 224 on one thread.
+
+    Attributes:
+        part: "encoder", "decoder", "decoder + tail", "head", "network" or "image codec".
+        name: of the encoder, decoder, network or library.
+        parameters: how many; None for an image codec.
+        multiply_adds: how many; None for an image codec.
+        precision: "float32" or "int8" by onnxruntime; "" for an image codec.
+        median_ms: over the runs, in turns with all other rows.
+        iqr_ms: between the quartiles.
+        runs: after warming up.
+        cpu: that ran it.
+    """
+
+    part: str
+    name: str
+    parameters: int | None
+    multiply_adds: int | None
+    precision: str
+    median_ms: float
+    iqr_ms: float
+    runs: int
+    cpu: str
+
+
+@dataclass(frozen=True)
 class Table:
     """What a row of a table is, and the command that makes the table."""
 
@@ -282,6 +309,10 @@ TABLES = {
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ...": {
             "ablation.csv": RatePoint, "ablation_bd_rates.csv": BDRate,
         },
+        "fsplit evaluate photos FOLDER --against JPEG --against AVIF --weights ablation-base --weights prior-student ...": {
+            "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
+        },
+        "fsplit evaluate work": {"work.csv": WorkRow},
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
         "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},

@@ -20,11 +20,18 @@ from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, short_run, train_on
 from fsplit_lib.recipes.context import Recipe
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["PRIOR_RECIPES", "fit_eight_bits"]
+__all__ = ["PRIOR_ENCODERS", "PRIOR_RECIPES", "fit_eight_bits"]
 
 STUDENT = replace(ANY_RATE, widths=(96, 48, 24), strides=(2, 2, 1), kind="gdn")
 PATCHES = {
     blocks: replace(ANY_RATE, widths=(128, 64, 64), strides=(8, 1, 1), kind=f"patch-{blocks}") for blocks in (0, 4)
+}
+REDUCTION = CodecConfig(widths=(64, 64, 3), kind="reduction")
+PRIOR_ENCODERS = {
+    "Entropic Student": STUDENT,
+    "patch, 0 blocks": PATCHES[0],
+    "patch, 4 blocks": PATCHES[4],
+    "channel reduction": REDUCTION,
 }
 SECOND_STAGE = {"steps": 782, "objective": "tail_distillation", "optimiser": "adamw", "learning_rate": 3e-4}
 CHANNELS = (1, 3, 6)  # of the latent, in channel reduction: each is one point of its curve
@@ -60,7 +67,7 @@ def _reduction(channels: int) -> CaltechRun:
     return short_run(
         f"channel reduction to {channels}, 8 bits per value",
         {"lmbda": 0.0, "quantiser": "none", "rate_warmup": 0.0},
-        codec=CodecConfig(widths=(64, 64, channels), kind="reduction"),
+        codec=replace(REDUCTION, widths=(64, 64, channels)),
         finish=fit_eight_bits,
     )
 

@@ -1,0 +1,93 @@
+"""What encoders and decoders cost: parameters, multiply-adds, and milliseconds beside image codecs, in one run.
+
+Weights make no difference to any of these, so the networks are untrained.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from fsplit_lib.backbones import Backbone
+from fsplit_lib.baselines import encode_image
+from fsplit_lib.codec import CodecConfig, Encoder
+from fsplit_lib.data.images import center_crop, to_array
+from fsplit_lib.decoders import DecoderConfig, build_decoder
+from fsplit_lib.device import interleave
+from fsplit_lib.device.export import quantise, to_onnx
+from fsplit_lib.device.runtime import Network
+from fsplit_lib.device.timing import cpu_name
+from fsplit_lib.evaluation.tables import WorkRow
+from fsplit_lib.latency.profiling import multiply_adds
+
+__all__ = ["measure_work"]
+
+FILES = {"JPEG": 20, "WebP": 25}  # qualities near the bytes of a packet's rivals, at the codecs' best settings
+NAMES = {"JPEG": "libjpeg", "WebP": "libwebp"}
+
+
+def measure_work(
+    encoders: Mapping[str, CodecConfig],
+    decoders: Mapping[str, DecoderConfig],
+    backbone: Backbone,
+    photo: Image.Image,
+    runs: int = 100,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[WorkRow]:
+    """Time every encoder in float32 and int8, and every decoder with the tail behind it, in turns on one thread.
+
+    Args:
+        encoders: name to configuration.
+        decoders: name to configuration; each reads a latent of 48 channels at stride 8.
+        backbone: the network that answers; its whole and its head are timed as well.
+        photo: that is encoded, and from which 8-bit ranges are taken.
+        runs: timed rounds.
+        progress: called with rounds done and rounds in all.
+    """
+    crop = center_crop(photo)
+    x = to_array(crop)[None]
+    latent = torch.zeros(1, 48, x.shape[2] // 8, x.shape[3] // 8)
+    parts = [("encoder", name, Encoder(config), torch.from_numpy(x)) for name, config in encoders.items()]
+    parts += [
+        ("network", backbone.name, backbone, torch.from_numpy(x)),
+        ("head", backbone.name, backbone.head, torch.from_numpy(x)),
+    ]
+    for name, config in decoders.items():
+        decoder = build_decoder(latent.shape[1], backbone.spec, config)
+        parts += [("decoder", name, decoder, latent)]
+        parts += [("decoder + tail", name, nn.Sequential(decoder, backbone.tail), latent)]
+    threads, calls = torch.get_num_threads(), {}
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for part, name, module, value in parts:
+            for precision in ("float32", "int8") if part in ("encoder", "network") else ("float32",):
+                calls[part, name, precision] = _call(module, value, precision, Path(folder))
+        for codec, quality in FILES.items():
+            calls["image codec", NAMES[codec], ""] = partial(encode_image, crop, codec, quality)
+        torch.set_num_threads(1)
+        try:
+            timings = interleave(calls, runs, progress=progress)
+        finally:
+            torch.set_num_threads(threads)
+    sizes = {(part, name): (module, value) for part, name, module, value in parts}
+    rows = []
+    for (part, name, precision), timing in timings.items():
+        module, value = sizes.get((part, name), (None, None))
+        size = sum(p.numel() for p in module.parameters()) if module else None
+        work = multiply_adds(module, *value.shape) if module else None
+        rows.append(WorkRow(part, name, size, work, precision, timing.median_ms, timing.iqr_ms, runs, cpu_name()))
+    return rows
+
+
+def _call(module: nn.Module, value: torch.Tensor, precision: str, folder: Path) -> Callable[[], Any]:
+    path, small = folder / "float32.onnx", folder / "int8.onnx"
+    to_onnx(module, tuple(value.shape), path)
+    if precision == "int8":
+        quantise(path, small, [value.numpy()])
+        path = small
+    network = Network(path, 1)
+    return partial(network, value.numpy())
