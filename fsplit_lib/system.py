@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import Backbone, PixelBackbone, Tail, load_backbone
+from fsplit_lib.backbones import Backbone, PixelBackbone, load_backbone
 from fsplit_lib.codec import CodecConfig, FeatureCodec, Quantiser
 from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
@@ -65,8 +65,8 @@ class FrankenSplit(nn.Module):
     Only codec and decoder learn; the backbone is the frozen teacher.
 
     Attributes:
-        tuned: a tail of its own, fine-tuned to decoded features as in prior split computing; None where the backbone's
-            tail answers, as in the paper.
+        tuned: a copy of the backbone whose tail was fine-tuned to decoded features, as in prior split computing; None
+            where the backbone itself answers, as in the paper.
     """
 
     def __init__(self, codec: FeatureCodec, decoder: nn.Module, backbone: Backbone):
@@ -74,12 +74,12 @@ class FrankenSplit(nn.Module):
         self.codec = codec
         self.decoder = decoder
         self.backbone = backbone
-        self.tuned: Tail | None = None
+        self.tuned: Backbone | None = None
 
     @property
     def tail(self) -> nn.Module:
         """What turns decoded features into logits."""
-        return self.backbone.tail if self.tuned is None else self.tuned
+        return (self.tuned or self.backbone).tail
 
     def forward(
         self,
@@ -157,7 +157,7 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
     card.training.setdefault("decoders", {})[system.backbone.name] = {"network": system.backbone.fingerprint}
     states = {"codec.safetensors": system.codec.state_dict(), decoder_file: system.decoder.state_dict()}
     if system.tuned is not None:
-        states[TAIL_FILE] = system.tuned.learnable().state_dict()
+        states[TAIL_FILE] = system.tuned.tail.learnable().state_dict()
     return zoo.write_model(folder, card, states)
 
 
@@ -265,6 +265,7 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
     zoo.load_strictly(decoder, zoo.read_weights(name, file), f"{card.name}/{file}")
     system = FrankenSplit(codec, decoder.eval(), backbone)
     if TAIL_FILE in card.files:
-        system.tuned = copy.deepcopy(backbone.tail)
-        zoo.load_strictly(system.tuned.learnable(), zoo.read_weights(name, TAIL_FILE), f"{card.name}/{TAIL_FILE}")
+        system.tuned = copy.deepcopy(backbone)
+        state = zoo.read_weights(name, TAIL_FILE)
+        zoo.load_strictly(system.tuned.tail.learnable(), state, f"{card.name}/{TAIL_FILE}")
     return system

@@ -100,7 +100,7 @@ def test_a_fine_tuned_tail_learns_and_leaves_packets_teacher_and_statistics_alon
     mean = system.decoder.mean.clone()
     fine_tune(system, source, replace(SHORT, objective="tail_distillation"))
     assert teacher.fingerprint == fingerprint and not any(p.requires_grad for p in teacher.parameters())
-    assert torch.equal(system.tuned.classify[0].bn2.running_mean, statistics)
+    assert torch.equal(system.tuned.network.bn2.running_mean, statistics)
     assert torch.equal(system.decoder.mean, mean)
     assert [p.to_bytes() for p in system.codec.compress(x)] == [p.to_bytes() for p in packets]
     tuned = system.eval().answer(packets)

@@ -135,6 +135,37 @@ def test_a_finished_run_is_not_run_again(straight, tmp_path):
     assert same(weights(straight[0]), weights(again))
 
 
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "accelerator",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA sees no GPU"))],
+)
+def test_a_run_goes_on_on_another_device(straight, tmp_path, accelerator):
+    def stop(row):
+        if row.step == 20:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(checkpoint=tmp_path / "run.ckpt", progress=stop)
+    again, log = run(checkpoint=tmp_path / "run.ckpt", accelerator=accelerator)
+    assert [row.step for row in log] == list(range(CONFIG.steps))
+    tolerance = {"rtol": 0, "atol": 0} if accelerator == "cpu" else {"rtol": 1e-3, "atol": 1e-4}  # other kernels
+    for name, value in weights(again).items():
+        assert value.device.type == "cpu"
+        if value.is_floating_point():
+            torch.testing.assert_close(value, weights(straight[0])[name], **tolerance)
+
+
+def test_a_missing_accelerator_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for wrong in ("cuda", "tpu"):
+        with pytest.raises(ParameterError, match="accelerator must be"):
+            run(SHORT, accelerator=wrong)
+
+
 def test_training_learns_and_logs(straight):
     _, log = straight
     assert [row.step for row in log] == list(range(40))

@@ -73,10 +73,6 @@ class Tail(nn.Module):
         """Return the modules that fine-tuning trains: the stages and the classifier."""
         return nn.ModuleList([self.layers, self.classify[0].get_classifier()])
 
-    def train(self, mode: bool = True) -> "Tail":  # noqa: ARG002
-        """Stay in eval mode: BatchNorm keeps the teacher's statistics, also where the weights learn."""
-        return super().train(False)
-
 
 def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
     """Family, the network as a list of modules that map features to features, and whether they are NHWC."""

@@ -34,6 +34,7 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Codec that photo-decoder adds a decoder to; photo by default.")
     ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto takes a GPU where there is one; or cpu, or cuda.")] = "auto",
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
     import logging
@@ -56,7 +57,7 @@ def train(
 
         if rank:  # the first process tells and writes for all
             out, progress = work / f"process-{rank}" / out.name, None
-        run = RunContext(out, data, work, progress, workers, maps, scheduler, processes, backbone, weights)
+        run = RunContext(out, data, work, progress, workers, maps, scheduler, processes, backbone, weights, accelerator)
         sentence = run_recipe(recipe, run)
     if not rank:
         if not steps:

@@ -155,9 +155,9 @@ class FeatureCodec(nn.Module):
 
     def _gain(self, y: Tensor, lmbda: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.gains is None:
-            one = torch.ones(1, 1, 1, 1, dtype=y.dtype)
+            one = torch.ones(1, 1, 1, 1, dtype=y.dtype, device=y.device)
             return one, one
-        return self.gains(torch.tensor([self.config.lmbda]) if lmbda is None else lmbda)
+        return self.gains(torch.tensor([self.config.lmbda], device=y.device) if lmbda is None else lmbda)
 
     def quantise(
         self, y: Tensor, quantiser: Quantiser, noise: Tensor | None, lmbda: Tensor | None = None

@@ -43,7 +43,8 @@ class RunContext:
         scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
         processes: of the local cluster, one a core where None; 0 runs a grid in this process.
         backbone: as :func:`fsplit_lib.backbones.photo_backbone` reads it, for the recipe that asks for one.
-        weights: of the codec that gets one more decoder, likewise; "photo" where None.
+        weights: of the codec that gets one more decoder, as a name or folder; "photo" where None.
+        accelerator: see :func:`fsplit_lib.training.loop.fit`.
     """
 
     out: Path
@@ -56,6 +57,7 @@ class RunContext:
     processes: int | None = None
     backbone: str | None = None
     weights: str | None = None
+    accelerator: str = "cpu"
 
     def log_to(self, steps: int) -> Callable[[LogRow], None] | None:
         """What :func:`fit` calls after each of so many steps."""
@@ -68,6 +70,7 @@ class RunContext:
             "progress": self.log_to(config.steps),
             "checkpoint": self.work / f"{self.out.name}.ckpt",
             "workers": self.workers,
+            "accelerator": self.accelerator,
         }
 
     def grid(self, cells: dict[str, Cell]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def resume(path: Path, parts: Parts, optimisers: list[torch.optim.Optimizer], ru
     if hashlib.sha256(payload).digest() != digest:
         raise WeightsError(f"the checkpoint {path} is damaged (wrong sha256); delete it to start again")
     try:
-        state = torch.load(io.BytesIO(payload), weights_only=True)
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         theirs = dict(state["run"])
     except Exception as error:  # torch raises a dozen kinds on damaged files
         raise WeightsError(f"the checkpoint {path} is damaged; delete it to start again") from error

@@ -90,7 +90,7 @@ def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **opti
     tail learn the teacher's answers.
 
     Args:
-        system: a trained one; its decoder changes, and ``tuned`` becomes a copy of the teacher's tail that learns.
+        system: a trained one; its decoder changes, and ``tuned`` becomes a copy of the teacher whose tail learns.
         source: of photos.
         config: of the run, with the objective "tail_distillation".
         options: as in :func:`fit`.
@@ -101,8 +101,8 @@ def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **opti
     Raises:
         RuntimeError: see :func:`train_decoder`.
     """
-    system.tuned = copy.deepcopy(system.backbone.tail)
-    parts = {"decoder": system.decoder, "tail": system.tuned.learnable().requires_grad_(True)}
+    system.tuned = copy.deepcopy(system.backbone)
+    parts = {"decoder": system.decoder, "tail": system.tuned.tail.learnable().requires_grad_(True)}
     return _train_behind(system, parts, source, config, options)
 
 
@@ -150,7 +150,8 @@ def _train(
         out = module(batch.x, config.quantiser, noise, lmbda)
         weight = None if batch.saliency is None else saliency_weight(batch.saliency, config.guidance)
         if config.channels == "sensitive":
-            weight = sensitivity if weight is None else weight * sensitivity
+            here = sensitivity.to(batch.x)
+            weight = here if weight is None else weight * here
         price = warm_up(config.lmbda if lmbda is None else lmbda, batch.step, config.rate_warmup * config.steps)
         return vars(loss_of(config.objective, system, out, batch.labels, price, weight))
 
@@ -171,6 +172,7 @@ def fit(
     checkpoint_every: int = 500,
     made_of: dict[str, object] | None = None,
     workers: int = 0,
+    accelerator: str = "cpu",
     fabric: Fabric | None = None,
 ) -> list[LogRow]:
     """Train ``parts`` of ``module`` and return the log.
@@ -188,20 +190,20 @@ def fit(
         made_of: what else the run depends on, such as a frozen network's fingerprint; a checkpoint keeps it, with
             the source's digest, and is refused where either differs.
         workers: loader processes.
-        fabric: for processes and precision, on CPUs; by default one process of ``config.precision``, or as many as
+        accelerator: "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU in
+            any case, so a run may be resumed on another device; afterwards the module is on the CPU again.
+        fabric: for processes and precision; by default one process of ``config.precision``, or as many as
             torchrun has started, which then share every global batch. BatchNorm sees only its process's share;
             codec and decoders have none.
 
     Raises:
-        ParameterError: the processes cannot share the batch evenly, or are not on CPUs.
+        ParameterError: the processes cannot share the batch evenly, or there is no such accelerator.
         WeightsError: the checkpoint is broken or belongs to another configuration, data set or network.
         DivergedError: the loss is no longer finite.
     """
-    fabric = fabric or _fabric(config)
+    fabric = fabric or _fabric(config, accelerator)
     if config.batch % fabric.world_size:
         raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
-    if fabric.device.type != "cpu":
-        raise ParameterError(f"batches, noise and tables are made on the CPU, and so is training; got {fabric.device}")
     optimisers = _optimisers(parts, rate_factors or {}, config)
     groups = [group for optimiser in optimisers for group in optimiser.param_groups]
     wrapped, *optimisers = fabric.setup(module, *optimisers)
@@ -210,13 +212,15 @@ def fit(
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
     log = [LogRow(**row) for row in told]
-    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, machine(), start)
+    device = machine(fabric.device)
+    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, device, start)
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
         source, config.batch, start, config.steps, config.seed, fabric.global_rank, fabric.world_size, workers
     )
     for batch in stream:
+        batch.to(fabric.device)
         with fabric.autocast():
             values = loss(wrapped, batch)
         means = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean")
@@ -237,17 +241,21 @@ def fit(
         done = batch.step + 1
         if checkpoint and (done % checkpoint_every == 0 or done == config.steps) and fabric.is_global_zero:
             checkpoints.save(checkpoint, parts, optimisers, run, done, [asdict(row) for row in log])
-    module.eval()
+    module.eval().cpu()
     return log
 
 
-def _fabric(config: TrainConfig) -> Fabric:
-    """One process on one CPU, or what torchrun says in the environment."""
+def _fabric(config: TrainConfig, accelerator: str) -> Fabric:
+    """One process on one device, or what torchrun says in the environment."""
+    if accelerator not in ("auto", "cpu", "cuda") or (accelerator == "cuda" and not torch.cuda.is_available()):
+        raise ParameterError(f"accelerator must be auto, cpu, or cuda where there is a GPU, got {accelerator!r}")
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if world == 1:
-        return Fabric(accelerator="cpu", devices=1, precision=config.precision)
+        return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
     fabric = Fabric(
-        accelerator="cpu", strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision
+        accelerator=accelerator, strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision
     )
     fabric.launch()
     return fabric

@@ -1,7 +1,6 @@
 """Does side information pay? Three entropy models, trained on the latents of one frozen encoder."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +66,7 @@ def train_entropy_models(
     codec: FeatureCodec,
     source: Dataset,
     config: TrainConfig,
-    progress: Callable[[LogRow], None] | None = None,
-    checkpoint: Path | None = None,
+    **options: object,
 ) -> tuple[EntropyModels, list[LogRow]]:
     """Train the three on one stream of photos; the encoder stays as it is.
 
@@ -76,8 +74,7 @@ def train_entropy_models(
         codec: whose encoder makes the latents.
         source: of photos.
         config: of the run; its lmbda and objective mean nothing here, only bits count.
-        progress: called after every step.
-        checkpoint: to resume from.
+        options: as in :func:`~fsplit_lib.training.loop.fit`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -90,7 +87,9 @@ def train_entropy_models(
 
     def loss(wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            y = codec.encoder(batch.x).round()  # the encoder is frozen, so its true symbols can be had
+            y = codec.encoder.to(batch.x.device)(
+                batch.x
+            ).round()  # the encoder is frozen, so its true symbols can be had
         side = batch.noise((WIDTH, y.shape[2] // 4, y.shape[3] // 4))
         parts = wrapped(y, side)
         sizes = {name: -sum(p.log2().sum() for p in ps) / len(y) / 8 for name, ps in parts.items()}
@@ -100,8 +99,9 @@ def train_entropy_models(
     for name, model in (("scale", models.scale), ("mean_scale", models.mean_scale)):
         pieces |= {name: nn.ModuleList([model.h_a, model.h_s]), f"{name}_prior": model.prior}
     factors = {"factorised": 5.0, "scale_prior": 5.0, "mean_scale_prior": 5.0}  # densities take larger steps
-    shown = {"progress": progress, "checkpoint": checkpoint, "made_of": {"codec_id": codec.codec_id.hex()}}
-    log = fit(models, pieces, loss, source, config, rate_factors=factors, **shown)
+    made_of = {"codec_id": codec.codec_id.hex()}
+    log = fit(models, pieces, loss, source, config, rate_factors=factors, made_of=made_of, **options)
+    codec.encoder.cpu()
     models.update()
     return models, log
 

@@ -45,10 +45,16 @@ class Batch:
         self.saliency = sample[2] if len(sample) > 2 else None
         self._seed, self._size, self._rank, self._world = seed, size, rank, world
 
+    def to(self, device: torch.device) -> None:
+        """Move what the batch holds, and what it will draw."""
+        self.x, self.labels = self.x.to(device), self.labels.to(device)
+        self.saliency = None if self.saliency is None else self.saliency.to(device)
+
     def noise(self, shape: tuple[int, ...]) -> Tensor:
-        """U(−½, ½) of shape (B, *shape), the same for a sample on however many processes."""
+        """Draw U(−½, ½) of shape (B, *shape), the same for a sample on however many processes and on any device."""
         generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 1))
-        return torch.rand(self._size, *shape, generator=generator)[self._rank :: self._world] - 0.5
+        drawn = torch.rand(self._size, *shape, generator=generator)[self._rank :: self._world] - 0.5
+        return drawn.to(self.x.device)
 
     def log_uniform(self, low: float, high: float) -> Tensor:
         """(B,) numbers between low and high, spread evenly over the batch and uniform on a log scale.
@@ -59,7 +65,7 @@ class Batch:
         generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 4))
         order = torch.randperm(self._size, generator=generator)
         share = (order + torch.rand(self._size, generator=generator)) / self._size
-        return (low * (high / low) ** share)[self._rank :: self._world]
+        return (low * (high / low) ** share)[self._rank :: self._world].to(self.x.device)
 
 
 class ArraySource(Dataset):
