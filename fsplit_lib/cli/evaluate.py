@@ -66,6 +66,9 @@ def photos(
     name: Annotated[
         str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
     ] = None,
+    anchor: Annotated[
+        list[str] | None, typer.Option(help="Curves that BD-rates are computed against; every curve by default.")
+    ] = None,
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
 ) -> None:
@@ -107,7 +110,9 @@ def photos(
         points += [one.point() for one in measured]
         write_rows(out, points)
         with progress_bar("pair", "bootstrap") as progress:
-            deltas += bd_rates(measured, progress=progress)
+            names = dict.fromkeys(one.codec for one in measured)
+            pairs = [(codec, against) for against in anchor or () for codec in names if codec != against]
+            deltas += bd_rates(measured, pairs or None, progress=progress)
     if deltas:
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:

@@ -1,0 +1,135 @@
+"""Chapter 06, second half: earlier split computing at one budget, and the plane of bytes, agreement and work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fsplit_lib.evaluation import BDRate, RatePoint
+from fsplit_lib.evaluation.curves import monotone
+from fsplit_lib.evaluation.tables import WorkRow
+from fsplit_lib.panels.base import Number, Panel
+from fsplit_lib.plots.curves import rate_accuracy, rate_curve
+from fsplit_lib.plots.forest import forest
+from fsplit_lib.plots.style import Look, finish, look_of
+
+__all__ = ["BASE", "PRIOR", "WorkPanel", "bytes_at", "curves_of_prior_work", "deltas_of_prior_work"]
+
+BASE = "ablation-base"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One curve of ``prior_work.csv``.
+
+    Attributes:
+        label: in figures.
+        look: likewise.
+        encoder: its name in ``work.csv``.
+        tuned: whether the tail was fine-tuned to it.
+    """
+
+    label: str
+    look: Look
+    encoder: str
+    tuned: bool = False
+
+
+STUDENT, PATCH, CUT = (
+    Look("#0072B2", "dash", "square"),
+    Look("#009E73", "dashdot", "triangle-up"),
+    Look("#882255", "dot", "cross"),
+)
+PRIOR = {
+    BASE: Method("FrankenSplit's base", look_of("FrankenSplit"), "FrankenSplit"),
+    "ablation-base-1": Method("the base, another seed", Look("#D55E00", "dot", "circle-open"), "FrankenSplit"),
+    "prior-base-tail": Method("the base, tail fine-tuned", Look("#D55E00", "dash", "circle-open"), "FrankenSplit", True),
+    "prior-student": Method("Entropic Student", STUDENT, "Entropic Student"),
+    "prior-student-tail": Method("Entropic Student, tail fine-tuned", STUDENT, "Entropic Student", True),
+    "prior-student-own": Method("Entropic Student, its own recipe", STUDENT, "Entropic Student"),
+    "prior-patch-4": Method("patches and 4 blocks", PATCH, "patch, 4 blocks"),
+    "prior-reduction": Method("channel reduction, entropy coded", CUT, "channel reduction"),
+    "prior-reduction, 8 bits per value": Method("channel reduction, 8 bits", CUT, "channel reduction"),
+    "prior-bottlefit": Method("BottleFit: channel reduction, tail fine-tuned", CUT, "channel reduction", True),
+    "prior-direct": Method("distillation at the logits alone", look_of("logit distillation"), "FrankenSplit"),
+    "prior-pixels": Method("the same encoder for pixels", look_of("AVIF"), "FrankenSplit"),
+    "ablation-lean": Method("lean encoder and decoder", Look("#CC79A7", "longdash", "diamond"), "lean"),
+    "ablation-tiny": Method("tiny encoder, lean decoder", Look("#999933", "longdashdot", "star"), "tiny"),
+}  # fmt: skip
+
+
+def curves_of_prior_work(points: Sequence[RatePoint], names: Sequence[str]) -> go.Figure:
+    """Draw agreement over bytes for some keys of :data:`PRIOR`, beside JPEG and AVIF where the table has them."""
+    lines = []
+    for name in (*names, "JPEG", "AVIF"):
+        if rows := [p for p in points if p.codec == name]:
+            method = PRIOR.get(name) or Method(name, look_of(name), "")
+            lines.append(rate_curve(method.label, rows, "agreement", method.look, width=3.5 if name == BASE else 2))
+    figure = rate_accuracy({"": lines}, "One budget of training, one decoder", n=points[0].n, height=620)
+    return figure.update_xaxes(range=[2.5, 4]).update_yaxes(range=[0, 100])
+
+
+def deltas_of_prior_work(deltas: Sequence[BDRate], names: Sequence[str]) -> go.Figure:
+    """Draw BD-rates of some keys of :data:`PRIOR` against the base."""
+    found = {d.codec: d for d in deltas if d.against == BASE}
+    rows = {PRIOR[name].label: ([found[name]], PRIOR[name].look) for name in names if name in found}
+    return forest(rows, "Bytes against FrankenSplit's base, at equal agreement", "BD-rates against the base")
+
+
+def bytes_at(points: Sequence[RatePoint], codec: str, agreement: float) -> float | None:
+    """Compute the bytes at which a curve reaches an agreement, between its measured points; None outside them."""
+    rows = [p for p in points if p.codec == codec]
+    size, fitted = monotone(np.array([p.bytes for p in rows]), np.array([p.agreement for p in rows]))
+    if not fitted[0] <= agreement <= fitted[-1]:
+        return None
+    return float(np.exp(np.interp(agreement, fitted, np.log(size))))
+
+
+class WorkPanel(Panel):
+    """Ask for an agreement, and see what each encoder sends for it and what it computes.
+
+    Args:
+        points: rows of ``prior_work.csv``.
+        work: rows of ``work.csv``.
+        agreement: first position of the slider, in percent.
+        names: keys of :data:`PRIOR`.
+    """
+
+    def __init__(self, points: Sequence[RatePoint], work: Sequence[WorkRow], agreement: int, names: Sequence[str]):
+        self._points, self._names = points, names
+        self._work = {row.name: row for row in work if row.part == "encoder" and row.precision == "float32"}
+        figure = go.Figure()
+        for name in names:
+            method = PRIOR[name]
+            mark = {"size": 15, "color": method.look.color, "symbol": method.look.symbol}
+            figure.add_trace(
+                go.Scatter(
+                    name=name, mode="markers+text", marker=mark, text=[method.label], textposition="top center",
+                    hovertemplate="%{x:,.0f} M multiply-adds<br>%{y:,.0f} bytes<extra></extra>",
+                )
+            )  # fmt: skip
+        ticks = [20, 50, 100, 200, 500]
+        figure.update_xaxes(
+            title_text="encoder's work (million multiply-adds)", type="log", tickvals=ticks, range=[1.15, 3.1]
+        )
+        figure.update_yaxes(
+            title_text="bytes of the packet", type="log", tickvals=[300, 500, 700, 1000, 1500, 2000, 3000, 5000]
+        )
+        figure.update_yaxes(range=[2.6, 3.7])
+        finish(figure, "Bytes and work at one agreement", "", height=520).update_layout(showlegend=False)
+        top = round(100 * max(p.agreement for p in points if p.codec in names))
+        super().__init__({"agreement": Number("agreement (%)", 30, top, agreement, 1)}, figure, self._update)
+        self.refresh()
+
+    def _update(self, agreement: int) -> str:
+        told = []
+        with self.figure.batch_update():
+            for name in self._names:
+                size, work = bytes_at(self._points, name, agreement / 100), self._work[PRIOR[name].encoder]
+                macs = work.multiply_adds / 1e6
+                known = {"x": [macs], "y": [size]} if size else {"x": [], "y": []}
+                self.figure.update_traces(selector={"name": name}, **known)
+                sent = f"{size:,.0f} bytes" if size else "not reached"
+                told.append(f"{PRIOR[name].label} {sent} with {macs:,.0f} million multiply-adds")
+        return f"At an agreement of {agreement} %: {'; '.join(told)}."
