@@ -1,8 +1,8 @@
 """Codecs trained on Caltech-101: the photo codecs, the variants of the saliency experiment, and the ablation.
 
-A row of the ablation changes one thing (AdamW brings rates of its own), from one seed. The tables in data/results are
-what variants and rows are for: `fsplit evaluate photos FOLDER --weights ...` measures them all in one run, and none
-of these weights are shipped.
+A row of the ablation changes one thing (AdamW brings rates of its own; "both" changes two), from one seed. The tables
+in data/results are what variants and rows are for: `fsplit evaluate photos FOLDER --weights ...` measures them all in
+one run, and none of these weights are shipped.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -53,6 +53,7 @@ class CaltechRun:
         decoder: configuration of the decoder.
         crop: side in pixels.
         start: weights to go on from; their configurations count then.
+        strong: whether crops are as small as 8 % of the photo, instead of 25 %, and change their colours.
     """
 
     listed: str
@@ -63,6 +64,7 @@ class CaltechRun:
     decoder: DecoderConfig = SMALL
     crop: int = 96
     start: str | None = None
+    strong: bool = False
 
 
 STRAIGHT = TrainConfig(
@@ -113,12 +115,13 @@ SALIENCY = {
 }
 
 
-def _row(summary: str, train: dict | None = None, **changed: CodecConfig | DecoderConfig | int) -> CaltechRun:
+def _row(summary: str, train: dict | None = None, **changed: CodecConfig | DecoderConfig | int | bool) -> CaltechRun:
     base = replace(STRAIGHT, steps=1563, precision="auto", gains_rate=0.5)
     limits = ("a short run, made to be compared with its siblings",)
     return CaltechRun(summary, f"A row of the ablation: {summary}.", limits, replace(base, **train or {}), **changed)
 
 
+CONTRAST = {"objective": "head_and_contrast"}
 ABLATION = {
     "base": _row("the base: head distillation, straight-through rounding, Muon, 25,000 crops"),
     "base-1": _row("the base once more, from another seed", {"seed": 1}),
@@ -138,6 +141,12 @@ ABLATION = {
     "light": _row("three depthwise restoration blocks, a fifth of the work of photo's decoder", decoder=LIGHT),
     "lean": _row("the lean encoder before them", codec=LEAN, decoder=LIGHT),
     "tiny": _row("the tiny encoder before them", codec=TINY, decoder=LIGHT),
+    "contrast": _row("a contrast between pictures of a batch beside it", CONTRAST),
+    "contrast-1": _row("the contrast once more, from another seed", CONTRAST | {"seed": 1}),
+    "augment": _row("stronger augmentation: smaller crops, other colours", strong=True),
+    "augment-1": _row("stronger augmentation once more, from another seed", {"seed": 1}, strong=True),
+    "both": _row("contrast and stronger augmentation", CONTRAST, strong=True),
+    "both-1": _row("contrast and stronger augmentation once more, from another seed", CONTRAST | {"seed": 1}, strong=True),
 }  # fmt: skip
 
 
@@ -170,7 +179,9 @@ def _train(name: str, plan: CaltechRun, run: RunContext) -> str:
         maps = known.of_folder(folder)
         if config.guidance == "shuffled":
             maps = [maps[i] for i in np.random.default_rng(config.seed).permutation(len(maps))]
-    log = train_system(system, FolderSource(folder, plan.crop, maps=maps), config, **run.options(config))
+    scale = (0.08 if plan.strong else 0.25, 1.0)
+    source = FolderSource(folder, plan.crop, scale, maps, colours=plan.strong)
+    log = train_system(system, source, config, **run.options(config))
     card = zoo.Card(
         name=run.out.name,
         kind="codec",

@@ -61,7 +61,7 @@ class TrainConfig:
                 raise ParameterError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.precision == "auto":
             object.__setattr__(self, "precision", fast_precision())
-        weighted = self.objective in ("head_distillation", "head_and_tail")
+        weighted = self.objective in ("head_distillation", "head_and_tail", "head_and_contrast")
         if not weighted and (self.guidance, self.channels) != ("unguided", "equal"):
             raise ParameterError(
                 f"{self.objective} has no feature distortion that guidance or channels could weigh: leave both out"
