@@ -58,10 +58,11 @@ class Tail(nn.Module):
         self.classify = [classify]  # in a list: its parameters belong to the network, once
         self.nhwc = nhwc
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, pooled: bool = False) -> Tensor:
+        """Logits (B, classes), or with ``pooled`` the (B, D) vectors that the last layer classifies."""
         if self.nhwc:
             h = h.permute(0, 2, 3, 1).contiguous()
-        return self.classify[0].forward_head(self.layers(h))
+        return self.classify[0].forward_head(self.layers(h), pre_logits=pooled)
 
 
 def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
