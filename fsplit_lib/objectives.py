@@ -23,6 +23,7 @@ __all__ = [
     "channel_sensitivity",
     "cross_entropy",
     "head_distillation",
+    "info_nce",
     "lmbda_factor",
     "loss_of",
     "saliency_weight",
@@ -32,10 +33,13 @@ __all__ = [
 ]
 
 Objective = Literal[
-    "head_distillation", "generalised_head_distillation", "tail_distillation", "head_and_tail", "cross_entropy"
-]
+    "head_distillation", "generalised_head_distillation", "tail_distillation", "head_and_tail", "head_and_contrast",
+    "cross_entropy",
+]  # fmt: skip
 Guidance = Literal["unguided", "guided", "constant", "shuffled"]
 TAIL_WEIGHT = 0.2  # of the answer beside the features, in "head_and_tail"
+CONTRAST_WEIGHT = 0.1  # of telling the batch's pictures apart beside the features, in "head_and_contrast"
+TEMPERATURE = 0.1  # of that contrast: cosines are divided by it
 
 
 @dataclass
@@ -107,6 +111,27 @@ def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
     0.6931
     """
     return F.kl_div(logits.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True)
+
+
+def info_nce(z: Tensor, z_hat: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Compute how badly each vector finds its partner among the batch, and the partner finds it, in nats.
+
+    Implements Eq. (1) of chapter 09: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) on cosines, the mean of
+    both directions, as CLIP computes it (Radford et al. 2021, arXiv 2103.00020).
+
+    Args:
+        z: (B, D), a vector a picture.
+        z_hat: (B, D), its partner in the same row; all other rows are negatives. Vectors shorter than 0.01 are not
+            stretched to length 1, since their direction is noise.
+        temperature: > 0; a small one looks at the closest negatives only.
+
+    >>> import torch
+    >>> round(info_nce(torch.eye(3), torch.eye(3), temperature=1.0).item(), 4)  # ln(1 + 2 / e)
+    0.5514
+    """
+    logits = F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T / temperature  # (B, B)
+    partner = torch.arange(len(z), device=z.device)
+    return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
 
 
 def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -202,8 +227,10 @@ def loss_of(
 
     Args:
         objective: "head_distillation" is the paper's; "tail_distillation" compares answers behind the frozen tail;
-            "head_and_tail" adds both, beyond the paper; "generalised_head_distillation" compares features at the cut
-            and behind every later stage, as the Entropic Student is trained; "cross_entropy" is the direct objective.
+            "head_and_tail" adds both, and "head_and_contrast" adds :func:`info_nce` between the teacher's and the
+            decoded features, each averaged over the picture: both are beyond the paper;
+            "generalised_head_distillation" compares features at the cut and behind every later stage, as the Entropic
+            Student is trained; "cross_entropy" is the direct objective.
         system: codec, decoder and frozen backbone.
         out: one pass through them.
         labels: (B,) classes, for "cross_entropy".
@@ -222,7 +249,10 @@ def loss_of(
             distortion = head_distillation(h, out.h_hat, system.decoder.spread, weight)
         if objective == "generalised_head_distillation":
             distortion = (distortion + stage_distillation(teacher.tail, h, out.h_hat)) / 2
-        elif objective != "head_distillation":
+        if objective == "head_and_contrast":
+            z, z_hat = (((f - system.decoder.mean) / system.decoder.spread).mean(dim=(2, 3)) for f in (h, out.h_hat))
+            distortion = distortion + CONTRAST_WEIGHT * info_nce(z, z_hat)  # (B, C_h) each
+        if objective in ("tail_distillation", "head_and_tail"):
             with torch.no_grad():
                 answer = teacher.tail(h)
             share = TAIL_WEIGHT if objective == "head_and_tail" else 1.0

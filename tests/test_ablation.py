@@ -14,7 +14,7 @@ from fsplit_lib.training import TrainConfig
 
 
 def test_every_row_is_a_recipe_and_none_repeats_another():
-    made = {name: (row.train, row.codec, row.decoder, row.crop) for name, row in ABLATION.items()}
+    made = {name: (row.train, row.codec, row.decoder, row.crop, row.strong) for name, row in ABLATION.items()}
     assert all(f"ablation-{name}" in RECIPES for name in made)
     base = made.pop("base")
     changed = {name: sum(a != b for a, b in zip(row, base, strict=True)) for name, row in made.items()}
@@ -22,7 +22,10 @@ def test_every_row_is_a_recipe_and_none_repeats_another():
         "one-0.3",
         "lean",
         "tiny",
-    }  # lmbda in two places; encoders before "light"'s decoder
+        "both",
+        "both-1",
+        "augment-1",
+    }  # lmbda in two places; encoders before "light"'s decoder; two changes together, or from another seed
     assert len({repr(row) for row in (base, *made.values())}) == len(ABLATION)
     made["base"] = base
     crops = {name: config.steps * config.batch for name, (config, *_) in made.items()}

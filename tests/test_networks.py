@@ -15,7 +15,7 @@ from fsplit_lib.data import center_crop, fashion_mnist, load_photo
 from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
-from fsplit_lib.objectives import cross_entropy, head_distillation, loss_of, tail_distillation
+from fsplit_lib.objectives import cross_entropy, head_distillation, info_nce, loss_of, tail_distillation
 from fsplit_lib.system import ForwardPass, build_system, load_codec, load_system, save_system
 from fsplit_lib.theory import kl_divergence
 from fsplit_lib.training import ArraySource, TrainConfig, train_system
@@ -157,7 +157,7 @@ def test_bits_by_hand():
 
 
 @pytest.mark.equation("00.4", "05.4")
-@pytest.mark.parametrize("objective", ["head_distillation", "cross_entropy"])
+@pytest.mark.parametrize("objective", ["head_distillation", "head_and_contrast", "cross_entropy"])
 def test_loss_is_distortion_plus_lmbda_times_rate_and_spares_the_teacher(teacher, objective):
     system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
     images, labels = fashion_mnist("train")
@@ -170,6 +170,30 @@ def test_loss_is_distortion_plus_lmbda_times_rate_and_spares_the_teacher(teacher
     assert system.codec.prior.density.matrices[0].grad.abs().sum() > 0
     assert system.decoder.widen.weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_contrast_adds_how_pictures_of_a_batch_are_told_apart(teacher):
+    system = build_system(teacher, SMALL, DecoderConfig(1, 1, 8), 0)
+    x = images_to_tensor(fashion_mnist("train")[0][:6])
+    system.decoder.fit_statistics(teacher.head(x))
+    torch.nn.init.normal_(system.decoder.project.weight, std=0.1)
+    out = system(x, "noise", torch.zeros(6, 6, 8, 8))
+    plain, more = (loss_of(kind, system, out, None, 1.0) for kind in ("head_distillation", "head_and_contrast"))
+    pooled = [((f - system.decoder.mean) / system.decoder.spread).mean((2, 3)) for f in (teacher.head(x), out.h_hat)]
+    assert more.distortion.item() == pytest.approx(plain.distortion.item() + 0.1 * info_nce(*pooled).item(), rel=1e-5)
+    assert more.distortion > plain.distortion + 0.01 and more.rate == plain.rate
+
+
+def test_info_nce_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    z, z_hat = (torch.randn(5, 7, generator=generator) for _ in range(2))
+    one, two = ([v / v.norm() for v in rows] for rows in (z, z_hat))
+    likeness = [[math.exp((a @ b).item() / 0.3) for b in two] for a in one]
+    there = [-math.log(row[i] / sum(row)) for i, row in enumerate(likeness)]
+    back = [-math.log(likeness[i][i] / sum(row[i] for row in likeness)) for i in range(5)]
+    assert info_nce(z, z_hat, 0.3).item() == pytest.approx((sum(there) + sum(back)) / 10, rel=1e-5)
+    assert info_nce(3 * z, z_hat, 0.3).item() == pytest.approx(info_nce(z_hat, z, 0.3).item(), rel=1e-5)
+    assert info_nce(z, torch.zeros(5, 7)).item() == pytest.approx(math.log(5))  # nothing to tell them apart by
 
 
 def test_cross_entropy_needs_labels(teacher):

@@ -408,6 +408,22 @@ def test_crops_are_keyed_and_leave_the_global_generator_alone(tmp_path):
     assert torch.equal(alone, first[1:])  # whoever else is in the batch
 
 
+def test_colours_change_crops_and_nothing_else(tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    folder, wanted = ImageFolder("x", (tmp_path / "0.png",)), [(0, key) for key in range(40)]
+    plain, coloured = FolderSource(folder, 32), FolderSource(folder, 32, colours=True)
+    (before, _), (after, _), (again, _) = (source.__getitems__(wanted) for source in (plain, coloured, coloured))
+    assert torch.equal(after, again) and not torch.equal(before, after)
+    grey = [bool((crop - crop.mean(0)).abs().max() < 0.01) for crop in after]
+    assert 2 <= sum(grey) <= 16  # one in five of forty
+    pairs = [torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]) for a, b in zip(before, after, strict=True)]
+    assert min(torch.corrcoef(pair)[0, 1] for pair in pairs) > 0.7  # the same place of the photo, flipped or not
+    assert plain.digest != coloured.digest
+
+
 def test_schedules():
     config = TrainConfig(steps=100, learning_rate=1.0, lmbda=2.0, rate_warmup=0.5)
     rates = [config.learning_rate_at(s) for s in range(100)]

@@ -58,8 +58,9 @@ class Tail(nn.Module):
         self.classify = [classify]  # in a list: its parameters belong to the network, once
         self.nhwc = nhwc
 
-    def forward(self, h: Tensor) -> Tensor:
-        return self.classify[0].forward_head(self.stages(h)[-1])
+    def forward(self, h: Tensor, pooled: bool = False) -> Tensor:
+        """Compute logits (B, classes), or with ``pooled`` the (B, D) vectors that the last layer classifies."""
+        return self.classify[0].forward_head(self.stages(h)[-1], pre_logits=pooled)
 
     def stages(self, h: Tensor) -> list[Tensor]:
         """Compute what each stage makes of features h (B, C, h, w), in timm's own layout."""

@@ -19,8 +19,10 @@ QUALITIES = {
     "HEIC": (5, 15, 25, 35, 45, 60),
 }
 if TYPE_CHECKING:
+    from fsplit_lib.backbones import Backbone
     from fsplit_lib.data import ImageFolder
     from fsplit_lib.evaluation.points import PerImageResult
+    from fsplit_lib.system import FrankenSplit
 
 app = typer.Typer(help="Measure on a folder of photos.", no_args_is_help=True)
 
@@ -186,3 +188,75 @@ def work(
             f"{row.part:15} {row.name:22} {row.precision:8} {row.median_ms:8.3f} ms, IQR {row.iqr_ms:.3f}  {size}"
         )
     typer.echo(f"{out}")
+
+
+WEIGHTS = typer.Option(help="Codecs of one backbone; may be given more than once.")
+NAME = typer.Option(help="What the table calls the photos; the folder's name by default.")
+
+
+@app.command()
+def tasks(
+    folder: Annotated[Path, typer.Argument(help="Photos in one sub-folder a class, such as Caltech-101.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/tasks.csv"),
+    weights: Annotated[list[str] | None, WEIGHTS] = None,
+    each: Annotated[int, typer.Option(min=3, help="Photos of each class, drawn at random.")] = 15,
+    fashion: Annotated[int, typer.Option(min=3, help="Test pictures of each class of Fashion-MNIST, enlarged.")] = 40,
+) -> None:
+    """Other questions behind the same packets: what a linear probe gets right from packets, and from photos."""
+    import numpy as np
+
+    from fsplit_lib.data import fashion_mnist, training_folder, write_rows
+    from fsplit_lib.evaluation.tables import label_of
+    from fsplit_lib.evaluation.tasks import measure_tasks, task_of_folder, task_of_images
+
+    systems, teacher = _systems(weights)
+    pictures = _readable(training_folder(folder).drawn(each, 0, each=True))
+    images, labels = fashion_mnist("test")
+    first = np.sort(np.concatenate([np.flatnonzero(labels == label)[:fashion] for label in range(10)]))
+    asked = [task_of_folder(pictures), task_of_images("fashion-mnist, enlarged", images[first], labels[first])]
+    with progress_bar("picture", "tasks") as progress:
+        rows = measure_tasks(systems, teacher, asked, progress)
+    write_rows(out, rows)
+    for row in rows:
+        typer.echo(
+            f"{row.task:24} {row.codec:18} {label_of(row.lmbda, None):12} {row.bytes:9,.0f} B  probe fitted to {row.probe:7} "
+            f"{row.accuracy:6.1%}  lost {row.lost:6.1%}  spread {row.spread:.1%}  n {row.n}"
+        )
+    typer.echo(f"{out}")
+
+
+@app.command()
+def maps(
+    folder: Annotated[Path, typer.Argument(help="Photos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/maps.csv"),
+    weights: Annotated[list[str] | None, WEIGHTS] = None,
+    name: Annotated[str | None, NAME] = None,
+    count: Annotated[int, typer.Option("--photos", min=2, help="Photos, drawn at random.")] = 300,
+) -> None:
+    """Where the answer comes from: the teacher's Grad-CAM before and after packets, and after JPEG of as many bytes."""
+    from fsplit_lib.data import image_folder, write_rows
+    from fsplit_lib.evaluation.map_agreement import measure_maps
+    from fsplit_lib.evaluation.tables import label_of
+
+    systems, teacher = _systems(weights)
+    pictures = _readable(image_folder(folder, name, loose=True).drawn(count, 0))
+    with progress_bar("photo", f"{pictures.name}, maps") as progress:
+        rows = measure_maps(systems, teacher, pictures, progress)
+    write_rows(out, rows)
+    for row in rows:
+        typer.echo(
+            f"{row.codec:18} {label_of(row.lmbda, None):12} {row.bytes:9,.0f} B  correlation {row.correlation:.3f}  "
+            f"pointing {row.pointing:6.1%}  n {row.n}"
+        )
+    typer.echo(f"{out}")
+
+
+def _systems(weights: list[str] | None) -> tuple[dict[str, "FrankenSplit"], "Backbone"]:
+    """Codecs by their folders' names, and the backbone of the first, which has to be that of all."""
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.system import load_system
+    from fsplit_lib.zoo import read_card
+
+    given = weights or [DEFAULT]
+    teacher = load_backbone(read_card(given[0]).architecture["backbone"])
+    return {Path(one).name: load_system(one, teacher) for one in given}, teacher

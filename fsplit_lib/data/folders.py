@@ -3,6 +3,7 @@
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from functools import lru_cache
 from itertools import compress
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from fsplit_lib.data.images import center_crop, open_image
@@ -74,6 +76,21 @@ class ImageFolder:
             raise DataError(sentence)
         warnings.warn(sentence, stacklevel=2)
         return self._part([error is None for error in wrong])
+
+    def drawn(self, count: int, seed: int, each: bool = False) -> "ImageFolder":
+        """Draw ``count`` photos at random, or with ``each`` so many of every class; all, where there are no more.
+
+        Raises:
+            DataError: photos of each class are asked for, and the folder tells no classes.
+        """
+        if each and self.labels is None:
+            raise DataError(f"{self.name} tells no classes: put the photos of each class into a sub-folder of its own")
+        groups, order = self.labels if each else [0] * len(self), np.random.default_rng(seed).permutation(len(self))
+        taken, chosen = Counter(), [False] * len(self)
+        for index in order:
+            taken[groups[index]] += 1
+            chosen[index] = taken[groups[index]] <= count
+        return self._part(chosen)
 
     def split(self, every: int) -> tuple["ImageFolder", "ImageFolder"]:
         """All photos but each ``every``-th, to train on, and those, to test on.

@@ -17,7 +17,8 @@ from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.tables import RatePoint
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["curve_of_images", "evaluate_images", "evaluate_photos", "ideal_bits_of_images", "top1_of_images"]
+__all__ = ["curve_of_images", "evaluate_images", "evaluate_photos", "ideal_bits_of_images", "lmbdas_of", "shown_lmbda",
+           "top1_of_images"]  # fmt: skip
 
 BARE_JPEG = "JPEG, no tables"
 UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
@@ -56,7 +57,14 @@ def curve_of_images(
     teacher, judge = top1_of_images(system.backbone, images, batch), system.backbone.name
     return [
         PerImageResult(
-            dataset, name, _shown(lmbda), None, judge, *map(np.concatenate, zip(*parts, strict=True)), teacher, labels
+            dataset,
+            name,
+            shown_lmbda(lmbda),
+            None,
+            judge,
+            *map(np.concatenate, zip(*parts, strict=True)),
+            teacher,
+            labels,
         )
         for lmbda, parts in rows.items()
     ]
@@ -116,12 +124,13 @@ def evaluate_photos(
             rows.setdefault(("teacher", None, None), []).append((3 * size * size, teacher[-1]))
             for name, system in systems.items():
                 y = system.codec.encoder(x)
-                for lmbda in _lmbdas(system, lmbdas):
+                for lmbda in lmbdas_of(system, lmbdas):
                     packets = system.codec.pack(y, lmbda)
                     answer = int(system.answer(packets).argmax())
-                    rows.setdefault((name, _shown(lmbda), None), []).append((len(packets[0].to_bytes()), answer))
+                    rows.setdefault((name, shown_lmbda(lmbda), None), []).append((len(packets[0].to_bytes()), answer))
                     if system.codec.config.kind == "reduction":
-                        rows.setdefault((f"{name}, {UNCODED}", _shown(lmbda), None), []).append((y.numel(), answer))
+                        plain = f"{name}, {UNCODED}", shown_lmbda(lmbda), None
+                        rows.setdefault(plain, []).append((y.numel(), answer))
             for (codec, quality), file in zip(settings, files, strict=True):
                 data = file.result()
                 answer = int(backbone(photo_tensor(decode_image(data))).argmax())
@@ -140,12 +149,12 @@ def evaluate_photos(
     ]
 
 
-def _lmbdas(system: FrankenSplit, count: int) -> list[float]:
-    """Where a system is measured: at its own lmbda, or at a few along its range."""
+def lmbdas_of(system: FrankenSplit, count: int) -> list[float]:
+    """List where a system is measured: at its own lmbda, or at a few along its range."""
     anchors = system.codec.config.anchors
     return np.geomspace(anchors[0], anchors[-1], count).tolist() if anchors else [system.codec.config.lmbda]
 
 
-def _shown(lmbda: float) -> float:
-    """A rate weight as tables have it."""
+def shown_lmbda(lmbda: float) -> float:
+    """Round a rate weight as tables have it."""
     return float(f"{lmbda:.3g}")

@@ -7,11 +7,14 @@ labels, which would be 0 with infinitely many pictures.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fsplit_lib.theory import entropy
 
-__all__ = ["ProbeResult", "linear_probe", "what_symbols_tell"]
+__all__ = ["ProbeResult", "linear_probe", "probed_classes", "what_symbols_tell"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,27 @@ def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> flo
     truth = wanted[trained_on:]
     error = ((reader.predict(latent[trained_on:]) - truth) ** 2).sum()
     return float(1 - error / ((truth - truth.mean(axis=0)) ** 2).sum())
+
+
+def probed_classes(features: np.ndarray, others: list[np.ndarray], labels: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Answer with a linear classifier of features, for pictures that it was not fitted to.
+
+    The pictures fall into three parts; each part is answered by a ridge classifier of the other two, whose strength is
+    chosen by leaving out one picture after the other.
+
+    Args:
+        features: (N, D) that the classifiers are fitted to.
+        others: more features of the same pictures, (N, D) each, which the same classifiers answer as well.
+        labels: (N,) integers.
+        seed: of the parts.
+
+    Returns:
+        (N,) answers from ``features`` and from each of ``others``.
+    """
+    answers = [np.empty_like(labels) for _ in (features, *others)]
+    for fit, judge in StratifiedKFold(3, shuffle=True, random_state=seed).split(features, labels):
+        reader = make_pipeline(StandardScaler(), RidgeClassifierCV(10.0 ** np.arange(0, 6)))
+        reader.fit(features[fit], labels[fit])
+        for answer, read in zip(answers, (features, *others), strict=True):
+            answer[judge] = reader.predict(read[judge])
+    return answers

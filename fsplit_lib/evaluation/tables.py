@@ -11,8 +11,8 @@ from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS
 
-__all__ = ["TABLES", "BDRate", "CrossRow", "DecodeTime", "LatencyRow", "RatePoint", "SideRow", "SweepRow", "Table", "WorkRow",
-           "label_of", "read_table"]  # fmt: skip
+__all__ = ["TABLES", "BDRate", "CrossRow", "DecodeTime", "LatencyRow", "MapRow", "RatePoint", "SideRow", "SweepRow",
+           "Table", "TaskRow", "WorkRow", "label_of", "read_table"]  # fmt: skip
 
 
 def label_of(lmbda: float | None, quality: float | None) -> str:
@@ -210,6 +210,84 @@ class SideRow:
 
 
 @dataclass(frozen=True)
+class TaskRow:
+    """Another question behind one rate of a codec; intervals are the bootstrap's over pictures, 95 %.
+
+    Attributes:
+        task: name of the labelled pictures.
+        codec: the weights of a codec, or "teacher" without compression.
+        lmbda: rate weight, or None without compression.
+        probe: what the linear probe was fitted to: features from "packets" of this very rate, or from "photos".
+        backbone: whose pooled features the probe reads.
+        bytes: mean of whole packets, or of raw 8-bit RGB.
+        accuracy: on pictures that the probe was not fitted to, mean over the splits.
+        accuracy_low: lower end of its interval.
+        accuracy_high: upper end.
+        lost: accuracy from photos, of a probe fitted to photos, minus this one, on the same pictures.
+        lost_low: lower end.
+        lost_high: upper end.
+        spread: largest minus smallest accuracy over the splits.
+        splits: random splits; in each of them every picture is judged once.
+        classes: number of answers.
+        n: pictures.
+    """
+
+    task: str
+    codec: str
+    lmbda: float | None
+    probe: str
+    backbone: str
+    bytes: float
+    accuracy: float
+    accuracy_low: float | None
+    accuracy_high: float | None
+    lost: float
+    lost_low: float | None
+    lost_high: float | None
+    spread: float
+    splits: int
+    classes: int
+    n: int
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """How well the teacher's map survives a codec; intervals are the bootstrap's over photos, 95 %.
+
+    Attributes:
+        dataset: name of the photos.
+        codec: the weights of a codec, an image codec, or "another photo" for a map that was not its own.
+        lmbda: rate weight of the packets; an image codec got each packet's bytes, or as few as it can.
+        backbone: whose maps.
+        bytes: mean of packets or files.
+        correlation: Pearson's, of the map before and the map after, mean over the photos.
+        correlation_low: lower end of its interval.
+        correlation_high: upper end.
+        pointing: share of photos whose peak after lies in the top fifth of the map before.
+        pointing_low: lower end.
+        pointing_high: upper end.
+        agreement: share of photos whose answer stayed the teacher's, or None for another photo's map.
+        correlation_changed: mean correlation of the photos whose answer changed, or None without any.
+        n: photos.
+    """
+
+    dataset: str
+    codec: str
+    lmbda: float | None
+    backbone: str
+    bytes: float
+    correlation: float
+    correlation_low: float | None
+    correlation_high: float | None
+    pointing: float
+    pointing_low: float | None
+    pointing_high: float | None
+    agreement: float | None
+    correlation_changed: float | None
+    n: int
+
+
+@dataclass(frozen=True)
 class LatencyRow:
     """One stage of one method.
 
@@ -314,6 +392,8 @@ TABLES = {
         },
         "fsplit evaluate work": {"work.csv": WorkRow},
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
+        "fsplit evaluate tasks FOLDER": {"tasks.csv": TaskRow},
+        "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
         "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
         "fsplit train decoder_ablation --out data/results/decoder_ablation": {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},

@@ -1,8 +1,8 @@
 """Codecs trained on Caltech-101: the photo codecs, the variants of the saliency experiment, and the ablation.
 
-A row of the ablation changes one thing (AdamW brings rates of its own), from one seed. The tables in data/results are
-what variants and rows are for: `fsplit evaluate photos FOLDER --weights ...` measures them all in one run, and none
-of these weights are shipped.
+A row of the ablation changes one thing (AdamW brings rates of its own; "both" changes two), from one seed. The tables
+in data/results are what variants and rows are for: `fsplit evaluate photos FOLDER --weights ...` measures them all in
+one run, and none of these weights are shipped.
 """
 
 from collections.abc import Callable
@@ -68,6 +68,7 @@ class CaltechRun:
         behind: fine-tune decoder and tail behind the codec of ``start``, which stays as it is.
         pixels: the decoder makes the picture, and the whole network answers.
         finish: is called with the trained system and some latents of training crops, before they are stored.
+        strong: whether crops are as small as 8 % of the photo, instead of 25 %, and change their colours.
     """
 
     listed: str
@@ -81,6 +82,7 @@ class CaltechRun:
     behind: bool = False
     pixels: bool = False
     finish: Callable[[FrankenSplit, Tensor], None] | None = None
+    strong: bool = False
 
 
 STRAIGHT = TrainConfig(
@@ -140,6 +142,7 @@ def short_run(summary: str, train: dict | None = None, **changed: object) -> Cal
     )
 
 
+CONTRAST = {"objective": "head_and_contrast"}
 ABLATION = {
     "base": short_run("the base: head distillation, straight-through rounding, Muon, 25,000 crops"),
     "base-1": short_run("the base once more, from another seed", {"seed": 1}),
@@ -159,6 +162,12 @@ ABLATION = {
     "light": short_run("three depthwise restoration blocks, a fifth of the work of photo's decoder", decoder=LIGHT),
     "lean": short_run("the lean encoder before them", codec=LEAN, decoder=LIGHT),
     "tiny": short_run("the tiny encoder before them", codec=TINY, decoder=LIGHT),
+    "contrast": short_run("a contrast between pictures of a batch beside it", CONTRAST),
+    "contrast-1": short_run("the contrast once more, from another seed", CONTRAST | {"seed": 1}),
+    "augment": short_run("stronger augmentation: smaller crops, other colours", strong=True),
+    "augment-1": short_run("stronger augmentation once more, from another seed", {"seed": 1}, strong=True),
+    "both": short_run("contrast and stronger augmentation", CONTRAST, strong=True),
+    "both-1": short_run("contrast and stronger augmentation once more, from another seed", CONTRAST | {"seed": 1}, strong=True),
 }  # fmt: skip
 
 
@@ -193,7 +202,8 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
         maps = known.of_folder(folder)
         if config.guidance == "shuffled":
             maps = [maps[i] for i in np.random.default_rng(config.seed).permutation(len(maps))]
-    source = FolderSource(folder, plan.crop, maps=maps)
+    scale = (0.08 if plan.strong else 0.25, 1.0)
+    source = FolderSource(folder, plan.crop, scale, maps, colours=plan.strong)
     log = (fine_tune if plan.behind else train_system)(system, source, config, **run.options(config))
     if plan.finish is not None:
         with torch.no_grad():

@@ -114,6 +114,8 @@ class FolderSource(Dataset):
         scale: least and largest share of the photo's area.
         maps: one saliency map a photo, (1, h, w) in [0, 1]; cropped and flipped with it.
         stride: pixels per value of a cropped map.
+        colours: whether the crop's brightness, contrast, saturation and hue change at random, and one crop in five
+            turns grey, by SimCLR's recipe at half its strength (Chen et al. 2020, arXiv 2002.05709).
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class FolderSource(Dataset):
         scale: tuple[float, float] = (0.25, 1.0),
         maps: list[Tensor] | None = None,
         stride: int = 8,
+        colours: bool = False,
     ):
         if maps is not None and len(maps) != len(folder):
             raise DataError(f"{len(folder)} photos need as many saliency maps, got {len(maps)}")
@@ -133,12 +136,14 @@ class FolderSource(Dataset):
                 v2.RandomHorizontalFlip(),
             ]
         )
+        self.colour = v2.Compose([v2.ColorJitter(0.4, 0.4, 0.4, 0.1), v2.RandomGrayscale(0.2)]) if colours else None
 
     @property
     def digest(self) -> str:
         """What tells these crops from others: names, sizes and classes of the photos, their maps, the transform."""
         photos = [f"{path.name} {path.stat().st_size}" for path in self.folder.paths]
-        return _digest(repr(photos), repr(self.folder.labels), *(self.maps or ()), repr(self.augment))
+        colour = None if self.colour is None else repr(self.colour)
+        return _digest(repr(photos), repr(self.folder.labels), *(self.maps or ()), repr(self.augment), colour)
 
     def __len__(self) -> int:
         return len(self.folder)
@@ -146,6 +151,8 @@ class FolderSource(Dataset):
     def __getitems__(self, wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
         pairs = [self._crop(index, key) for index, key in wanted]
         labels = self.folder.labels or [-1] * len(self.folder)
+        if self.colour is not None:
+            pairs = [(_keyed(self.colour, p, key_of(k, 5)), m) for (p, m), (_, k) in zip(pairs, wanted, strict=True)]
         x = torch.from_numpy(np.stack([to_array(photo) for photo, _ in pairs]))
         sample = (x, torch.tensor([labels[index] for index, _ in wanted]))
         return sample if self.maps is None else (*sample, torch.stack([weight for _, weight in pairs]))
