@@ -199,7 +199,7 @@ def test_the_slider_at_any_place(panel, lmbda):
         f"{at.size:,} bytes, {8 * at.size / 224**2:.3f} bits per pixel" in said
         and html.escape(said) in panel.summary.value
     )
-    assert names[after] in said and f"decision {'kept' if before == after else 'lost'}" in said
+    assert names[after] in said and f"the answers {'agree' if before == after else 'differ'}" in said
     assert list(trace(panel, "this packet").y) == [at.size]
     assert np.asarray(trace(panel, "bits").z) == pytest.approx(at.bits)
     titles = [label.text for label in panel.figure.layout.annotations]

@@ -288,11 +288,11 @@ def test_the_server_changes_and_the_packet_stays(server):
     server.set(picture=2, lmbda=0.2)
     wire = server.figure.data[3].z
     digest = hashlib.sha256(bytes([2]) * 50).hexdigest()[:8]
-    assert "ResNet says pullover (100%)" in server.summary.value and "decision kept" in server.summary.value
+    assert "ResNet says pullover (100%)" in server.summary.value and "the answers agree" in server.summary.value
     server.set(server="Swin")
     assert np.array_equal(server.figure.data[3].z, wire) and f"50 bytes, sha256 {digest}" in server.summary.value
     assert "Swin says dress (100%), without compression pullover" in server.summary.value
-    assert "decision lost" in server.summary.value
+    assert "the answers differ" in server.summary.value
     assert list(server.figure.data[1].y) == list(100 * np.eye(10)[3]) and server.figure.data[0].z[0][0][0] == 18
     assert caption(server.static()) in server.summary.value
     before = server.state()

@@ -237,12 +237,12 @@ class LambdaPanel(Panel):
         """Say the state in words."""
         before, after = int(self.explorer.teacher.argmax()), int(at.probs.argmax())
         pixels = self.explorer.crop.width * self.explorer.crop.height
-        fate = {None: "has no file that small", True: "keeps it", False: "loses it"}
+        fate = {None: "has no file that small", True: "agrees", False: "differs"}
         same = {name: rival and bool(rival.probs.argmax() == before) for name, rival in at.rivals.items()}
         rivals = [f"{name} {fate[kept]}" for name, kept in same.items()]
         return (
             f"Lambda {at.lmbda:.3g}: {at.size:,} bytes, {8 * at.size / pixels:.3f} bits per pixel. The network says "
             f"{self._names[after]} ({at.probs[after]:.0%}), without compression {self._names[before]} "
-            f"({self.explorer.teacher[before]:.0%}): decision {'kept' if before == after else 'lost'}. "
-            + (f"At as many bytes {' and '.join(rivals)}." if rivals else "")
+            f"({self.explorer.teacher[before]:.0%}): the answers {'agree' if before == after else 'differ'}. "
+            + (f"With at most as many bytes {' and '.join(rivals)}." if rivals else "")
         )

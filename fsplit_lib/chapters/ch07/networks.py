@@ -254,12 +254,12 @@ def server_panel(
         for bar, values in zip(bars, (shares, plain), strict=True):
             bar.y = 100 * values
         wire.z = [list(data)]
-        kept = "kept" if shares.argmax() == plain.argmax() else "lost"
+        fate = "agree" if shares.argmax() == plain.argmax() else "differ"
         says = f"{server} says {names[shares.argmax()]} ({shares.max():.0%})"
         panel.figure.layout.title.text = f"{server} reads {len(data)} bytes"
         return (
             f"Picture {picture}, {names[labels[picture]]}: {len(data)} bytes, "
-            f"sha256 {hashlib.sha256(data).hexdigest()[:8]}. {says}, without compression {names[plain.argmax()]} ({plain.max():.0%}): decision {kept}."
+            f"sha256 {hashlib.sha256(data).hexdigest()[:8]}. {says}, without compression {names[plain.argmax()]} ({plain.max():.0%}): the answers {fate}."
         )
 
     controls = {
