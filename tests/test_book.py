@@ -53,6 +53,7 @@ def opened(browser, page):
     browser.get(page.as_uri())
     drawn = "return [...document.querySelectorAll('figure.plot')].every(f => f.querySelector('.main-svg'))"
     wait_for(browser, drawn, 60)
+    browser.execute_script("document.querySelectorAll('details.more').forEach(fold => fold.open = true)")
 
 
 def test_the_book_is_whole_and_small(site):
@@ -100,6 +101,24 @@ def test_every_page_lives_with_the_network_off(site, browser):
         own = ("file:", "data:", "blob:", "chrome:")  # the last of the browser's empty first page
         assert [address for address in requested(browser) if not address.startswith(own)] == []
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_lesser_sections_are_folded_and_fill_the_page_when_opened(site, browser):
+    folds = 0
+    for page in sorted(site.glob("[0-9]*.html")):
+        asked = len(re.findall(r"<h[23]>More: ", page.read_text()))
+        folds += asked
+        browser.get(page.as_uri())
+        wait_for(
+            browser, "return [...document.querySelectorAll('figure.plot')].every(f => f.querySelector('.main-svg'))", 60
+        )
+        closed = "return document.querySelectorAll('details.more:not([open]) > summary > :is(h2, h3)').length"
+        assert browser.execute_script(closed) == asked
+        browser.execute_script("document.querySelectorAll('details.more').forEach(fold => fold.open = true)")
+        wide = """return [...document.querySelectorAll('details.more .drawing')].every(box =>
+                    Math.abs(box.querySelector('.main-svg').getBoundingClientRect().width - box.clientWidth) < 2)"""
+        wait_for(browser, wide, 30)
+    assert folds or len(RUNS) < len(BOOK)
 
 
 def test_bytes_in_the_sentence_are_those_in_the_figure(site, browser):
@@ -174,6 +193,37 @@ def test_follows_the_template(notebook):
     assert max(len(c.source.splitlines()) for c in content.cells if c.cell_type == "code") <= 25
     golden = json.loads((HERE / "golden" / f"{number}.json").read_text())
     assert all({"value", "why"} < entry.keys() for entry in golden.values())
+
+
+def minutes_of(content):
+    """Stated minutes of each exercise: those of the builds on the main path, and all others."""
+    builds, others, fold = [], [], 0
+    for line in "\n".join(cell.source for cell in content.cells if cell.cell_type == "markdown").splitlines():
+        if heading := re.match(r"(#+) (.*)", line):
+            level, title = len(heading[1]), heading[2]
+            fold = (level if title.startswith("More: ") else 0) if not fold or level <= fold else fold
+        if exercise := re.match(r"\*\*\d\d\.\d+\*\* [●○]{3} (\d+) min\. (\*\*Build\.\*\*)?", line):
+            (builds if exercise[2] and not fold else others).append(int(exercise[1]))
+    return builds, others
+
+
+@pytest.mark.parametrize("notebook", BOOK, ids=lambda p: p.stem)
+def test_the_stated_times_are_those_of_the_parts_and_at_most_an_hour(notebook):
+    content, readme = nbformat.read(notebook, as_version=4), (HERE.parent / "README.md").read_text()
+    head = content.cells[0].source
+    time = re.search(
+        r"\*\*Time\*\* about (\d+) minutes to read and do, (\d+) of them for the (\w+) builds\. (.*) another (\d+) minutes\. "
+        r"The cells together run in ([\d.]+ to [\d.]+) minutes\.", head
+    )  # fmt: skip
+    builds, others = minutes_of(content)
+    assert len(builds) + len(others) == sum("exercise" in cell.metadata for cell in content.cells)
+    assert sum(builds) < int(time[1]) <= 60 and int(time[2]) == sum(builds)
+    assert time[3] == {2: "two", 3: "three", 6: "six"}[len(builds)]
+    assert int(time[5]) >= sum(others)
+    more = any("More: " in cell.source for cell in content.cells if cell.cell_type == "markdown")
+    assert ("*More*" in time[4]) == more and "short exercises:" in time[4]
+    claim = re.search(r"^> (.*)$", head, re.MULTILINE)[1]
+    assert re.search(rf"^\| \[{notebook.name[:2]} .*\| {re.escape(claim)} \| {time[6]} \|$", readme, re.MULTILINE)
 
 
 @pytest.mark.parametrize("notebook", BOOK, ids=lambda p: p.stem)

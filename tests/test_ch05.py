@@ -240,7 +240,7 @@ def test_figures_speak():
     drawn = {
         "estimated, rounded, 15.0; payload 16.0": ch05.bytes_parity({"payload": ten + 1}, ten),
         "bits": latent_histogram(values, np.arange(-20, 21), np.full(41, 1 / 41), np.full(41, 1 / 41)),
-        "healthy, bytes: 20 believed, 22 in use": ch05.believed_and_real(["healthy"], {"bytes": ([20.0], [22.0])}),
+        "healthy, bytes: 20 estimated, 22 in use": ch05.believed_and_real(["healthy"], {"bytes": ([20.0], [22.0])}),
         "not started": ch05.training_curve([]),
     }
     for said, figure in drawn.items():

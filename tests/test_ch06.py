@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import ipywidgets as widgets
+import nbformat
 import numpy as np
 import pytest
 from calibration import slowness
@@ -20,13 +21,14 @@ from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import PerImageResult, RatePoint, wilson
+from fsplit_lib.evaluation import PerImageResult, RatePoint, read_table, wilson
 from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
 from fsplit_lib.panels.photo_picker import MY_OWN
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.pictures import shortened
+from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import load_system
 
 CODEC = "photo-head"
@@ -359,3 +361,32 @@ def test_curves_say_what_they_show(quality):
     assert list(figure.data[0].x) == [900.0, 2900.0] and list(figure.data[0].y) == pytest.approx([70, 84])
     assert "70.0 at 900 bytes to 84.0 at 2,900" in caption(figure) and "bytes" in figure.layout.xaxis.title.text
     assert len({(t.line.dash, t.marker.symbol) for t in figure.data}) == 3  # never colour alone
+
+
+def test_what_the_text_says_of_the_tables():
+    """Numbers in words, each beside the value of the table that it stands for."""
+    text = " ".join(c.source for c in nbformat.read(chapters("06")[0], 4).cells if c.cell_type == "markdown")
+    photos, table = read_table("photos.csv"), read_table("ablation.csv")
+    best, least = ({n: f([100 * p.agreement for p in table if p.codec == f"ablation-{n}"])
+                    for n in ("base", "noise", "tail", "adamw", "quarter")} for f in (max, min))  # fmt: skip
+    delta = {(d.codec.removeprefix("ablation-"), d.against.removeprefix("ablation-")): d.percent
+             for d in read_table("ablation_bd_rates.csv")}  # fmt: skip
+    smallest = {name: min(p.bytes for p in photos if p.codec == name) for name in ("JPEG", "JPEG, no tables")}
+    head = [p for p in photos if p.codec == "photo-head" and 1950 < p.bytes < 2950]
+    assert len(head) >= 2 and {f"{100 * p.agreement:.0f}" for p in head} == {"86"}
+    for said in (
+        f"`photo-head` stays at {100 * head[0].agreement:.0f} % from 2,000 to 2,900 bytes",
+        f"({smallest['JPEG'] - smallest['JPEG, no tables']:,.0f} of {smallest['JPEG']:,.0f} bytes)",
+        f"with noise the curve ends at an agreement of {best['noise']:.0f} %, and the base goes on to {best['base']:.0f} %",
+        f"at its coarsest rate the base reaches {least['base']:.0f} %",
+        f"reaches an agreement of at most {best['tail']:.0f} %",
+        f"at its usual rate of 0.001 reaches {best['adamw']:.0f} %",
+        f"*A quarter of the crops* reaches {best['quarter']:.0f} %",
+        f"costs about a tenth against this seed of the base, and {delta['half', 'base-1']:.0f} % against the other seed",
+    ):
+        assert said in text, said
+    tenths = [delta[name, "base"] for name in ("half", "double", "depthwise", "large-crops")]
+    assert [round(abs(value), -1) for value in tenths] == [10] * 4 and tenths[0] > 0 < tenths[1]
+    assert delta["official", "base"] == pytest.approx(20, abs=2)  # "a fifth more bytes"
+    yardstick = abs(delta["base-1", "base"])
+    assert max(abs(delta[name, "base"]) for name in ("channels", "noise")) < yardstick < min(map(abs, tenths))

@@ -1,5 +1,6 @@
 """Every exercise of every chapter: no answer draws the hint, each typical mistake its own sentence."""
 
+import html
 import json
 
 import pytest
@@ -14,6 +15,8 @@ TRAPS = [(exercise, trap) for exercise in EXERCISES.values() for trap in exercis
 def test_unanswered_gives_the_hint(exercise):
     verdict = check(exercise.id, ...)
     assert verdict.status == "unanswered" and exercise.hint in verdict.message
+    seen, folded = verdict._repr_html_().split("<details>")
+    assert html.escape(exercise.hint) in folded and "Hint" not in seen and exercise.hint not in repr(verdict)
 
 
 @pytest.mark.parametrize(("exercise", "trap"), TRAPS, ids=lambda v: getattr(v, "id", None))

@@ -273,11 +273,13 @@ def test_methods_differ_in_more_than_colour():
         look_of("magic")
 
 
-def test_a_figure_is_shown_with_its_caption(capsys):
-    figure = finish(go.Figure(), "Title", "Three <of> 4.")
+def test_a_figure_is_shown_with_its_caption_folded(monkeypatch):
+    figure, shown = finish(go.Figure(), "Title", "Three <of> 4."), []
     assert figure.layout.template.layout.font.size == 16
+    monkeypatch.setattr("IPython.display.display", shown.append)
     show(figure)
     assert caption(figure) == "Three <of> 4."
+    assert shown[0] is figure and shown[1].data.endswith("</summary>Three &lt;of&gt; 4.</details>")
 
 
 def test_graders():

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -329,10 +330,12 @@ def book_of(folder, *names):
     return runs
 
 
-def test_a_book_of_its_chapters(tmp_path, capsys):
+def test_a_book_of_its_chapters(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the command's own folder is a relative one
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "97_old.html").write_text("of an earlier book")
-    index = build_site(book_of(tmp_path, "98", "99"), tmp_path / "site", "a <machine>").read_text()
+    index = build_site(book_of(tmp_path, "98", "99"), Path("site"), "a <machine>").read_text()
+    assert all((tmp_path / "site/_static" / name).is_file() for name in ("plotly.min.js", "book.js", "book.css"))
     assert "WARNING" not in capsys.readouterr().err
     page = (tmp_path / "site" / "99_x.html").read_text()
     assert not (tmp_path / "site" / "97_old.html").exists() and not list(tmp_path.glob(".site*"))

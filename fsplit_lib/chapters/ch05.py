@@ -94,7 +94,7 @@ def mean_over_seeds(name: str, rows: Sequence[Any], look: Look) -> go.Scatter:
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
-    """Draw what training believed beside what came true, a plot per quantity.
+    """Draw what training estimated beside what use gave, a plot per quantity.
 
     Args:
         names: of the runs.
@@ -108,8 +108,9 @@ def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[floa
             bars = go.Bar(x=list(names), y=list(values), name=name, marker=mark, showlegend=column == 1, **text)
             figure.add_trace(bars, 1, column)
         figure.update_yaxes(range=[0, 1.2 * max(map(max, pair))], row=1, col=column)
-        told += [f"{n}, {title}: {a:.3g} believed, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
-    finish(figure, "What training believed, and what came true", "; ".join(told) + ".", height=420)
+        told += [f"{n}, {title}: {a:.3g} estimated, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
+    alt = "; ".join(told).replace("<br>", " ") + "."
+    finish(figure, "What training estimated, and what use gave", alt, height=420)
     return figure.update_layout(legend={"orientation": "h", "y": -0.25})
 
 

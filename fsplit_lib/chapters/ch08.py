@@ -151,12 +151,12 @@ def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, tit
     values = {name: [ratio(ours, other, _at(where, rate)) for rate in rates] for name, other in rivals.items()}
     _curves(figure, rates, values, "%{y:.2f} times")
     seen = [*itertools.chain(*values.values()), times, 1.0]
-    for y, text in ((times, f"{times:g} times as long"), (1.0, "as long")):
+    for y, text in ((times, f"{times:g} times as long"), (1.0, "equally long")):
         figure.add_hline(y=y, line={"color": "#1b1f24", "dash": "dash" if y == times else "solid", "width": 1.5})
         figure.add_annotation(x=0, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="left",
                               yanchor="bottom", bgcolor="rgba(255,255,255,0.8)")  # fmt: skip
     figure.update_yaxes(
-        title_text="time, in times of FrankenSplit's", type="log",
+        title_text="time, as a multiple of FrankenSplit's", type="log",
         range=[np.log10(0.7 * max(min(seen), 0.02)), np.log10(1.5 * max(seen))],
         tickvals=[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100],
     )  # fmt: skip

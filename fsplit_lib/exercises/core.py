@@ -70,20 +70,27 @@ def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
     float(result)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
-    """What a student reads below the exercise."""
+    """What a student reads below the exercise; before the first answer the hint is folded."""
 
     id: str
     status: Literal["right", "wrong", "unanswered"]
     message: str
 
+    def __repr__(self) -> str:
+        folded = f"A hint: print(check.exercises[{self.id!r}].hint)"
+        return f"{self.id}, {self.status}. {folded if self.status == 'unanswered' else self.message}"
+
     def _repr_html_(self) -> str:
         looks = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}
         colour, mark = looks[self.status]
+        said = html.escape(self.message)
+        if self.status == "unanswered":
+            said = f"<details><summary>Hint</summary>{said.removeprefix('Hint: ')}</details>"
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em;font-size:16px">'
-            f"<b>{mark} {self.id}, {self.status}.</b> {html.escape(self.message)}</div>"
+            f"<b>{mark} {self.id}, {self.status}.</b> {said}</div>"
         )
 
 

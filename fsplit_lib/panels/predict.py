@@ -124,6 +124,8 @@ class Prediction:
         kept = self._kept()
         _write(self.id, truth=float(truth))
         rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
+        ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
+        span = max(ends) - min(ends)
         figure = go.Figure(
             go.Bar(
                 y=[name for name, _, _ in rows],
@@ -131,14 +133,13 @@ class Prediction:
                 orientation="h",
                 marker_color=[look_of(owner).color for _, _, owner in rows],
                 text=[f"{value:,.4g} {self.unit}" for _, value, _ in rows],
-                textposition="auto",  # inside where the bar is long enough for it to lie level
+                textposition=["inside" if abs(value) > 0.4 * span else "outside" for _, value, _ in rows],
                 textangle=0,
                 constraintext="none",
                 cliponaxis=False,
             )
         )
-        ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
-        room = 0.2 * (max(ends) - min(ends))  # for the numbers behind the bars
+        room = 0.2 * span  # for the numbers behind the bars
         figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
         alt = f"Measured: {truth:,.4g} {self.unit}."
         if kept is not None:

@@ -59,7 +59,8 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: tupl
     """Lay out a small table, which scrolls where the page is narrower; ``numbers`` are the columns to align right."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        sides = ("right" if column in numbers else "left" for column in range(len(cells)))
+        whole = "right;white-space:nowrap" if tag == "td" else "right"  # a number and its unit stay in one line
+        sides = (whole if column in numbers else "left" for column in range(len(cells)))
         style = "padding:.3em .8em;vertical-align:top;text-align:"
         return "".join(f'<{tag} style="{style}{side}">{text}</{tag}>' for side, text in zip(sides, cells, strict=True))
 

@@ -116,12 +116,13 @@ def caption(figure: go.Figure) -> str:
 
 
 def show(figure: go.Figure) -> None:
-    """Display a finished figure in a notebook, its alt text below as a caption."""
+    """Display a finished figure in a notebook, its alt text folded below it."""
     from IPython.display import HTML, display
 
     display(figure)
     display(
         HTML(
-            f'<p style="color:#57606a;font-size:15px;max-width:60em;margin:0 0 1em">{html.escape(caption(figure))}</p>'
+            '<details style="color:#57606a;font-size:15px;max-width:60em;margin:0 0 1em">'
+            f"<summary>The figure in words</summary>{html.escape(caption(figure))}</details>"
         )
     )

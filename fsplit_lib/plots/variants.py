@@ -36,4 +36,4 @@ def two_at_once(
         figure.update_yaxes(range=[min(0, *values), 1.2 * (max(values) or 1)], row=1, col=column)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
-    return finish(figure, title, alt + ".", height=400).update_layout(showlegend=False)
+    return finish(figure, title, alt.replace("<br>", " ") + ".", height=400).update_layout(showlegend=False)

@@ -64,6 +64,7 @@ def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
     Raises:
         SphinxError: a page cannot be built.
     """
+    site = site.resolve()  # Sphinx takes a relative path as one below its own source
     site.parent.mkdir(parents=True, exist_ok=True)
     notebooks = {run.executed.stem: nbformat.read(run.executed, as_version=4) for run in runs}
     with tempfile.TemporaryDirectory(dir=site.parent, prefix=".site") as scratch:
@@ -152,10 +153,10 @@ def _figure(figure: dict[str, Any], number: str = "") -> str:
     body = f'<script type="application/json">{plain}</script>'
     if not number:
         return f'<figure class="plot picture" aria-label="{alt}">{body}</figure>'
-    label = f'<a href="#{name}">Figure {number}.</a> <span class="said">{alt}</span>'
-    return (
-        f'<figure class="plot" id="{name}" style="--height:{height}px">{body}<figcaption>{label}</figcaption></figure>'
-    )
+    label, said = f'<a href="#{name}">Figure {number}.</a>', f'<span class="said">{alt}</span>'
+    if "panel" not in figure:  # of a panel the sentence is a part: it changes with the controls
+        label, said = f"<details><summary>{label} In words</summary>", f"{said}</details>"
+    return f'<figure class="plot" id="{name}" style="--height:{height}px">{body}<figcaption>{label} {said}</figcaption></figure>'
 
 
 def _index(runs: list[ChapterRun], machine: str) -> str:

@@ -172,11 +172,11 @@ def spreads(features: dict[str, np.ndarray]) -> go.Figure:
             )
         )  # fmt: skip
         told.append(f"{name_of(network)} from {sigma[0]:.3g} to {sigma[-1]:.3g} (median {np.median(sigma):.3g})")
-    figure.update_xaxes(title_text="channels, from the loudest to the quietest (%)")
+    figure.update_xaxes(title_text="channels, by falling standard deviation (%)")
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
     figure.update_yaxes(title_text="standard deviation of the channel", type="log", tickvals=ticks)
-    alt = f"Standard deviation of the channels at the cut, from the loudest to the quietest: {'; '.join(told)}."
-    return finish(figure, "Every network speaks in its own units", alt, 440)
+    alt = f"Standard deviation of the channels at the cut, from the largest to the smallest: {'; '.join(told)}."
+    return finish(figure, "The features of each network have units of their own", alt, 440)
 
 
 def _servers(names: Sequence[str], side: int) -> go.Figure:

@@ -1,4 +1,4 @@
-// Draws every figure of a page. A panel's figure comes with what it shows in each state of its controls.
+// Folds the sections that the main path can do without, and draws every figure of a page. A panel's figure comes with what it shows in each state of its controls.
 const element = (name, properties, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -30,6 +30,14 @@ function control({ label, places, first }, moved) {
     moved(Number(bar.value));
   };
   return element("label", {}, label, bar, shown);
+}
+
+for (const section of document.querySelectorAll("article section")) {
+  const heading = section.querySelector(":scope > :is(h2, h3)");
+  if (!heading?.textContent.startsWith("More: ")) continue;
+  const fold = element("details", { className: "more" }, element("summary", {}, heading), ...section.childNodes);
+  fold.ontoggle = () => fold.querySelectorAll(".drawing").forEach((box) => Plotly.Plots.resize(box)); // closed, it has no width
+  section.append(fold);
 }
 
 for (const figure of document.querySelectorAll("figure.plot")) {
