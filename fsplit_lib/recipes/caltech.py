@@ -158,7 +158,7 @@ def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[Lo
 def _train(name: str, plan: CaltechRun, run: RunContext) -> str:
     if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
-    config, folder, maps = plan.train, caltech101(run.data), None
+    config, folder, maps = plan.train, caltech101(run.data).readable(thorough=False), None
     backbone = load_backbone("tf_efficientnet_lite0")
     if plan.start is None:
         system = build_system(backbone, plan.codec, plan.decoder, config.seed)
