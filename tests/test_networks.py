@@ -216,12 +216,13 @@ def test_systems_are_stored_and_found_again(teacher, tmp_path):
         build_system(teacher, CodecConfig(), DecoderConfig(), 0)
 
 
-def test_importing_the_system_warns_of_nothing():
+def test_imports_warn_of_nothing_and_read_no_grammar():
     import subprocess
     import sys
 
     warnings.simplefilter("default")
-    done = subprocess.run([sys.executable, "-c", "import fsplit_lib.system"], capture_output=True, text=True)
+    code = "import sys, fsplit_lib.system, fsplit_lib.panels; assert 'nbformat' in sys.modules and 'lark' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "Warning" not in done.stderr
 
 
