@@ -7,7 +7,6 @@ labels, which would be 0 with infinitely many pictures.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
 
 from fsplit_lib.theory import entropy
 
@@ -74,6 +73,8 @@ def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> flo
     Returns:
         1 − squared error / variance, over all K together; 0 is what the average alone would score.
     """
+    from sklearn.linear_model import RidgeCV  # takes a second, which few chapters need
+
     reader = RidgeCV(alphas=10.0 ** np.arange(0, 6)).fit(latent[:trained_on], wanted[:trained_on])
     truth = wanted[trained_on:]
     error = ((reader.predict(latent[trained_on:]) - truth) ** 2).sum()
