@@ -226,6 +226,19 @@ def test_the_stated_times_are_those_of_the_parts_and_at_most_an_hour(notebook):
     assert re.search(rf"^\| \[{notebook.name[:2]} .*\| {re.escape(claim)} \| {time[6]} \|$", readme, re.MULTILINE)
 
 
+def test_readme_and_chapters_state_the_same_minutes():
+    """The table's range of each chapter's run, the sentence on their sum, and the least and most minutes of reading."""
+    readme = (HERE.parent / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[(\d\d) .*\| ([\d.]+) to ([\d.]+) \|$", readme, re.M)
+    boxes = {path.name[:2]: nbformat.read(path, as_version=4).cells[0].source for path in BOOK}
+    assert [number for number, *_ in rows] == list(boxes)
+    assert all(f"in {least} to {most} minutes." in boxes[number] for number, least, most in rows)
+    least, most = (sum(float(row[i]) for row in rows) for i in (1, 2))
+    assert f"of the table add up to {least:.0f} to {most:.0f} minutes" in " ".join(readme.split())
+    reading = [int(re.search(r"\*\*Time\*\* about (\d+) minutes to read and do", box)[1]) for box in boxes.values()]
+    assert f"to read and do, {min(reading)} to {max(reading)} minutes" in readme
+
+
 @pytest.mark.parametrize("notebook", BOOK, ids=lambda p: p.stem)
 def test_is_committed_without_outputs(notebook):
     content = nbformat.read(notebook, as_version=4)

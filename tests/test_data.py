@@ -619,6 +619,25 @@ def test_what_a_folder_leaves_out_is_counted_and_named_and_no_class_moves(tmp_pa
         good.readable()
 
 
+def test_a_training_begins_without_decoding_and_leaves_out_what_is_cut(tmp_path, monkeypatch):
+    for name in ("a.png", "b.jpg", "c.webp", "d.jpg", "e.png", "f.jpg", "g.jpg", "h.jpg"):
+        saved(load_photo("coffee").resize((90, 60)), tmp_path / name)
+    for name in ("d.jpg", "e.png"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-400])
+    (tmp_path / "f.jpg").write_text("no photo")
+    (tmp_path / "g.jpg").write_bytes((tmp_path / "b.jpg").read_bytes() + bytes(500))  # whole, and more behind it
+    (tmp_path / "h.jpg").write_bytes(b"")
+    decoded = []
+    monkeypatch.setattr(
+        "fsplit_lib.data.folders.open_image", lambda path: decoded.append(path.name) or open_image(path)
+    )
+    with pytest.warns(UserWarning, match=r"4 of 8 photos in .*: .*d\.jpg is broken or cut.*e\.png.*f\.jpg.*h\.jpg"):
+        whole = image_folder(tmp_path).readable(thorough=False)
+    assert [path.name for path in whole.paths] == ["a.png", "b.jpg", "c.webp", "g.jpg"]
+    assert sorted(decoded) == ["d.jpg", "e.png", "f.jpg", "g.jpg", "h.jpg"]  # only what does not seem whole
+    assert image_folder(tmp_path).paths[6:] == (tmp_path / "g.jpg", tmp_path / "h.jpg") and len(whole.readable()) == 4
+
+
 def test_heic_names_its_plugin_where_it_is_missing(tmp_path):
     pytest.importorskip("pillow_heif").register_heif_opener()
     path = tiny(tmp_path / "phone.heic")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,19 +104,50 @@ def test_the_card_names_a_command_that_repeats_the_run(job, desk, monkeypatch):
     assert commands == [f"{start} codec", f"{start} 'my codec'"]
 
 
-def test_a_killed_run_resumes_to_the_same_decoder(job, desk, served, mine, monkeypatch):
+def break_photos(folder):
+    for path in folder.paths:
+        path.write_bytes(bytes(path.stat().st_size))
+
+
+def be_killed(folder):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("mishap", "error", "said"),
+    [(be_killed, KeyboardInterrupt, ""), (break_photos, DataError, r"one\.png is not an image")],
+)
+def test_a_run_that_broke_off_resumes_to_the_same_decoder(job, desk, served, mine, monkeypatch, mishap, error, said):
     def die(done, steps, values):
         if done == 5:
-            raise KeyboardInterrupt
+            mishap(folder)
 
     plain, folder = recipes.train_decoder, image_folder(desk / "photos")
     monkeypatch.setattr(recipes, "train_decoder", lambda *a, **k: plain(*a, **k | {"checkpoint_every": 3}))
-    with pytest.raises(KeyboardInterrupt):
+    whole = {path: path.read_bytes() for path in folder.paths}
+    with pytest.raises(error, match=said):
         recipes.train_decoder_for(replace(job, progress=die), mine, folder, "c", RUN)
     assert not job.out.exists()  # no decoder yet, so no copy of a codec either
+    for path, content in whole.items():
+        path.write_bytes(content)
     seen = []
     recipes.train_decoder_for(replace(job, progress=lambda done, *_: seen.append(done)), mine, folder, "c", RUN)
     assert seen == [4, 5, 6]
+    name = "decoder-resnet18.safetensors"
+    assert (job.out / name).read_bytes() == (served / name).read_bytes()
+
+
+def test_a_cut_photo_is_named_and_the_training_is_that_of_the_others(job, desk, served, monkeypatch):
+    shutil.copytree(desk / "photos", "photos")  # of the same name: the card speaks of it
+    load_photo("coffee").save("photos/a coffee/two.jpg")
+    cut = Path("photos/a coffee/two.jpg")
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    plain = recipes.train_decoder_for
+    monkeypatch.setattr(recipes, "train_decoder_for", lambda *given: plain(*given, RUN))
+    mine = f"resnet18={desk / 'mine.safetensors'}"
+    with pytest.warns(UserWarning, match=r"1 of 4 photos in photos were left out: .*two\.jpg is broken or cut short"):
+        run_recipe("photo-decoder", replace(job, data=Path("photos"), backbone=mine))
+    assert zoo.read_card(job.out).training["decoders"]["resnet18"]["data"] == "photos, 3 photos"
     name = "decoder-resnet18.safetensors"
     assert (job.out / name).read_bytes() == (served / name).read_bytes()
 

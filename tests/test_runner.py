@@ -16,7 +16,7 @@ from fsplit_lib.cli import app
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import read_table
 from fsplit_lib.runner import headline
-from fsplit_lib.runner.execute import ChapterError, ChapterRun, chapters, fill_solutions, run_chapter
+from fsplit_lib.runner.execute import ChapterError, ChapterRun, chapters, fill_solutions, run_chapter, run_chapters
 from fsplit_lib.runner.headline import compare
 from fsplit_lib.runner.parameters import check_parameters, parameters_of, read_parameter
 from fsplit_lib.runner.site import FIGURE, build_site
@@ -373,3 +373,48 @@ def test_a_chapter_that_fails_is_told_and_the_others_are_built(tmp_path, monkeyp
     assert (tmp_path / "out" / "site" / "78_good.html").is_file()
     assert "78_good" in (tmp_path / "out" / "site" / "index.html").read_text()
     assert not (tmp_path / "out" / "site" / "77_bad.html").exists()
+
+
+MEETS = """import os, pathlib, time
+desk = pathlib.Path(os.environ["FSPLIT_OUT"])
+(desk / "{own}.begun").touch()
+while not (desk / "{other}.begun").exists():
+    assert time.monotonic() < {start} + 120  # it waits for one that runs beside it
+    time.sleep(0.02)
+assert not list(desk.glob("79.begun"))
+threads = int(os.environ["OMP_NUM_THREADS"])
+from fsplit_lib.runner import headline
+headline("{own}", threads=threads)
+(desk / "{own}.ended").touch()"""
+ALONE = """import os, pathlib
+desk = pathlib.Path(os.environ["FSPLIT_OUT"])
+(desk / "79.begun").touch()
+from fsplit_lib.runner import headline
+headline("79", others=len(list(desk.glob("*.ended"))))"""
+
+
+def test_chapters_run_beside_each_other_and_those_that_measure_time_alone(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    timed = notebook(tmp_path / "76_timed.ipynb", ALONE)  # first in the book, last to run
+    content = nbformat.read(timed, as_version=4)
+    content.metadata["measures_time"] = True
+    nbformat.write(content, timed)
+    bad = notebook(tmp_path / "80_bad.ipynb", "1 / 0")
+    pair = [
+        notebook(tmp_path / f"{own}_x.ipynb", MEETS.format(own=own, other=other, start=time.monotonic()))
+        for own, other in (("77", "78"), ("78", "77"))
+    ]
+    told = []
+    first, *met, failed = run_chapters(
+        {path: {} for path in (timed, *pair, bad)}, tmp_path / "out", 2, lambda *a: told.append(a[:2]), timeout=200
+    )
+    assert [run.chapter for run in (first, *met)] == ["76", "77", "78"] and told == [(n, 4) for n in range(1, 5)]
+    assert [run.numbers for run in met] == [{"threads": 3.0}] * 2 and "OMP_NUM_THREADS" not in os.environ
+    assert isinstance(failed, ChapterError) and "ZeroDivisionError" in str(failed)
+    assert json.loads((tmp_path / "out" / "79.json").read_text()) == {"others": 2.0}
+
+
+def test_only_the_chapter_on_latency_measures_time():
+    timed = [path.name[:2] for path in chapters() if nbformat.read(path, as_version=4).metadata.get("measures_time")]
+    assert timed == ["08"]

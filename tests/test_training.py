@@ -6,9 +6,8 @@ import io
 import itertools
 import logging
 import math
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -38,26 +37,6 @@ from fsplit_lib.training.sources import batches
 SMALL = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1))
 CONFIG = TrainConfig(steps=40, batch=8, seed=3, quantiser="straight_through", rate_warmup=0.3, optimiser="muon")
 SHORT = TrainConfig(steps=7, batch=4)
-
-SCRIPT = """
-import os, sys, time, torch
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from test_training import CONFIG, run
-torch.set_num_threads(1)
-told, save = Path(sys.argv[2]), torch.save
-def slow(row):
-    told.write_text(str(row.step))
-    time.sleep(0.05)
-def stuck(descriptor):
-    os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
-    told.write_text("saving")
-    time.sleep(600)
-if sys.argv[4] == "saving":
-    os.fsync = stuck
-system, log = run(checkpoint=Path(sys.argv[1]), progress=slow)
-save([system.codec.state_dict(), system.decoder.state_dict(), [row.step for row in log]], sys.argv[1] + ".final")
-"""
 
 
 def run(config=CONFIG, **options):
@@ -102,26 +81,54 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(straight):
     assert not torch.equal(twin.codec.encoder.blocks[0].conv1.weight, other.codec.encoder.blocks[0].conv1.weight)
 
 
+def run_apart(checkpoint, told, at):
+    """Train in a process of its own, tell of every step, and hang in the middle of a checkpoint where asked to."""
+    torch.set_num_threads(1)
+
+    def slow(row):
+        told.write_text(str(row.step))
+        time.sleep(0.05)
+
+    def stuck(descriptor):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        told.write_text("saving")
+        time.sleep(600)
+
+    if at == "saving":
+        os.fsync = stuck
+    system, log = run(checkpoint=checkpoint, progress=slow)
+    torch.save(
+        [system.codec.state_dict(), system.decoder.state_dict(), [row.step for row in log]], f"{checkpoint}.final"
+    )
+
+
 def test_kill_minus_nine_again_and_again_gives_the_same_weights(straight, tmp_path):
     """Killed before the first checkpoint, between two, and in the middle of writing one."""
     checkpoint, told = tmp_path / "run.ckpt", tmp_path / "told"
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(checkpoint), str(told), os.path.dirname(__file__)]
+    posix = os.name == "posix"
+    processes = multiprocessing.get_context("forkserver" if posix else "spawn")
+    if posix:
+        processes.set_forkserver_preload(["fsplit_lib.recipes"])  # read once for all of them; nothing has run there
     for at, first in ((3, 0), (16, 0), ("saving", 14)):
         told.unlink(missing_ok=True)
-        process = subprocess.Popen([*command, str(at)])
+        process = processes.Process(target=run_apart, args=(checkpoint, told, at))
+        process.start()
         deadline, seen = time.monotonic() + 120, []
         while not seen or (seen[-1] != "saving" if at == "saving" else int(seen[-1]) < at):
-            assert process.poll() is None and time.monotonic() < deadline, (at, seen)
+            assert process.exitcode is None and time.monotonic() < deadline, (at, seen)
             time.sleep(0.005)
             if told.exists() and (said := told.read_text()) and said not in seen[-1:]:
                 seen.append(said)
         process.kill()  # SIGKILL
-        process.wait()
+        process.join()
         assert int(seen[0]) in (first, first + 1)  # it went on from the last checkpoint, not from the start
         assert not (tmp_path / "run.ckpt.final").exists()
         assert checkpoint.exists() == (at != 3)
         assert len(list(tmp_path.glob(".part-*"))) == (at == "saving")
-    subprocess.run([*command, "on"], check=True, timeout=180)
+    process = processes.Process(target=run_apart, args=(checkpoint, told, "on"))
+    process.start()
+    process.join(180)
+    assert process.exitcode == 0
     codec, decoder, steps = torch.load(tmp_path / "run.ckpt.final")
     assert same(weights(straight[0]), {**codec, **{f"d.{k}": v for k, v in decoder.items()}})
     assert steps == list(range(CONFIG.steps))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from fsplit_lib.cli.progress import progress_bar
 from fsplit_lib.data.files import data_root
 
 __all__ = ["book", "lab", "predictions", "test"]
@@ -22,10 +23,14 @@ def book(
     timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 300,
     solved: Annotated[bool, typer.Option(help="Fill in the solutions and grade them strictly.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="name=value, a parameter of the chapter.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Chapters that run at once; as many as there are cores, up to four, by default."),
+    ] = None,
 ) -> None:
     """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
     from fsplit_lib.errors import ParameterError
-    from fsplit_lib.runner.execute import ChapterError, chapters, run_chapter
+    from fsplit_lib.runner.execute import ChapterRun, chapters, run_chapters
     from fsplit_lib.runner.parameters import read_parameter
     from fsplit_lib.runner.site import build_site
 
@@ -38,23 +43,27 @@ def book(
     if timeout < 1:
         raise ParameterError(f"timeout must be at least 1 second, got {timeout}")
     solutions = root / "tests" / "solutions" if solved else None
-    runs, failures = [], []
-    for notebook, parameters in wanted.items():
-        try:
-            golden = root / "tests" / "golden"
-            runs.append(run_chapter(notebook, out / "executed", parameters, timeout, solutions, golden, site=True))
-        except ChapterError as error:
-            failures.append(str(error))
+    options = {"timeout": timeout, "solutions": solutions, "golden": root / "tests" / "golden", "site": True}
+    jobs = min(jobs or _processes(), len(wanted))
+    with progress_bar("chapter", "The book") as progress:
+        left = run_chapters(wanted, out / "executed", jobs, progress, **options)
+    runs = [one for one in left if isinstance(one, ChapterRun)]
+    failures = [str(one) for one in left if not isinstance(one, ChapterRun)]
     if runs:
         from fsplit_lib.training.machine import machine  # brings torch, which refusing does without
 
-        index = build_site(runs, out / "site", machine())
+        index = build_site(runs, out / "site", f"{machine()}, {jobs} at a time" if jobs > 1 else machine())
         _table(runs)
         typer.echo(f"\n{index}")
     for failure in failures:
         typer.echo(failure, err=True)
     if failures or any(run.differences for run in runs):
         raise typer.Exit(1)
+
+
+def _processes() -> int:
+    """One a core, up to four, since each holds about 1 GB: they share the chapters of the book or the files of the tests."""
+    return min(os.cpu_count() or 1, 4)
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -87,7 +96,7 @@ def test(
     """
     call, environment = [sys.executable, "-m", "pytest", *(paths or [])], dict(os.environ)
     if not paths:
-        call += ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
+        call += ["-n", str(_processes()), "--dist", "loadfile"]
         environment["OMP_NUM_THREADS"] = "1"  # threads of several processes that wait for one core slow all of them
     raise typer.Exit(subprocess.call(call, cwd=data_root().parent, env=environment))
 

@@ -55,7 +55,7 @@ def _calibration(folder: Path) -> Iterator["np.ndarray"]:
 
     from fsplit_lib.data import center_crop, to_array, training_folder
 
-    pictures = training_folder(folder)
+    pictures = training_folder(folder).readable(thorough=False)
     chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PHOTOS).astype(int))
     for index in map(int, chosen):
         yield to_array(center_crop(pictures[index]))[None]

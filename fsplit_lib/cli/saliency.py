@@ -27,7 +27,7 @@ def saliency(
     from fsplit_lib.data import training_folder
     from fsplit_lib.saliency import build_saliency_maps
 
-    pictures = training_folder(folder)
+    pictures = training_folder(folder).readable(thorough=False)
     target = out or Path("build/saliency") / f"{pictures.name}.safetensors"
     begun = time.perf_counter()
     with progress_bar("photo", pictures.name) as progress:

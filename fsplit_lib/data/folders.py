@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fsplit_lib.data.images import center_crop, open_image
+from fsplit_lib.data.images import center_crop, open_image, seems_whole
 from fsplit_lib.errors import DataError
 
 __all__ = ["ImageFolder", "caltech101", "image_folder", "training_folder"]
@@ -53,18 +53,20 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
 
-    def readable(self, progress: Callable[[int, int], None] | None = None) -> "ImageFolder":
+    def readable(self, progress: Callable[[int, int], None] | None = None, thorough: bool = True) -> "ImageFolder":
         """The photos that can be read and cropped; a warning counts the others and says what is wrong with them.
 
         Args:
             progress: called with photos looked at and photos in all.
+            thorough: decode every photo; otherwise only those that do not seem whole, as the start of a training
+                does, which decodes them later anyway.
 
         Raises:
             DataError: none can be read.
         """
         wrong = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter
-            for done, error in enumerate(pool.map(_error_of, self.paths), start=1):
+            for done, error in enumerate(pool.map(partial(_error_of, thorough), self.paths), start=1):
                 wrong.append(error)
                 if progress is not None:
                     progress(done, len(self))
@@ -108,7 +110,9 @@ class ImageFolder:
         return replace(self, paths=tuple(compress(self.paths, chosen)), labels=labels)
 
 
-def _error_of(path: Path) -> str | None:
+def _error_of(thorough: bool, path: Path) -> str | None:
+    if not thorough and seems_whole(path):
+        return None
     try:
         center_crop(open_image(path))
     except DataError as error:

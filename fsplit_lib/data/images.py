@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import re
 import warnings
 from contextlib import nullcontext
@@ -13,10 +14,12 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from fsplit_lib.errors import DataError
 
-__all__ = ["center_crop", "open_image", "to_array"]
+__all__ = ["center_crop", "open_image", "seems_whole", "to_array"]
 
 MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
 CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
+TAIL = 64  # bytes in which a file's end is looked for: some writers add a few of their own
+_ENDS = dict.fromkeys(("JPEG", "MPO"), b"\xff\xd9") | {"PNG": b"IEND\xaeB`\x82"}
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart
 _HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT, _ORIENTATION = 258, 262, 284, 339, 274  # tags of TIFF
@@ -110,6 +113,24 @@ def _scans(jpeg: bytes) -> int:
         scans += found[1] == b"\xda"  # start of scan
         position = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
     return scans
+
+
+def seems_whole(path: Path) -> bool:
+    """Look at a photo's first and last bytes alone: its header can be read, and a JPEG or PNG has its end.
+
+    A file that passes may still be broken inside; of other formats only the header is looked at.
+
+    Args:
+        path: of the file; one that is not there is not whole.
+    """
+    try:
+        with _open(path, str(path)) as image, path.open("rb") as file:
+            _check_values(image, str(path))
+            file.seek(-min(TAIL, path.stat().st_size), os.SEEK_END)
+            end = _ENDS.get(image.format, b"")
+            return image.width * image.height <= Image.MAX_IMAGE_PIXELS and end in file.read()
+    except Exception:  # of a dozen kinds; open_image says which, in a sentence
+        return False
 
 
 def _check_values(image: Image.Image, name: str) -> None:

@@ -10,7 +10,6 @@ same quality, on average over all the quality that both reach (Bjøntegaard 2001
 import warnings
 from collections.abc import Callable
 
-import bjontegaard
 import numpy as np
 from scipy.optimize import isotonic_regression
 
@@ -43,6 +42,8 @@ def bd_rate(
     >>> round(bd_rate(r, q, 0.75 * r, q), 6)
     -25.0
     """
+    import bjontegaard  # brings matplotlib, which nothing else here needs
+
     anchor, test = monotone(anchor_bytes, anchor_quality), monotone(test_bytes, test_quality)
     fits = [fit - RAMP * np.arange(len(fit)) for _, fit in (anchor, test)]
     if min(fit[-1] for fit in fits) - max(fit[0] for fit in fits) < LEAST_OVERLAP:

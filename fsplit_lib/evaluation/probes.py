@@ -7,10 +7,6 @@ labels, which would be 0 with infinitely many pictures.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import RidgeClassifierCV, RidgeCV
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from fsplit_lib.theory import entropy
 
@@ -77,6 +73,8 @@ def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> flo
     Returns:
         1 − squared error / variance, over all K together; 0 is what the average alone would score.
     """
+    from sklearn.linear_model import RidgeCV  # takes a second, which few chapters need
+
     reader = RidgeCV(alphas=10.0 ** np.arange(0, 6)).fit(latent[:trained_on], wanted[:trained_on])
     truth = wanted[trained_on:]
     error = ((reader.predict(latent[trained_on:]) - truth) ** 2).sum()
@@ -98,6 +96,11 @@ def probed_classes(features: np.ndarray, others: list[np.ndarray], labels: np.nd
     Returns:
         (N,) answers from ``features`` and from each of ``others``.
     """
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     answers = [np.empty_like(labels) for _ in (features, *others)]
     for fit, judge in StratifiedKFold(3, shuffle=True, random_state=seed).split(features, labels):
         reader = make_pipeline(StandardScaler(), RidgeClassifierCV(10.0 ** np.arange(0, 6)))

@@ -189,7 +189,7 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
     """Run a plan, store weights and card, and return one sentence on the result."""
     if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
-    config, folder, maps = plan.train, caltech101(run.data), None
+    config, folder, maps = plan.train, caltech101(run.data).readable(thorough=False), None
     backbone = load_backbone("tf_efficientnet_lite0")
     if plan.start is None:
         target = PixelBackbone(backbone) if plan.pixels else backbone

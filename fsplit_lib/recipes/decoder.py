@@ -120,7 +120,7 @@ def _recipe(name: str, given: str | None, run: RunContext) -> str:
     given = given or run.backbone
     if given is None:
         raise ParameterError("for which backbone? Give timm's name with --backbone, such as resnet50.a1_in1k")
-    folder, backbone = training_folder(run.data), photo_backbone(given)
+    folder, backbone = training_folder(run.data).readable(thorough=False), photo_backbone(given)
     chosen = {"--backbone": run.backbone, "--weights": run.weights}
     command = ["fsplit", "train", name, "--data", "FOLDER", *(w for pair in chosen.items() if pair[1] for w in pair)]
     train_decoder_for(run, backbone, folder, shlex.join(command))

@@ -17,7 +17,7 @@ def _side_information(run: RunContext) -> str:
     if run.data is None:
         raise DataError("this recipe trains on Caltech-101: give its folder with --data")
     config = TrainConfig(steps=5000, batch=8, learning_rate=2e-3, seed=0)
-    folder, codec = caltech101(run.data), load_codec("photo-first")
+    folder, codec = caltech101(run.data).readable(thorough=False), load_codec("photo-first")
     models, log = train_entropy_models(codec, FolderSource(folder, crop=160), config, **run.options(config))
     card = zoo.Card(
         name=run.out.name,

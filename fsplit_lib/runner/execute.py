@@ -2,12 +2,15 @@
 
 import json
 import logging
+import multiprocessing
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from fsplit_lib.errors import FsplitError
 from fsplit_lib.runner.headline import compare, sentences
 from fsplit_lib.runner.parameters import check_parameters, parameters_of
 
-__all__ = ["ChapterError", "ChapterRun", "chapters", "fill_solutions", "run_chapter"]
+__all__ = ["ChapterError", "ChapterRun", "chapters", "fill_solutions", "run_chapter", "run_chapters"]
 
 
 class ChapterError(FsplitError):
@@ -107,7 +110,7 @@ def run_chapter(
         "FSPLIT_SITE": "1" if site else "",
         "FSPLIT_CHECK": "strict" if solutions is not None else "",
         "FSPLIT_OUT": str(out.resolve()),
-        "FSPLIT_HOME": str((out / "home").resolve()),
+        "FSPLIT_HOME": str((out / "home" / number).resolve()),  # of its own: others may run beside it
     }
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of names that check_parameters has checked
     begun = time.perf_counter()
@@ -143,6 +146,59 @@ def run_chapter(
         if all(defaults[k] == v for k, v in given.items()):
             run.differences = compare(run.numbers, wanted)
     return run
+
+
+def run_chapters(
+    wanted: dict[Path, dict[str, Any]],
+    out: Path,
+    jobs: int = 1,
+    progress: Callable[[int, int, dict[str, object]], None] | None = None,
+    **options: Any,
+) -> list[ChapterRun | ChapterError]:
+    """Execute chapters beside each other, each with its share of the cores; those that measure time run alone, at the end.
+
+    A notebook whose metadata hold ``"measures_time": true`` is one of the latter.
+
+    Args:
+        wanted: parameters of each notebook.
+        out: as in :func:`run_chapter`.
+        jobs: most chapters that run at once, each in a process that starts its kernel.
+        progress: called with chapters done, chapters in all, and which one that was; one that runs alone draws its own bar too.
+        options: as in :func:`run_chapter`.
+
+    Returns:
+        What each left, in the order of ``wanted``; one that failed does not stop the others.
+    """
+    alone = [p for p in wanted if jobs == 1 or nbformat.read(p, as_version=4).metadata.get("measures_time")]
+    call, done = partial(_run_or_error, out=out, options=options), {}
+
+    def note(notebook: Path, left: ChapterRun | ChapterError) -> None:
+        done[notebook] = left
+        if progress is not None:
+            progress(len(done), len(wanted), {"done": notebook.stem})
+
+    beside = {notebook: given for notebook, given in wanted.items() if notebook not in alone}
+    if beside:
+        threads = str(max(1, (os.cpu_count() or 1) // jobs))  # more would wait for each other
+        with (
+            _environment({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}),
+            ProcessPoolExecutor(min(jobs, len(beside)), multiprocessing.get_context("spawn")) as pool,
+        ):
+            running = {pool.submit(call, notebook, given, False): notebook for notebook, given in beside.items()}
+            for future in as_completed(running):
+                note(running[future], future.result())
+    for notebook in alone:
+        note(notebook, call(notebook, wanted[notebook], progress is not None))
+    return [done[notebook] for notebook in wanted]
+
+
+def _run_or_error(
+    notebook: Path, given: dict[str, Any], progress: bool, out: Path, options: dict[str, Any]
+) -> ChapterRun | ChapterError:
+    try:
+        return run_chapter(notebook, out, given, progress=progress, **options)
+    except ChapterError as error:
+        return error
 
 
 def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat.NotebookNode:
