@@ -35,6 +35,7 @@ class CodecConfig:
         anchors: ascending rate weights between which a codec of continuous rate is steered, see
             :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
         kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`.
+        channels: of the input; 3 for photos, the only ones of other kinds than "residual".
     """
 
     widths: tuple[int, int, int] = (48, 64, 48)
@@ -43,10 +44,13 @@ class CodecConfig:
     lmbda: float = 1.0
     anchors: tuple[float, ...] = ()
     kind: Kind = "residual"
+    channels: int = 3
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):
             lmbda_to_code(lmbda)  # what no packet can name must not be trained
+        if self.channels < 1 or (self.channels != 3 and self.kind != "residual"):
+            raise ValueError(f"channels must be 3, or at least 1 for a residual encoder, got {self.channels}")
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if self.kind != "residual" and self.strides[2] != 1:
@@ -100,7 +104,7 @@ class Encoder(nn.Module):
         if config.kind != "residual":
             self.blocks = {"lean": LeanEncoder, "tiny": TinyEncoder}[config.kind](config.widths, config.strides)
             return
-        inputs = (3, *config.widths[:2])
+        inputs = (config.channels, *config.widths[:2])
         self.blocks = nn.Sequential(
             *(
                 ResidualBlock(i, o, s, config.activation, last=n == 2)
