@@ -282,6 +282,9 @@ TABLES = {
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ...": {
             "ablation.csv": RatePoint, "ablation_bd_rates.csv": BDRate,
         },
+        "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1": {
+            "speech.csv": RatePoint, "speech_bd_rates.csv": BDRate,
+        },
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
         "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},

@@ -7,11 +7,20 @@ from fsplit_lib.recipes.cross_backbone import CROSS_RECIPES
 from fsplit_lib.recipes.decoder import DECODER_RECIPES
 from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.recipes.fashion import FASHION_RECIPES
+from fsplit_lib.recipes.speech import SPEECH_RECIPES
 from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
 __all__ = ["RECIPES", "Recipe", "RunContext", "run_recipe"]
 
-KINDS = (TEACHER_RECIPES, FASHION_RECIPES, CROSS_RECIPES, ENTROPY_RECIPES, CALTECH_RECIPES, DECODER_RECIPES)
+KINDS = (
+    TEACHER_RECIPES,
+    FASHION_RECIPES,
+    CROSS_RECIPES,
+    ENTROPY_RECIPES,
+    CALTECH_RECIPES,
+    DECODER_RECIPES,
+    SPEECH_RECIPES,
+)
 RECIPES = {recipe.name: recipe for kind in KINDS for recipe in kind}
 
 
