@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -141,5 +142,6 @@ def _run(command: list[str], data: bytes) -> bytes:
     return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 
+@cache
 def _version(program: str) -> str:
     return _run([program, "--version"], b"").decode().splitlines()[0].removeprefix(f"{program} ")
