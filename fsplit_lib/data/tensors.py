@@ -11,13 +11,13 @@ __all__ = ["images_to_tensor", "photo_tensor"]
 
 
 def images_to_tensor(images: np.ndarray) -> Tensor:
-    """Grey images (N, H, W) uint8 as RGB (N, 3, H, W) float32 in [0, 1], contiguous.
+    """Make grey images (N, H, W) uint8 RGB (N, 3, H, W) float32 in [0, 1]; images (N, C, H, W) keep their channels.
 
     >>> images_to_tensor(np.full((1, 2, 2), 255, np.uint8))[0, 2].tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    grey = torch.tensor(images).float().div(255).unsqueeze(1)  # copies: images may be read-only
-    return grey.repeat(1, 3, 1, 1)
+    x = torch.tensor(images).float().div(255)  # copies: images may be read-only
+    return x if images.ndim == 4 else x.unsqueeze(1).repeat(1, 3, 1, 1)
 
 
 def photo_tensor(image: Image.Image) -> Tensor:

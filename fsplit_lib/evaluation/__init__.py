@@ -13,6 +13,7 @@ from fsplit_lib.evaluation.intervals import wilson
 from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.probes import ProbeResult, linear_probe, what_symbols_tell
 from fsplit_lib.evaluation.processes import evaluate_in_processes
+from fsplit_lib.evaluation.speech import evaluate_speech
 from fsplit_lib.evaluation.tables import TABLES, BDRate, LatencyRow, RatePoint, SideRow, SweepRow, read_table
 from fsplit_lib.evaluation.variants import Contrast, Variants, read_variants
 
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate_images",
     "evaluate_in_processes",
     "evaluate_photos",
+    "evaluate_speech",
     "ideal_bits_of_images",
     "linear_probe",
     "read_table",

@@ -391,6 +391,9 @@ TABLES = {
             "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
         },
         "fsplit evaluate work": {"work.csv": WorkRow},
+        "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1": {
+            "speech.csv": RatePoint, "speech_bd_rates.csv": BDRate,
+        },
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
         "fsplit evaluate tasks FOLDER": {"tasks.csv": TaskRow},
         "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},

@@ -8,6 +8,7 @@ from fsplit_lib.recipes.decoder import DECODER_RECIPES
 from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.recipes.fashion import FASHION_RECIPES
 from fsplit_lib.recipes.prior_work import PRIOR_RECIPES
+from fsplit_lib.recipes.speech import SPEECH_RECIPES
 from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
 __all__ = ["RECIPES", "Recipe", "RunContext", "run_recipe"]
@@ -20,6 +21,7 @@ KINDS = (
     CALTECH_RECIPES,
     PRIOR_RECIPES,
     DECODER_RECIPES,
+    SPEECH_RECIPES,
 )
 RECIPES = {recipe.name: recipe for kind in KINDS for recipe in kind}
 

@@ -69,10 +69,10 @@ class Batch:
 
 
 class ArraySource(Dataset):
-    """Grey images in memory (N, H, W) uint8, as RGB, optionally shifted and flipped at random.
+    """Images in memory, optionally shifted and flipped at random.
 
     Args:
-        images: (N, H, W) uint8.
+        images: grey (N, H, W) uint8, as RGB, or (N, C, H, W) uint8, as they are.
         labels: (N,).
         augment: shift and flip.
         maps: saliency (N, 1, h, w) in [0, 1], for images that are not augmented.

@@ -1,0 +1,82 @@
+"""Chapter 09, on speech: a patch and where its bits go, and what a byte buys for a spoken digit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fsplit_lib.evaluation import RatePoint
+from fsplit_lib.evaluation.curves import monotone
+from fsplit_lib.plots.curves import rate_accuracy, rate_curve
+from fsplit_lib.plots.pictures import paint_map, side_by_side
+from fsplit_lib.plots.style import Look, look_of
+
+__all__ = ["bytes_for", "patch_and_bits", "speech_curves"]
+
+OURS = look_of("FrankenSplit")
+LOOKS = {
+    "speech": OURS,
+    "speech-1": Look(OURS.color, "dash", "circle-open"),
+    "mel, WebP": look_of("WebP"),
+    "mel, zlib": look_of("PNG"),
+    "Opus, bare frames": Look("#0072B2", "dash", "square"),
+    "Opus, file": Look("#56B4E9", "longdash", "triangle-down"),
+}
+
+
+def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
+    """The rows of each curve that has several settings, without the versions in its name."""
+    found: dict[str, list[RatePoint]] = {}
+    for row in rows:
+        found.setdefault(row.codec.partition(" (")[0], []).append(row)
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str, float | None]:
+    """Compute the bytes at which each curve reaches a share, between its settings; None for one that never does.
+
+    Args:
+        rows: of ``speech.csv``.
+        quality: "agreement" or "top1".
+        share: of recordings.
+    """
+    found = {}
+    for name, points in _curves(rows).items():
+        sizes, kept = monotone(np.array([p.bytes for p in points]), np.array([getattr(p, quality) for p in points]))
+        reached = kept[0] <= share <= kept[-1]
+        found[name] = float(np.exp(np.interp(share, kept, np.log(sizes)))) if reached else None
+    return found
+
+
+def speech_curves(rows: Sequence[RatePoint], quality: str = "agreement") -> go.Figure:
+    """Draw agreement (or accuracy) over bytes, a curve per method, with lines where lossless methods lie.
+
+    Args:
+        rows: of ``speech.csv``.
+        quality: "agreement" or "top1".
+    """
+    named = {"speech": "FrankenSplit", "speech-1": "FrankenSplit, another seed"}
+    lines = [rate_curve(named.get(name, name), points, quality, LOOKS[name]) for name, points in _curves(rows).items()]
+    figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", quality, rows[0].n, 560)
+    for row in rows:
+        if row.codec == "teacher" or row.codec.startswith("FLAC"):
+            name = "16-bit PCM" if row.codec == "teacher" else "FLAC"
+            figure.add_vline(x=row.bytes, line={"color": "#8b949e", "width": 1, "dash": "dot"}, annotation_text=name)
+    return figure
+
+
+def patch_and_bits(patches: dict[str, np.ndarray], bits: dict[str, np.ndarray]) -> go.Figure:
+    """Draw log-mel patches (low notes below), each beside the bits that its packet spends at every place.
+
+    Args:
+        patches: title to (1, 64, 64) uint8.
+        bits: the same titles to (h, w) bits, summed over the channels.
+    """
+    most, pictures = max(one.max() for one in bits.values()), {}
+    for name, patch in patches.items():
+        pictures[name] = paint_map(patch[0, ::-1] / 255, "Cividis")
+        pictures[f"its {bits[name].sum():.0f} bits"] = paint_map(bits[name][::-1] / most, "Cividis")
+    told = "; ".join(
+        f"{name}: {bits[name].sum():.0f} bits, {bits[name].max():.1f} at the dearest place" for name in bits
+    )
+    return side_by_side(pictures, "Sound as a picture, and where its bits go", f"Time runs right. {told}.", 380)
