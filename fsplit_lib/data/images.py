@@ -13,8 +13,6 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from fsplit_lib.errors import DataError
 
-__all__ = ["center_crop", "open_image", "to_array"]
-
 MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
 CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart

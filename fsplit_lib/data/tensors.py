@@ -7,8 +7,6 @@ from torch import Tensor
 
 from fsplit_lib.data.images import to_array
 
-__all__ = ["images_to_tensor", "photo_tensor"]
-
 
 def images_to_tensor(images: np.ndarray) -> Tensor:
     """Grey images (N, H, W) uint8 as RGB (N, 3, H, W) float32 in [0, 1], contiguous.

@@ -11,8 +11,6 @@ from sklearn.linear_model import RidgeCV
 
 from fsplit_lib.theory import entropy
 
-__all__ = ["ProbeResult", "linear_probe", "what_symbols_tell"]
-
 
 @dataclass(frozen=True)
 class ProbeResult:

@@ -4,8 +4,6 @@ import os
 
 from fsplit_lib.device.timing import cpu_name, instructions
 
-__all__ = ["fast_precision", "machine"]
-
 FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
 
 
