@@ -16,19 +16,6 @@ from PIL import Image, features
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = [
-    "IMAGE_CODECS",
-    "LIVE",
-    "BudgetFile",
-    "decode_image",
-    "encode_image",
-    "encode_lossless",
-    "encode_to_budget",
-    "pack_features",
-    "scan_bytes",
-    "unpack_features",
-]
-
 
 @dataclass(frozen=True)
 class ImageCodec:

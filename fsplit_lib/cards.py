@@ -8,8 +8,6 @@ from typing import Any, get_args, get_origin
 
 from fsplit_lib.errors import FsplitError
 
-__all__ = ["checked_fields", "checked_files", "read_object"]
-
 
 def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
     """Read a file that holds one JSON object.

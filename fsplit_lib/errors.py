@@ -1,7 +1,5 @@
 """The errors a user can meet. Each names the argument, the rule, the value and the way out."""
 
-__all__ = ["DataError", "DivergedError", "FsplitError", "OffloadError", "PacketError", "ParameterError", "WeightsError"]
-
 
 class FsplitError(Exception):
     """Base of every error this library raises on purpose; the command line prints it as one sentence."""

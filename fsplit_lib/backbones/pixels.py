@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from fsplit_lib.backbones.cut import FeatureSpec
 from fsplit_lib.backbones.loading import Backbone
 
-__all__ = ["PixelBackbone"]
-
 
 class _WholeNetwork(nn.Module):
     """Turn patches (B, 192, h, w) into a picture in [0, 1] and let the whole network answer."""

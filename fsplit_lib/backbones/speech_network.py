@@ -7,8 +7,6 @@
 
 from timm.models.resnet import BasicBlock, ResNet
 
-__all__ = ["DIGITS", "SPEECH_NETWORKS"]
-
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

@@ -19,11 +19,6 @@ from fsplit_lib.plots.pictures import GREY, HATCH, html_table, picture, shortene
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.zoo import Card
 
-__all__ = [
-    "agreement_bars", "agreement_counts", "answer_bars", "breakage", "card_table", "photo_panel",
-    "rival_pictures", "seconds_to_send", "verdict_table",
-]  # fmt: skip
-
 Board = dict[str, tuple[Answer, dict[str, Rival | None]]]  # photo to its answer and what each image codec leaves
 
 

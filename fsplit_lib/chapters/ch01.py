@@ -11,8 +11,6 @@ from fsplit_lib.panels.base import LogNumber, Number, Panel
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.theory import Bottleneck
 
-__all__ = ["LABEL", "METHOD", "bits_at", "bottleneck_panel", "bounds_panel", "label_price"]
-
 LABEL = {
     "head_distillation": "head distillation",
     "tail_distillation": "logit distillation",

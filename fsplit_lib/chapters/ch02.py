@@ -10,8 +10,6 @@ from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.style import finish
 from fsplit_lib.plots.waterfall import empty_waterfall, fill_waterfall
 
-__all__ = ["KINDS", "NETWORKS", "along_networks", "compare_routes", "decision_map", "split_panel"]
-
 NETWORKS = {  # timm's name, colour, marker and dash
     "ResNet-50": ("resnet50", "#0072B2", "circle", "solid"),
     "ConvNeXt-T": ("convnext_tiny", "#009E73", "square", "solid"),

@@ -10,8 +10,6 @@ from fsplit_lib.panels.base import LogNumber, Number, Panel
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.theory import Step
 
-__all__ = ["coder_panel", "density_panel"]
-
 SYMBOLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 

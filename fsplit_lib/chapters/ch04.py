@@ -17,9 +17,6 @@ from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.saliency import DeletionCurve, concentration
 
-__all__ = ["METHODS", "MIXED", "TESTED", "VARIANTS", "Explained", "against_unguided", "factor_panel", "map_grid",
-           "map_panel", "overlay", "spoiling"]  # fmt: skip
-
 METHODS = {
     "gradcam": "Grad-CAM", "xgradcam": "XGradCAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM",
     "layercam": "LayerCAM", "eigencam": "EigenCAM", "edges": "edge detector",

@@ -13,8 +13,6 @@ from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow
 
-__all__ = ["ERROR", "Scored", "TrainingPanel", "believed_and_real", "bytes_parity", "mean_over_seeds", "training_curve"]
-
 ERROR = "(error / standard deviation)²"
 BYTES = 32 * 32 / 8  # of a picture at one bit per pixel
 

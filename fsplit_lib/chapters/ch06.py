@@ -19,8 +19,6 @@ from fsplit_lib.plots.curves import rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import HATCH, shortened, top_names
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
-__all__ = ["LambdaPanel", "curves_of_photos", "gains", "look_of_curve", "sizes_over_lmbda"]
-
 BARS = {
     "teacher": ("no compression", ""), "FrankenSplit": ("packet", "/"), "JPEG": ("JPEG", "x"), "AVIF": ("AVIF", "."),
 }  # fmt: skip

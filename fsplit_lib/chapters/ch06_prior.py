@@ -14,8 +14,6 @@ from fsplit_lib.plots.curves import rate_accuracy, rate_curve
 from fsplit_lib.plots.forest import forest
 from fsplit_lib.plots.style import Look, finish, look_of
 
-__all__ = ["BASE", "PRIOR", "WorkPanel", "bytes_at", "curves_of_prior_work", "deltas_of_prior_work"]
-
 BASE = "ablation-base"
 
 

@@ -15,9 +15,6 @@ from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.plots.waterfall import PARTS, empty_waterfall, end_numbers, fill_waterfall
 
-__all__ = ["EXTRA", "STAGES", "cards", "journey_panel", "over_the_link", "real_journeys", "stages", "times_as_fast",
-           "winners"]  # fmt: skip
-
 OURS, LOCAL = "FrankenSplit", "on the device"
 STAGES = {
     "preprocess": ("#8b949e", ""), "encode": ("#D55E00", "/"), "entropy code": ("#0072B2", "x"),

@@ -11,8 +11,6 @@ from fsplit_lib.plots.curves import rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import paint_map, side_by_side
 from fsplit_lib.plots.style import Look, look_of
 
-__all__ = ["bytes_for", "patch_and_bits", "speech_curves"]
-
 OURS = look_of("FrankenSplit")
 LOOKS = {
     "speech": OURS,

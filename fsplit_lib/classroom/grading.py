@@ -25,8 +25,6 @@ from fsplit_lib.exercises.core import Exercise
 from fsplit_lib.runner.grid import Cell, GridError, cell_name, run_grid
 from fsplit_lib.runner.parameters import check_parameters
 
-__all__ = ["Graded", "Outcome", "answer_keys", "grade_class", "grade_copy"]
-
 PEEPS = re.compile(  # what an answer has no need of
     r"_getframe|currentframe|f_back|f_locals|__closure__|cell_contents|__globals__|gc\.get_\w+|FSPLIT_\w+|\bEXERCISES\b"
     r"|make_check|from_key|kernel_process|checks\.jsonl|ctypes|events\.register"

@@ -15,8 +15,6 @@ from fsplit_lib.classroom.supervisor import Limits
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.data.tables import write_rows
 
-__all__ = ["NO_SANDBOX", "WORDS", "write_report"]
-
 NO_SANDBOX = (
     "This is no sandbox. Copies run as ordinary programs of the account that grades them: they can read and write its "
     "files, use its network, and forge their own outcomes. The limits keep accidents apart, not attacks; processes that "

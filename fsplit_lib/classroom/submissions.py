@@ -20,8 +20,6 @@ from nbformat import NotebookNode
 
 from fsplit_lib.errors import DataError
 
-__all__ = ["Submission", "code_cell", "files_below", "find_submissions", "merge", "plain", "read_cells"]
-
 LARGEST = 50e6  # bytes of a copy; a chapter with all outputs has less than ten
 NOTEBOOK = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add what follows .ipynb
 GUARD = "__import__('fsplit_lib.classroom.kernel_process', fromlist='_').guard"

@@ -26,8 +26,6 @@ from nbformat import NotebookNode
 from fsplit_lib.classroom.submissions import code_cell, files_below
 from fsplit_lib.data.files import data_root
 
-__all__ = ["STATUSES", "Limits", "Run", "run_cells"]
-
 LOOK = 0.2  # seconds between two looks at a running copy
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
 RECORD_BYTES = 10_000_000  # of one cell's record that are read, the last ones

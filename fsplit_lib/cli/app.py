@@ -8,8 +8,6 @@ import typer
 from fsplit_lib.cli import book, classroom, device, evaluate, photos, saliency, send, serve, train
 from fsplit_lib.errors import FsplitError
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     help="The FrankenSplit workbook: neural feature compression for mobile edge computing.",
     no_args_is_help=True,

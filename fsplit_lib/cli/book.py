@@ -13,8 +13,6 @@ import typer
 from fsplit_lib.cli.progress import progress_bar
 from fsplit_lib.data.files import data_root
 
-__all__ = ["book", "lab", "predictions", "test"]
-
 
 def book(
     only: Annotated[str | None, typer.Argument(help="Two digits of one chapter; all by default.")] = None,

@@ -8,8 +8,6 @@ import typer
 
 from fsplit_lib.cli.progress import progress_bar
 
-__all__ = ["class_", "grid"]
-
 Scheduler = Annotated[
     str | None,
     typer.Option(help="Dask scheduler, such as tcp://host:8786; workers have --nthreads 1 and the same folders."),

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from fsplit_lib.device import Bundle
 
-__all__ = ["export", "latency"]
-
 Calibrate = Annotated[
     Path | None, typer.Option(help="Photos that the 8-bit ranges are taken from; none that anything is measured on.")
 ]

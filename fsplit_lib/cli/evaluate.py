@@ -8,8 +8,6 @@ import typer
 from fsplit_lib.cli.photos import DEFAULT
 from fsplit_lib.cli.progress import progress_bar
 
-__all__ = ["app"]
-
 QUALITIES = {
     "JPEG": (1, 5, 10, 20, 40, 80),
     "WebP": (0, 5, 10, 25, 50, 80),

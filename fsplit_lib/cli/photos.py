@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DEFAULT", "Backbone", "Weights", "compress", "predict"]
-
 Weights = Annotated[str, typer.Option(help="Shipped codec, or the folder of your own.")]
 Backbone = Annotated[
     str | None,

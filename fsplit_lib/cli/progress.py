@@ -5,8 +5,6 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-__all__ = ["progress_bar"]
-
 
 @contextmanager
 def progress_bar(unit: str, what: str = "") -> Iterator[Callable[..., None]]:

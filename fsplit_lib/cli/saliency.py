@@ -7,8 +7,6 @@ import typer
 
 from fsplit_lib.cli.progress import progress_bar
 
-__all__ = ["saliency"]
-
 
 def saliency(
     folder: Annotated[Path, typer.Argument(help="Photos to train on; Caltech-101's folder leaves its background out.")],

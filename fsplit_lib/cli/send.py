@@ -9,8 +9,6 @@ import typer
 from fsplit_lib.cli.photos import DEFAULT, Weights
 from fsplit_lib.cli.serve import Token
 
-__all__ = ["send"]
-
 
 class As(StrEnum):
     """What travels."""

@@ -6,8 +6,6 @@ import typer
 
 from fsplit_lib.cli.photos import DEFAULT, Backbone, Weights
 
-__all__ = ["Token", "serve"]
-
 Token = Annotated[
     str | None, typer.Option(envvar="FSPLIT_TOKEN", help="Bearer token; required on any address but loopback.")
 ]

@@ -10,8 +10,6 @@ from fsplit_lib.cli.classroom import Scheduler
 from fsplit_lib.cli.photos import Backbone
 from fsplit_lib.cli.progress import progress_bar
 
-__all__ = ["train"]
-
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe; 'list' shows all.")],

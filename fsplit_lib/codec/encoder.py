@@ -17,8 +17,6 @@ from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
 from fsplit_lib.codec.prior_work import GdnEncoder, PatchEncoder, ReductionEncoder
 from fsplit_lib.packet import lmbda_to_code
 
-__all__ = ["CodecConfig", "Encoder"]
-
 Kind = Literal["residual", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction"]
 OTHERS = {
     "lean": LeanEncoder,

@@ -21,8 +21,6 @@ from fsplit_lib.entropy.packer import Packer
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
-__all__ = ["FeatureCodec", "Quantiser"]
-
 Quantiser = Literal["noise", "straight_through", "none"]
 LATER = {"anchors": (), "kind": "residual", "channels": 3}  # fields younger than codec ids
 

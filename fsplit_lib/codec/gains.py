@@ -12,8 +12,6 @@ Source: Cui et al. 2021, "Asymmetric gained deep image compression with continuo
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Gains"]
-
 
 class Gains(nn.Module):
     """Gain and inverse gain of every channel, learned at the anchors.

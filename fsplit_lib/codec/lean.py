@@ -11,8 +11,6 @@ Systems"; strides up front are what He et al. 2015 do in ResNet's stem.
 
 from torch import Tensor, nn
 
-__all__ = ["LeanEncoder", "TinyEncoder"]
-
 
 class _Residual(nn.Module):
     """A branch around a skip: ReLU, then the layers."""

@@ -15,8 +15,6 @@ Compression and Filtering for Edge-assisted Real-time Object Detection in Challe
 from compressai.layers import GDN1
 from torch import Tensor, nn
 
-__all__ = ["GdnEncoder", "PatchEncoder", "ReductionEncoder"]
-
 
 class GdnEncoder(nn.Sequential):
     """Encode as the Entropic Student does: generalised divisive normalisation between strided convolutions.

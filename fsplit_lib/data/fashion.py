@@ -9,8 +9,6 @@ import numpy as np
 from fsplit_lib.data.files import data_root, sha256_of
 from fsplit_lib.errors import DataError
 
-__all__ = ["FASHION_CLASSES", "fashion_mnist"]
-
 FASHION_CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from fsplit_lib.errors import DataError
 
-__all__ = ["data_root", "sha256_of", "write_atomically"]
-
 
 def data_root() -> Path:
     """Folder that holds Fashion-MNIST, shipped weights and result tables.

@@ -17,8 +17,6 @@ from PIL import Image
 from fsplit_lib.data.images import center_crop, open_image, seems_whole
 from fsplit_lib.errors import DataError
 
-__all__ = ["ImageFolder", "caltech101", "image_folder", "training_folder"]
-
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".png", ".webp", ".avif", ".heic", ".heif", ".hif", ".bmp", ".tif",
     ".tiff", ".gif", ".ppm", ".pgm",

@@ -14,8 +14,6 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from fsplit_lib.errors import DataError
 
-__all__ = ["center_crop", "open_image", "seems_whole", "to_array"]
-
 MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
 CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
 TAIL = 64  # bytes in which a file's end is looked for: some writers add a few of their own

@@ -7,8 +7,6 @@ from PIL import Image
 from fsplit_lib.data.images import open_image
 from fsplit_lib.errors import DataError
 
-__all__ = ["PHOTOS", "load_photo"]
-
 PHOTOS = {
     "astronaut": ("skimage.data", "astronaut.png"),
     "chelsea": ("skimage.data", "chelsea.png"),

@@ -17,8 +17,6 @@ from scipy.signal import resample_poly
 from fsplit_lib.data.files import data_root
 from fsplit_lib.errors import DataError
 
-__all__ = ["RATE", "TRAINED_ON", "japanese_vowels", "log_mel", "mel_filters", "patches", "read_wav", "spoken_digits"]
-
 TRAINED_ON = (
     "george",
     "jackson",

@@ -9,8 +9,6 @@ from typing import TypeVar, get_type_hints
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DataError
 
-__all__ = ["read_rows", "write_rows", "write_table"]
-
 Row = TypeVar("Row")
 
 

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from fsplit_lib.data.images import to_array
 
-__all__ = ["images_to_tensor", "photo_tensor"]
-
 
 def images_to_tensor(images: np.ndarray) -> Tensor:
     """Make grey images (N, H, W) uint8 RGB (N, 3, H, W) float32 in [0, 1]; images (N, C, H, W) keep their channels.

@@ -20,8 +20,6 @@ from timm.models.resnet import BasicBlock
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
-__all__ = ["TRANSFORMATION", "Affine", "RestorationBlock", "SwinBlock"]
-
 BRANCH = 0.2  # first weight of a residual branch
 
 

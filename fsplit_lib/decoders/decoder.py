@@ -18,8 +18,6 @@ from fsplit_lib.backbones.cut import Family
 from fsplit_lib.decoders.blocks import TRANSFORMATION, RestorationBlock
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Decoder", "DecoderConfig", "build_decoder"]
-
 Kind = Literal["depthwise", "dense"]
 
 

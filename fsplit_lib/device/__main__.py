@@ -11,8 +11,6 @@ from fsplit_lib.device.card import make_card, write_card
 from fsplit_lib.device.runtime import DeviceEncoder
 from fsplit_lib.errors import FsplitError, ParameterError
 
-__all__ = ["main"]
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Compress a photo, or measure this machine; what goes wrong on purpose ends in one sentence and exit code 2."""

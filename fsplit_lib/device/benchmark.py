@@ -16,8 +16,6 @@ from fsplit_lib.device.timing import Timing, interleave
 from fsplit_lib.entropy.coding import encode_symbols, table_entries
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["DeviceRow", "device_calls", "int8_symbols_that_differ", "measure_device"]
-
 OURS, LOCAL = "FrankenSplit", "on the device"
 QUALITIES = {"JPEG": 40, "WebP": 50, "AVIF": 45}  # each keeps about as many decisions as our finest rates
 

@@ -20,8 +20,6 @@ from fsplit_lib.data.files import sha256_of, write_atomically
 from fsplit_lib.entropy.packer import Packer
 from fsplit_lib.errors import WeightsError
 
-__all__ = ["Bundle", "read_bundle", "write_manifest"]
-
 FORMAT, VERSION = "fsplit device bundle", 2
 
 

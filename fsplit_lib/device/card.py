@@ -26,8 +26,6 @@ from fsplit_lib.device.bundle import Bundle
 from fsplit_lib.device.timing import cpu_name, instructions
 from fsplit_lib.errors import DataError
 
-__all__ = ["DeviceCard", "make_card", "read_card", "read_cards", "versions", "write_card"]
-
 FORMAT, VERSION = "fsplit device card", 1
 
 

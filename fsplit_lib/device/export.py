@@ -19,8 +19,6 @@ from fsplit_lib.data import load_photo
 from fsplit_lib.device.bundle import Bundle, read_bundle, write_manifest
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["export_bundle", "quantise", "to_onnx"]
-
 CARD_PHOTO = "astronaut"
 
 

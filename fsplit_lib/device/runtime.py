@@ -16,8 +16,6 @@ from fsplit_lib.device.bundle import Bundle, read_bundle
 from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.packet import check_size
 
-__all__ = ["DeviceEncoder", "Network", "Precision"]
-
 Precision = Literal["float32", "int8"]
 FILES = {"float32": "encoder.onnx", "int8": "encoder.int8.onnx"}
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["ENOUGH_RUNS", "WIDEST", "Timing", "cpu_name", "instructions", "interleave"]
-
 ENOUGH_RUNS = 100
 WIDEST = 0.2  # interquartile range over median
 # names as in /proc/cpuinfo: vectors, products of bytes, bfloat16; first x86, then Arm

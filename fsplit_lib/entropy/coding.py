@@ -19,17 +19,6 @@ import numpy as np
 
 from fsplit_lib.errors import PacketError
 
-__all__ = [
-    "Tables",
-    "decode_indexed",
-    "decode_symbols",
-    "encode_indexed",
-    "encode_symbols",
-    "ideal_bits",
-    "symbol_bits",
-    "table_entries",
-]
-
 PRECISION = 16  # frequencies of a table add up to 2**16
 ESCAPE_BITS = 8  # an escaped symbol travels as a zig-zag varint, in bytes
 _Categorical = constriction.stream.model.Categorical

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from fsplit_lib.entropy.coding import decode_indexed, decode_symbols, encode_indexed, encode_symbols
 from fsplit_lib.entropy.models import FactorizedPrior, TableBuffers, frequencies_of
 
-__all__ = ["Hyperprior", "SideStreams", "gaussian_likelihood"]
-
 SCALES = torch.logspace(np.log10(0.11), np.log10(32), 48)  # tables exist for these
 PHASES = torch.tensor([-0.375, -0.125, 0.125, 0.375])  # and for means that lie this far from a whole symbol
 

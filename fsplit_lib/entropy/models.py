@@ -23,8 +23,6 @@ with warnings.catch_warnings():  # compressai imports torch_geometric, which sti
     from compressai._CXX import pmf_to_quantized_cdf
     from compressai.entropy_models import EntropyBottleneck
 
-__all__ = ["FactorizedPrior", "Memo", "TableBuffers", "frequencies_of"]
-
 
 def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
     """Integer frequencies (R, L + 1) that add up to 2**16, the last one in use for the escape.

@@ -16,8 +16,6 @@ from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
-__all__ = ["Packer", "to_symbols"]
-
 LARGEST = np.float32(2**30)  # symbols beyond it are clipped: no table and no escape is made for them
 
 

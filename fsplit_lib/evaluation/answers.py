@@ -16,8 +16,6 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["Answer", "Rival", "answer_damaged", "answer_photo", "answer_rivals"]
-
 
 @dataclass(frozen=True)
 class Answer:

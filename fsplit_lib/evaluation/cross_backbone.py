@@ -16,16 +16,6 @@ import numpy as np
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.tables import TABLES, BDRate, CrossRow, RatePoint, read_table
 
-__all__ = [
-    "Ablation",
-    "Crossing",
-    "equal_bytes",
-    "read_ablation",
-    "read_crossing",
-    "read_photo_servers",
-    "smallest_within",
-]
-
 
 @dataclass(frozen=True)
 class Crossing:

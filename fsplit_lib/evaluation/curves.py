@@ -18,8 +18,6 @@ from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
 from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.tables import BDRate
 
-__all__ = ["bd_rate", "bd_rates", "monotone"]
-
 RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
 LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not the curves
 

@@ -17,9 +17,6 @@ from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.tables import RatePoint
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["curve_of_images", "evaluate_images", "evaluate_photos", "ideal_bits_of_images", "lmbdas_of", "shown_lmbda",
-           "top1_of_images"]  # fmt: skip
-
 BARE_JPEG = "JPEG, no tables"
 UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
 

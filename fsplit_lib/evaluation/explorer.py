@@ -24,8 +24,6 @@ from fsplit_lib.evaluation.answers import Rival
 from fsplit_lib.packet import Packet, code_to_lmbda
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["MISSTEERED", "AtRate", "RateExplorer", "encode_with_wrong_gain"]
-
 MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
 
 EVERY = {"JPEG": 4, "AVIF": 8}  # of the codec's qualities: finer steps would not show

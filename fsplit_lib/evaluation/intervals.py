@@ -9,8 +9,6 @@ sets of 20 and 50 % of sets of 4; so there is no such interval for fewer than 10
 import numpy as np
 from scipy.stats import binomtest
 
-__all__ = ["LEAST_PHOTOS", "middle", "resampled", "wilson"]
-
 LEAST_PHOTOS = 100  # that a bootstrap interval takes
 
 

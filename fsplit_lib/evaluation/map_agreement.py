@@ -21,8 +21,6 @@ from fsplit_lib.evaluation.tasks import SETTINGS, ends
 from fsplit_lib.saliency import saliency_layers
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["map_correlation", "measure_maps", "peak_is_inside", "tail_map"]
-
 TOP = 0.2  # of the places: where a peak counts as found
 COARSE = 4  # step through JPEG's qualities
 

@@ -7,8 +7,6 @@ import numpy as np
 from fsplit_lib.evaluation.intervals import wilson
 from fsplit_lib.evaluation.tables import RatePoint
 
-__all__ = ["PerImageResult"]
-
 
 @dataclass(frozen=True)
 class PerImageResult:

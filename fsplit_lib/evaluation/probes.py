@@ -10,8 +10,6 @@ import numpy as np
 
 from fsplit_lib.theory import entropy
 
-__all__ = ["ProbeResult", "linear_probe", "probed_classes", "what_symbols_tell"]
-
 
 @dataclass(frozen=True)
 class ProbeResult:

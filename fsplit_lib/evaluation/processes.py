@@ -15,8 +15,6 @@ from fsplit_lib.evaluation.evaluate import evaluate_photos
 from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.system import FrankenSplit, load_system
 
-__all__ = ["evaluate_in_processes", "join"]
-
 SHARD = 10  # photos handed to a process at once
 
 

@@ -25,8 +25,6 @@ from fsplit_lib.evaluation.evaluate import curve_of_images, top1_of_images
 from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["evaluate_speech", "ogg_payload", "pack_mel", "unpack_mel"]
-
 BITS = (8, 4, 3, 2, 1)  # of a mel value
 WEBP = (0, 10, 30, 60, 90)
 KILOBITS = (6, 8, 12)  # a second, of Opus

@@ -11,9 +11,6 @@ from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS
 
-__all__ = ["TABLES", "BDRate", "CrossRow", "DecodeTime", "LatencyRow", "MapRow", "RatePoint", "SideRow", "SweepRow",
-           "Table", "TaskRow", "WorkRow", "label_of", "read_table"]  # fmt: skip
-
 
 def label_of(lmbda: float | None, quality: float | None) -> str:
     """Name a setting for texts and figures: "lmbda 0.3", "q20", or nothing where there is neither."""

@@ -16,8 +16,6 @@ from fsplit_lib.evaluation.probes import probed_classes
 from fsplit_lib.evaluation.tables import TaskRow
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["SETTINGS", "Task", "ends", "measure_tasks", "task_of_folder", "task_of_images"]
-
 SETTINGS = 4  # rates of a codec of continuous rate, from the one end of its range to the other
 SPLITS = 2  # of the pictures, for the probe
 DRAWS = 1000

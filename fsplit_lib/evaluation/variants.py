@@ -15,8 +15,6 @@ import numpy as np
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
 
-__all__ = ["Contrast", "Variants", "read_variants"]
-
 NAME = re.compile(r"saliency-(\w+)-(\d+)")
 
 

@@ -2,14 +2,11 @@
 
 import struct
 import zlib
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, Trap, inputs
+from fsplit_lib.exercises.core import Exercise, inputs
 from fsplit_lib.packet import Packet
-
-__all__ = ["EXERCISES", "flipped_bit", "read_header"]
 
 Header = tuple[int, float, bytes, int, int, bytes]
 NOT_FOUND = (
@@ -43,43 +40,30 @@ def _flip(wire: bytes, byte: int, bit: int) -> bytes:
     return wire[:byte] + bytes([wire[byte] ^ 1 << bit]) + wire[byte + 1 :]
 
 
-def _packets() -> list[bytes]:
+def _packets() -> list[tuple[bytes]]:
     """Draw packets whose length fields take one, two and three bytes, of a later version."""
     rng, packets = inputs(0), []
     for low, high in ((1, 128), (300, 2000), (17_000, 20_000)):
         sides, code = rng.integers(1, 2**16, 2), int(rng.integers(256))
         payload = rng.bytes(int(rng.integers(low, high)))
         wire = Packet(rng.bytes(4), *map(int, sides), code, (payload,)).to_bytes()
-        packets.append(wire[:2] + bytes([int(rng.integers(2, 16)) << 4 | 1]) + wire[3:])
+        packets.append((wire[:2] + bytes([int(rng.integers(2, 16)) << 4 | 1]) + wire[3:],))
     return packets
 
 
 def _same_header(got: Any, expected: Header) -> bool:
-    """Whether all fields are equal, lmbda to six digits."""
+    """Tell whether all fields are equal, lmbda to six digits."""
     return [*got[:1], *got[2:]] == [*expected[:1], *expected[2:]] and abs(got[1] / expected[1] - 1) < 1e-6
 
 
 def _header_form(result: Any, *_: Any) -> str | None:
-    """What no header could look like."""
     if not isinstance(result, tuple | list) or len(result) != 6:
         return f"Return six values, (version, lmbda, codec_id, height, width, payload), not {str(result)[:60]}."
-    for name, value in zip(("codec_id", "payload"), (result[2], result[5]), strict=True):
+    for name, value in (("codec_id", result[2]), ("payload", result[5])):
         if not isinstance(value, bytes | bytearray):
             return f"{name} is a piece of the packet: return bytes, not {type(value).__name__}."
     float(result[1])
     return None
-
-
-def _misread(change: Callable[[bytes, Header], Header]) -> Callable[[bytes], Header]:
-    """A reader that gets something wrong, from the wire and what is right."""
-    return lambda wire: change(wire, read_header(wire))
-
-
-def _highest_first(wire: bytes, payload: bytes) -> bytes:
-    """The payload as whoever takes the first byte of the varint for the highest reads it."""
-    start = len(wire) - 4 - len(payload)
-    length = sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(wire[12:start])))
-    return wire[start : start + length]
 
 
 def _damaged() -> list[tuple[bytes]]:
@@ -93,7 +77,6 @@ def _damaged() -> list[tuple[bytes]]:
 
 
 def _place_form(result: Any, wire: bytes) -> str | None:
-    """What no place could look like; where none was found although a bit before the checksum is flipped."""
     if result is None:
         place = flipped_bit(wire)
         return None if place is None or place[0] >= len(wire) - 4 else NOT_FOUND
@@ -103,84 +86,53 @@ def _place_form(result: Any, wire: bytes) -> str | None:
     return f"Return (byte, bit), or None where no single flip helps, not {str(result)[:60]}."
 
 
-def _found(change: Callable[[bytes, int, int], Any]) -> Callable[[bytes], Any]:
-    """A search that finds the bit but reports another place."""
-    return lambda wire: None if (place := flipped_bit(wire)) is None else change(wire, *place)
-
-
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "00.6",
-        right=read_header,
-        cases=lambda: [(wire,) for wire in _packets()],
-        hint="struct.unpack_from with the format <2sBB4sHH reads the first 12 bytes; then a loop reads the varint.",
-        why="Twelve fixed bytes and a varint are all that a server needs in order to know what it was sent. "
+        read_header,
+        _packets,
+        "struct.unpack_from with the format <2sBB4sHH reads the first 12 bytes; then a loop reads the varint.",
+        "Twelve fixed bytes and a varint are all that a server needs in order to know what it was sent. "
         "The class Packet reads the same fields and refuses what contradicts itself.",
-        traps=(
-            Trap(
-                _misread(lambda wire, h: (*h[:3], *struct.unpack_from(">HH", wire, 8), h[5])),
-                "Height and width have their bytes in the other order: the packet is little endian, so the format begins with <.",
-            ),
-            Trap(
-                _misread(lambda wire, h: (wire[2], *h[1:])),
-                "Byte 2 holds two numbers: the version is in its high four bits, the number of streams in its low four.",
-            ),
-            Trap(
-                _misread(lambda wire, h: (wire[2] & 15, *h[1:])),
-                "Those low four bits count the streams; the version is in the high four.",
-            ),
-            Trap(
-                _misread(lambda wire, h: (h[0], wire[3], *h[2:])),
-                "Byte 3 is only the code of lmbda: lmbda = 10 ** (-3 + 5 * code / 255).",
-            ),
-            Trap(
-                _misread(lambda _, h: (*h[:3], h[4], h[3], h[5])),
-                "Height and width are exchanged: the height comes first.",
-            ),
-            Trap(
-                _misread(lambda wire, h: (*h[:5], wire[13 : 13 + wire[12]])),
-                "You read one byte of the length. Its highest bit says that another byte of the varint follows.",
-            ),
-            Trap(
-                _misread(lambda wire, h: (*h[:5], _highest_first(wire, h[5]))),
-                "The bytes of a varint come lowest first: shift byte k by 7 * k, not what came before it.",
-            ),
-            Trap(
-                _misread(lambda wire, h: (*h[:5], h[5] + wire[-4:])),
-                "Your payload reaches to the end of the packet; the last four bytes are the checksum.",
-            ),
+        (
+            ("<2sBB4sHH", ">2sBB4sHH"),
+            "Height and width have their bytes in the other order: the packet is little endian, so the format begins with <.",
+            ("first >> 4", "first"),
+            "Byte 2 holds two numbers: the version is in its high four bits, the number of streams in its low four.",
+            ("first >> 4", "first & 15"),
+            "Those low four bits count the streams; the version is in the high four.",
+            ("10 ** (-3 + 5 * code / 255)", "code"),
+            "Byte 3 is only the code of lmbda: lmbda = 10 ** (-3 + 5 * code / 255).",
+            ("height, width = ", "width, height = "),
+            "Height and width are exchanged: the height comes first.",
+            ("wire[12] & 127", "wire[12]", "> 127", "> 255"),
+            "You read one byte of the length. Its highest bit says that another byte of the varint follows.",
+            ("length |= (wire[at] & 127) << 7 * (at - 12)", "length = length << 7 | wire[at] & 127"),
+            "The bytes of a varint come lowest first: shift byte k by 7 * k, not what came before it.",
+            ("at + 1 : at + 1 + length", "at + 1 :"),
+            "Your payload reaches to the end of the packet; the last four bytes are the checksum.",
         ),
         same=_same_header,
         form=_header_form,
     ),
     Exercise.function(
         "00.7",
-        right=flipped_bit,
-        cases=_damaged,
-        hint="Flip each bit in turn (a bytearray, ^= 1 << bit) and compare zlib.crc32 of all but the last four bytes with those four.",
-        why="Every single flip of a short packet changes the checksum in its own way, so one flipped bit can be put back. "
+        flipped_bit,
+        _damaged,
+        "Flip each bit in turn (a bytearray, ^= 1 << bit) and compare zlib.crc32 of all but the last four bytes with those four.",
+        "Every single flip of a short packet changes the checksum in its own way, so one flipped bit can be put back. "
         "Two flipped bits look like no single one: the search finds none, and the packet has to be sent again.",
-        traps=(
-            Trap(
-                _found(lambda _, byte, bit: (byte, 7 - bit)),
-                "The byte is right. Count its bits from the lowest: bit 0 has the value 1, bit 7 the value 128.",
-            ),
-            Trap(
-                _found(lambda wire, byte, bit: (byte - len(wire), bit)),
-                "Count the bytes from the beginning of the packet, as its offsets do.",
-            ),
-            Trap(
-                _found(lambda _, byte, bit: (byte, 1 << bit)),
-                "That is the value of the bit; asked is its number, 0 to 7.",
-            ),
-            Trap(
-                lambda wire: None if (place := flipped_bit(wire)) and place[0] >= len(wire) - 4 else place,
-                "A bit of the checksum itself may be flipped: try the last four bytes as well.",
-            ),
-            Trap(
-                lambda wire: flipped_bit(wire) or (len(wire) - 1, 7),
-                "Where no single flip makes the checksum match, return None and no place.",
-            ),
+        (
+            ("divmod(place, 8)", "place // 8, 7 - place % 8"),
+            "The byte is right. Count its bits from the lowest: bit 0 has the value 1, bit 7 the value 128.",
+            ("divmod(place, 8)", "place // 8 - len(wire), place % 8"),
+            "Count the bytes from the beginning of the packet, as its offsets do.",
+            ("divmod(place, 8)", "place // 8, 1 << place % 8"),
+            "That is the value of the bit; asked is its number, 0 to 7.",
+            ("8 * len(wire)", "8 * len(wire) - 32"),
+            "A bit of the checksum itself may be flipped: try the last four bytes as well.",
+            ("return None", "return len(wire) - 1, 7"),
+            "Where no single flip makes the checksum match, return None and no place.",
         ),
         same=lambda got, expected: got == expected if None in (got, expected) else tuple(got) == tuple(expected),
         form=_place_form,
@@ -191,13 +143,13 @@ EXERCISES: tuple[Exercise, ...] = (
         "Eq. (1): bits on the wire, divided by pixels of the crop. A pixel is one place, whatever its colours.",
         "0.25 bit per pixel, against 24 for the raw crop. This unit lets pictures of different sizes "
         "share one axis, and the loss of Eq. (4) counts in it.",
-        (
-            Trap(0.03125, "Those are bytes per pixel: a byte has 8 bits."),
-            Trap(0.25 / 3, "You divided by 3 as well: a pixel is one place with three colours, not three pixels."),
-            Trap(16.0, "Those are bits per position of the 28 x 28 latent; the unit is pixels of the 224 x 224 crop."),
-            Trap(12544 / 37632, "Those are bits per symbol of the 48 x 28 x 28 latent, not per pixel of the crop."),
-            Trap(4.0, "Upside down: those are pixels per bit."),
-        ),
+        {
+            0.03125: "Those are bytes per pixel: a byte has 8 bits.",
+            0.25 / 3: "You divided by 3 as well: a pixel is one place with three colours, not three pixels.",
+            16.0: "Those are bits per position of the 28 x 28 latent; the unit is pixels of the 224 x 224 crop.",
+            12544 / 37632: "Those are bits per symbol of the 48 x 28 x 28 latent, not per pixel of the crop.",
+            4.0: "Upside down: those are pixels per bit.",
+        },
     ),
     Exercise.number(
         "00.2",
@@ -205,13 +157,13 @@ EXERCISES: tuple[Exercise, ...] = (
         "Add up the fields of the table that are not payload. The length is a varint, 7 bits in each byte, and 382 does not fit 7 bits.",
         "18 of 400 bytes. At 4 kB the same 18 bytes are half a percent: "
         "the fewer bytes a codec needs, the more the envelope weighs.",
-        (
-            Trap(0.045, "Right as a fraction; the question asks for percent."),
-            Trap(100 * 17 / 399, "One byte of varint carries 7 bits, up to 127. A length of 382 takes two bytes."),
-            Trap(100 * 14 / 396, "The checksum at the end is not payload either: 4 bytes more."),
-            Trap(100 * 16 / 398, "The length field itself travels too: 2 bytes more."),
-            Trap(100 * 18 / 382, "That is overhead over payload; the question asks for the share of the whole packet."),
-        ),
+        {
+            0.045: "Right as a fraction; the question asks for percent.",
+            100 * 17 / 399: "One byte of varint carries 7 bits, up to 127. A length of 382 takes two bytes.",
+            100 * 14 / 396: "The checksum at the end is not payload either: 4 bytes more.",
+            100 * 16 / 398: "The length field itself travels too: 2 bytes more.",
+            100 * 18 / 382: "That is overhead over payload; the question asks for the share of the whole packet.",
+        },
     ),
     Exercise.number(
         "00.3",
@@ -219,14 +171,14 @@ EXERCISES: tuple[Exercise, ...] = (
         "Eq. (2) for each file, then the difference. A network's mega is 1,000,000, and its unit is the bit.",
         "0.15 s saved a photo. The ratio is 16, but the ratio of bytes is not yet a ratio of waiting times: "
         "encoding, answering and the network's own delay come on top, and chapter 08 times them.",
-        (
-            Trap(0.01875, "The link carries bits: multiply the bytes by 8."),
-            Trap(150000 / 2**20, "In networks, mega means 1,000,000; 1,048,576 is a habit of memory chips."),
-            Trap(0.16, "That is the JPEG's own time; subtract the packet's."),
-            Trap(0.01, "That is the packet's own time; the question asks for what it saves."),
-            Trap(150.0, "Right in milliseconds; the question asks for seconds."),
-            Trap(16.0, "That is how many times smaller the packet is; the question asks for seconds."),
-        ),
+        {
+            0.01875: "The link carries bits: multiply the bytes by 8.",
+            150000 / 2**20: "In networks, mega means 1,000,000; 1,048,576 is a habit of memory chips.",
+            0.16: "That is the JPEG's own time; subtract the packet's.",
+            0.01: "That is the packet's own time; the question asks for what it saves.",
+            150.0: "Right in milliseconds; the question asks for seconds.",
+            16.0: "That is how many times smaller the packet is; the question asks for seconds.",
+        },
     ),
     Exercise.choice(
         "00.4",

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsplit_lib.exercises.core import Exercise, Trap, close, inputs
-
-__all__ = ["EXERCISES", "best_split", "layer_costs"]
+from fsplit_lib.exercises.core import Exercise, inputs, near
 
 Costs = list[tuple[int, int]]
 
@@ -38,6 +36,11 @@ def best_split(seconds: list[float], sizes: list[float], photo: float, rate: flo
     return times.index(min(times))
 
 
+def _fastest(device: list[float], sizes: list[float], server: list[float], rate: float) -> int:
+    totals = [d + 8 * size / rate + s for d, size, s in zip(device, sizes, server, strict=True)]
+    return totals.index(min(totals))
+
+
 class _Drawn(nn.Module):
     """A network with a stride, a depthwise layer and a layer that is defined first and runs last."""
 
@@ -60,7 +63,7 @@ def _networks() -> list[tuple[nn.Module, Tensor]]:
 
 
 def _weigh(answer: Callable, network: nn.Module, x: Tensor) -> tuple[Any, int]:
-    """What an answer says of a network, and how many hooks it leaves there."""
+    """Return what an answer says of a network, and how many hooks it leaves there."""
     said = answer(network, x)
     return said, sum(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in network.modules())
 
@@ -76,39 +79,6 @@ def _costs_form(result: tuple[Any, int], network: nn.Module, _: Tensor) -> str |
     if left:
         return "Your hooks are still on the network and would run at every later pass: call remove() of each handle."
     return None
-
-
-def _by(cost: Callable[[nn.Module, Tensor, Tensor], tuple[float, float]]) -> Callable[[nn.Module, Tensor], Costs]:
-    """Weigh every layer by another rule, from layer, input and output."""
-
-    def costs(network: nn.Module, x: Tensor) -> Costs:
-        found, hooks = [], []
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                hooks.append(layer.register_forward_hook(lambda layer, x, out: found.append(cost(layer, x[0], out))))
-        network(x)
-        for hook in hooks:
-            hook.remove()
-        return found
-
-    return costs
-
-
-def _fan_in(layer: nn.Module) -> int:
-    return layer.weight[0].numel()
-
-
-def _without_groups(layer: nn.Module) -> int:
-    return _fan_in(layer) * getattr(layer, "groups", 1)
-
-
-def _as_defined(network: nn.Module, x: Tensor) -> Costs:
-    costs = layer_costs(network, x)
-    return [costs[-1], *costs[:-1]]
-
-
-def _positions_of_input(layer: nn.Module, x: Tensor, out: Tensor) -> int:
-    return layer.weight.numel() * (x[0, 0].numel() if out.ndim == 4 else 1)
 
 
 def _chains() -> list[tuple[list[float], list[float], float, float, float]]:
@@ -132,33 +102,8 @@ def _split_form(result: Any, seconds: list[float], *_: Any) -> str | None:
     return f"Return how many layers run on the device, 0 to {len(seconds)}, not {str(result)[:60]}."
 
 
-def _split_by(device: Callable, sent: Callable, server: Callable) -> Callable[..., int]:
-    """Split by another rule: time of k layers, what is sent behind them, and time of the rest."""
-
-    def split(seconds: list[float], sizes: list[float], photo: float, rate: float, speedup: float) -> int:
-        count = range(len(seconds) + 1)
-        times = [device(seconds, k) + sent(sizes, photo, k) / rate + server(seconds, speedup, k) for k in count]
-        return times.index(min(times))
-
-    return split
-
-
-def _device(seconds: list[float], k: int) -> float:
-    return sum(seconds[:k])
-
-
-def _sent(sizes: list[float], photo: float, k: int) -> float:
-    return 8 * [photo, *sizes[:-1], 0][k]
-
-
-def _server(seconds: list[float], speedup: float, k: int) -> float:
-    return sum(seconds[k:]) / speedup
-
-
 SENT, JPEG = 5_000, 20_000  # bytes
 COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
-
-
 ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.009), (0.05, 5_000, 0.006), (0.2, 0, 0.0))  # device, bytes, server
 
 
@@ -170,152 +115,108 @@ def _cases() -> list[tuple[list[float], list[float], list[float], float]]:
     return cases
 
 
-def _least(score: Callable[[float, float, float, float], float]) -> Callable[..., int]:
-    """The route of least score of its seconds on the device, bytes, seconds at the server, and the link's rate."""
-    return lambda d, b, s, rate: min(range(len(d)), key=lambda i: score(d[i], b[i], s[i], rate))
-
-
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "02.5",
-        right=layer_costs,
-        cases=_networks,
-        hint="A forward hook is called as hook(layer, inputs, output) after each pass of its layer: append the pair there. "
+        layer_costs,
+        _networks,
+        "A forward hook is called as hook(layer, inputs, output) after each pass of its layer: append the pair there. "
         "Every value of the output takes as many multiply-adds as one filter, layer.weight[0], has weights.",
-        why="With hooks you can weigh any network without touching its code. The counts depend on shapes alone, so no weights are needed.",
+        "With hooks you can weigh any network without touching its code. The counts depend on shapes alone, so no weights are needed.",
+        (
+            ("weight[0].numel()", "weight[0].numel() * getattr(layer, 'groups', 1)"),
+            "Your count ignores groups: a filter of a depthwise layer sees one channel. layer.weight[0] has in_channels / groups channels.",
+            ("output.numel() * layer.weight[0]", "(_[0][0, 0].numel() if output.ndim == 4 else 1) * layer.weight"),
+            "You counted a filter at each position of the input. With a stride there are fewer positions in the output, and those are computed.",
+            ("(output.numel() *", "(2 * output.numel() *"),
+            "Those are operations (FLOPs): a multiplication and an addition together are one multiply-add.",
+            ("output.numel() * layer.weight[0]", "layer.weight"),
+            "Those are the weights of the layer. A convolution uses each of them once for every position of its output.",
+            (", output.numel()", ", 4 * output.numel()"),
+            "Those are the bytes of 32-bit floats; Eq. (1) with b = 8 counts one byte a value.",
+            (", output.numel()", ", _[0].numel()"),
+            "The multiply-adds are right, but the bytes are those of the input. Behind a layer its output would be sent.",
+            ("return costs", "return [costs[-1], *costs[:-1]]"),
+            "The pairs are right, but in the order in which the layers were defined. Hooks run in the order of the pass: append in the hook.",
+        ),
         use=_weigh,
         form=_costs_form,
-        same=lambda got, expected: close(got[0], expected[0]),
-        traps=(
-            Trap(
-                _by(lambda layer, _, out: (out.numel() * _without_groups(layer), out.numel())),
-                "Your count ignores groups: a filter of a depthwise layer sees one channel. layer.weight[0] has in_channels / groups channels.",
-            ),
-            Trap(
-                _by(lambda layer, x, out: (_positions_of_input(layer, x, out), out.numel())),
-                "You counted a filter at each position of the input. With a stride there are fewer positions in the output, and those are computed.",
-            ),
-            Trap(
-                _by(lambda layer, _, out: (2 * out.numel() * _fan_in(layer), out.numel())),
-                "Those are operations (FLOPs): a multiplication and an addition together are one multiply-add.",
-            ),
-            Trap(
-                _by(lambda layer, _, out: (layer.weight.numel(), out.numel())),
-                "Those are the weights of the layer. A convolution uses each of them once for every position of its output.",
-            ),
-            Trap(
-                _by(lambda layer, _, out: (out.numel() * _fan_in(layer), 4 * out.numel())),
-                "Those are the bytes of 32-bit floats; Eq. (1) with b = 8 counts one byte a value.",
-            ),
-            Trap(
-                _by(lambda layer, x, out: (out.numel() * _fan_in(layer), x.numel())),
-                "The multiply-adds are right, but the bytes are those of the input. Behind a layer its output would be sent.",
-            ),
-            Trap(
-                _as_defined,
-                "The pairs are right, but in the order in which the layers were defined. Hooks run in the order of the pass: append in the hook.",
-            ),
-        ),
+        same=lambda got, expected: near()(got[0], expected[0]),
     ),
     Exercise.function(
         "02.6",
-        right=best_split,
-        cases=_chains,
-        hint="For k from 0 to the number of layers: sum(seconds[:k]), the bytes behind layer k, sum(seconds[k:]) / speedup. "
+        best_split,
+        _chains,
+        "For k from 0 to the number of layers: sum(seconds[:k]), the bytes behind layer k, sum(seconds[k:]) / speedup. "
         "What is sent for k = 0, and what for the last k?",
-        why="This is what Neurosurgeon does before each request, with predicted times in place of measured ones.",
-        form=_split_form,
-        traps=(
-            Trap(
-                _split_by(_device, lambda sizes, photo, k: _sent(sizes, photo, k) / 8, _server),
-                "Links are counted in bits a second: a byte has eight.",
-            ),
-            Trap(
-                _split_by(_device, lambda sizes, photo, k: _sent(sizes, photo, k) * (k > 0), _server),
-                "For k = 0 you send nothing: then the photo itself travels.",
-            ),
-            Trap(
-                _split_by(_device, lambda sizes, photo, k: 8 * [photo, *sizes][k], _server),
-                "With all layers on the device nothing has to be sent: the bytes of the last k are 0.",
-            ),
-            Trap(
-                _split_by(_device, _sent, lambda seconds, speedup, k: sum(seconds[k:]) * speedup),
-                "The server is faster: divide its time by speedup.",
-            ),
-            Trap(
-                _split_by(_device, _sent, lambda seconds, speedup, _: sum(seconds) / speedup),
-                "Your server runs the whole network again; only the layers behind the split are left for it.",
-            ),
-            Trap(
-                _split_by(lambda seconds, k: seconds[k - 1] if k else 0.0, _sent, _server),
-                "You counted one layer on the device; all layers before the split run there: sum(seconds[:k]).",
-            ),
-            Trap(
-                _split_by(_device, lambda sizes, photo, k: 8 * [photo, *sizes[1:], 0, 0][k], _server),
-                "You are one layer off: behind k layers sizes[k - 1] is sent.",
-            ),
+        "This is what Neurosurgeon does before each request, with predicted times in place of measured ones.",
+        (
+            ("8 * ", ""),
+            "Links are counted in bits a second: a byte has eight.",
+            ("[photo,", "[0,"),
+            "For k = 0 you send nothing: then the photo itself travels.",
+            ("sizes[:-1], 0", "sizes"),
+            "With all layers on the device nothing has to be sent: the bytes of the last k are 0.",
+            ("/ speedup", "* speedup"),
+            "The server is faster: divide its time by speedup.",
+            ("sum(seconds[k:])", "sum(seconds)"),
+            "Your server runs the whole network again; only the layers behind the split are left for it.",
+            ("sum(seconds[:k])", "(seconds[k - 1] if k else 0)"),
+            "You counted one layer on the device; all layers before the split run there: sum(seconds[:k]).",
+            ("sizes[:-1], 0", "sizes[1:], 0, 0"),
+            "You are one layer off: behind k layers sizes[k - 1] is sent.",
         ),
+        form=_split_form,
     ),
     Exercise.number(
         "02.1",
-        expected=512 * 28 * 28,
-        hint="Eq. (1): channels times height times width, at one byte a value.",
-        why="401,408 bytes: the picture itself, raw, has 150,528. Splitting alone made it larger.",
-        traps=(
-            Trap(4 * 512 * 28 * 28, "Those are 32-bit floats; with 8 bits a value each takes one byte."),
-            Trap(8 * 512 * 28 * 28, "Those are bits; a byte has eight."),
-            Trap(512 * 28, "The map has 28 rows of 28 values: height and width."),
-            Trap(512 * 224 * 224, "The map has 28 x 28 positions, not the picture's 224 x 224."),
-        ),
+        512 * 28 * 28,
+        "Eq. (1): channels times height times width, at one byte a value.",
+        "401,408 bytes: the picture itself, raw, has 150,528. Splitting alone made it larger.",
+        {
+            4 * 512 * 28 * 28: "Those are 32-bit floats; with 8 bits a value each takes one byte.",
+            8 * 512 * 28 * 28: "Those are bits; a byte has eight.",
+            512 * 28: "The map has 28 rows of 28 values: height and width.",
+            512 * 224 * 224: "The map has 28 x 28 positions, not the picture's 224 x 224.",
+        },
     ),
     Exercise.number(
         "02.2",
-        expected=8 * (JPEG - SENT) / COST / 1e6,
-        hint="Set Eq. (3) of both routes equal. The bytes saved are worth 8 · Δbytes / r seconds; computing costs 27 ms net.",
-        why="4.4 Mbit/s: below it the bottleneck is faster, above it the wire is so fast that bytes are not worth computing for.",
-        relative=0.01,
-        traps=(
-            Trap((JPEG - SENT) / COST / 1e6, "Those are megabytes a second; links are counted in bits."),
-            Trap(8 * SENT / COST / 1e6, "Only the difference in bytes counts: 15,000 fewer."),
-            Trap(
-                8 * (JPEG - SENT) / 0.030 / 1e6,
-                "The bottleneck costs 30 ms on the device, but saves 3 ms at the server.",
-            ),
-            Trap(
-                8 * (JPEG - SENT) / 0.003 / 1e6,
-                "The 3 ms at the server are saved; what is paid are 30 ms on the device.",
-            ),
-            Trap(8 * (JPEG - SENT) / COST, "Right, in bits a second; the question asks for Mbit/s."),
-        ),
+        8 * (JPEG - SENT) / COST / 1e6,
+        "Set Eq. (3) of both routes equal. The bytes saved are worth 8 · Δbytes / r seconds; computing costs 27 ms net.",
+        "4.4 Mbit/s: below it the bottleneck is faster, above it the wire is so fast that bytes are not worth computing for.",
+        {
+            (JPEG - SENT) / COST / 1e6: "Those are megabytes a second; links are counted in bits.",
+            8 * SENT / COST / 1e6: "Only the difference in bytes counts: 15,000 fewer.",
+            8 * (JPEG - SENT) / 30e3: "The bottleneck costs 30 ms on the device, but saves 3 ms at the server.",
+            8 * (JPEG - SENT) / 3e3: "The 3 ms at the server are saved; what is paid are 30 ms on the device.",
+            8 * (JPEG - SENT) / COST: "Right, in bits a second; the question asks for Mbit/s.",
+        },
     ),
     Exercise.choice(
         "02.3",
-        expected="a",
-        options={
+        "a",
+        {
             "b": "Activations are stored as floats in memory, but the figure counts 8 bits a value.",
             "c": "Padding adds a pixel at the border, a few per cent.",
             "d": "Weights stay where they are; only activations would be sent.",
         },
-        hint="Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",
-        why="Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
+        "Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",
+        "Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
     ),
     Exercise.function(
         "02.4",
-        right=_least(lambda d, b, s, rate: d + 8 * b / rate + s),
-        cases=_cases,
-        hint="For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
-        why="Four lines decide where a network should be cut; everything hard is in measuring their inputs.",
-        traps=(
-            Trap(
-                _least(lambda d, b, s, rate: d + b / rate + s), "Links are counted in bits a second: a byte has eight."
-            ),
-            Trap(
-                _least(lambda d, b, s, rate: b),  # noqa: ARG005
-                "You chose the smallest thing to send; time on the device counts as well.",
-            ),
-            Trap(
-                _least(lambda d, b, s, rate: -(d + 8 * b / rate + s)), "That is the slowest: you want the least total."
-            ),
+        _fastest,
+        _cases,
+        "For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
+        "Four lines decide where a network should be cut; everything hard is in measuring their inputs.",
+        (
+            ("8 * size", "size"),
+            "Links are counted in bits a second: a byte has eight.",
+            ("d + 8 * size / rate + s for", "size for"),
+            "You chose the smallest thing to send; time on the device counts as well.",
+            ("min(totals)", "max(totals)"),
+            "That is the slowest: you want the least total.",
         ),
     ),
 )

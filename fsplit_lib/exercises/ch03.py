@@ -2,36 +2,31 @@
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
-from fsplit_lib.exercises.core import Exercise, Trap, inputs
+from fsplit_lib.entropy.coding import Tables, encode_indexed, encode_symbols
+from fsplit_lib.entropy.models import FactorizedPrior, frequencies_of
+from fsplit_lib.exercises.core import Exercise, inputs, one_number, shaped
 from fsplit_lib.theory import AnsStack
 
-__all__ = ["EXERCISES"]
-
-MESSAGE = {"A": 0.5, "B": 0.3, "C": 0.2}  # of "ABAC"
-WIDTH = 0.5 * 0.3 * 0.5 * 0.2
+WIDTH = 0.5 * 0.3 * 0.5 * 0.2  # of "ABAC", where A, B and C have the probabilities 0.5, 0.3 and 0.2
 
 
 def _sigmoid(v: Any) -> Any:
     return 1 / (1 + np.exp(-v))
 
 
-def _interval(low: float, high: float) -> Callable[..., float]:
-    """The probability of ``v + low`` to ``v + high``."""
-    return lambda c, v: c(v + high) - c(v + low)
+def _mass(c: Callable, v: Any) -> Any:
+    return c(v + 0.5) - c(v - 0.5)
 
 
 @cache
 def _wandered() -> tuple[Any, Any]:
-    """A prior of one channel that has followed its values to 14, with quantiles that have not."""
-    import torch
-
-    from fsplit_lib.entropy.models import FactorizedPrior
-
+    """Train a prior of one channel until it has followed its values to 14, with quantiles that have not; return both."""
     with torch.random.fork_rng(devices=[]):
         rng = inputs(3)
         torch.manual_seed(int(rng.integers(2**31)))
@@ -45,31 +40,24 @@ def _wandered() -> tuple[Any, Any]:
     return prior, values
 
 
-def _bytes(prior: Any, values: Any, update_quantiles: bool = True) -> int:
-    from fsplit_lib.entropy.coding import encode_symbols
-
-    prior.update(update_quantiles=update_quantiles)
+def _bytes(prior: FactorizedPrior, values: Any) -> int:
+    prior.update()
     return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
 
 def _same_length(got: Any, expected: float) -> bool:
-    """Within two bytes, since machines may differ there; and a stream's length is whole, an estimate is not."""
+    """Compare within two bytes, since machines may differ there; a stream's length is whole, an estimate is not."""
     return abs(float(got) - expected) <= 2 and float(got).is_integer() == float(expected).is_integer()
 
 
-def _one_each(result: Any, c: Any, v: Any) -> str | None:  # noqa: ARG001
-    """The form of a likelihood: one number where v is one, else one for each of the values."""
-    if not np.ndim(v):
-        float(result)
-    elif np.shape(result) != np.shape(v):
-        return (
-            f"For an array of values {np.shape(v)} return as many likelihoods; yours has the shape {np.shape(result)}."
-        )
-    return None
+def _one_each(result: Any, c: Any, v: Any) -> str | None:
+    """Demand one number where v is one, else one for each of the values."""
+    told = "For an array of values {wanted} return as many likelihoods; yours has the shape {got}."
+    return shaped(lambda _, v: np.shape(v), told)(result, c, v) if np.ndim(v) else one_number(result)
 
 
 def _messages() -> list[tuple[list[int], list[list[int]]]]:
-    """Symbols and the table of each: two tables of other lengths, in turn, some 150 bytes in all."""
+    """Draw symbols and the table of each: two tables of other lengths, in turn, some 150 bytes in all."""
     rng, tables = inputs(36), []
     for length in (5, 9):
         f = 1 + np.floor((2**16 - length) * rng.dirichlet(np.full(length, 0.7))).astype(int)
@@ -80,9 +68,7 @@ def _messages() -> list[tuple[list[int], list[list[int]]]]:
 
 
 def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple[list[int], int]:
-    """What comes back of symbols through a coder's bytes, and how many bytes more than constriction's these are."""
-    from fsplit_lib.entropy.coding import Tables, encode_indexed
-
+    """Return what comes back of symbols through a coder's bytes, and how many bytes more than constriction's these are."""
     writer = coder(b"")
     for s, f in zip(reversed(symbols), reversed(tables), strict=True):
         writer.push(s, f)
@@ -91,7 +77,6 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
         raise TypeError(f"to_bytes() returned {type(stream).__name__}, not bytes")
     reader = coder(stream)
     back = [reader.pop(f) for f in tables]
-
     rows = list(map(list, dict.fromkeys(map(tuple, tables))))
     lengths = np.array(list(map(len, rows)), "i4")
     frequencies = np.array([row + [0] * (lengths.max() - len(row)) for row in rows], "i4")
@@ -100,46 +85,8 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
     return back, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
 
 
-class _NoStart(AnsStack):
-    """Forgets where a symbol's stretch of the 65,536 begins."""
-
-    def push(self, s: int, f: list[int]) -> None:
-        above, rest = divmod(self.number, f[s])
-        self.number = 2**16 * above + rest
-
-
-class _NoRest(AnsStack):
-    """Forgets to give the rest back."""
-
-    def pop(self, f: list[int]) -> int:
-        above, s = self.number // 2**16, super().pop(f)
-        self.number = f[s] * above
-        return s
-
-
-class _Fixed(AnsStack):
-    """Spends 16 bits on each symbol."""
-
-    def push(self, s: int, f: list[int]) -> None:  # noqa: ARG002
-        self.number = 2**16 * self.number + s
-
-    def pop(self, f: list[int]) -> int:  # noqa: ARG002
-        self.number, s = divmod(self.number, 2**16)
-        return s
-
-
-class _Digits(AnsStack):
-    """Writes decimal digits."""
-
-    def __init__(self, stream: bytes = b""):
-        self.number = int(stream or b"0")
-
-    def to_bytes(self) -> bytes:
-        return str(self.number).encode()
-
-
 def _densities() -> list[tuple[list[float]]]:
-    """Probabilities that leave a little for the escape: broad ones, and peaked ones with entries far below 2**-16."""
+    """Draw probabilities that leave a little for the escape: broad ones, and peaked ones with entries far below 2**-16."""
     rng, out = inputs(37), []
     for length, spread in ((7, 2.0), (15, 0.45), (41, 4.0)):
         at = np.arange(length) - length // 2 - rng.uniform(-0.4, 0.4)
@@ -148,12 +95,10 @@ def _densities() -> list[tuple[list[float]]]:
     return out
 
 
-def _rounded(pmf: list[float], least: int = 1, last: bool = True, mend: bool = True) -> list[int]:
-    """Integer tables by rounding; the other arguments are what the typical mistakes change."""
-    shares = [*pmf, max(1 - sum(pmf), 0.0)] if last else pmf
-    f = [max(least, round(2**16 * p)) for p in shares]
-    if mend:
-        f[f.index(max(f))] += 2**16 - sum(f)
+def _rounded(pmf: list[float]) -> list[int]:
+    shares = [*pmf, max(1 - sum(pmf), 0.0)]
+    f = [max(1, round(2**16 * p)) for p in shares]
+    f[f.index(max(f))] += 2**16 - sum(f)
     return f
 
 
@@ -167,9 +112,7 @@ DEAR = "They add up, but cost bits: what rounding left over went where it does h
 
 
 def _judged(answer: Callable, pmf: list[float]) -> str:
-    """The first fault of a table, or nothing."""
-    from fsplit_lib.entropy.models import frequencies_of
-
+    """Return the first fault of a table, or nothing."""
     found = answer(pmf)
     try:
         f = np.asarray(found, dtype=float)
@@ -183,8 +126,6 @@ def _judged(answer: Callable, pmf: list[float]) -> str:
         return A_ZERO
     if f.sum() != 2**16:
         return NOT_SUM
-    import torch
-
     best = frequencies_of(torch.tensor([pmf]), torch.tensor([len(pmf)]))[0].numpy()
     shares = np.array([*pmf, max(1 - sum(pmf), 0.0)])
     dearer = float((shares * np.log2(best / f)).sum())  # bits a symbol more than with the library's table
@@ -194,123 +135,121 @@ def _judged(answer: Callable, pmf: list[float]) -> str:
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.number(
         "03.1",
-        expected=-math.log2(WIDTH),
-        hint="Eq. (4): multiply the probabilities of A, B, A and C; then −log2.",
-        why="6.06 bits: a coder ends within two bits of that, for the whole message and not for every symbol.",
-        traps=(
-            Trap(-math.log(WIDTH), "Those are nats: use log2."),
-            Trap(WIDTH, "That is the width of the interval; the bits are −log2 of it."),
-            Trap(math.log2(WIDTH), "Widths are below 1, so their log is negative: mind the sign."),
-            Trap(-math.log2(WIDTH) / 4, "That is the mean per symbol; asked is the message."),
-            Trap(7.0, "That is rounded up to whole bits; asked is −log2 of the width itself."),
-            Trap(8.0, "Two bits a symbol is what a code of fixed length would take."),
-        ),
+        -math.log2(WIDTH),
+        "Eq. (4): multiply the probabilities of A, B, A and C; then −log2.",
+        "6.06 bits: a coder ends within two bits of that, for the whole message and not for every symbol.",
+        {
+            -math.log(WIDTH): "Those are nats: use log2.",
+            WIDTH: "That is the width of the interval; the bits are −log2 of it.",
+            math.log2(WIDTH): "Widths are below 1, so their log is negative: mind the sign.",
+            -math.log2(WIDTH) / 4: "That is the mean per symbol; asked is the message.",
+            7.0: "That is rounded up to whole bits; asked is −log2 of the width itself.",
+            8.0: "Two bits a symbol is what a code of fixed length would take.",
+        },
     ),
     Exercise.number(
         "03.2",
-        expected=37_632 * -math.log2(0.9) / 8,
-        hint="Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
-        why="715 bytes for saying 'nothing new' 37,632 times: silence has to be made cheaper than that, and training does.",
-        traps=(
-            Trap(37_632 * -math.log2(0.9), "Those are bits; a byte has eight."),
-            Trap(37_632 * -math.log(0.9) / 8, "Those are nats, divided by eight: use log2."),
-            Trap(784 * -math.log2(0.9) / 8, "That is one channel; there are 48."),
-            Trap(37_632 / 8, "One bit a symbol is what a code without fractions of a bit would take."),
-        ),
+        37_632 * -math.log2(0.9) / 8,
+        "Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
+        "715 bytes for saying 'nothing new' 37,632 times: silence has to be made cheaper than that, and training does.",
+        {
+            37_632 * -math.log2(0.9): "Those are bits; a byte has eight.",
+            37_632 * -math.log(0.9) / 8: "Those are nats, divided by eight: use log2.",
+            784 * -math.log2(0.9) / 8: "That is one channel; there are 48.",
+            37_632 / 8: "One bit a symbol is what a code without fractions of a bit would take.",
+        },
     ),
     Exercise.choice(
         "03.3",
-        expected="d",
-        options={
+        "d",
+        {
             "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
             "b": "The stream would be as long: its length was fixed when it was written.",
             "c": "The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
         },
-        hint="After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
-        why="One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
+        "After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
+        "One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
     ),
     Exercise.function(
         "03.4",
-        right=_interval(-0.5, 0.5),
-        cases=lambda: [
-            *((_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist())),
-            (_sigmoid, inputs(4).uniform(-5, 5, 6)),
-        ],
-        form=_one_each,
-        hint="A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
-        why="This difference is the density of y plus noise at v as well: one formula serves training and use.",
-        traps=(
-            Trap(_interval(0.5, -0.5), "The sign is turned round: a probability is not negative."),
-            Trap(_interval(-1, 1), "That interval is two symbols wide: half a step to each side is enough."),
-            Trap(_interval(0, 1), "That interval starts at v; a rounded symbol stands for half a step to each side."),
-            Trap(
-                lambda c, v: c(v) * (1 - c(v)),
-                "That is the density (or its slope) at a point; a symbol owns an interval.",
-            ),
-            Trap(lambda c, v: -np.log2(c(v + 0.5) - c(v - 0.5)), "Those are bits; return the probability itself."),
+        _mass,
+        lambda: [(_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist(), inputs(4).uniform(-5, 5, 6))],
+        "A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
+        "This difference is the density of y plus noise at v as well: one formula serves training and use.",
+        (
+            lambda c, v: c(v - 0.5) - c(v + 0.5),
+            "The sign is turned round: a probability is not negative.",
+            lambda c, v: c(v + 1) - c(v - 1),
+            "That interval is two symbols wide: half a step to each side is enough.",
+            lambda c, v: c(v + 1) - c(v),
+            "That interval starts at v; a rounded symbol stands for half a step to each side.",
+            lambda c, v: c(v) * (1 - c(v)),
+            "That is the density (or its slope) at a point; a symbol owns an interval.",
+            lambda c, v: -np.log2(_mass(c, v)),
+            "Those are bits; return the probability itself.",
         ),
+        form=_one_each,
     ),
     Exercise.function(
         "03.5",
-        right=_bytes,
-        cases=lambda: [_wandered()],
-        hint="Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
-        why="Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
-        traps=(
-            Trap(
-                partial(_bytes, update_quantiles=False),
-                "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
-            ),
-            Trap(lambda prior, values: 8 * _bytes(prior, values), "Those are bits; a byte has eight."),
-            Trap(
-                lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
-                "That is the estimate of the density, not the length of a stream that somebody could read.",
-            ),
+        _bytes,
+        lambda: [_wandered()],
+        "Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
+        "Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
+        (
+            ("prior.update()", "prior.update(update_quantiles=False)"),
+            "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
+            lambda prior, values: 8 * _bytes(prior, values),
+            "Those are bits; a byte has eight.",
+            lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
+            "That is the estimate of the density, not the length of a stream that somebody could read.",
         ),
         same=_same_length,
     ),
     Exercise.function(
         "03.6",
-        right=AnsStack,
-        cases=_messages,
-        use=_sent,
-        asked="class",
-        hint="push: divmod(self.number, f[s]) gives the quotient and the rest that the equation asks for. pop: the rest of a division by 65,536 lies in "
+        AnsStack,
+        _messages,
+        "push: divmod(self.number, f[s]) gives the quotient and the rest that the equation asks for. pop: the rest of a division by 65,536 lies in "
         "one symbol's stretch; subtract f[0], f[1], … until what is left is below f[s]. Whole-number division only: / would round.",
-        why="Your lines code as tightly as constriction, within two bytes. What a real coder adds is speed: machine words for the one large number.",
-        traps=(
-            Trap(
-                _NoStart,
-                "push left out the start: each symbol owns the stretch from f[0] + … + f[s − 1] on, f[s] long.",
+        "Your lines code as tightly as constriction, within two bytes. What a real coder adds is speed: machine words for the one large number.",
+        (
+            ("+ sum(f[:s]) + rest", "+ rest"),
+            "push left out the start: each symbol owns the stretch from f[0] + … + f[s − 1] on, f[s] long.",
+            ("f[s] * above + rest", "f[s] * above"),
+            "pop read the top symbol, but the rest inside its stretch has to go back into the number.",
+            ("above + sum(f[:s]) + rest", "self.number + s", "s = 0", "self.number = above; return rest"),
+            "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little.",
+            (
+                'int.from_bytes(stream, "little")',
+                "int(stream or 0)",
+                "self.number.to_bytes(",
+                "str(self.number).encode() or (",
             ),
-            Trap(_NoRest, "pop read the top symbol, but the rest inside its stretch has to go back into the number."),
-            Trap(
-                _Fixed, "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little."
-            ),
-            Trap(
-                _Digits,
-                "It comes back, but the number is written in decimal digits: use int.to_bytes, 256 values a byte.",
-            ),
+            "It comes back, but the number is written in decimal digits: use int.to_bytes, 256 values a byte.",
         ),
+        use=_sent,
         same=lambda got, expected: got[0] == expected[0] and abs(got[1] - expected[1]) <= 1,
         form=lambda *_: None,
+        asked="class",
     ),
     Exercise.function(
         "03.7",
-        right=lambda pmf: _rounded(pmf),
-        cases=_densities,
-        use=_judged,
-        hint="Append what the probabilities leave for the escape; round 65,536 p, but never below 1; mend the sum at the largest entry.",
-        why="Any such table can be sent with. Both ends must have the same one, so it is made once and then travels as data.",
-        traps=(
-            Trap(lambda pmf: _rounded(pmf, mend=False), NOT_SUM),
-            Trap(lambda pmf: _rounded(pmf, least=0), A_ZERO),
-            Trap(lambda pmf: _rounded(pmf, last=False), NOT_ALL),
-            Trap(
-                lambda pmf: [*(max(1, int(2**15 * p)) for p in pmf), 2**16 - sum(max(1, int(2**15 * p)) for p in pmf)],
-                DEAR,
-            ),
+        _rounded,
+        _densities,
+        "Append what the probabilities leave for the escape; round 65,536 p, but never below 1; mend the sum at the largest entry.",
+        "Any such table can be sent with. Both ends must have the same one, so it is made once and then travels as data.",
+        (
+            ("+= 2**16 - sum(f)", "+= 0"),
+            NOT_SUM,
+            ("max(1, round(2**16 * p))", "round(2**16 * p)"),
+            A_ZERO,
+            ("[*pmf, max(1 - sum(pmf), 0.0)]", "pmf"),
+            NOT_ALL,
+            ("2**16 * p", "2**15 * p", "f.index(max(f))", "-1"),
+            DEAR,
         ),
+        use=_judged,
         same=lambda got, expected: got == expected,
         form=lambda fault, *_: fault or None,
     ),

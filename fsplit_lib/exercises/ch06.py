@@ -8,8 +8,6 @@ from scipy.interpolate import PchipInterpolator
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
-__all__ = ["EXERCISES"]
-
 ANCHORS, GAINS = (0.1, 0.3, 1.0, 3.0), (2.0, 1.2, 0.5, 0.4)
 MIDDLE = math.sqrt(0.3)  # half way between 0.3 and 1 on a log scale
 

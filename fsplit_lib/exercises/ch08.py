@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fsplit_lib.exercises.core import Exercise, Trap, inputs
-
-__all__ = ["EXERCISES", "crossover", "int8_layer", "onnxruntime_layer", "timing"]
+from fsplit_lib.exercises.core import Exercise, inputs, near, shaped
 
 OURS, JPEG = (12.0, 1_500, 20.0), (3.0, 4_500, 12.0)  # ms on the device, bytes, ms at the server
 CROSSING = 8 * (JPEG[1] - OURS[1]) / (OURS[0] + OURS[2] - JPEG[0] - JPEG[2]) / 1e3
@@ -19,6 +17,7 @@ CROSSING = 8 * (JPEG[1] - OURS[1]) / (OURS[0] + OURS[2] - JPEG[0] - JPEG[2]) / 1
 def _total(
     device: float, size: float, server: float, rate: float, delay: float, slowdown: float, speedup: float
 ) -> float:
+    """Compute the milliseconds of an answer at a link of ``rate`` Mbit/s."""
     return device * slowdown + 8e-3 * size / rate + 2 * delay + server / speedup
 
 
@@ -39,41 +38,18 @@ def _cases() -> list[tuple[float, ...]]:
 
 def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
     """Time a call; return the median and the distance of the quartiles of its runs, in milliseconds."""
-    return _summary(_durations(call, warmup, runs, clock)[warmup:])
-
-
-def _durations(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> np.ndarray:
     took = []
     for _ in range(warmup + runs):
         begun = clock()
         call()
-        took.append(clock() - begun)
-    return np.array(took)
-
-
-def _summary(took: np.ndarray, unit: float = 1e3) -> tuple[float, float]:
-    low, middle, high = unit * np.quantile(took, [0.25, 0.5, 0.75])
+        took.append(1e3 * (clock() - begun))
+    kept = np.array(took[warmup:])
+    low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75])
     return float(middle), float(high - low)
 
 
-def _mean_and_deviation(took: np.ndarray) -> tuple[float, float]:
-    return 1e3 * float(took.mean()), 1e3 * float(took.std())
-
-
-def _median_and_deviation(took: np.ndarray) -> tuple[float, float]:
-    return 1e3 * float(np.median(took)), 1e3 * float(took.std())
-
-
-def _median_and_range(took: np.ndarray) -> tuple[float, float]:
-    return 1e3 * float(np.median(took)), 1e3 * float(np.ptp(took))
-
-
-def _mean_and_quartiles(took: np.ndarray) -> tuple[float, float]:
-    return 1e3 * float(took.mean()), _summary(took)[1]
-
-
 def _try_timing(answer: Callable, warmup: int, runs: int, seconds: list[float]) -> tuple:
-    """What is told of a call that takes these seconds in turn, by a clock of its own, and how often it was called."""
+    """Return what is told of a call that takes these seconds in turn, by a clock of its own, and how often it was called."""
     now, calls = [100.0], []
 
     def call() -> None:
@@ -104,31 +80,24 @@ def _form_of_timing(result: Any, *_: Any) -> str | None:
 # 08.7 --------------------------------------------------------------------------------------------
 
 
-def int8_layer(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, levels: int = 64, per_channel: bool = True,
-    rounding: Callable = np.round, weights_alone: bool = False, shifted: bool = True,
-) -> np.ndarray:  # fmt: skip
-    """Compute a linear layer x (N, C) · weight (O, C)ᵀ + bias (O,) in whole numbers, or a variant of it.
+def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Compute a linear layer in whole numbers: 8 bits for x, 7 for the weight with a scale for each row.
 
     Args:
         x: (N, C).
         weight: (O, C).
         bias: (O,).
-        levels: the largest weight in whole numbers: 64 in 7 bits.
-        per_channel: a scale for each row of the weight, or one.
-        rounding: to whole numbers.
-        weights_alone: leaves x as it is.
-        shifted: takes the zero point off before the product.
+
+    Returns:
+        x · weightᵀ plus the bias, (N, O), nearly.
     """
     low, high = min(x.min(), 0), max(x.max(), 0)
     step = (high - low) / 255
-    zero = rounding(-low / step)
-    whole = np.clip(rounding(x / step) + zero, 0, 255)
-    scale = np.abs(weight).max(axis=1 if per_channel else None) / levels
-    weights = rounding(weight / (scale[:, None] if per_channel else scale))
-    if weights_alone:
-        return x @ weights.T * scale + bias
-    return (whole - zero * shifted) @ weights.T * step * scale + bias
+    zero = np.round(-low / step)
+    whole = np.clip(np.round(x / step) + zero, 0, 255)
+    scale = np.abs(weight).max(axis=1) / 64
+    weights = np.round(weight / scale[:, None])
+    return (whole - zero) @ weights.T * step * scale + bias
 
 
 def onnxruntime_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -168,13 +137,8 @@ def _layer_cases() -> list[tuple]:
     return cases
 
 
-def _form_of_layer(result: Any, x: np.ndarray, weight: np.ndarray, _: np.ndarray) -> str | None:
-    wanted, got = (len(x), len(weight)), np.shape(np.asarray(result, dtype=float))
-    return None if got == wanted else f"The result is of shape (N, O), here {wanted}; yours is {got}."
-
-
 def _same_layer(got: Any, expected: np.ndarray) -> bool:
-    """Whether nearly all rows agree: one activation at the edge between two whole numbers may tip a row."""
+    """Tell whether nearly all rows agree: one activation at the edge between two whole numbers may tip a row."""
     return float(np.isclose(got, expected, rtol=1e-4, atol=1e-4).all(axis=1).mean()) > 0.8
 
 
@@ -196,18 +160,14 @@ def _try_crossover(answer: Callable, *case: float) -> Any:
 
 def _form_of_crossover(result: Any, *case: float) -> str | None:
     if result is None:
-        wrong = crossover(*case) is not None
-        return (
-            "Where one way has more bytes and the other more milliseconds there is a rate: return it."
-            if wrong
-            else None
-        )
+        told = "Where one way has more bytes and the other more milliseconds there is a rate: return it."
+        return told if crossover(*case) is not None else None
     float(result)
     return None
 
 
 def _same_crossover(got: Any, expected: float | None) -> bool:
-    return got is expected if None in (got, expected) else bool(np.isclose(got, expected, rtol=1e-6))
+    return got is expected if None in (got, expected) else near()(got, expected)
 
 
 def _crossover_cases() -> list[tuple]:
@@ -218,170 +178,140 @@ def _crossover_cases() -> list[tuple]:
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.number(
         "08.1",
-        expected=CROSSING,
-        hint="Eq. (4) with S = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere. Bits per millisecond are kbit/s.",
-        why="1.41 Mbit/s: below it, the 3,000 bytes saved take longer than the 17 ms that the packet costs elsewhere.",
-        traps=(
-            Trap(CROSSING / 8, "A byte has eight bits."),
-            Trap(
-                8 * 3000 / 9 / 1e3,
-                "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's.",
-            ),
-            Trap(8 * 1500 / 17 / 1e3, "Only the difference in bytes counts: 3,000."),
-            Trap(CROSSING * 1e3, "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s."),
-            Trap(CROSSING * 1e6, "Right, in bits a second; the question asks for Mbit/s."),
-            Trap(8 * 3000 / 32 / 1e3, "The JPEG takes time on device and server too: only the difference counts."),
-        ),
+        CROSSING,
+        "Eq. (4) with S = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere. Bits per millisecond are kbit/s.",
+        "1.41 Mbit/s: below it, the 3,000 bytes saved take longer than the 17 ms that the packet costs elsewhere.",
+        {
+            CROSSING / 8: "A byte has eight bits.",
+            24 / 9: "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's.",
+            12 / 17: "Only the difference in bytes counts: 3,000.",
+            CROSSING * 1e3: "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s.",
+            CROSSING * 1e6: "Right, in bits a second; the question asks for Mbit/s.",
+            24 / 32: "The JPEG takes time on device and server too: only the difference counts.",
+        },
     ),
     Exercise.number(
         "08.2",
-        expected=3.0,
-        hint="Let the rate go to zero: what is left of the two times? Then to infinity.",
-        why="Three times, on an endlessly slow link: no link makes a method faster than its bytes allow, unless it also computes less.",
-        traps=(
-            Trap(15 / 32, "That is the other end, an endlessly fast link: there the packet is slower."),
-            Trap(5350 / 2350, "You added the 850 bytes of headers; this exercise leaves them out."),
-            Trap(16.0, "That is somebody's claim; with these bytes it cannot be reached."),
-            Trap((15 + 36) / (32 + 12), "That is the ratio at 1 Mbit/s; slower links give more."),
-            Trap(1 / 3, "The question is how many times as long the JPEG takes: turn it around."),
-        ),
+        3.0,
+        "Let the rate go to zero: what is left of the two times? Then to infinity.",
+        "Three times, on an endlessly slow link: no link makes a method faster than its bytes allow, unless it also computes less.",
+        {
+            15 / 32: "That is the other end, an endlessly fast link: there the packet is slower.",
+            5350 / 2350: "You added the 850 bytes of headers; this exercise leaves them out.",
+            16.0: "That is somebody's claim; with these bytes it cannot be reached.",
+            (15 + 36) / (32 + 12): "That is the ratio at 1 Mbit/s; slower links give more.",
+            1 / 3: "The question is how many times as long the JPEG takes: turn it around.",
+        },
     ),
     Exercise.number(
         "08.3",
-        expected=10.0,
-        hint="On an endlessly fast link without delay: 10 + 20 / s < 12. Solve for s.",
-        why="More than ten times: an encoder that costs nearly as much as the network it feeds leaves the server nothing to win.",
-        traps=(
-            Trap(20 / 12, "The encoder's 10 ms come first; the server has only 2 ms left."),
-            Trap(2.0, "Those are the milliseconds that are left; how much faster must 20 ms become to fit into them?"),
-            Trap(1.2, "That compares the encoder with the network; the server's work comes on top."),
-        ),
+        10.0,
+        "On an endlessly fast link without delay: 10 + 20 / s < 12. Solve for s.",
+        "More than ten times: an encoder that costs nearly as much as the network it feeds leaves the server nothing to win.",
+        {
+            20 / 12: "The encoder's 10 ms come first; the server has only 2 ms left.",
+            2.0: "Those are the milliseconds that are left; how much faster must 20 ms become to fit into them?",
+            1.2: "That compares the encoder with the network; the server's work comes on top.",
+        },
     ),
     Exercise.choice(
         "08.4",
-        expected="c",
-        options={
+        "c",
+        {
             "a": "Digits do not make it certain: half of the runs lie outside those quartiles.",
             "b": "The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
             "d": "A mean is pulled by the few runs that something disturbed; more of them make it no fairer.",
         },
-        hint="What could make the quartiles lie so far apart, and would it hit both methods alike?",
-        why="First find the cause; timing in turns makes the rest hit both alike; and a spread that stays wide belongs into the sentence.",
+        "What could make the quartiles lie so far apart, and would it hit both methods alike?",
+        "First find the cause; timing in turns makes the rest hit both alike; and a spread that stays wide belongs into the sentence.",
     ),
     Exercise.function(
         "08.5",
-        right=_total,
-        cases=_cases,
-        hint="Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
-        why="This is the whole model. Everything else in the chapter is in measuring what goes into it.",
-        traps=(
-            Trap(lambda d, b, s, r, w, k, f: _total(d, b / 8, s, r, w, k, f), "A byte has eight bits."),
-            Trap(
-                lambda d, b, s, r, w, k, f: _total(d, b, s, r, w / 2, k, f),
-                "The answer has to come back: the delay is paid twice.",
-            ),
-            Trap(
-                lambda d, b, s, r, w, k, f: _total(d, 1000 * b, s, r, w, k, f),
-                "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
-            ),
-            Trap(
-                lambda d, b, s, r, w, k, f: _total(d, b, s, r, w, k, 1 / f),
-                "A server that is faster takes less: divide by its speed-up.",
-            ),
-            Trap(
-                lambda d, b, s, r, w, k, f: _total(d, b, s, r, w, 1 / k, f),
-                "A slower device takes longer: multiply by its slowdown.",
-            ),
+        _total,
+        _cases,
+        "Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
+        "This is the whole model. Everything else in the chapter is in measuring what goes into it.",
+        (
+            ("8e-3 *", "1e-3 *"),
+            "A byte has eight bits.",
+            ("2 * delay", "delay"),
+            "The answer has to come back: the delay is paid twice.",
+            ("8e-3 *", "8 *"),
+            "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
+            ("/ speedup", "* speedup"),
+            "A server that is faster takes less: divide by its speed-up.",
+            ("* slowdown", "/ slowdown"),
+            "A slower device takes longer: multiply by its slowdown.",
         ),
     ),
     Exercise.function(
         "08.6",
-        right=timing,
-        cases=_timing_cases,
-        hint="Call warmup times without keeping the time. Then, for each run, read the clock, call, read the clock again. np.quantile(took, [0.25, 0.5, 0.75]), in milliseconds.",
-        why="Cold runs are left out and one disturbed run moves nothing: the median and the quartiles do not care how long it took.",
-        traps=(
-            Trap(
-                lambda c, w, r, k: _summary(_durations(c, w, r, k)),
-                "You kept the warm-up; the first runs are cold, so call without keeping their time.",
-            ),
-            Trap(
-                lambda c, w, r, k: _mean_and_quartiles(_durations(c, w, r, k)[w:]),
-                "That is the mean; one disturbed run moves it. Take the median.",
-            ),
-            Trap(
-                lambda c, w, r, k: _summary(_durations(c, w, r, k)[w:], 1.0),
-                "Those are seconds; the chapter has milliseconds.",
-            ),
-            Trap(
-                lambda c, w, r, k: _mean_and_deviation(_durations(c, w, r, k)[w:]),
-                "Those are mean and standard deviation; one disturbed run moves both. Take the median and the quartiles.",
-            ),
-            Trap(
-                lambda c, w, r, k: _median_and_deviation(_durations(c, w, r, k)[w:]),
-                "The spread is q75 − q25, the distance of the quartiles; yours is the standard deviation.",
-            ),
-            Trap(
-                lambda c, w, r, k: _median_and_range(_durations(c, w, r, k)[w:]),
-                "The spread is q75 − q25; yours is the largest run minus the smallest.",
-            ),
-            Trap(
-                lambda c, _, r, k: timing(c, 0, r, k),
-                "Nothing was warmed up: call warmup times before you keep a time.",
-            ),
+        timing,
+        _timing_cases,
+        "Call warmup times without keeping the time. Then, for each run, read the clock, call, read the clock again. np.quantile(took, [0.25, 0.5, 0.75]), in milliseconds.",
+        "Cold runs are left out and one disturbed run moves nothing: the median and the quartiles do not care how long it took.",
+        (
+            ("took[warmup:]", "took"),
+            "You kept the warm-up; the first runs are cold, so call without keeping their time.",
+            ("float(middle)", "kept.mean()"),
+            "That is the mean; one disturbed run moves it. Take the median.",
+            ("1e3 * ", ""),
+            "Those are seconds; the chapter has milliseconds.",
+            ("float(middle), float(high - low)", "kept.mean(), kept.std()"),
+            "Those are mean and standard deviation; one disturbed run moves both. Take the median and the quartiles.",
+            ("float(high - low)", "kept.std()"),
+            "The spread is q75 − q25, the distance of the quartiles; yours is the standard deviation.",
+            ("float(high - low)", "np.ptp(kept)"),
+            "The spread is q75 − q25; yours is the largest run minus the smallest.",
+            ("warmup + runs", "runs", "took[warmup:]", "took"),
+            "Nothing was warmed up: call warmup times before you keep a time.",
         ),
-        same=lambda got, expected: bool(np.allclose(got, expected, rtol=1e-6)),
         form=_form_of_timing,
         use=_try_timing,
     ),
     Exercise.function(
         "08.7",
-        right=onnxruntime_layer,
-        cases=_layer_cases,
-        hint="Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of whole numbers, times step, times scale, plus the bias.",
-        why="Your layer and onnxruntime's agree: 8-bit inference is a product of whole numbers between two scales, and nothing more.",
-        traps=(
-            Trap(
-                lambda *a: int8_layer(*a, levels=127),
-                "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
-            ),
-            Trap(lambda *a: int8_layer(*a, levels=63), "In 7 bits onnxruntime lets the largest weight be 64, not 63."),
-            Trap(
-                lambda *a: int8_layer(*a, per_channel=False),
-                "You have one scale for all weights; every output, a row of the weight, has its own.",
-            ),
-            Trap(lambda *a: int8_layer(*a, rounding=np.floor), "You round down; round to the nearest."),
-            Trap(
-                lambda *a: int8_layer(*a, weights_alone=True),
-                "Only the weights are quantised; the activations have to be whole numbers of 0 to 255 too.",
-            ),
-            Trap(
-                lambda *a: int8_layer(*a, shifted=False),
-                "Take the zero point off the whole activations before you multiply.",
-            ),
-            Trap(lambda x, w, b: int8_layer(x, w, 0 * b), "The bias is missing."),
-            Trap(lambda x, w, b: x @ w.T + b, "That is the layer in float32: nothing is quantised."),
+        onnxruntime_layer,
+        _layer_cases,
+        "Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of whole numbers, times step, times scale, plus the bias.",
+        "Your layer and onnxruntime's agree: 8-bit inference is a product of whole numbers between two scales, and nothing more.",
+        (
+            ("/ 64", "/ 127"),
+            "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
+            ("/ 64", "/ 63"),
+            "In 7 bits onnxruntime lets the largest weight be 64, not 63.",
+            ("max(axis=1)", "max(keepdims=True)[0]"),
+            "You have one scale for all weights; every output, a row of the weight, has its own.",
+            ("np.round", "np.floor"),
+            "You round down; round to the nearest.",
+            ("(whole - zero) @ weights.T * step", "x @ weights.T"),
+            "Only the weights are quantised; the activations have to be whole numbers of 0 to 255 too.",
+            ("(whole - zero)", "whole"),
+            "Take the zero point off the whole activations before you multiply.",
+            (" + bias", ""),
+            "The bias is missing.",
+            lambda x, w, b: x @ w.T + b,
+            "That is the layer in float32: nothing is quantised.",
         ),
+        base=int8_layer,
         same=_same_layer,
-        form=_form_of_layer,
+        form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
     ),
     Exercise.function(
         "08.8",
-        right=crossover,
-        cases=_crossover_cases,
-        hint="Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
-        why="Below this rate the way with fewer bytes is faster, above it the one that computes less.",
-        traps=(
-            Trap(lambda a, b, c, d: (d - b) / (a - c) / 1e3, "A byte has eight bits."),
-            Trap(lambda a, b, c, d: 8 * (d - b) / (a - c), "Bits per millisecond are kbit/s; divide by 1,000."),
-            Trap(
-                lambda a, b, c, d: 8 * (d - b) / (c - a) / 1e3,
-                "The sign is wrong: more bytes on one side are weighed against more milliseconds on the other.",
-            ),
-            Trap(
-                lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
-                "That is turned around: bits over milliseconds, not milliseconds over bits.",
-            ),
+        crossover,
+        _crossover_cases,
+        "Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
+        "Below this rate the way with fewer bytes is faster, above it the one that computes less.",
+        (
+            lambda a, b, c, d: (d - b) / (a - c) / 1e3,
+            "A byte has eight bits.",
+            lambda a, b, c, d: 8 * (d - b) / (a - c),
+            "Bits per millisecond are kbit/s; divide by 1,000.",
+            lambda a, b, c, d: 8 * (d - b) / (c - a) / 1e3,
+            "The sign is wrong: more bytes on one side are weighed against more milliseconds on the other.",
+            lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
+            "That is turned around: bits over milliseconds, not milliseconds over bits.",
         ),
         same=_same_crossover,
         form=_form_of_crossover,

@@ -1,8 +1,8 @@
 """How an answer is graded: right, a known misconception with its own hint, wrong, or not given yet.
 
-``...`` (Python's Ellipsis), or a function or class whose body still is ``...``, means "not answered yet" and never stops a notebook. With the environment
-variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions are tested.
-``fsplit class`` sets two more, which are read once, at the import, so that no later line can move them:
+``...`` (Python's Ellipsis), or a function or class whose body still is ``...``, means "not answered yet" and never stops
+a notebook. With the environment variable ``FSPLIT_CHECK=strict``, anything but a right answer raises: so the solutions
+are tested. ``fsplit class`` sets two more, which are read once, at the import, so that no later line can move them:
 ``FSPLIT_RECORD`` names a file to which each check adds one JSON line, and ``FSPLIT_SEED`` moves the inputs that
 functions are tried on, so that none can know its results by heart.
 """
@@ -18,18 +18,19 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Exercise", "Trap", "Verdict", "inputs", "make_check", "make_own", "record"]
-
 SEED = int(os.environ.get("FSPLIT_SEED") or 0)
 RECORD = open(os.environ["FSPLIT_RECORD"], "a", buffering=1) if os.environ.get("FSPLIT_RECORD") else None  # noqa: SIM115
+LOOKS = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}
+source_of = cache(inspect.getsource)
 
 
 def inputs(seed: int) -> np.random.Generator:
-    """Where a grader draws what it tries a function on: from ``seed``, moved by the environment's ``FSPLIT_SEED``."""
+    """Return the generator of what a function is tried on: of ``seed``, moved by the environment's ``FSPLIT_SEED``."""
     return np.random.default_rng(seed + SEED)
 
 
@@ -40,18 +41,12 @@ def record(**what: Any) -> None:
 
 
 def plain_value(answer: Any) -> Any:
-    """An answer as JSON holds it: text, a number, or None for all else."""
+    """Return an answer as JSON holds it: text, a number, or None for all else."""
     if isinstance(answer, bool):
         return answer
     with contextlib.suppress(Exception):
         return str(answer)[:1000] if isinstance(answer, str) else float(answer)
     return None
-
-
-def close(got: Any, expected: Any) -> bool:
-    """Whether numbers, or arrays of numbers, agree to six digits."""
-    got, expected = (np.asarray(value, dtype=float).squeeze() for value in (got, expected))
-    return got.shape == expected.shape and np.allclose(got, expected, rtol=1e-6, atol=1e-12)
 
 
 def left_empty(answer: Any) -> bool:
@@ -65,9 +60,59 @@ def left_empty(answer: Any) -> bool:
     return all(name == "RETURN_VALUE" or ("CONST" in name and value in (None, ...)) for name, value in steps)
 
 
+# What exercises on functions share --------------------------------------------------------------
+
+
+def altered(right: Callable, *swaps: str) -> Callable:
+    """Build a function or class anew with pieces of its source replaced: a wrong version of it in one line.
+
+    Args:
+        right: a function or class at the top of its module.
+        *swaps: a piece and what stands in its place, then the next piece.
+
+    Raises:
+        ValueError: a piece does not occur in the source.
+    """
+    source = source_of(right)
+    for old, new in zip(swaps[::2], swaps[1::2], strict=True):
+        if old not in source:
+            raise ValueError(f"{right.__name__} has no {old!r}; a trap replaces what stands in its source")
+        source = source.replace(old, new)
+    scope = dict(vars(inspect.getmodule(right)))
+    exec(source, scope)
+    return scope[right.__name__]
+
+
+def near(rtol: float = 1e-6, atol: float = 1e-12) -> Callable[[Any, Any], bool]:
+    """Make a comparison of two results, each a number, an array, a tensor, or a tuple or list of these."""
+
+    def same(got: Any, expected: Any) -> bool:
+        if isinstance(expected, tuple | list):
+            return len(got) == len(expected) and all(map(same, got, expected))
+        got, expected = (np.asarray(plain(value), dtype=float).squeeze() for value in (got, expected))
+        return got.shape == expected.shape and np.allclose(got, expected, rtol, atol)
+
+    return same
+
+
+def plain(value: Any) -> Any:
+    """Return a tensor as an array, and all else as it is."""
+    return value.detach().numpy() if hasattr(value, "detach") else value
+
+
 def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
-    """The form of most results: raises TypeError or ValueError for whatever is not one number."""
+    """Raise TypeError or ValueError for whatever is not one number: the form of most results."""
     float(result)
+
+
+def shaped(wanted: Callable[..., Iterable[int]], told: str) -> Callable[..., str | None]:
+    """Make the form of an array: of the shape that ``wanted`` gives for a case; ``told`` may name {wanted} and {got}."""
+
+    def form(result: Any, *case: Any) -> str | None:
+        shapes = {"wanted": tuple(wanted(*case)), "got": np.asarray(result, dtype=float).shape}
+        return None if shapes["wanted"] == shapes["got"] else told.format(**shapes)
+
+    return form
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,8 +128,7 @@ class Verdict:
         return f"{self.id}, {self.status}. {folded if self.status == 'unanswered' else self.message}"
 
     def _repr_html_(self) -> str:
-        looks = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}
-        colour, mark = looks[self.status]
+        colour, mark = LOOKS[self.status]
         said = html.escape(self.message)
         if self.status == "unanswered":
             said = f"<details><summary>Hint</summary>{said.removeprefix('Hint: ')}</details>"
@@ -100,6 +144,20 @@ class Trap:
 
     value: Any
     message: str
+
+
+def traps_of(table: Mapping[Any, str] | tuple, base: Callable | None = None) -> tuple[Trap, ...]:
+    """List traps.
+
+    Args:
+        table: wrong values with what is told of each; of functions, by turns a wrong one and what is told of it. A wrong
+            function may be a tuple of strings, what :func:`altered` replaces in ``base``.
+        base: a right function with its source.
+    """
+    if all(isinstance(trap, Trap) for trap in table):
+        return tuple(table)
+    pairs = table.items() if isinstance(table, Mapping) else zip(table[::2], table[1::2], strict=True)
+    return tuple(Trap(altered(base, *wrong) if isinstance(wrong, tuple) else wrong, told) for wrong, told in pairs)
 
 
 @dataclass(frozen=True)
@@ -129,21 +187,15 @@ class Exercise:
         """Make an exercise that grades a number or a letter as the one does that the key is from; it has no hints."""
         if "options" in key:
             return cls.choice(id, key["expected"], key["options"], "", "")
-        traps = tuple(Trap(*trap) for trap in key["traps"])
-        return cls.number(id, key["expected"], "", "", traps, key["relative"])
+        return cls.number(id, key["expected"], "", "", dict(key["traps"]), key["relative"])
 
     @classmethod
     def number(
-        cls,
-        id: str,
-        expected: float,
-        hint: str,
-        why: str,
-        traps: tuple = (),
-        relative: float = 0.01,
-        drawn: bool = False,
-    ) -> "Exercise":
-        """An exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""
+        cls, id: str, expected: float, hint: str, why: str, traps: Mapping[float, str] | tuple[Trap, ...] = (),
+        relative: float = 0.01, drawn: bool = False,
+    ) -> "Exercise":  # fmt: skip
+        """Make an exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""
+        traps = traps_of(traps)
 
         def grade(answer: Any) -> bool | str:
             kind = type(answer).__name__
@@ -151,10 +203,10 @@ class Exercise:
                 answer = float("nan" if isinstance(answer, bool) else answer)
             except (TypeError, ValueError, OverflowError):
                 answer = math.nan
-            if not math.isfinite(answer):
-                return (
-                    f"The answer is a number, not {kind}." if math.isnan(answer) else "The answer is a finite number."
-                )
+            if math.isnan(answer):
+                return f"The answer is a number, not {kind}."
+            if math.isinf(answer):
+                return "The answer is a finite number."
             if math.isclose(answer, expected, rel_tol=relative):
                 return True
             return next((t.message for t in traps if math.isclose(answer, t.value, rel_tol=relative)), False)
@@ -165,7 +217,7 @@ class Exercise:
 
     @classmethod
     def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
-        """An exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
+        """Make an exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
 
         def grade(answer: Any) -> bool | str:
             letter = answer.strip().lower() if isinstance(answer, str) else ""
@@ -173,24 +225,16 @@ class Exercise:
             return letter == expected or options.get(letter, unknown)
 
         key = {"expected": expected, "options": options}
-        return cls(id, hint, grade, why, tuple(Trap(k, v) for k, v in options.items()), key=key)
+        return cls(id, hint, grade, why, traps_of(options), key=key)
 
     @classmethod
     def function(
-        cls,
-        id: str,
-        right: Callable,
-        cases: Callable[[], Iterable[tuple]],
-        hint: str,
-        why: str,
-        traps: tuple = (),
-        same: Callable[[Any, Any], bool] = close,
-        form: Callable[..., str | None] = one_number,
-        edges: tuple[tuple[tuple, str], ...] = (),
-        use: Callable[..., Any] = lambda answer, *case: answer(*case),
-        asked: str = "function",
-    ) -> "Exercise":
-        """An exercise whose answer is a function or a class, right if it does on drawn cases what ``right`` does.
+        cls, id: str, right: Callable, cases: Callable[[], Iterable[tuple]], hint: str, why: str, traps: tuple = (), *,
+        base: Callable | None = None, same: Callable[[Any, Any], bool] = near(),  # noqa: B008
+        form: Callable[..., str | None] = one_number, edges: tuple[tuple[tuple, str], ...] = (),
+        use: Callable[..., Any] = lambda answer, *case: answer(*case), asked: str = "function",
+    ) -> "Exercise":  # fmt: skip
+        """Make an exercise whose answer is a function or a class, right if it does on drawn cases what ``right`` does.
 
         Args:
             id: as in the class.
@@ -198,7 +242,8 @@ class Exercise:
             cases: draws what the functions are tried on, each a tuple of arguments; every try gets its own copy.
             hint: as in the class.
             why: as in the class.
-            traps: wrong functions, each with what to tell whoever handed over one that does the same.
+            traps: wrong functions, each with what to tell whoever handed over one that does the same: :func:`traps_of`.
+            base: the function whose source the traps alter, where that is not ``right``.
             same: whether two results are the same, the answer's first.
             form: with a result and its case's arguments, says what no right result could look like, or raises
                 TypeError or ValueError where the result is not even made of numbers.
@@ -206,6 +251,7 @@ class Exercise:
             use: tries an answer on a case; the result is what is compared. By default the answer is called.
             asked: "function" or "class".
         """
+        traps = traps_of(traps, base or right)
 
         def grade(answer: Any) -> bool | str:
             if not callable(answer):
@@ -237,7 +283,7 @@ class Exercise:
 
 
 def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdict]:
-    """The function that notebooks import as ``check``."""
+    """Make the function that notebooks import as ``check``."""
 
     def check(id: str, answer: Any) -> Verdict:
         """Grade an answer.
@@ -260,10 +306,9 @@ def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdic
             verdict = Verdict(id, "unanswered", f"Hint: {exercise.hint}")
         else:
             verdict = Verdict(id, "wrong", graded or f"Not yet. Hint: {exercise.hint}")
-        if RECORD is not None:
-            shown = reprlib.repr(getattr(answer, "__name__", answer))
-            told = {"message": verdict.message, "drawn": exercise.drawn, "answer": shown, "value": plain_value(answer)}
-            record(id=id, status=verdict.status, known=isinstance(graded, str), **told)
+        told = {"message": verdict.message, "drawn": exercise.drawn, "value": plain_value(answer)}
+        shown = reprlib.repr(getattr(answer, "__name__", answer))
+        record(id=id, status=verdict.status, known=isinstance(graded, str), answer=shown, **told)
         if os.environ.get("FSPLIT_CHECK") == "strict" and verdict.status != "right":
             raise AssertionError(f"exercise {id} is {verdict.status}: {verdict.message}")
         return verdict
@@ -273,7 +318,7 @@ def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdic
 
 
 def make_own(exercises: Mapping[str, Exercise]) -> Callable[[str, Callable, Callable], Callable]:
-    """The function that notebooks import as ``own``."""
+    """Make the function that notebooks import as ``own``."""
 
     def own(id: str, answer: Callable, otherwise: Callable) -> Callable:
         """Choose what a chapter goes on with: the reader's function or class where it is right, else the library's.

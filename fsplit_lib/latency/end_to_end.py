@@ -11,8 +11,6 @@ from fsplit_lib.evaluation.tables import TABLES, LatencyRow
 from fsplit_lib.latency.planning import Plan, Route
 from fsplit_lib.offload.link import Link
 
-__all__ = ["REPLY_BYTES", "REQUEST_BYTES", "EndToEnd", "Scenario", "end_to_end", "rate_for", "ratio", "widest_ratio"]
-
 REQUEST_BYTES, REPLY_BYTES = 250, 600  # headers of the request; headers and JSON of the answer
 
 

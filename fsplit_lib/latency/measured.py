@@ -17,8 +17,6 @@ from fsplit_lib.offload.client import Client, Reply
 from fsplit_lib.offload.link import Link, ShapedLink
 from fsplit_lib.packet import MAGIC
 
-__all__ = ["MeasuredEndToEnd", "through_server"]
-
 
 @dataclass(frozen=True)
 class MeasuredEndToEnd:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from fsplit_lib.latency.profiling import SplitPoint
 
-__all__ = ["Plan", "Route", "best", "can_win", "plan", "routes"]
-
 
 @dataclass(frozen=True)
 class Route:

@@ -16,8 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fsplit_lib.backbones import stages_of
 
-__all__ = ["SplitPoint", "multiply_adds", "profile", "time_passes", "units_of"]
-
 
 @dataclass(frozen=True)
 class SplitPoint:

@@ -8,8 +8,6 @@ from fsplit_lib.device.benchmark import OURS
 from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.evaluation.curves import monotone
 
-__all__ = ["settings_at"]
-
 
 def settings_at(points: Iterable[RatePoint], level: float, codec: str) -> dict[str, float]:
     """Find for each method the quality or rate weight of a given agreement, between two measured points.

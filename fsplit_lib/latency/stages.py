@@ -33,8 +33,6 @@ from fsplit_lib.latency.settings import settings_at
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["Photos", "Split", "measure_latency", "splits_of"]
-
 ENGINES = {
     "preprocess": "Pillow", "encode": "Pillow", "decode": "Pillow", "entropy code": "constriction",
     "entropy decode": "constriction", "packet": "python", "pack": "zlib", "unpack": "zlib",

@@ -25,8 +25,6 @@ from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.evaluation.tables import WorkRow
 from fsplit_lib.latency.profiling import multiply_adds
 
-__all__ = ["measure_work"]
-
 FILES = {"JPEG": 20, "WebP": 25}  # qualities near the bytes of a packet's rivals, at the codecs' best settings
 NAMES = {"JPEG": "libjpeg", "WebP": "libwebp"}
 

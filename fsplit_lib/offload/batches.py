@@ -17,8 +17,6 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from torch import Tensor
 
-__all__ = ["Passes", "Request"]
-
 
 @dataclass
 class Request:

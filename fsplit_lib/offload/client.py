@@ -19,8 +19,6 @@ from urllib.parse import urlsplit
 
 from fsplit_lib.errors import OffloadError, ParameterError
 
-__all__ = ["PACKET", "Client", "Reply", "check_token", "media_type"]
-
 PACKET = "application/octet-stream"
 MAX_REPLY = 2**20
 

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from fsplit_lib.data.images import center_crop, open_image
 from fsplit_lib.errors import DataError
 
-__all__ = ["ImageDecoders", "crop", "main"]
-
 PROGRAM, READY = ("-m", "fsplit_lib.offload.images"), b"!"
 LENGTH = struct.Struct("<I")  # of what is asked
 HEAD = struct.Struct("<?I")  # done or refused, and length of what is told

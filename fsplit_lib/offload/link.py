@@ -20,8 +20,6 @@ from dataclasses import dataclass
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["LINKS", "SEGMENT_BYTES", "Link", "ShapedLink"]
-
 SEGMENT_BYTES = 1448  # TCP's payload of a 1,500-byte IP packet with timestamps: the unit of loss
 AHEAD_S = 0.25  # how far ahead of the link's clock bytes are taken in: a busy machine may be late by as much
 HOST = "127.0.0.1"

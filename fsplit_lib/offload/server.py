@@ -28,8 +28,6 @@ from fsplit_lib.offload.client import check_token
 from fsplit_lib.offload.service import DEFAULTS, Settings, build_app
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["Connection", "Settings", "build_app", "listen", "serve", "serving"]
-
 
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, with an end to a client's silence.

@@ -34,8 +34,6 @@ from fsplit_lib.offload.images import ImageDecoders
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["DEFAULTS", "Settings", "build_app"]
-
 IMAGE = "image"
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 PACKET_SCALE = 4  # a packet's area, and each side, against the square that the network was made for

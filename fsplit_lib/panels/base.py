@@ -24,8 +24,6 @@ import traitlets
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Choice", "Control", "LogNumber", "Number", "Panel", "on_site"]
-
 PLACES, FEWEST, STATES = 13, 5, 120  # on the site: most and fewest places of a slider, most states of a panel
 SIZE = 1_400_000  # most bytes of a panel's states on the site
 

@@ -12,8 +12,6 @@ from fsplit_lib.data import PHOTOS, load_photo, open_image
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.panels.base import Choice, Control, Panel
 
-__all__ = ["MY_OWN", "PathField", "PhotoPicker"]
-
 MY_OWN = "my own"
 
 

@@ -20,8 +20,6 @@ from fsplit_lib.data.files import write_atomically
 from fsplit_lib.panels.base import Number, on_site
 from fsplit_lib.plots.style import finish, look_of
 
-__all__ = ["Prediction", "predict", "predictions_csv"]
-
 COLUMNS = ("id", "question", "guess", "truth", "unit", "agreement")
 ON_SITE = (
     "<p><b>Predict.</b> {} Guess before you read on; in JupyterLab (make lab) your guess is drawn beside the truth.</p>"

@@ -9,8 +9,6 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.plots.style import Look, finish
 
-__all__ = ["BYTE_TICKS", "curve", "rate_accuracy", "rate_curve"]
-
 BYTE_TICKS = [15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10000]
 LABELS = {"agreement": "agreement with the teacher (%)", "top1": "top-1 accuracy (%)"}
 

@@ -8,8 +8,6 @@ import plotly.graph_objects as go
 from fsplit_lib.evaluation import BDRate
 from fsplit_lib.plots.style import Look, finish
 
-__all__ = ["forest", "signed", "with_interval"]
-
 MORE_OR_FEWER = "bytes more (+) or less (−) for the same agreement (%)"
 
 

@@ -5,8 +5,6 @@ import plotly.graph_objects as go
 
 from fsplit_lib.plots.style import finish, look_of
 
-__all__ = ["latent_histogram"]
-
 
 def latent_histogram(latent: np.ndarray, grid: np.ndarray, density: np.ndarray, table: np.ndarray) -> go.Figure:
     """Draw the values of one latent channel, the learned probability of each symbol and the integer table.

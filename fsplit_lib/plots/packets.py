@@ -7,8 +7,6 @@ from fsplit_lib.packet import Packet, code_to_lmbda
 from fsplit_lib.plots.pictures import GREY, html_table
 from fsplit_lib.plots.style import finish
 
-__all__ = ["TINTS", "field_table", "fields_of", "hexdump"]
-
 TINTS = {  # light enough for dark text; the table repeats what each colour means
     "magic": "#F6D58E", "version, streams": "#BFE3F7", "lmbda code": "#A6DCC8", "codec id": "#E9BFD6",
     "height, width": "#F7EF9A", "stream length": "#B5CDE8", "payload": "#F3C3A2", "checksum": "#D3D7DC",

@@ -13,8 +13,6 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.plots.style import finish
 
-__all__ = ["GREY", "HATCH", "html_table", "mosaic", "paint_map", "picture", "shortened", "side_by_side", "top_names"]
-
 GREY = "#57606a"
 HATCH = {"shape": "/", "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.45, "solidity": 0.2}
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 import plotly.io as pio
 
-__all__ = ["METHODS", "TEMPLATE", "Look", "caption", "finish", "look_of", "show"]
-
 
 @dataclass(frozen=True)
 class Look:

@@ -7,8 +7,6 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.plots.style import finish, look_of
 
-__all__ = ["two_at_once"]
-
 
 def two_at_once(
     names: Sequence[str],

@@ -7,8 +7,6 @@ import plotly.graph_objects as go
 from fsplit_lib.latency import Plan
 from fsplit_lib.plots.style import finish
 
-__all__ = ["PARTS", "empty_waterfall", "end_numbers", "fill_waterfall"]
-
 PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#8b949e", "x"))  # name, colour, pattern
 
 

@@ -29,17 +29,6 @@ from fsplit_lib.training.loop import LogRow, fine_tune, train_system
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import FolderSource, batches
 
-__all__ = [
-    "ABLATION",
-    "CALTECH_RECIPES",
-    "DECODERS",
-    "ENCODERS",
-    "CaltechRun",
-    "record_of",
-    "short_run",
-    "train_on_caltech",
-]
-
 ANCHORS = (0.1, 0.3, 1.0, 3.0)
 ANY_RATE = CodecConfig(lmbda=0.6, anchors=ANCHORS)
 SMALL = DecoderConfig(2, 0, 96, "dense")

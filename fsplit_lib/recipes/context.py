@@ -9,8 +9,6 @@ from fsplit_lib.runner.grid import Cell, run_grid
 from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow
 
-__all__ = ["Recipe", "RunContext"]
-
 
 @dataclass(frozen=True)
 class Recipe:

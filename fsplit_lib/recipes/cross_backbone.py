@@ -30,8 +30,6 @@ from fsplit_lib.system import attach_decoder, build_system, load_codec, save_sys
 from fsplit_lib.training import ArraySource, TrainConfig, train_decoder, train_system
 from fsplit_lib.training.lab import LAB_WIDTHS
 
-__all__ = ["ABLATION", "ANCHORS", "CROSS_RECIPES", "PLAN", "CrossPlan"]
-
 ANCHORS = (0.01, 0.05, 0.2, 1.0)
 NETWORKS = ("fashion_resnet", "fashion_convnext", "fashion_swin")
 

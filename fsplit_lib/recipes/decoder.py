@@ -28,8 +28,6 @@ from fsplit_lib.training.loop import train_decoder
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import Batch, FolderSource, batches
 
-__all__ = ["CROP", "DECODER_RECIPES", "DECODER_RUN", "serve_from", "train_decoder_for"]
-
 DECODER_RUN = TrainConfig(
     steps=1200, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
     optimiser="muon", precision="auto",

@@ -10,8 +10,6 @@ from fsplit_lib.training.machine import machine
 from fsplit_lib.training.side_information import WIDTH, train_entropy_models
 from fsplit_lib.training.sources import FolderSource
 
-__all__ = ["ENTROPY_RECIPES"]
-
 
 def _side_information(run: RunContext) -> str:
     if run.data is None:

@@ -12,8 +12,6 @@ from fsplit_lib.system import save_system
 from fsplit_lib.training.lab import LAB_WIDTHS, LabRun, distortion_in_use, train_lab
 from fsplit_lib.training.machine import machine
 
-__all__ = ["FASHION_RECIPES", "FASHION_SWEEP", "LABEL_BITS", "Sweep"]
-
 
 @dataclass(frozen=True)
 class Sweep:

@@ -20,8 +20,6 @@ from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, short_run, train_on
 from fsplit_lib.recipes.context import Recipe
 from fsplit_lib.system import FrankenSplit
 
-__all__ = ["PRIOR_ENCODERS", "PRIOR_RECIPES", "fit_eight_bits"]
-
 STUDENT = replace(ANY_RATE, widths=(96, 48, 24), strides=(2, 2, 1), kind="gdn")
 PATCHES = {
     blocks: replace(ANY_RATE, widths=(128, 64, 64), strides=(8, 1, 1), kind=f"patch-{blocks}") for blocks in (0, 4)

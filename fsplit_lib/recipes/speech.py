@@ -26,8 +26,6 @@ from fsplit_lib.training.loop import fit, train_system
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import ArraySource, Batch
 
-__all__ = ["SPEECH_CODEC", "SPEECH_RECIPES", "warped"]
-
 DATA = "Free Spoken Digit Dataset, {:,} recordings of four speakers, each warped {} times at random (CC BY-SA 4.0)"
 LIMITS = (
     "tested on two speakers that nothing was trained on (theo and yweweler); intervals over their recordings do not "

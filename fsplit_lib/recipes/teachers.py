@@ -21,8 +21,6 @@ from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.sources import ArraySource, Batch
 
-__all__ = ["TEACHERS", "TEACHER_RECIPES"]
-
 SMOOTHING = 0.1
 RECORDED = ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "precision", "seed")
 MUON = TrainConfig(steps=3750, batch=128, learning_rate=1e-2, weight_decay=0.05, optimiser="muon", precision="auto")

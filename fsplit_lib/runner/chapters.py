@@ -11,8 +11,6 @@ from fsplit_lib.runner.execute import ChapterError, run_chapter
 from fsplit_lib.runner.grid import Cell, cell_name, run_grid
 from fsplit_lib.runner.parameters import check_parameters
 
-__all__ = ["points_of", "run_chapter_grid", "run_point"]
-
 
 def points_of(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """All combinations.

@@ -22,8 +22,6 @@ from fsplit_lib.errors import FsplitError
 from fsplit_lib.runner.headline import compare, sentences
 from fsplit_lib.runner.parameters import check_parameters, parameters_of
 
-__all__ = ["ChapterError", "ChapterRun", "chapters", "fill_solutions", "run_chapter", "run_chapters"]
-
 
 class ChapterError(FsplitError):
     """A cell of a chapter failed; the message names chapter, cell and error."""

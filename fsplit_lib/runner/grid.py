@@ -23,8 +23,6 @@ from typing import Any
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DataError, FsplitError, ParameterError
 
-__all__ = ["Cell", "GridError", "cell_name", "run_grid"]
-
 PATIENCE_S = 10.0  # for a scheduler to answer
 ALONE = threading.Lock()  # a cell may set environment variables and seed torch: never two in one process
 

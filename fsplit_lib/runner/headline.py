@@ -9,8 +9,6 @@ from typing import Any
 
 from fsplit_lib.data.files import write_atomically
 
-__all__ = ["Headline", "compare", "headline", "sentences"]
-
 
 @dataclass(frozen=True)
 class Headline:

@@ -15,8 +15,6 @@ import nbformat
 
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["Parameter", "check_parameters", "parameters_of", "read_parameter", "refuse_wrong_parameters"]
-
 KINDS = (str, int, float, bool)
 
 

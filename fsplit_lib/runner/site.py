@@ -23,8 +23,6 @@ from sphinx.application import Sphinx
 
 from fsplit_lib.runner.execute import ChapterRun
 
-__all__ = ["build_site", "prepared", "setup"]
-
 FIGURE = "application/vnd.plotly.v1+json"
 LABELLED = re.compile(r"\$\$((?:(?!\$\$).)*?)\s*\\tag\{(\d+)\}\s*\$\$", re.DOTALL)
 CITED = re.compile(r"(?:[Cc]hapter (\d\d), )?Eqs?\. \(\d+\)(?:(?:,| and| or| to) \(\d+\))*")

@@ -24,8 +24,6 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import DataError, WeightsError
 from fsplit_lib.saliency.maps import saliency_layers, saliency_map
 
-__all__ = ["MapOrigin", "SaliencyMaps", "build_saliency_maps"]
-
 SHORT_SIDE = 256  # pixels: the scale at which the teacher is tested
 FLAT = 0.5  # what a map that says nothing is replaced by: the same weight everywhere
 

@@ -19,16 +19,6 @@ from fsplit_lib.backbones import Backbone, load_backbone
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.saliency.maps import saliency_map
 
-__all__ = [
-    "DeletionCurve",
-    "cascading_randomisation",
-    "concentration",
-    "deletion_test",
-    "edge_map",
-    "randomised",
-    "rank_correlation",
-]
-
 
 def edge_map(x: Tensor) -> Tensor:
     """Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network."""

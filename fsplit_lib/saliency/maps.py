@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from fsplit_lib.backbones import Backbone, strides_of
 from fsplit_lib.errors import ParameterError
 
-__all__ = ["METHODS", "saliency_layers", "saliency_map"]
-
 METHODS = {
     "gradcam": GradCAM,  # a channel weighs as much as the mean of its gradient
     "xgradcam": XGradCAM,  # the mean is weighted by the activation; what the paper's code runs

@@ -11,8 +11,6 @@ numeral systems" (arXiv 1311.2540).
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["AnsStack", "Step", "decode_message", "encode_message", "steps"]
-
 
 @dataclass(frozen=True)
 class Step:

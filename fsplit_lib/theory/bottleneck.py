@@ -13,8 +13,6 @@ import numpy as np
 
 from fsplit_lib.theory.information import checked, mutual_information
 
-__all__ = ["Bottleneck", "anneal", "at", "hard_groupings", "solve", "update_encoder", "variational_bounds"]
-
 
 @dataclass(frozen=True)
 class Bottleneck:

@@ -5,8 +5,6 @@ Source: Cover & Thomas, "Elements of Information Theory", 2nd edition, chapter 2
 
 import numpy as np
 
-__all__ = ["conditional_entropy", "entropy", "kl_divergence", "mutual_information"]
-
 
 def checked(p: np.ndarray) -> np.ndarray:
     """P as float64.

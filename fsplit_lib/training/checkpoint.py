@@ -10,8 +10,6 @@ from torch import nn
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import WeightsError
 
-__all__ = ["resume", "save"]
-
 DIGEST = 32  # a checkpoint ends with the sha256 of all that comes before
 Parts = dict[str, nn.Module]
 

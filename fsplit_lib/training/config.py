@@ -9,8 +9,6 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.objectives import Guidance, Objective
 from fsplit_lib.training.machine import fast_precision
 
-__all__ = ["TrainConfig"]
-
 
 @dataclass(frozen=True)
 class TrainConfig:

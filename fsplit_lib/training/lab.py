@@ -18,8 +18,6 @@ from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.sources import ArraySource
 
-__all__ = ["LAB_DECODER", "LAB_WIDTHS", "LabRun", "distortion_in_use", "train_lab"]
-
 LAB_WIDTHS = (16, 32, 16)
 LAB_DECODER = DecoderConfig(restoration=1, transformation=1, width=48, window=4)
 

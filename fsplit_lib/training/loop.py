@@ -32,8 +32,6 @@ from fsplit_lib.training.machine import machine
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
 
-__all__ = ["LogRow", "fine_tune", "fit", "train_decoder", "train_system"]
-
 
 @dataclass(frozen=True)
 class LogRow:

@@ -8,7 +8,6 @@ from fsplit_lib.device.timing import cpu_name, instructions
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fast_precision", "machine"]
 
 FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
 

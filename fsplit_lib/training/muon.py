@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-__all__ = ["Muon", "is_matrix", "orthogonalise"]
-
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients: five rounds bring every singular value near 1
 RMS = 0.2  # root mean square of an AdamW step, in learning rates
 

@@ -18,14 +18,6 @@ from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, fit
 from fsplit_lib.training.sources import Batch, batches
 
-__all__ = [
-    "EntropyModels",
-    "load_entropy_models",
-    "measure_side_information",
-    "stream_sizes",
-    "train_entropy_models",
-]
-
 WIDTH = 32  # channels of z
 
 

@@ -22,8 +22,6 @@ from fsplit_lib.data.images import to_array
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
 
-__all__ = ["ArraySource", "Batch", "FolderSource", "batches", "key_of"]
-
 
 def key_of(*numbers: int) -> int:
     """One 63-bit seed from several numbers, such as (seed, step)."""

@@ -18,8 +18,6 @@ from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.pictures import HATCH, html_table
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
-__all__ = ["blueprints", "family_table", "look_of_network", "name_of", "server_panel", "spreads", "use_blocks"]
-
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
 NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
 LOOKS = {

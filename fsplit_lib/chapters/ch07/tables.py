@@ -12,8 +12,6 @@ from fsplit_lib.plots.curves import curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.forest import forest, signed, with_interval
 from fsplit_lib.plots.style import Look, finish
 
-__all__ = ["ablation_panel", "blueprint_deltas", "cross_table", "equal_byte_tables", "table_curves"]
-
 
 def table_curves(crossing: Crossing, quality: str) -> go.Figure:
     """Draw a plot per backbone that answers, a line per backbone that the codec was trained with.
