@@ -74,6 +74,7 @@ def photos(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
 ) -> None:
     """Bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals from 100 photos on."""
+    from collections import Counter
     from dataclasses import asdict
 
     from fsplit_lib.backbones import photo_backbone
@@ -110,8 +111,8 @@ def photos(
         points += [one.point() for one in measured]
         write_rows(out, points)
         with progress_bar("pair", "bootstrap") as progress:
-            names = dict.fromkeys(one.codec for one in measured)
-            pairs = [(codec, against) for against in anchor or () for codec in names if codec != against]
+            several = [name for name, count in Counter(one.codec for one in measured).items() if count > 1]
+            pairs = [(codec, against) for against in anchor or () for codec in several if codec != against]
             deltas += bd_rates(measured, pairs or None, progress=progress)
     if deltas:
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
