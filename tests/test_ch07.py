@@ -176,7 +176,7 @@ def test_figures_say_what_they_show(tmp_path):
     found = cross_tables(tmp_path, foreign(1.25, 1.05, 1.1))
     table = plots.cross_table(found)
     assert "ResNet for Swin +25.0 % (+23.0 to +27.0)" in caption(table) and "Swin for Swin +5.0 %" in caption(table)
-    assert "other seeds: +2.0, +4.0<br>decoder anew: +5.0 %" in table.data[0].text[1][1]
+    assert "other seeds: +2.0, +4.0<br>decoder anew:<br>+5.0 %" in table.data[0].text[1][1]
     assert np.array(table.data[0].z)[0] == pytest.approx([5, 25, 25], abs=0.05)
     curves = plots.table_curves(found, "agreement")
     assert len(curves.data) == 9 and "Swin answers, codec of ResNet" in caption(curves)

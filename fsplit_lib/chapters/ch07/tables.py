@@ -43,7 +43,7 @@ def cross_table(crossing: Crossing) -> go.Figure:
     texts = [list(map(_two_lines, row)) for row in found]
     for i, name in enumerate(names):
         seeds = ", ".join(map(signed, crossing.spread(name))) or "not measured"
-        texts[i][i] = f"native pair: 0<br>other seeds: {seeds}<br>decoder anew: {with_interval(found[i][i])}"
+        texts[i][i] = f"native pair: 0<br>other seeds: {seeds}<br>decoder anew:<br>{with_interval(found[i][i])}"
     for a, row in zip(names, found, strict=True):
         told += [f"{name_of(a)} for {name_of(b)} {with_interval(d)}" for b, d in zip(names, row, strict=True)]
     values = np.array([[0 if d.percent is None else d.percent for d in row] for row in found])
