@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import SPEECH_NETWORKS, Backbone, load_backbone
+from fsplit_lib.chapters import ch09_speech
 from fsplit_lib.cli.app import app
 from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.data import data_root
@@ -25,14 +26,13 @@ from fsplit_lib.data.speech import (
 )
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import evaluate_speech, read_table
+from fsplit_lib.evaluation import RatePoint, evaluate_speech, read_table
 from fsplit_lib.evaluation import speech as rivals
 from fsplit_lib.packet import Packet
+from fsplit_lib.plots.style import caption
 from fsplit_lib.recipes import RunContext, run_recipe
 from fsplit_lib.recipes import speech as recipes
 from fsplit_lib.system import build_system, load_system
-
-SECOND = np.arange(8000) / 8000
 
 
 def tone(hertz, seconds=0.4, rate=8000):
@@ -117,7 +117,8 @@ def test_what_is_no_recording_is_refused_in_a_sentence(tmp_path):
         read_wav(tmp_path / "none.wav")
     (tmp_path / "text.wav").write_text("seven")
     (tmp_path / "empty.wav").write_bytes(b"")
-    for name in ("text", "empty"):
+    (tmp_path / "cut.wav").write_bytes((data_root() / "speech" / "seven.wav").read_bytes()[:30])
+    for name in ("text", "empty", "cut"):
         with pytest.raises(DataError, match=f"{name}.wav is no WAV file that can be read"):
             read_wav(tmp_path / f"{name}.wav")
     for name, samples in {"silence": np.zeros(800, np.int16), "nothing": np.zeros(0, np.int16)}.items():
@@ -291,3 +292,31 @@ def test_the_shipped_codec_answers_the_shipped_recording():
         assert system.answer([Packet.from_bytes(wire)]).shape == (1, 10)
     assert 17 < sizes[1] < sizes[0]
     assert len(b"seven") < sizes[1]  # a word is smaller than its features
+
+
+# the chapter's figures
+
+
+def test_the_bytes_for_a_share_lie_between_the_settings():
+    def rows(codec, sizes, kept):
+        return [
+            RatePoint("d", codec, None, 1.0 * n, "t", size, share, 0, 1, share, 0, 1, 100)
+            for n, (size, share) in enumerate(zip(sizes, kept, strict=True))
+        ]
+
+    table = (
+        rows("speech", [100.0, 400.0], [0.8, 0.9])
+        + rows("Opus, file (1.3)", [500.0, 900.0], [0.95, 0.97])
+        + rows("FLAC (1.4)", [3000.0], [1.0])
+    )
+    found = ch09_speech.bytes_for(table, "agreement", 0.85)
+    assert found == {"speech": pytest.approx(200, rel=1e-3), "Opus, file": None}
+
+
+def test_figures_tell_what_they_show():
+    rows = read_table("speech.csv")
+    figure = ch09_speech.speech_curves(rows)
+    assert {line.name for line in figure.data} >= {"FrankenSplit", "FrankenSplit, another seed", "mel, WebP"}
+    assert {note.text for note in figure.layout.annotations} >= {"FLAC", "16-bit PCM"}
+    drawn = ch09_speech.patch_and_bits(log_mel(tone(500)), {"a": np.eye(8), "b": 2 * np.eye(8)})
+    assert len(drawn.data) == 3 and "b: 0.0 to 2.0 bits at a place" in caption(drawn)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.evaluation.curves import monotone
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
-from fsplit_lib.plots.pictures import paint_map, side_by_side
+from fsplit_lib.plots.pictures import GREY, paint_map, side_by_side
 from fsplit_lib.plots.style import Look, look_of
 
 OURS = look_of("FrankenSplit")
@@ -59,22 +59,21 @@ def speech_curves(rows: Sequence[RatePoint], quality: str = "agreement") -> go.F
     for row in rows:
         if row.codec == "teacher" or row.codec.startswith("FLAC"):
             name = "16-bit PCM" if row.codec == "teacher" else "FLAC"
-            figure.add_vline(x=row.bytes, line={"color": "#8b949e", "width": 1, "dash": "dot"}, annotation_text=name)
+            figure.add_vline(x=row.bytes, line={"color": GREY, "width": 1, "dash": "dot"})
+            figure.add_annotation(x=np.log10(row.bytes), y=0, yref="paper", text=name, textangle=-90, xshift=-9,
+                                  yanchor="bottom", showarrow=False)  # fmt: skip
     return figure
 
 
-def patch_and_bits(patches: dict[str, np.ndarray], bits: dict[str, np.ndarray]) -> go.Figure:
-    """Draw log-mel patches (low notes below), each beside the bits that its packet spends at every place.
+def patch_and_bits(patch: np.ndarray, bits: dict[str, np.ndarray]) -> go.Figure:
+    """Draw a log-mel patch (low notes below) beside the bits that packets of it spend at every place.
 
     Args:
-        patches: title to (1, 64, 64) uint8.
-        bits: the same titles to (h, w) bits, summed over the channels.
+        patch: (1, 64, 64) uint8.
+        bits: title to (h, w) bits, summed over the channels.
     """
-    most, pictures = max(one.max() for one in bits.values()), {}
-    for name, patch in patches.items():
-        pictures[name] = paint_map(patch[0, ::-1] / 255, "Cividis")
-        pictures[f"its {bits[name].sum():.0f} bits"] = paint_map(bits[name][::-1] / most, "Cividis")
-    told = "; ".join(
-        f"{name}: {bits[name].sum():.0f} bits, {bits[name].max():.1f} at the dearest place" for name in bits
-    )
-    return side_by_side(pictures, "Sound as a picture, and where its bits go", f"Time runs right. {told}.", 380)
+    most = max(one.max() for one in bits.values())
+    pictures = {"the patch": paint_map(patch[0, ::-1] / 255, "Cividis")}
+    pictures |= {f"{name}: {one.sum():.0f} bits": paint_map(one[::-1] / most, "Cividis") for name, one in bits.items()}
+    told = "; ".join(f"{name}: {one.min():.1f} to {one.max():.1f} bits at a place" for name, one in bits.items())
+    return side_by_side(pictures, "Sound as a picture, and where its bits go", f"Time runs to the right. {told}.", 430)

@@ -42,14 +42,15 @@ def read_wav(path: Path) -> np.ndarray:
         raise DataError(f"there is no recording {path}")
     try:
         rate, samples = wavfile.read(path)
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # scipy raises half a dozen kinds on damaged files
         raise DataError(f"{path} is no WAV file that can be read ({error}): save the recording as PCM WAV") from error
-    whole = np.issubdtype(samples.dtype, np.integer)
-    x = samples.astype(np.float64) - 128 * (samples.dtype == np.uint8)
-    x = (x / (128 if samples.dtype == np.uint8 else -float(np.iinfo(samples.dtype).min)) if whole else x).reshape(
-        len(x), -1
-    )
-    x = x.mean(axis=1)
+    x, kind = samples.astype(np.float64), samples.dtype
+    if kind == np.uint8:
+        x = (x - 128) / 128  # WAV files of 8 bits have no sign
+    elif np.issubdtype(kind, np.integer):
+        x /= -float(np.iinfo(kind).min)
+    if x.ndim == 2:
+        x = x.mean(axis=1)
     if not len(x) or not np.isfinite(x).all() or not x.any():
         raise DataError(f"{path} holds no sound: record it again")
     return x if rate == RATE else resample_poly(x, RATE, rate)
