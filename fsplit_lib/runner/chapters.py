@@ -28,7 +28,7 @@ def run_chapter_grid(
     timeout: int = 300,
     scheduler: str | None = None,
     workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int, dict[str, str]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a chapter at every point of a grid; points that have a result are not run again.
 
