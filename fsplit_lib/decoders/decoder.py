@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         self.project.bias.copy_(solution[-1])
 
     def inner(self, y_hat: Tensor) -> Tensor:
-        """What the last layer sees: (B, width, h, w)."""
+        """Compute what the last layer sees: (B, width, h, w)."""
         return self.transform(self.restore(self.widen(y_hat)))
 
     def forward(self, y_hat: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class Decoder(nn.Module):
 
 
 def build_decoder(latent_channels: int, spec: FeatureSpec, config: DecoderConfig = DecoderConfig()) -> Decoder:
-    """A decoder for a backbone's features.
+    """Build a decoder for a backbone's features.
 
     Raises:
         ParameterError: no transformation block is known for the family, or a count is negative.

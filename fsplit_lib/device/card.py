@@ -60,7 +60,7 @@ class DeviceCard:
     int8_symbols_that_differ_percent: float | None = None
 
     def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:
-        """The first row of a stage, or None where the device did not measure it."""
+        """Return the first row of a stage, or None where the device did not measure it."""
         wanted = (method, stage, precision, threads)
         return next((r for r in self.rows if (r.method, r.stage, r.precision, r.threads) == wanted), None)
 
@@ -71,7 +71,7 @@ class DeviceCard:
 
 
 def versions() -> dict[str, str]:
-    """Releases of what takes the time."""
+    """List the releases of what takes the time."""
     found = {"python": platform.python_version()}
     for package in ("numpy", "pillow", "constriction", "onnxruntime"):
         found[package] = metadata.version(package)
@@ -133,7 +133,7 @@ def read_card(path: Path) -> DeviceCard:
 
 
 def read_cards(folder: str | Path) -> list[DeviceCard]:
-    """Every card (``*.json``) of a folder, by file name.
+    """Read every card (``*.json``) of a folder, by file name.
 
     Raises:
         DataError: no such folder, or a file in it is no card.

@@ -62,7 +62,7 @@ class Split:
 
 
 def splits_of(backbone: Backbone) -> list[Split]:
-    """The two splits without a bottleneck of our own: at our cut, and where the network itself is narrowest."""
+    """Return the two splits without a bottleneck of our own: at our cut, and where the network itself is narrowest."""
     units = units_of(backbone.network)[:-1]
     value, sizes = torch.zeros(1, 3, backbone.input_size, backbone.input_size), []
     with torch.no_grad():
@@ -88,7 +88,7 @@ def measure_latency(
     runs: int = 100,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[LatencyRow]:
-    """The whole table.
+    """Measure the whole table.
 
     Args:
         system: the server's half, with the codec of the bundle.
@@ -132,7 +132,7 @@ def _calls(
     system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
 ) -> tuple[dict[Key, Callable[[], Any]], dict[Key, str]]:  # fmt: skip
-    """What to time, and where each of it takes place."""
+    """List what to time, and where each of it takes place."""
     name = system.backbone.name
     on_device = device_calls(bundle, photo, lmbdas, qualities)
     calls = {(name if key[0] == LOCAL else "", *key): call for key, call in on_device.items()}
@@ -182,7 +182,7 @@ def _calls(
 
 
 def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
-    """Name, whole network, and what the server runs behind our packets: our own backbone, and a large untrained one."""
+    """Return name, whole network, and what the server runs behind our packets: our own backbone, and a large untrained one."""
     name, family, channels, config = LARGE
     large = Backbone(name, timm.create_model(name, pretrained=False))
     decoder = build_decoder(system.codec.config.widths[-1], FeatureSpec(family, channels, 8), config)

@@ -60,7 +60,7 @@ class RunContext:
         return (lambda row: self.progress(row.step + 1, steps, row.values)) if self.progress else None
 
     def options(self, config: TrainConfig) -> dict:
-        """The keywords that :func:`fit` takes."""
+        """Return the keywords that :func:`fit` takes."""
         self.work.mkdir(parents=True, exist_ok=True)
         return {
             "progress": self.log_to(config.steps),

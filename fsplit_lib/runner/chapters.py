@@ -13,7 +13,7 @@ from fsplit_lib.runner.parameters import check_parameters
 
 
 def points_of(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """All combinations.
+    """Return all combinations of the values of some axes.
 
     >>> points_of({"lmbda": [0.3, 1.0], "seed": [0]})
     [{'lmbda': 0.3, 'seed': 0}, {'lmbda': 1.0, 'seed': 0}]

@@ -65,7 +65,7 @@ class Cell:
 
 
 def cell_name(text: str, *what: Any) -> str:
-    """A name for a cell: what a reader recognises, then a digest of what makes it another cell.
+    """Name a cell: what a reader recognises, then a digest of what makes it another cell.
 
     >>> cell_name("05 lmbda 0.3", 0.3)
     '05_lmbda_0.3-593131121d'
@@ -150,7 +150,7 @@ def _outcomes(
         waiting, names, ended = list(cells.items()), {}, as_completed()
 
         def hand_out() -> None:
-            """One cell a worker: what is handed out earlier may queue behind a long cell while others are idle."""
+            """Hand out one cell per worker: what is handed out earlier may queue behind a long cell while others are idle."""
             while waiting and len(names) < max(1, len(client.nthreads())):
                 name, cell = waiting.pop(0)
                 future = client.submit(_run, name, cell, out, key=f"{name}-{cell.digest}")
