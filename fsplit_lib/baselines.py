@@ -76,7 +76,7 @@ def _require(codec: str) -> ImageCodec:
 
 
 def encode_image(image: Image.Image, codec: str, quality: int, quick: bool = False) -> bytes:
-    """A coded image file, headers and all.
+    """Encode an image as a file, headers and all.
 
     Args:
         image: RGB.
@@ -101,7 +101,7 @@ def encode_image(image: Image.Image, codec: str, quality: int, quick: bool = Fal
 
 
 def scan_bytes(jpeg: bytes) -> int:
-    """Bytes of a JPEG file without its tables and headers: what would travel if both ends had agreed on them.
+    """Count the bytes of a JPEG file without its tables and headers: what would travel if both ends had agreed on them.
 
     Only scans are counted: each SOS segment with the entropy-coded data behind it.
 
@@ -122,7 +122,7 @@ def scan_bytes(jpeg: bytes) -> int:
 
 
 def encode_lossless(image: Image.Image) -> bytes:
-    """A PNG file: every pixel kept.
+    """Encode an image as a PNG file, which keeps every pixel.
 
     >>> decode_image(encode_lossless(Image.new("RGB", (8, 8), "red"))).getpixel((3, 3))
     (255, 0, 0)
@@ -133,7 +133,7 @@ def encode_lossless(image: Image.Image) -> bytes:
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """The RGB image of a coded file."""
+    """Decode an image file to RGB."""
     with Image.open(io.BytesIO(data)) as image:
         return image.convert("RGB")
 
@@ -211,7 +211,7 @@ def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], ever
 
 
 def pack_features(h: np.ndarray) -> bytes:
-    """Features of any shape as 8-bit numbers between their own extremes, through zlib: what splitting alone would send.
+    """Pack features of any shape as 8-bit numbers between their own extremes, through zlib: what splitting alone would send.
 
     >>> h = np.linspace(-1, 3, 1000, dtype=np.float32).reshape(1, 10, 10, 10)
     >>> float(abs(unpack_features(pack_features(h), h.shape) - h).max()) <= 4 / 255 / 2 + 1e-6
@@ -223,7 +223,7 @@ def pack_features(h: np.ndarray) -> bytes:
 
 
 def unpack_features(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """The float32 features of :func:`pack_features`, each within half a step."""
+    """Unpack what :func:`pack_features` packed to float32, each value within half a step."""
     low, step = struct.unpack_from("<ff", data)
     values = np.frombuffer(zlib.decompress(data[8:]), dtype=np.uint8).reshape(shape)
     return values.astype(np.float32) * np.float32(step) + np.float32(low)

@@ -27,7 +27,7 @@ def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
 
 
 def checked_fields(told: object, kind: type, where: str, error: type[FsplitError]) -> dict[str, Any]:
-    """The fields of a dataclass out of JSON, each of its own type; those with a default may be missing.
+    """Read the fields of a dataclass from JSON, each of its own type; those with a default may be missing.
 
     Args:
         told: what JSON held.
@@ -52,7 +52,7 @@ def checked_fields(told: object, kind: type, where: str, error: type[FsplitError
 
 
 def checked_files(files: dict[str, str], where: str, error: type[FsplitError]) -> dict[str, str]:
-    """Names with their sha256, once each is a plain name that cannot lead out of the folder of its card."""
+    """Return names with their sha256, once each is a plain name that cannot lead out of the folder of its card."""
     for name, digest in files.items():
         if name in ("", ".", "..") or any(c in "/\\:" or not c.isprintable() for c in name):
             raise error(f"{where}: a file must lie in the folder of its card, got the name {_short(name)}")

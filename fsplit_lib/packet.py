@@ -46,7 +46,7 @@ def lmbda_to_code(lmbda: float) -> int:
 
 
 def code_to_lmbda(code: int) -> float:
-    """The rate weight that an 8-bit code stands for.
+    """Compute the rate weight that an 8-bit code stands for.
 
     >>> round(code_to_lmbda(153), 6)
     1.0
@@ -70,7 +70,7 @@ class Packet:
     Attributes:
         codec_id: 4 bytes, hash of encoder and tables (never of a decoder: any backbone's server may answer).
         height: of the picture that the encoder saw, in pixels.
-        width: likewise.
+        width: of the picture in pixels.
         lmbda_code: 0-255, see :func:`code_to_lmbda`.
         streams: the entropy coder's output.
     """
@@ -92,7 +92,7 @@ class Packet:
         return sum(map(len, self.streams))
 
     def to_bytes(self) -> bytes:
-        """The packet as it travels.
+        """Write the packet as it travels.
 
         >>> wire = Packet(b"abcd", 224, 224, 153, (b"1234",)).to_bytes()
         >>> len(wire), Packet.from_bytes(wire).width

@@ -77,7 +77,7 @@ class FrankenSplit(nn.Module):
         noise: Tensor | None = None,
         lmbda: Tensor | None = None,
     ) -> ForwardPass:
-        """One pass for training (with ``noise``) or for measuring (without: rounded, as in use).
+        """Compute one pass for training (with ``noise``) or for measuring (without: rounded, as in use).
 
         ``lmbda`` (B,) steers a codec with gains; its own rate weight by default.
         """
@@ -86,7 +86,7 @@ class FrankenSplit(nn.Module):
 
     @torch.no_grad()
     def answer(self, packets: list[Packet]) -> Tensor:
-        """Logits (B, classes) of packets of one picture size: all that the server does.
+        """Compute logits (B, classes) of packets of one picture size: all that the server does.
 
         Raises:
             PacketError: see :meth:`FeatureCodec.decompress`.
@@ -94,7 +94,7 @@ class FrankenSplit(nn.Module):
         return self.tail(self.decoder(self.codec.decompress(packets)))
 
     def trainable(self) -> dict[str, nn.Module]:
-        """The modules that learn; densities and gains take larger steps than convolutions."""
+        """Return the modules that learn; densities and gains take larger steps than convolutions."""
         pieces = {"encoder": self.codec.encoder, "prior": self.codec.prior, "decoder": self.decoder}
         return pieces if self.codec.gains is None else pieces | {"gains": self.codec.gains}
 
@@ -105,7 +105,7 @@ def build_system(
     decoder_config: DecoderConfig,
     seed: int,
 ) -> FrankenSplit:
-    """An untrained system with reproducible first weights.
+    """Build an untrained system with reproducible first weights.
 
     Args:
         backbone: the teacher; the encoder's stride must divide that of its cut.
@@ -151,7 +151,7 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
 
 
 def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig, seed: int) -> FrankenSplit:
-    """A trained codec with an untrained decoder for another backbone.
+    """Attach an untrained decoder for another backbone to a trained codec.
 
     Args:
         codec: is shared, not copied.
@@ -194,7 +194,7 @@ def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list
 
 
 def load_codec(name: str | Path) -> FeatureCodec:
-    """A trained codec, ready to compress: the device's half.
+    """Load a trained codec, ready to compress: the device's half.
 
     Raises:
         WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
@@ -211,7 +211,7 @@ def load_codec(name: str | Path) -> FeatureCodec:
 
 
 def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSplit:
-    """A trained codec with its decoder and backbone: device and server in one process.
+    """Load a trained codec with its decoder and backbone: device and server in one process.
 
     Args:
         name: of shipped weights, or a folder.

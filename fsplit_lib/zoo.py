@@ -59,7 +59,7 @@ class Card:
 
 
 def card_names() -> list[str]:
-    """Names of all shipped models."""
+    """List the names of all shipped models."""
     return sorted(path.parent.name for path in (data_root() / "weights").glob("*/card.json"))
 
 
@@ -69,7 +69,7 @@ def _folder(name: str | Path) -> Path:
 
 
 def read_card(name: str | Path) -> Card:
-    """The card of a shipped model, or of a folder of your own.
+    """Read the card of a shipped model, or of a folder of your own.
 
     Raises:
         WeightsError: no such model, a card that cannot be read, or one that names a file outside its folder.
@@ -87,7 +87,7 @@ def read_card(name: str | Path) -> Card:
 
 
 def read_weights(name: str | Path, file: str) -> dict[str, Tensor]:
-    """One state dict of a model, as float32, after its checksum was compared with the card.
+    """Read one state dict of a model, as float32, after its checksum was compared with the card.
 
     Raises:
         WeightsError: the card does not name the file, or the file is missing, truncated or altered.
@@ -131,7 +131,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:
-    """64 bits of SHA-256 over every tensor and its name, as 16 hex digits."""
+    """Compute 64 bits of SHA-256 over every tensor and its name, as 16 hex digits."""
     digest = hashlib.sha256()
     for name, value in state.items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
@@ -159,7 +159,7 @@ def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) 
     """Write weights and card, each file whole or not at all, the card last.
 
     Args:
-        folder: is made if missing.
+        folder: of the model; made where there is none.
         card: its ``files`` are filled in.
         states: file name to state dict.
 
@@ -209,7 +209,7 @@ def _to_json(card: Card) -> bytes:
 
 
 def as_stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that a reader of the file will have: what a card's scores must be measured with."""
+    """Return the weights that a reader of the file will have: what a card's scores must be measured with."""
     return {k: _stored(k, v).to(v.dtype) for k, v in state.items()}
 
 

@@ -239,7 +239,7 @@ def test_figures_say_what_they_show():
         "t",
     )
     assert "a 7.0, b 1.0" in caption(bars) and "Too noisy to conclude anything: b" in caption(bars)
-    row = DeviceRow("FrankenSplit", "", "encode", "int8", 1, 4.2, 0.1, 100)
+    row = DeviceRow("FrankenSplit", None, None, "encode", "int8", 1, 4.2, 0.1, 100)
     card = DeviceCard(
         "a board",
         "cpu",

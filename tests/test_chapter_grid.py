@@ -34,7 +34,7 @@ def test_all_combinations():
 
 def test_every_point_once_and_a_failed_one_again(chapter, tmp_path):
     axes, told = {"lmbda": [1, 2], "seed": [1], "backbone": ["large"]}, []
-    rows = run_chapter_grid(chapter, axes, tmp_path / "out", workers=1, progress=lambda *a: told.append(a[1:]))
+    rows = run_chapter_grid(chapter, axes, tmp_path / "out", workers=1, progress=lambda *a: told.append(a[:2]))
     good, bad = rows
     assert told == [(1, 2), (2, 2)]
     assert (good["lmbda"], good["seed"], good["backbone"], good["bytes"], good["size"]) == (1, 1, "large", 101.0, 5.0)

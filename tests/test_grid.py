@@ -74,7 +74,7 @@ def test_a_killed_worker_loses_nothing_that_was_finished(tmp_path):
 
     with dask(tmp_path, 2) as (address, (_, *workers)):
 
-        def progress(name, done, total):
+        def progress(done, total, shown):
             told.append((done, total))
             if done == 4:  # kill one that is in the middle of a cell
                 before = len(lines(diary, "begin"))
@@ -97,7 +97,7 @@ def test_a_killed_scheduler_loses_nothing_that_was_finished(tmp_path):
     out, diary = tmp_path / "out", tmp_path / "diary"
     with dask(tmp_path, 2) as (address, (scheduler, *_)):
 
-        def progress(name, done, total):
+        def progress(done, total, shown):
             if done == 3:
                 scheduler.kill()
 

@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.head, self.tail, self.spec = cut(network, stride, self.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of pixels ``(B, 3, H, W)``, or of as many channels as the network takes, in [0, 1]."""
+        """Compute logits ``(B, classes)`` of pixels ``(B, 3, H, W)``, or of as many channels as the network takes, in [0, 1]."""
         return self.tail(self.head(x))
 
     @property
@@ -61,14 +61,14 @@ class Backbone(nn.Module):
         return zoo.fingerprint(self.network.state_dict())
 
     def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
-        """A teacher stays in eval mode whatever its parent does: its BatchNorm never learns."""
+        """Keep the teacher in eval mode whatever its parent does: its BatchNorm never learns."""
         return super().train(False)
 
 
 def load_backbone(
     name: str, weights: str | Path = "shipped", stride: int | None = None, input_size: int | None = None
 ) -> Backbone:
-    """A backbone with trained weights.
+    """Load a backbone with trained weights.
 
     Args:
         name: timm's model name, such as ``"tf_efficientnet_lite0"`` or ``"resnet50.a1_in1k"``, or one
@@ -111,7 +111,7 @@ def load_backbone(
 
 
 def photo_backbone(given: str) -> Backbone:
-    """A backbone for photo crops of 224 x 224, as command lines name it.
+    """Load a backbone for photo crops of 224 x 224, as command lines name it.
 
     Args:
         given: ``NAME`` of a timm model, whose weights are shipped or else downloaded by timm, or ``NAME=FILE``

@@ -77,7 +77,7 @@ class Graded:
 
 def grade_class(
     folder: Path, chapters: list[Path], out: Path, seed: int, limits: Limits, scheduler: str | None = None,
-    processes: int | None = None, progress: Callable[[str, int, int], None] | None = None, only: set[str] | None = None,
+    processes: int | None = None, progress: Callable[..., None] | None = None, only: set[str] | None = None,
 ) -> list[Graded]:  # fmt: skip
     """Grade every copy in a folder; those that were graded before, and are as they were, are not run again.
 

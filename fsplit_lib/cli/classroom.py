@@ -1,6 +1,5 @@
 """``fsplit class`` and ``fsplit grid``: many copies of a chapter, or one chapter at many settings."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +14,6 @@ Scheduler = Annotated[
 Processes = Annotated[
     int | None, typer.Option(min=0, help="Runs side by side; one a core by default, 0 for none beside this.")
 ]
-
-
-def _with_name(bar: Callable[..., None]) -> Callable[[str, int, int], None]:
-    return lambda name, done, total: bar(done, total, {"of": name.rpartition("-")[0]})
 
 
 def class_(
@@ -48,8 +43,7 @@ def class_(
     find_submissions(folder, chapters())  # refuses a wrong folder before anything is said
     typer.echo(NO_SANDBOX, err=True)
     with progress_bar("copy") as bar:
-        told = _with_name(bar)
-        graded = grade_class(folder, chapters(), out / "results", seed, limits, scheduler, processes, told, wanted)
+        graded = grade_class(folder, chapters(), out / "results", seed, limits, scheduler, processes, bar, wanted)
     from fsplit_lib.training.machine import machine  # brings torch, which grading does without
 
     page = write_report(graded, out, seed, limits, machine())
@@ -82,7 +76,7 @@ def grid(
             raise ParameterError(f"give each parameter once as name=value,value,... got {axis!r}")
         values[name] = [read_parameter(notebook, name, text.strip()) for text in row.split(",") if text.strip()]
     with progress_bar("run") as bar:
-        rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, _with_name(bar))
+        rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, bar)
     table = out / f"{notebook.name[:2]}.csv"
     write_table(table, rows)
     failed = [row["error"] for row in rows if row["error"]]

@@ -79,6 +79,7 @@ def latency(
     from fsplit_lib.device import write_card
     from fsplit_lib.device.card import make_card
     from fsplit_lib.device.timing import Timing
+    from fsplit_lib.evaluation.tables import label_of
 
     found = _found(bundle, weights, calibrate)
     with progress_bar("step") as progress:
@@ -94,7 +95,7 @@ def latency(
         if row.median_ms is not None:
             doubt = Timing(row.median_ms, row.iqr_ms, row.runs).doubt.partition(":")[0]
             lines[
-                f"{getattr(row, 'network', ''):22} {row.method:26} {row.setting:12} {row.stage:24} {row.precision:8} "
+                f"{getattr(row, 'network', ''):22} {row.method:26} {label_of(row.lmbda, row.quality):12} {row.stage:24} {row.precision:8} "
                 f"{row.threads} threads {row.median_ms:9.3f} ms, IQR {row.iqr_ms:.3f}  {doubt}"
             ] = None
     for line in lines:

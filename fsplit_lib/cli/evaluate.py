@@ -73,7 +73,7 @@ def photos(
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
 ) -> None:
-    """Bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates between them, with 95 % intervals from 100 photos on."""
+    """Measure bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates with 95 % intervals from 100 photos on."""
     from collections import Counter
     from dataclasses import asdict
 
@@ -186,7 +186,7 @@ def entropy(
     ] = None,
     card: Annotated[bool, typer.Option(help="Also write the table into the models' card.")] = False,
 ) -> None:
-    """Bytes of the same latents under three entropy models, with and without side information."""
+    """Measure the bytes of the same latents under three entropy models, with and without side information."""
     from dataclasses import asdict
 
     from fsplit_lib.data import image_folder, write_rows

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,9 +49,13 @@ def train(
     rank, steps = int(os.environ.get("RANK", 0)), []
     with progress_bar("step", recipe) as bar:
 
-        def progress(done: int, total: int, values: dict[str, float]) -> None:
+        def progress(done: int, total: int, values: dict[str, Any]) -> None:
             steps.append(done)
-            bar(done, total, {name: f"{value:.4f}" for name, value in values.items()})
+            bar(
+                done,
+                total,
+                {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in values.items()},
+            )
 
         if rank:  # the first process tells and writes for all
             out, progress = work / f"process-{rank}" / out.name, None

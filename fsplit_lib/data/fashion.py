@@ -23,7 +23,7 @@ SHA256 = {
 
 @lru_cache(maxsize=2)
 def fashion_mnist(split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747).
+    """Read images and labels of Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747).
 
     Args:
         split: ``"train"`` (60,000) or ``"test"`` (10,000).

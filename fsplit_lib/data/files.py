@@ -27,7 +27,7 @@ def data_root() -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits.
+    """Compute the SHA-256 of a file as 64 hex digits.
 
     >>> import tempfile, pathlib
     >>> p = pathlib.Path(tempfile.mkdtemp()) / "empty"; _ = p.write_bytes(b"")

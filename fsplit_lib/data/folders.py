@@ -52,7 +52,7 @@ class ImageFolder:
         return open_image(self.paths[index])
 
     def readable(self, progress: Callable[[int, int], None] | None = None, thorough: bool = True) -> "ImageFolder":
-        """The photos that can be read and cropped; a warning counts the others and says what is wrong with them.
+        """Keep the photos that can be read and cropped; a warning counts the others and says what is wrong with them.
 
         Args:
             progress: called with photos looked at and photos in all.
@@ -93,7 +93,7 @@ class ImageFolder:
         return self._part(chosen)
 
     def split(self, every: int) -> tuple["ImageFolder", "ImageFolder"]:
-        """All photos but each ``every``-th, to train on, and those, to test on.
+        """Return all photos but each ``every``-th, to train on, and those, to test on.
 
         Raises:
             DataError: one of the two would be empty.

@@ -19,7 +19,7 @@ PHOTOS = {
 
 
 def load_photo(name: str) -> Image.Image:
-    """One of the workbook's photos as RGB.
+    """Load one of the workbook's photos as RGB.
 
     Args:
         name: a key of :data:`PHOTOS`, or the path of your own photo.

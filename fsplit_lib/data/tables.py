@@ -28,7 +28,7 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
-    """The rows of a table.
+    """Read the rows of a table.
 
     Args:
         path: of the CSV file.

@@ -85,7 +85,7 @@ class Decoder(nn.Module):
         self.project.bias.copy_(solution[-1])
 
     def inner(self, y_hat: Tensor) -> Tensor:
-        """What the last layer sees: (B, width, h, w)."""
+        """Compute what the last layer sees: (B, width, h, w)."""
         return self.transform(self.restore(self.widen(y_hat)))
 
     def forward(self, y_hat: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class DeviceRow:
 
     Attributes:
         method: as in the book's figures.
-        setting: quality or rate weight; "" where it makes no difference.
+        lmbda: rate weight, None where it makes no difference.
+        quality: of an image codec, None where it makes no difference.
         stage: what was timed.
         precision: of the network, "" where none runs.
         threads: that the stage could use.
@@ -36,7 +37,8 @@ class DeviceRow:
     """
 
     method: str
-    setting: str
+    lmbda: float | None
+    quality: float | None
     stage: str
     precision: str
     threads: int
@@ -56,8 +58,8 @@ def device_calls(
     lmbdas: Sequence[float | None] = (None,),
     qualities: Sequence[tuple[str, int]] = tuple(QUALITIES.items()),
     threads: Sequence[int] | None = None,
-) -> dict[tuple[str, str, str, str, int], Callable[[], Any]]:
-    """What to time, by method, setting, stage, precision and threads.
+) -> dict[tuple[str, float | None, float | None, str, str, int], Callable[[], Any]]:
+    """List what to time, by method, lmbda, quality, stage, precision and threads.
 
     The stages of a method add up to its time on the device, but for two of ours: "whole call" is all of them in one,
     and "libraries alone" what Pillow, onnxruntime and constriction need of it when nothing of ours is between them.
@@ -77,29 +79,29 @@ def device_calls(
         encoders = {count: DeviceEncoder(bundle, precision, count) for count in threads}
         for count, encoder in encoders.items():
             x = encoder.preprocess(photo)
-            calls[OURS, "", "encode", precision, count] = lambda e=encoder, x=x: e.encode(x)
-            calls[OURS, "", "whole call", precision, count] = lambda e=encoder: e.compress(photo, lmbdas[0])
-            calls[OURS, "", "libraries alone", precision, count] = _libraries_alone(encoder, photo, lmbdas[0])
+            calls[OURS, None, None, "encode", precision, count] = lambda e=encoder, x=x: e.encode(x)
+            calls[OURS, None, None, "whole call", precision, count] = lambda e=encoder: e.compress(photo, lmbdas[0])
+            calls[OURS, None, None, "libraries alone", precision, count] = _libraries_alone(encoder, photo, lmbdas[0])
     encoder = DeviceEncoder(bundle)
-    calls[OURS, "", "preprocess", "", 1] = lambda: encoder.preprocess(photo)
+    calls[OURS, None, None, "preprocess", "", 1] = lambda: encoder.preprocess(photo)
     (y,), packer = encoder.encode(encoder.preprocess(photo)), bundle.packer
     for lmbda in lmbdas:
-        setting, packet, code = f"lmbda {lmbda or packer.lmbda:.3g}", packer.pack(y, lmbda), packer.code(lmbda)
-        calls[OURS, setting, "entropy code", "", 1] = lambda c=code: encode_symbols(
+        rate, code = float(f"{lmbda or packer.lmbda:.3g}"), packer.code(lmbda)
+        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: encode_symbols(
             packer.symbols(y, c), packer.tables_at(c)
         )
-        calls[OURS, setting, "packet", "", 1] = packet.to_bytes
-    calls["PNG", "", "preprocess", "", 1] = lambda: center_crop(photo)
-    calls["PNG", "", "encode", "", 1] = lambda: encode_lossless(crop)
+        calls[OURS, rate, None, "packet", "", 1] = packer.pack(y, lmbda).to_bytes
+    calls["PNG", None, None, "preprocess", "", 1] = lambda: center_crop(photo)
+    calls["PNG", None, None, "encode", "", 1] = lambda: encode_lossless(crop)
     for codec, quality in qualities:
-        calls[codec, "", "preprocess", "", 1] = lambda: center_crop(photo)
+        calls[codec, None, None, "preprocess", "", 1] = lambda: center_crop(photo)
         count = (os.cpu_count() or 1) if codec == "AVIF" else 1  # Pillow lets libavif use all threads
-        calls[codec, f"q{quality}", "encode", "", count] = lambda c=codec, q=quality: encode_image(crop, c, q)
+        calls[codec, None, quality, "encode", "", count] = lambda c=codec, q=quality: encode_image(crop, c, q)
     for precision, file in (("float32", "network.onnx"), ("int8", "network.int8.onnx")):
         for count in threads if file in bundle.files else ():
             network, x = Network(bundle.path(file), count), encoder.preprocess(photo)
-            calls[LOCAL, "", "preprocess", "", 1] = lambda: encoder.preprocess(photo)
-            calls[LOCAL, "", "network", precision, count] = lambda n=network, x=x: n(x)
+            calls[LOCAL, None, None, "preprocess", "", 1] = lambda: encoder.preprocess(photo)
+            calls[LOCAL, None, None, "network", precision, count] = lambda n=network, x=x: n(x)
     return calls
 
 

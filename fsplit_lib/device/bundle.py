@@ -48,7 +48,7 @@ class Bundle:
     files: dict[str, str]
 
     def path(self, file: str) -> Path:
-        """One file, after its checksum was compared.
+        """Return the path of one file, after its checksum was compared.
 
         Raises:
             WeightsError: the bundle does not name it, or it is missing or altered.

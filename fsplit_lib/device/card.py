@@ -1,11 +1,11 @@
 """Device cards: what one machine measured, as a small JSON file that travels.
 
-{"format": "fsplit device card", "version": 1,
+{"format": "fsplit device card", "version": 2,
  "name": "a name for figures",  "cpu": "...", "cores": 4, "system": "Linux aarch64", "date": "2026-01-31",
  "codec": "photo", "photo": "512 x 512", "instructions": "asimd asimddp", "int8_symbols_that_differ_percent": 1.5,
  "versions": {"python": "...", "onnxruntime": "...", ...},
- "rows": [{"method": "FrankenSplit", "setting": "", "stage": "encode", "precision": "int8", "threads": 1,
-           "median_ms": 4.1, "iqr_ms": 0.1, "runs": 100}, ...]}
+ "rows": [{"method": "FrankenSplit", "lmbda": null, "quality": null, "stage": "encode", "precision": "int8",
+           "threads": 1, "median_ms": 4.1, "iqr_ms": 0.1, "runs": 100}, ...]}
 """
 
 import json
@@ -26,7 +26,7 @@ from fsplit_lib.device.bundle import Bundle
 from fsplit_lib.device.timing import cpu_name, instructions
 from fsplit_lib.errors import DataError
 
-FORMAT, VERSION = "fsplit device card", 1
+FORMAT, VERSION = "fsplit device card", 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DeviceCard:
         codec: whose bundle was timed.
         photo: width x height of the photo.
         versions: of what was used.
-        rows: one a stage.
+        rows: one per stage.
         instructions: of the processor that decide how networks are computed; "" where the system does not say.
         int8_symbols_that_differ_percent: from float32, on the bundle's photo; None without an int8 encoder.
     """
@@ -60,7 +60,7 @@ class DeviceCard:
     int8_symbols_that_differ_percent: float | None = None
 
     def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:
-        """The first row of a stage, or None where the device did not measure it."""
+        """Return the first row of a stage, or None where the device did not measure it."""
         wanted = (method, stage, precision, threads)
         return next((r for r in self.rows if (r.method, r.stage, r.precision, r.threads) == wanted), None)
 
@@ -71,7 +71,7 @@ class DeviceCard:
 
 
 def versions() -> dict[str, str]:
-    """Releases of what takes the time."""
+    """List the releases of what takes the time."""
     found = {"python": platform.python_version()}
     for package in ("numpy", "pillow", "constriction", "onnxruntime"):
         found[package] = metadata.version(package)
@@ -133,7 +133,7 @@ def read_card(path: Path) -> DeviceCard:
 
 
 def read_cards(folder: str | Path) -> list[DeviceCard]:
-    """Every card (``*.json``) of a folder, by file name.
+    """Read every card (``*.json``) of a folder, by file name.
 
     Raises:
         DataError: no such folder, or a file in it is no card.

@@ -32,7 +32,7 @@ def export_bundle(
     """Write all that a device needs to make a codec's packets.
 
     Args:
-        folder: is made if missing.
+        folder: of the bundle; made where there is none.
         codec: with frozen tables.
         name: of the codec, for readers.
         calibration: photos (1, 3, H, W) float32 in [0, 1] for an int8 encoder; none without.
@@ -80,7 +80,7 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], path: Path, any_size: boo
 
 
 def quantise(source: Path, target: Path, photos: Iterable[np.ndarray], spare_last_sum: bool = False) -> None:
-    """Weights and activations as whole numbers of 8 bits (ranges from photos), as onnxruntime's own tool does it.
+    """Quantise weights and activations to whole numbers of 8 bits, with ranges from photos, by onnxruntime's own tool.
 
     The weights, with a scale per channel, use 7 of their 8 bits. x86 processors without VNNI add the products of two
     unsigned activations and two signed weights in 16 bits, which saturate at 32,767: 2 · 255 · 127 is above it, and

@@ -77,11 +77,11 @@ class DeviceEncoder:
         self._network = Network(self.bundle.path(FILES[precision]), threads)
 
     def preprocess(self, image: Image.Image, size: int = 224) -> np.ndarray:
-        """The centre crop of an RGB photo as (1, 3, size, size) float32 in [0, 1]."""
+        """Return the centre crop of an RGB photo as (1, 3, size, size) float32 in [0, 1]."""
         return to_array(center_crop(image, size))[None]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Pixels (1, 3, H, W) float32 in [0, 1] to the latent y (1, C, H/stride, W/stride).
+        """Encode pixels (1, 3, H, W) float32 in [0, 1] to the latent y (1, C, H/stride, W/stride).
 
         Raises:
             ValueError: another shape, sides that are no multiples of the stride, or too many pixels.
@@ -93,5 +93,5 @@ class DeviceEncoder:
         return self._network(x)
 
     def compress(self, image: Image.Image, lmbda: float | None = None) -> bytes:
-        """An RGB photo of any size to the bytes that travel."""
+        """Compress an RGB photo of any size to the bytes that travel."""
         return self.bundle.packer.pack(self.encode(self.preprocess(image))[0], lmbda).to_bytes()

@@ -100,14 +100,14 @@ def interleave(
 
 
 def cpu_name() -> str:
-    """The processor as the system names it."""
+    """Return the processor's name as the system tells it."""
     names = _cpuinfo()
     found = names.get("model name") or names.get("Model") or names.get("Hardware")
     return found or platform.processor() or platform.machine()
 
 
 def instructions() -> tuple[str, ...]:
-    """The processor's instructions that decide how networks are computed; none where the system does not say (Linux does)."""
+    """List the processor's instructions that decide how networks are computed; none where the system does not say."""
     names = _cpuinfo()
     found = (names.get("flags") or names.get("Features") or "").split()
     return tuple(name for name in TELLING if name in found)

@@ -64,7 +64,7 @@ class Tables:
         return [_Categorical(row[:n].astype(np.float64) / 2**PRECISION, perfect=False) for row, n in rows]
 
     def probabilities(self, channel: int, symbols: np.ndarray) -> np.ndarray:
-        """What one table gives each of ``symbols`` (N,); 0 where it would have to escape."""
+        """Compute what one table gives each of ``symbols`` (N,); 0 where it would have to escape."""
         at = np.asarray(symbols) - self.offsets[channel]
         inside = (at >= 0) & (at < self.lengths[channel] - 1)
         return np.where(inside, self.frequencies[channel][np.where(inside, at, 0)], 0) / 2**PRECISION
@@ -83,7 +83,7 @@ class Tables:
 
 
 def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
-    """Symbols to bytes.
+    """Encode symbols (C, count) to bytes.
 
     Args:
         symbols: (C, N) int32, any values.
@@ -106,7 +106,7 @@ def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
 
 
 def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True) -> np.ndarray:
-    """Bytes to symbols (C, count) int32: the inverse of :func:`encode_symbols`.
+    """Decode bytes to symbols (C, count) int32: the inverse of :func:`encode_symbols`.
 
     Args:
         stream: bytes of one latent.
@@ -132,7 +132,7 @@ def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True
 
 
 def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> bytes:
-    """Symbols to bytes, each with the table that a side channel chose for it.
+    """Encode symbols to bytes, each with the table that a side channel chose for it.
 
     Args:
         symbols: (N,) int32.
@@ -157,7 +157,7 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
 
 
 def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarray:
-    """Bytes to symbols (N,) int32: the inverse of :func:`encode_indexed`.
+    """Decode bytes to symbols (N,) int32: the inverse of :func:`encode_indexed`.
 
     Raises:
         PacketError: the stream is not one that was written with this index and these tables.
@@ -195,7 +195,7 @@ def symbol_bits(symbols: np.ndarray, tables: Tables) -> np.ndarray:
 
 
 def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
-    """The sum of :func:`symbol_bits`: what no coder can go below."""
+    """Compute the sum of :func:`symbol_bits`, which no coder can go below."""
     return float(symbol_bits(symbols, tables).sum())
 
 

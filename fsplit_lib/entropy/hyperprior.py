@@ -90,18 +90,18 @@ class Hyperprior(TableBuffers):
         An encoder trained with a hyperprior learns to be centred; a frozen one has to be centred for it.
         """
         self.mean.copy_(y.mean(dim=(0, 2, 3), keepdim=True).round())
-        last, spread = self.h_s[-1], y.std(dim=(0, 2, 3)).clamp_min(0.15)
-        last.bias[: len(spread)] = spread.expm1().log()  # softplus backwards
+        last, std = self.h_s[-1], y.std(dim=(0, 2, 3)).clamp_min(0.15)
+        last.bias[: len(std)] = std.expm1().log()  # softplus backwards
         last.weight.mul_(0.1)
 
     def parameters_of_y(self, z_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales and means (B, C, h, w) that z_hat stands for."""
+        """Compute the scales and means (B, C, h, w) that z_hat stands for."""
         out = self.h_s(z_hat)
         scales, means = out.chunk(2, dim=1) if self.means else (out, torch.zeros_like(out))
         return nn.functional.softplus(scales).clamp_min(0.11), means
 
     def forward(self, y: Tensor, noise_z: Tensor) -> tuple[Tensor, Tensor]:
-        """Likelihoods of symbols y (B, C, h, w) and of their noisy side information z (B, N, h/4, w/4)."""
+        """Compute likelihoods of symbols y (B, C, h, w) and of their noisy side information z (B, N, h/4, w/4)."""
         y = y - self.mean
         z = self._analyse(y) + noise_z
         return gaussian_likelihood(y, *self.parameters_of_y(z)), self.prior.likelihood(z)
@@ -122,7 +122,7 @@ class Hyperprior(TableBuffers):
 
     @torch.no_grad()
     def compress(self, y: Tensor) -> SideStreams:
-        """Symbols (1, C, h, w), whole numbers, as two streams.
+        """Compress symbols (1, C, h, w), whole numbers, to two streams.
 
         Raises:
             ValueError: h or w is not a multiple of 4.
@@ -139,7 +139,7 @@ class Hyperprior(TableBuffers):
 
     @torch.no_grad()
     def decompress(self, streams: SideStreams, height: int, width: int) -> Tensor:
-        """The symbols (1, C, h, w).
+        """Decompress two streams to symbols (1, C, h, w).
 
         Raises:
             PacketError: a stream does not decode.

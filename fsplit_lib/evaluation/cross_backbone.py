@@ -19,7 +19,7 @@ from fsplit_lib.evaluation.tables import TABLES, BDRate, CrossRow, RatePoint, re
 
 @dataclass(frozen=True)
 class Crossing:
-    """One codec a backbone, and a decoder for every backbone behind each.
+    """One codec per backbone, and a decoder for every backbone behind each.
 
     Attributes:
         cells: by name, the rows from the fewest bytes up.
@@ -35,12 +35,12 @@ class Crossing:
         return list(dict.fromkeys(rows[0].decoded for rows in self.cells.values() if not rows[0].frozen))
 
     def natives(self, network: str) -> list[str]:
-        """The cells of its native pairs, by seed; all deltas are against the first."""
+        """List the cells of its native pairs, by seed; all deltas are against the first."""
         found = [name for name, (row, *_) in self.cells.items() if not row.frozen and row.decoded == network]
         return sorted(found, key=lambda name: self.cells[name][0].seed)
 
     def cell(self, trained: str, decoded: str, blueprint: str | None = None) -> str:
-        """The cell of a decoder trained behind a frozen codec.
+        """Return the cell of a decoder trained behind a frozen codec.
 
         Args:
             trained: backbone that the codec was trained with.
@@ -59,22 +59,22 @@ class Crossing:
         )
 
     def delta(self, trained: str, decoded: str, blueprint: str | None = None) -> BDRate:
-        """Bytes more or less than the native pair of ``decoded`` for the same agreement, Eq. (3) of chapter 07."""
+        """Return the bytes more or less than the native pair of ``decoded`` for the same agreement, Eq. (3) of chapter 07."""
         return self.deltas[self.cell(trained, decoded, blueprint)]
 
     def blueprints(self, network: str) -> dict[str, str]:
-        """Blueprint to cell, all behind the codec of the backbone itself; its own family's first."""
+        """Return blueprint to cell, all behind the codec of the backbone itself; its own family's first."""
         own = self.cells[self.natives(network)[0]][0].blueprint
         found = {r.blueprint: n for n, (r, *_) in self.cells.items() if r.frozen and r.trained == r.decoded == network}
         return {own: found[own]} | found
 
     def spread(self, network: str) -> list[float]:
-        """What other seeds of the native pair need more or less than the first, in percent."""
+        """Return what other seeds of the native pair need more or less than the first, in percent."""
         deltas = (self.deltas[name] for name in self.natives(network)[1:])
         return [delta.percent for delta in deltas if delta.percent is not None]
 
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
-        """``top1`` or ``agreement`` of every pair (trained, decoded), in the middle of the bytes that all of them reach.
+        """Compute ``top1`` or ``agreement`` of every pair (trained, decoded), in the middle of the bytes that all reach.
 
         Returns:
             (N, N) shares, and the bytes. The diagonal holds native pairs.
@@ -98,7 +98,7 @@ class Ablation:
 
     Attributes:
         rows: of the table.
-        times: (backbone, restoration, width) to milliseconds a latent.
+        times: (backbone, restoration, width) to milliseconds per latent.
     """
 
     rows: list[CrossRow]
@@ -110,15 +110,15 @@ class Ablation:
         return list(dict.fromkeys(row.decoded for row in self.rows))
 
     def curves(self, network: str) -> dict[tuple[int, int], list[CrossRow]]:
-        """(restoration, width) to its rows from the fewest bytes up, of the first seed."""
+        """Return (restoration, width) to its rows from the fewest bytes up, of the first seed."""
         return {key[:2]: rows for key, rows in self._cells(network).items() if key[2] == self._first}
 
     def scores(self, network: str) -> tuple[dict[tuple[int, int], float], tuple[float, float]]:
-        """Accuracy at equal bytes by (restoration, width), of the first seed, and the range of bytes."""
+        """Compute accuracy at equal bytes by (restoration, width), of the first seed, and the range of bytes."""
         return equal_bytes(self.curves(network))
 
     def smallest(self, network: str) -> tuple[int, int]:
-        """The smallest decoder within half a point of the best, Eq. (4) of chapter 07."""
+        """Find the smallest decoder within half a point of the best, Eq. (4) of chapter 07."""
         mine = [row for row in self.rows if row.decoded == network and row.seed == self._first]
         ((_, restoration, width),) = smallest_within(mine)
         return restoration, width
@@ -136,7 +136,7 @@ class Ablation:
 
 
 def read_crossing(folder: Path) -> Crossing:
-    """The tables ``cross_backbone.csv`` and ``cross_backbone_bd_rates.csv`` of a folder.
+    """Read the tables ``cross_backbone.csv`` and ``cross_backbone_bd_rates.csv`` of a folder.
 
     Raises:
         DataError: a table is missing, or has not every pair of backbones.
@@ -154,7 +154,7 @@ def read_crossing(folder: Path) -> Crossing:
 
 
 def read_ablation(folder: Path) -> Ablation:
-    """The tables ``decoder_ablation.csv`` and ``decoder_ablation_times.csv`` of a folder.
+    """Read the tables ``decoder_ablation.csv`` and ``decoder_ablation_times.csv`` of a folder.
 
     Raises:
         DataError: a table is missing, or a decoder has no time.
@@ -186,7 +186,7 @@ def read_photo_servers(folder: Path) -> dict[str, list[RatePoint]]:
 
 
 def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, float], tuple[float, float]]:
-    """Accuracy at equal bytes: curves are interpolated over ln(bytes), and averaged over the bytes that all of them reach.
+    """Compute accuracy at equal bytes: curves are interpolated over ln(bytes) and averaged over the bytes that all reach.
 
     Returns:
         The mean accuracy of each curve, and the range of bytes; one point where the curves share none.
@@ -201,7 +201,7 @@ def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, 
 
 
 def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
-    """By backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best one's.
+    """Find, by backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best.
 
     Implements Eq. (4) of chapter 07.
 

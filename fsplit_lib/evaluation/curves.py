@@ -53,7 +53,7 @@ def bd_rate(
 
 
 def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A curve as strictly increasing bytes and quality, ready to be inverted."""
+    """Return a curve as strictly increasing bytes and quality, ready to be inverted."""
     order = np.argsort(size)
     fitted = isotonic_regression(quality[order]).x + RAMP * np.arange(len(order))
     return np.asarray(size)[order] + RAMP * np.arange(len(order)), fitted
@@ -66,7 +66,7 @@ def bd_rates(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[BDRate]:
-    """The delta of every curve against every other, with bootstrap intervals over photos.
+    """Compute the delta of every curve against every other, with bootstrap intervals over photos.
 
     All curves are resampled with the same photos, since all were measured on the same: what is easy
     for one is easy for the others, and only differences count.

@@ -37,7 +37,7 @@ class AtRate:
         lmbda: as the wire has it.
         size: bytes of the whole packet.
         bits: (h, w) bits of the payload at each place of the latent.
-        shares: (classes,) from the packet.
+        probs: (classes,) from the packet.
         rivals: each image codec's best file of at most as many bytes; None where none is as small.
     """
 
@@ -74,7 +74,7 @@ class RateExplorer:
 
     Attributes:
         crop: what is coded.
-        teacher: (classes,) shares without compression.
+        teacher: (classes,) probabilities without compression.
         lmbdas: (L,) every rate weight of the wire that the codec can use.
         sizes: (L,) bytes of the whole packet at each of them.
         files: of each image codec, the files that some packet has to be compared with, smallest first.
@@ -94,7 +94,7 @@ class RateExplorer:
 
     @torch.no_grad()
     def at(self, lmbda: float) -> AtRate:
-        """The photo at a rate weight: through a real packet and back.
+        """Send the photo at a rate weight through a real packet and back.
 
         Raises:
             ParameterError: lmbda outside the codec's range.
@@ -109,16 +109,16 @@ class RateExplorer:
         return AtRate(code_to_lmbda(code), len(wire), bits, shares, self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rival | None]:
-        """Each image codec's best file of at most so many bytes, None where none is as small."""
+        """Return each image codec's best file of at most so many bytes, None where none is as small."""
         return {
-            name: next((rival for rival in reversed(rivals) if rival.file.size <= size), None)
+            name: next((rival for rival in reversed(rivals) if len(rival.file.data) <= size), None)
             for name, rivals in self.files.items()
         }
 
 
 @torch.no_grad()
 def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks: str) -> tuple[int, np.ndarray]:
-    """Bytes and (classes,) shares of a latent whose gain went wrong at one of the two ends.
+    """Compute the bytes and (classes,) probabilities of a latent whose gain went wrong at one of the two ends.
 
     Args:
         system: with a codec of continuous rate.

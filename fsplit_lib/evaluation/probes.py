@@ -61,7 +61,7 @@ def _given(index: np.ndarray, labels: np.ndarray) -> float:
 
 
 def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> float:
-    """How much of something else a linear reader finds in a latent: R² on pictures it was not fitted to.
+    """Measure how much of something else a linear reader finds in a latent: R² on pictures it was not fitted to.
 
     Args:
         latent: (N, S), one row a picture.

@@ -67,7 +67,7 @@ class Variants:
         return sorted(seed for arm, seed in self.curves if arm == guidance)
 
     def contrast(self, arm: str, against: str) -> Contrast:
-        """One arm against another, pair by pair; an arm against itself: each later seed against each earlier one.
+        """Compare one variant with another, pair by pair; a variant with itself: each later seed against each earlier one.
 
         Raises:
             DataError: no two of their curves share any quality.
@@ -80,7 +80,7 @@ class Variants:
         return Contrast(arm, against, found)
 
     def at_equal_lmbda(self, arm: str, against: str = "unguided") -> tuple[float, float]:
-        """Bytes in percent and agreement in percentage points that an arm has more, mean over lambdas and seeds."""
+        """Compute the bytes in percent and the agreement in points that a variant has more, mean over lambdas and seeds."""
         (size, kept), (other_size, other_kept) = self._means(arm), self._means(against)
         return float(100 * np.expm1(size - other_size)), float(100 * (kept - other_kept))
 
@@ -90,7 +90,7 @@ class Variants:
 
 
 def read_variants(folder: Path) -> Variants:
-    """The tables ``saliency_variants.csv`` and ``saliency_variants_bd_rates.csv`` of a folder; rows of other methods are left out.
+    """Read ``saliency_variants.csv`` and ``saliency_variants_bd_rates.csv`` of a folder; rows of other methods are left out.
 
     Raises:
         DataError: a table is missing, or the arms were not measured at the same lambdas.

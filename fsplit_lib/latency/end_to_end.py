@@ -21,9 +21,9 @@ class EndToEnd:
     Attributes:
         method: as in figures.
         device: stage to milliseconds on the measuring machine.
-        server: likewise.
+        server: stage to milliseconds on the measuring machine.
         bytes: sent; 0 if nothing is.
-        agreement: agreement, or None.
+        agreement: with the whole network, or None.
     """
 
     method: str
@@ -34,12 +34,12 @@ class EndToEnd:
 
     @property
     def up_bytes(self) -> float:
-        """With the request's headers; 0 where nothing is sent."""
+        """Bytes sent with the request's headers; 0 where nothing is sent."""
         return self.bytes + REQUEST_BYTES if self.bytes else 0.0
 
     @property
     def down_bytes(self) -> float:
-        """Of the answer."""
+        """Bytes of the answer; 0 where nothing is sent."""
         return REPLY_BYTES if self.bytes else 0.0
 
 
@@ -58,7 +58,7 @@ class Scenario:
     speedup: float = 1.0
 
     def plan(self, journey: EndToEnd) -> Plan:
-        """Seconds on device, wire and server: Eq. (2) of chapter 08; ``plan(journey).total`` is their sum."""
+        """Compute the seconds on device, wire and server: Eq. (2) of chapter 08; ``plan(journey).total`` is their sum."""
         kind = "compressed" if journey.method == "FrankenSplit" else "remote" if journey.bytes else "local"
         device, server = sum(journey.device.values()) / 1e3, sum(journey.server.values()) / 1e3
         wire = self.link.transfer_ms(journey.up_bytes, journey.down_bytes) / 1e3
@@ -66,7 +66,7 @@ class Scenario:
         return Plan(route, device * self.slowdown, wire, server / self.speedup)
 
     def fixed_ms(self, journey: EndToEnd) -> float:
-        """What no faster link takes away: device, server and delays."""
+        """Compute the milliseconds that no faster link takes away: device, server and delays."""
         plan = self.plan(journey)
         return 1e3 * (plan.device + plan.server) + (2 * self.link.delay_ms if journey.bytes else 0.0)
 
@@ -74,7 +74,7 @@ class Scenario:
 def end_to_end(
     rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8", threads: int = 1
 ) -> dict[str, EndToEnd]:
-    """Every method of the table, at the settings that were chosen for a level.
+    """Collect every method of the table, at the settings that were chosen for a level.
 
     Args:
         rows: of the latency table.
@@ -111,12 +111,12 @@ def end_to_end(
 
 
 def ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> float:
-    """How many times as long the other takes: Eq. (3) of chapter 08."""
+    """Compute how many times as long the other takes: Eq. (3) of chapter 08."""
     return where.plan(other).total / where.plan(ours).total
 
 
 def rate_for(ours: EndToEnd, other: EndToEnd, where: Scenario, times: float = 1.0) -> float | None:
-    """The link rate in Mbit/s at which the other takes exactly ``times`` as long: Eq. (4) of chapter 08.
+    """Compute the link rate in Mbit/s at which the other takes exactly ``times`` as long: Eq. (4) of chapter 08.
 
     r = 8 (B_other − times · B_ours) / (times · c_ours − c_other), with c what does not depend on the rate.
     With ``times = 1`` it is the crossover. Up and down at the same rate, no loss.
@@ -136,7 +136,7 @@ def rate_for(ours: EndToEnd, other: EndToEnd, where: Scenario, times: float = 1.
 
 
 def widest_ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> tuple[float, float]:
-    """The ratio on an endlessly slow and on an endlessly fast link; on any other it lies between them.
+    """Compute the ratio on an endlessly slow and on an endlessly fast link; on any other it lies between them.
 
     The first is a ratio of bytes, the second a ratio of everything else: Eq. (5) of chapter 08.
     """

@@ -25,8 +25,8 @@ class MeasuredEndToEnd:
     Attributes:
         total: at the client, on a connection that was open already.
         decode_ms: the server's own, median.
-        queue_ms: likewise.
-        tail_ms: likewise.
+        queue_ms: the server's own, median.
+        tail_ms: the server's own, median.
         wire_ms: what the link's closed form says.
     """
 

@@ -26,7 +26,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a route costs under given circumstances, in seconds."""
+    """What a route costs in one scenario, in seconds."""
 
     route: Route
     device: float
@@ -46,7 +46,7 @@ def routes(
     encode_seconds: float = 0.0,
     decode_seconds: float = 0.0,
 ) -> list[Route]:
-    """Every way to use a network: all at the server, split behind any layer, all on the device.
+    """List every way to use a network: all at the server, split behind any layer, all on the device.
 
     Args:
         points: from :func:`fsplit_lib.latency.profile`.
@@ -65,7 +65,7 @@ def routes(
 
 
 def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list[SplitPoint]:
-    """The split points that beat both ends on *some* link, whatever the server's speed.
+    """Find the split points that beat both ends on *some* link, whatever the server's speed.
 
     Implements Eq. (5) of chapter 02: B_l / B_photo < 1 − t_l / t_all, from comparing Eq. (3) with both ends.
     Coding time is left out.
@@ -75,7 +75,7 @@ def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list
 
 
 def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
-    """A route under given circumstances; time on the wire is Eq. (2) of chapter 02, which leaves out any delay.
+    """Plan a route in a scenario; time on the wire is Eq. (2) of chapter 02, which leaves out any delay.
 
     Args:
         route: measured on the reference machine.
@@ -87,5 +87,5 @@ def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0)
 
 
 def best(candidates: list[Route], rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
-    """The fastest of several routes, Eq. (4) of chapter 02."""
+    """Find the fastest of several routes, Eq. (4) of chapter 02."""
     return min((plan(route, rate, speedup, slowdown) for route in candidates), key=lambda one: one.total)

@@ -34,12 +34,12 @@ class SplitPoint:
     seconds: float
 
     def bytes(self, bits: int = 8) -> float:
-        """Size of the activation at ``bits`` a value, Eq. (1) of chapter 02."""
+        """Compute the size of the activation at ``bits`` per value, Eq. (1) of chapter 02."""
         return self.elements * bits / 8
 
 
 def units_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """A timm network as a chain of named layers, each mapping features to features; the last one answers."""
+    """Return a timm network as a chain of named layers, each mapping features to features; the last one answers."""
     family, stages, _ = stages_of(network)
     units: list[tuple[str, nn.Module]] = []
     for number, stage in enumerate(stages):
@@ -65,7 +65,7 @@ class _Answer(nn.Module):
 
 @torch.no_grad()
 def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoint]:
-    """The split points of a timm network, untrained: costs do not depend on weights.
+    """Measure the split points of a timm network, untrained: costs do not depend on weights.
 
     Args:
         name: timm's, of one of the four families.
@@ -91,7 +91,7 @@ def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoin
 
 @torch.no_grad()
 def multiply_adds(module: nn.Module, *shape: int) -> int:
-    """How many multiply-adds a module takes for an input of a shape.
+    """Count the multiply-adds of a module for an input of a shape.
 
     >>> multiply_adds(nn.Conv2d(3, 8, 1, bias=False), 1, 3, 10, 10)
     2400
@@ -103,7 +103,7 @@ def multiply_adds(module: nn.Module, *shape: int) -> int:
 
 @torch.no_grad()
 def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int) -> list[float]:
-    """Seconds on one thread from the start until each link of a chain is done: medians over passes, after one more.
+    """Time on one thread how long it takes until each link of a chain is done: seconds, medians over passes.
 
     One thread, because two that wait for each other measure whatever else the machine does.
     """

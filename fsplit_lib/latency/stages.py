@@ -27,7 +27,7 @@ from fsplit_lib.device.export import to_onnx
 from fsplit_lib.device.runtime import Network
 from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation.tables import LatencyRow, RatePoint, label_of
+from fsplit_lib.evaluation.tables import LatencyRow, RatePoint
 from fsplit_lib.latency.profiling import units_of
 from fsplit_lib.latency.settings import settings_at
 from fsplit_lib.packet import Packet
@@ -39,7 +39,10 @@ ENGINES = {
 }  # fmt: skip
 FEW = 100  # photos below which agreement are left out: their interval would be wider than any difference
 LARGE = ("resnet50", "resnet", 512, DecoderConfig(2, 2, 128))  # a network ten times as large: timed, never trained
-Key = tuple[str, str, str, str, str, int]  # network, method, setting, stage, precision, threads
+Setting = tuple[float | None, float | None]  # lmbda of ours, quality of an image codec
+NONE: Setting = (None, None)
+Key = tuple[str, str, float | None, float | None, str, str, int]  # network, method, setting, stage, precision, threads
+Score = tuple[str, float | None, float | None, str]  # method, setting, precision
 
 
 class Photos(Protocol):
@@ -59,7 +62,7 @@ class Split:
 
 
 def splits_of(backbone: Backbone) -> list[Split]:
-    """The two splits without a bottleneck of our own: at our cut, and where the network itself is narrowest."""
+    """Return the two splits without a bottleneck of our own: at our cut, and where the network itself is narrowest."""
     units = units_of(backbone.network)[:-1]
     value, sizes = torch.zeros(1, 3, backbone.input_size, backbone.input_size), []
     with torch.no_grad():
@@ -85,7 +88,7 @@ def measure_latency(
     runs: int = 100,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[LatencyRow]:
-    """The whole table.
+    """Measure the whole table.
 
     Args:
         system: the server's half, with the codec of the bundle.
@@ -121,20 +124,20 @@ def measure_latency(
     return _rows(timings, places, scores, chosen, len(photos))
 
 
-def _setting(method: str, value: float | None) -> str:
-    return label_of(value, None) if method == OURS else label_of(None, value)
+def _setting(method: str, value: float) -> Setting:
+    return (float(f"{value:.3g}"), None) if method == OURS else (None, value)
 
 
 def _calls(
     system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
 ) -> tuple[dict[Key, Callable[[], Any]], dict[Key, str]]:  # fmt: skip
-    """What to time, and where each of it takes place."""
+    """List what to time, and where each of it takes place."""
     name = system.backbone.name
     on_device = device_calls(bundle, photo, lmbdas, qualities)
     calls = {(name if key[0] == LOCAL else "", *key): call for key, call in on_device.items()}
-    places = {key: "check" if key[3] in ("whole call", "libraries alone") else "device" for key in calls}
-    threads, encoder, crop = sorted({key[5] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
+    places = {key: "check" if key[4] in ("whole call", "libraries alone") else "device" for key in calls}
+    threads, encoder, crop = sorted({key[6] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
     x = encoder.preprocess(photo)
     pixels, y = torch.from_numpy(x), encoder.encode(x)
 
@@ -148,38 +151,38 @@ def _calls(
 
     for lmbda in lmbdas:
         wire = encoder.bundle.packer.pack(y[0], lmbda).to_bytes()
-        at("server", "", OURS, _setting(OURS, lmbda), "entropy decode", "", 1,
+        at("server", "", OURS, *_setting(OURS, lmbda), "entropy decode", "", 1,
            call=lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)]))  # fmt: skip
     y_hat = system.codec.decompress([encoder.bundle.packer.pack(y[0])])
-    files = [("PNG", "", encode_lossless(crop))]
+    files = [("PNG", NONE, encode_lossless(crop))]
     files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
     for codec, setting, data in files:
-        at("server", "", codec, setting, "decode", "", 1, call=lambda data=data: to_array(decode_image(data))[None])
+        at("server", "", codec, *setting, "decode", "", 1, call=lambda data=data: to_array(decode_image(data))[None])
     for network, whole, behind in _networks(system):
         (served, *_), (answered, *others) = exported(behind, y_hat.numpy()), exported(whole, x)
-        at("server", network, OURS, "", "decoder + tail", "float32", 1, call=lambda f=served: f(y_hat.numpy()))
-        at("check", network, OURS, "", "decoder + tail in torch", "float32", 1, call=_in_torch(behind, y_hat))
-        at("check", network, LOCAL, "", "network in torch", "float32", 1, call=_in_torch(whole, pixels))
+        at("server", network, OURS, *NONE, "decoder + tail", "float32", 1, call=lambda f=served: f(y_hat.numpy()))
+        at("check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1, call=_in_torch(behind, y_hat))
+        at("check", network, LOCAL, *NONE, "network in torch", "float32", 1, call=_in_torch(whole, pixels))
         for codec in dict.fromkeys(codec for codec, _, _ in files):
-            at("server", network, codec, "", "network", "float32", 1, call=lambda f=answered: f(x))
+            at("server", network, codec, *NONE, "network", "float32", 1, call=lambda f=answered: f(x))
         if network != name:
-            at("device", network, LOCAL, "", "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+            at("device", network, LOCAL, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
             for local in (answered, *others):
-                at("device", network, LOCAL, "", "network", "float32", local.threads, call=lambda f=local: f(x))
+                at("device", network, LOCAL, *NONE, "network", "float32", local.threads, call=lambda f=local: f(x))
     for split in splits:
-        at("device", name, split.method, "", "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+        at("device", name, split.method, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
         for head in exported(split.head, x):
-            at("device", name, split.method, "", "head", "float32", head.threads, call=lambda f=head: f(x))
+            at("device", name, split.method, *NONE, "head", "float32", head.threads, call=lambda f=head: f(x))
         h = head(x)
         (rest, *_), packed = exported(split.tail, h), pack_features(h)
-        at("device", name, split.method, "", "pack", "", 1, call=lambda h=h: pack_features(h))
-        at("server", name, split.method, "", "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
-        at("server", name, split.method, "", "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
+        at("device", name, split.method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
+        at("server", name, split.method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
+        at("server", name, split.method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
     return calls, places
 
 
 def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
-    """Name, whole network, and what the server runs behind our packets: our own backbone, and a large untrained one."""
+    """Return name, whole network, and what the server runs behind our packets: our own backbone, and a large untrained one."""
     name, family, channels, config = LARGE
     large = Backbone(name, timm.create_model(name, pretrained=False))
     decoder = build_decoder(system.codec.config.widths[-1], FeatureSpec(family, channels, 8), config)
@@ -201,10 +204,10 @@ def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
 def _scores(
     system: FrankenSplit, bundle: Bundle, photos: Photos, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], done: Callable[[int], None],
-) -> dict[tuple[str, str, str], tuple[float, float]]:  # fmt: skip
-    """Mean bytes and agreement, by method, setting and precision."""
+) -> dict[Score, tuple[float, float]]:  # fmt: skip
+    """Measure mean bytes and agreement, by method, setting and precision."""
     network = Network(bundle.path("network.onnx"))
-    found: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
+    found: dict[Score, list[tuple[int, bool]]] = {}
     small = [precision for precision in ("float32", "int8") if f"encoder{_infix(precision)}.onnx" in bundle.files]
     encoders = {precision: DeviceEncoder(bundle, precision) for precision in small}
     quantised = Network(bundle.path("network.int8.onnx")) if "network.int8.onnx" in bundle.files else None
@@ -213,25 +216,25 @@ def _scores(
         x = to_array(crop)[None]
         teacher = int(network(x).argmax())
 
-        def note(key: tuple[str, str, str], size: int, logits: Any, teacher: int = teacher) -> None:
+        def note(key: Score, size: int, logits: Any, teacher: int = teacher) -> None:
             found.setdefault(key, []).append((size, int(logits.argmax()) == teacher))
 
         for precision, encoder in encoders.items():
             y = encoder.encode(x)
             for lmbda in lmbdas:
                 packet = encoder.bundle.packer.pack(y[0], lmbda)
-                note((OURS, _setting(OURS, lmbda), precision), len(packet.to_bytes()), system.answer([packet]))
-        files = [("PNG", "", encode_lossless(crop))]
+                note((OURS, *_setting(OURS, lmbda), precision), len(packet.to_bytes()), system.answer([packet]))
+        files = [("PNG", NONE, encode_lossless(crop))]
         files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
         for codec, setting, data in files:
-            note((codec, setting, ""), len(data), network(to_array(decode_image(data))[None]))
+            note((codec, *setting, ""), len(data), network(to_array(decode_image(data))[None]))
         for split in splits:
             h = split.head(torch.from_numpy(x)).numpy()
             packed = pack_features(h)
-            note((split.method, "", ""), len(packed), split.tail(torch.from_numpy(unpack_features(packed, h.shape))))
-        note((LOCAL, "", "float32"), 0, network(x))
+            note((split.method, *NONE, ""), len(packed), split.tail(torch.from_numpy(unpack_features(packed, h.shape))))
+        note((LOCAL, *NONE, "float32"), 0, network(x))
         if quantised is not None:
-            note((LOCAL, "", "int8"), 0, quantised(x))
+            note((LOCAL, *NONE, "int8"), 0, quantised(x))
         done(index + 1)
     return {key: tuple(np.mean(rows, axis=0).tolist()) for key, rows in found.items()}
 
@@ -241,7 +244,7 @@ def _infix(precision: str) -> str:
 
 
 def _rows(
-    timings: dict[Key, Timing], places: dict[Key, str], scores: dict[tuple[str, str, str], tuple[float, float]],
+    timings: dict[Key, Timing], places: dict[Key, str], scores: dict[Score, tuple[float, float]],
     chosen: dict[float, dict[str, float]], n: int,
 ) -> list[LatencyRow]:  # fmt: skip
     """Timings and scores, once for every level that a method has a setting for."""
@@ -252,25 +255,24 @@ def _rows(
     groups += [(None, method, None) for method in timed if method not in steered]
     found = []
     for level, method, value in groups:
-        setting = _setting(method, value)
-        typed = (float(f"{value:.3g}"), None) if method == OURS else (None, value)
+        setting = NONE if value is None else _setting(method, value)
         mine = {
-            p: (size, share if n >= FEW else None)
-            for (m, s, p), (size, share) in scores.items()
-            if (m, s) == (method, setting)
+            precision: (size, share if n >= FEW else None)
+            for (*what, precision), (size, share) in scores.items()
+            if what == [method, *setting]
         }
-        keys = [key for key in timings if key[1] == method and key[2] in ("", setting)]
+        keys = [key for key in timings if key[1] == method and key[2:4] in (NONE, setting)]
         whose = dict.fromkeys(key[0] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
         for network in whose:
             for precision, (size, share) in mine.items():
-                sent = (network, method, *typed, "send", "wire", "", precision, 1, None, None, 0, level)
+                sent = (network, method, *setting, "send", "wire", "", precision, 1, None, None, 0, level)
                 found.append(LatencyRow(*sent, size, share if network != LARGE[0] else None, n, cpu, released))
         for key in keys:
-            network, _, _, stage, precision, threads = key
+            network, *_, stage, precision, threads = key
             engine = "torch" if "torch" in stage else "onnxruntime" if precision else ENGINES.get(stage, "")
             size, share = mine.get(precision) or next(iter(mine.values()))
             timing, share = timings[key], share if network != LARGE[0] else None
-            what = (network, method, *typed, stage, places[key], engine, precision, threads)
+            what = (network, method, *setting, stage, places[key], engine, precision, threads)
             took = (timing.median_ms, timing.iqr_ms, timing.runs)
             found.append(LatencyRow(*what, *took, level, size, share, n, cpu, released))
     return found

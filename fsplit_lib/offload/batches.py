@@ -1,6 +1,6 @@
 """Requests that wait become batches, and a batch as few passes as its shapes allow.
 
-    Request ──► queue ──► batch, without those whose client has gone ──► one pass a kind and shape ──► logits
+    Request ──► queue ──► batch, without those whose client has gone ──► one pass per kind and shape ──► logits
 
 One that cannot be computed fails those of its own pass alone.
 """
@@ -57,7 +57,7 @@ class Passes(AsyncBatcher[Request, Request]):
         self.networks, self.threads = networks, ThreadPoolExecutor(workers, "pass")
 
     async def process_batch(self, batch: list[Request]) -> list[Request | Exception]:
-        """Each request with its logits, or what went wrong with it."""
+        """Return each request with its logits, or what went wrong with it."""
         results: list[Request | Exception] = list(batch)
         groups: dict[tuple, list[int]] = {}
         for index, request in enumerate(batch):

@@ -49,7 +49,7 @@ class Reply:
 
 
 def media_type(data: bytes) -> str | None:
-    """What a coded image is, by its first bytes; None for anything but JPEG, PNG, WebP and AVIF.
+    """Tell what a coded image is by its first bytes; None for anything but JPEG, PNG, WebP and AVIF.
 
     >>> media_type(bytes.fromhex("ffd8ffe0")), media_type(b"FS")
     ('image/jpeg', None)
@@ -117,7 +117,7 @@ class Client:
         self._connection.close()
 
     def send(self, data: bytes, kind: Literal["packet", "image"] = "packet", top: int = 5) -> Reply:
-        """The server's answer to one packet or coded image.
+        """Ask the server for its answer to one packet or coded image.
 
         Args:
             data: a packet's wire bytes, or a JPEG, PNG, WebP or AVIF file.
@@ -144,7 +144,7 @@ class Client:
             raise OffloadError(f"{self.url} answered with something that is no answer") from error
 
     def health(self) -> dict:
-        """What the server says of itself: codec id, backbone and limits.
+        """Ask what the server says of itself: codec id, backbone and limits.
 
         Raises:
             OffloadError: as :meth:`send`.
@@ -167,7 +167,7 @@ class Client:
         return content
 
     def _exchange(self, *request: object) -> tuple[int, bytes]:
-        """Status and body. A thread talks and is left when the time is up: a socket's timeout starts anew with each byte."""
+        """Return status and body. A thread talks and is left when the time is up: a socket's timeout starts anew with each byte."""
         connection, outcome = self._connection, []
 
         def talk() -> None:

@@ -114,7 +114,7 @@ class Way:
         self.bytes = 0
 
     def schedule(self, now: float, size: int) -> float:
-        """Time at which ``size`` bytes that are ready ``now`` have arrived, in seconds of the same clock."""
+        """Compute when ``size`` bytes that are ready ``now`` have arrived, in seconds of the same clock."""
         stalls = sum(self._losses() for _ in range(math.ceil(size / SEGMENT_BYTES)))
         stall = 2e-3 * self.link.delay_ms + SEGMENT_BYTES * self.seconds_per_byte
         self.free = max(self.free, now) + size * self.seconds_per_byte + stalls * stall

@@ -91,7 +91,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Note that the client has read."""
         super().resume_writing()
         self._watch()
 
@@ -102,7 +102,7 @@ class Connection(H11Protocol):
 
 
 def listen(host: str, port: int, token: str | None) -> socket.socket:
-    """A listening socket; 0 as a port takes a free one.
+    """Open a listening socket; 0 as a port takes a free one.
 
     Raises:
         ParameterError: an address that others can reach, without a token; or one that cannot be had; or a token that
@@ -151,7 +151,7 @@ def _uvicorn(app: Starlette, settings: Settings) -> uvicorn.Server:
 
 
 def _descriptors() -> int:
-    """How many files and sockets this process may have open."""
+    """Count the files and sockets that this process may have open."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -177,7 +177,7 @@ def serve(
 
 @contextmanager
 def serving(system: FrankenSplit, token: str | None = None, settings: Settings = DEFAULTS) -> Iterator[int]:
-    """A server in a thread of this process, on a free port of loopback, which is yielded."""
+    """Run a server in a thread of this process, on a free port of loopback, which is yielded."""
     listener, over = listen("127.0.0.1", 0, token), threading.Event()
     run = functools.partial(serve, build_app(system, token, settings), listener, settings, over.wait)
     thread = threading.Thread(target=run, name="server", daemon=True)

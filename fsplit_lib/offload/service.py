@@ -96,7 +96,7 @@ class Service:
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """Batches live as long as the event loop."""
+        """Keep the batches alive as long as the event loop."""
         networks = {PACKET: self._tail, IMAGE: self.system.backbone}
         settings = self.settings
         self.passes = Passes(
@@ -111,11 +111,11 @@ class Service:
         return self.system.backbone.tail(self.system.decoder(y_hat))
 
     async def health(self, _: HTTPRequest) -> JSONResponse:
-        """GET /health: open to all, to find out what one talks to."""
+        """Answer GET /health, which is open to all, to find out what one talks to."""
         return JSONResponse(self.about)
 
     async def answer(self, http: HTTPRequest) -> JSONResponse:
-        """POST /answer?top=5."""
+        """Answer POST /answer?top=5."""
         self._check_token(http)
         top, content = self._top(http), self._content(http)
         kind = PACKET if content == PACKET else IMAGE
@@ -163,7 +163,7 @@ class Service:
         return content
 
     async def _body(self, http: HTTPRequest) -> bytes:
-        """The body; one above the limit is read on for a while, so that its sender hears why it is refused."""
+        """Read the body; one above the limit is read on for a while, so that its sender hears why it is refused."""
         parts, size, kept, limit = [], 0, 0, self.settings.max_bytes
         claimed = http.headers.get("content-length", "0")
         try:
@@ -235,7 +235,7 @@ async def _fault(_: HTTPRequest, __: Exception) -> JSONResponse:
 
 
 def build_app(system: FrankenSplit, token: str | None = None, settings: Settings = DEFAULTS) -> Starlette:
-    """The ASGI application: GET /health, POST /answer.
+    """Build the ASGI application: GET /health, POST /answer.
 
     Args:
         system: codec, decoder and backbone.

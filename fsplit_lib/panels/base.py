@@ -29,7 +29,7 @@ SIZE = 1_400_000  # most bytes of a panel's states on the site
 
 
 def on_site() -> bool:
-    """Whether the notebook runs to become a page of the site, which has no kernel."""
+    """Tell whether the notebook runs to become a page of the site, which has no kernel."""
     return bool(os.environ.get("FSPLIT_SITE"))
 
 
@@ -242,11 +242,11 @@ class Panel:
         return self
 
     def state(self) -> dict[str, Any]:
-        """The controls' values, by name."""
+        """Return the controls' values, by name."""
         return {name: control.value for name, control in self.controls.items()}
 
     def static(self) -> go.Figure:
-        """The current figure without a widget: what GitHub, HTML and print can show."""
+        """Return the current figure without a widget, as GitHub, HTML and print can show it."""
         figure = go.Figure(self.figure.to_dict())
         if self._said:
             figure.layout.meta = {"alt": self._said}  # on the live figure it would cost a second drawing

@@ -71,7 +71,7 @@ class PhotoPicker:
         self.upload.observe(lambda change: self._take(panel, change["new"]), names="value")
 
     def open(self, photo: str, file: str) -> Image.Image:
-        """The photo that the controls name.
+        """Open the photo that the controls name.
 
         Raises:
             DataError: there is none, or it cannot be read.
@@ -87,7 +87,7 @@ class PhotoPicker:
         return open_image(Path(file.strip()).expanduser())
 
     def key(self, photo: str, file: str) -> tuple[str, str, bytes | None]:
-        """Equal for equal photos: another upload of the same name is another photo."""
+        """Return a key, equal for equal photos: another upload of the same name is another photo."""
         return (photo, file, self._uploads.get(file)) if photo == MY_OWN else (photo, "", None)
 
     def _choose_own(self, change: dict) -> None:

@@ -48,13 +48,13 @@ def _write(id: str, **changes: object) -> None:
 
 
 def predictions_csv(ledger: Path | None = None) -> str:
-    """Every guess as CSV: id, question, guess, truth, unit, and whether it was kept before or after the truth.
+    """Return every guess as CSV: id, question, guess, truth, unit, and whether it was kept before or after the truth.
 
     Args:
         ledger: ``predictions.json`` in ``~/.fsplit`` (or ``FSPLIT_HOME``) by default.
 
     Returns:
-        A heading and one line a guess; ``truth`` is empty where the chapter has not shown it yet.
+        A heading and one line per guess; ``truth`` is empty where the chapter has not shown it yet.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
@@ -103,7 +103,7 @@ class Prediction:
         return self
 
     def state(self) -> dict[str, float | None]:
-        """The control's value and the guess that was kept, None before."""
+        """Return the control's value and the guess that was kept, None before."""
         return {"guess": self.control.value, "agreement": self._kept()}
 
     def keep(self) -> None:
@@ -154,6 +154,6 @@ class Prediction:
 
 
 def predict(id: str, question: str, low: float, high: float, step: float, unit: str) -> Prediction:
-    """A prediction with its control half way between ``low`` and ``high``."""
+    """Make a prediction with its control half way between ``low`` and ``high``."""
     middle = low + step * round((high - low) / 2 / step)
     return Prediction(id, question, Number(unit, low, high, middle, step), unit)

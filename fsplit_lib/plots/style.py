@@ -81,7 +81,7 @@ pio.templates["fsplit"] = TEMPLATE
 
 
 def look_of(method: str) -> Look:
-    """The look of a method.
+    """Return the look of a method.
 
     Raises:
         KeyError: the method has none yet; add it to :data:`METHODS`, so that it keeps it through the book.
@@ -105,7 +105,7 @@ def finish(figure: go.Figure, title: str, alt: str, height: int = 420) -> go.Fig
 
 
 def caption(figure: go.Figure) -> str:
-    """The alt text of a finished figure.
+    """Return the alt text of a finished figure.
 
     >>> caption(finish(go.Figure(), "Nothing", "An empty figure."))
     'An empty figure.'

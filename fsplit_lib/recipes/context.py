@@ -36,7 +36,7 @@ class RunContext:
         data: folder of photos, for recipes that need one.
         work: folder for the checkpoint.
         maps: file of saliency maps, for recipes that are guided by them.
-        progress: called with steps (or cells of a grid) done, how many there are, and what the objective reports.
+        progress: called with steps (or cells of a grid) done, how many there are, and what the objective reports, or the cell.
         workers: loader processes.
         scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
         processes: of the local cluster, one a core where None; 0 runs a grid in this process.
@@ -48,7 +48,7 @@ class RunContext:
     out: Path
     data: Path | None
     work: Path
-    progress: Callable[[int, int, dict[str, float]], None] | None = None
+    progress: Callable[[int, int, dict[str, Any]], None] | None = None
     workers: int = 0
     maps: Path = Path("build/saliency/caltech101.safetensors")
     scheduler: str | None = None
@@ -58,11 +58,11 @@ class RunContext:
     accelerator: str = "cpu"
 
     def log_to(self, steps: int) -> Callable[[LogRow], None] | None:
-        """What :func:`fit` calls after each of so many steps."""
+        """Return what :func:`fit` calls after each of so many steps."""
         return (lambda row: self.progress(row.step + 1, steps, row.values)) if self.progress else None
 
     def options(self, config: TrainConfig) -> dict:
-        """The keywords that :func:`fit` takes."""
+        """Return the keywords that :func:`fit` takes."""
         self.work.mkdir(parents=True, exist_ok=True)
         return {
             "progress": self.log_to(config.steps),
@@ -72,6 +72,5 @@ class RunContext:
         }
 
     def grid(self, cells: dict[str, Cell]) -> dict[str, Any]:
-        """The results of a grid; see :func:`fsplit_lib.runner.grid.run_grid`."""
-        told = (lambda _, done, total: self.progress(done, total, {})) if self.progress else None
-        return run_grid(cells, self.work / f"{self.out.name}-cells", self.scheduler, self.processes, told)
+        """Return the results of a grid; see :func:`fsplit_lib.runner.grid.run_grid`."""
+        return run_grid(cells, self.work / f"{self.out.name}-cells", self.scheduler, self.processes, self.progress)

@@ -38,11 +38,11 @@ KEPT = ("widen.", "restore.")  # parts of a decoder that no backbone's shape dec
 
 
 def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int) -> FrankenSplit:
-    """A stored codec with a decoder for another backbone that begins with the blocks of its own one.
+    """Load a stored codec with a decoder for another backbone that begins with the blocks of its own one.
 
     Args:
         weights: of the codec.
-        backbone: that shall answer.
+        backbone: that answers.
         first: photos that the last layer is fitted to.
         seed: of blocks that belong to the backbone's family.
 
@@ -72,10 +72,10 @@ def train_decoder_for(
     Args:
         run: ``weights`` names the codec; ``out`` is its folder, or becomes a copy of it. A killed run resumes from
             ``work``.
-        backbone: that shall answer.
+        backbone: that answers.
         folder: of photos; labels are not used.
         command: that repeats the run, for the card.
-        config: of the run.
+        config: how long and how the decoder trains.
 
     Raises:
         WeightsError: before any training: ``out`` holds another codec, or the weights are not there.

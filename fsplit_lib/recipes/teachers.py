@@ -41,7 +41,7 @@ TEACHERS = {
 
 
 def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, RatePoint, list[LogRow]]:
-    """A trained network as its file will hold it, its score on the test pictures, and the log."""
+    """Train a network; return it as its file will hold it, its score on the test pictures, and the log."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = FASHION_NETWORKS[name]()
@@ -84,7 +84,7 @@ def _teacher(name: str, run: RunContext) -> str:
 
 
 def teacher_cell(name: str, seed: int, steps: int, work: Path) -> dict:
-    """One more seed of a teacher: its accuracy, and no weights."""
+    """Train one more seed of a teacher; return its accuracy, and no weights."""
     work.mkdir(parents=True, exist_ok=True)
     config = replace(TEACHERS[name][1], seed=seed, steps=steps)
     _, point, log = _fit(name, config, {"checkpoint": work / f"{name}-{seed}.ckpt"})

@@ -13,7 +13,7 @@ from fsplit_lib.runner.parameters import check_parameters
 
 
 def points_of(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """All combinations.
+    """Return all combinations of the values of some axes.
 
     >>> points_of({"lmbda": [0.3, 1.0], "seed": [0]})
     [{'lmbda': 0.3, 'seed': 0}, {'lmbda': 1.0, 'seed': 0}]
@@ -28,7 +28,7 @@ def run_chapter_grid(
     timeout: int = 300,
     scheduler: str | None = None,
     workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int, dict[str, str]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a chapter at every point of a grid; points that have a result are not run again.
 

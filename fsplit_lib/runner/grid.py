@@ -65,7 +65,7 @@ class Cell:
 
 
 def cell_name(text: str, *what: Any) -> str:
-    """A name for a cell: what a reader recognises, then a digest of what makes it another cell.
+    """Name a cell: what a reader recognises, then a digest of what makes it another cell.
 
     >>> cell_name("05 lmbda 0.3", 0.3)
     '05_lmbda_0.3-593131121d'
@@ -79,7 +79,7 @@ def run_grid(
     out: Path,
     scheduler: str | None = None,
     workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int, dict[str, str]], None] | None = None,
 ) -> dict[str, Any]:
     """Run what has no result yet.
 
@@ -89,7 +89,7 @@ def run_grid(
         scheduler: address of a Dask scheduler, such as ``tcp://host:8786``; by default a cluster of local
             processes of one thread each, for as long as the call lasts.
         workers: of these processes, one a core by default; 0 runs the cells here, one after the other.
-        progress: called with the name of each cell that has a result, how many there are now, and of how many.
+        progress: called with cells that have a result, cells in all, and under "cell" the name of the last one.
 
     Returns:
         What the functions returned, after a trip through JSON, in the order of ``cells``.
@@ -110,7 +110,7 @@ def run_grid(
 
     def tell(name: str) -> None:
         if progress is not None:
-            progress(name, len(found), len(cells))
+            progress(len(found), len(cells), {"cell": name})
 
     for name in list(found):
         tell(name)
@@ -150,7 +150,7 @@ def _outcomes(
         waiting, names, ended = list(cells.items()), {}, as_completed()
 
         def hand_out() -> None:
-            """One cell a worker: what is handed out earlier may queue behind a long cell while others are idle."""
+            """Hand out one cell per worker: what is handed out earlier may queue behind a long cell while others are idle."""
             while waiting and len(names) < max(1, len(client.nthreads())):
                 name, cell = waiting.pop(0)
                 future = client.submit(_run, name, cell, out, key=f"{name}-{cell.digest}")

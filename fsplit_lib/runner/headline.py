@@ -45,7 +45,7 @@ def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:
 
 
 def compare(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> list[str]:
-    """What differs from the golden values, one sentence each; an empty list is good.
+    """List what differs from the golden values, one sentence each; an empty list is good.
 
     Args:
         numbers: measured.

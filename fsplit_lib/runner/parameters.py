@@ -70,7 +70,7 @@ class Parameter:
             raise ParameterError(f"{self.name} must be a finite number, got {value!r}")
 
     def read(self, text: str) -> Any:
-        """The value that a text of the command line means; what is no number stays a text, which :meth:`check` refuses."""
+        """Read the value that a text of the command line means; what is no number stays a text, which :meth:`check` refuses."""
         if self.kind is bool:
             return {"true": True, "false": False}.get(text.lower(), text)
         try:
@@ -80,7 +80,7 @@ class Parameter:
 
 
 def parameters_of(notebook: Path) -> dict[str, Parameter]:
-    """The typed assignments of the cell tagged ``parameters``.
+    """Read the typed assignments of the cell tagged ``parameters``.
 
     Raises:
         ParameterError: no such cell, or a line without a type or a plain value.
@@ -114,7 +114,7 @@ def check_parameters(notebook: Path, given: dict[str, Any]) -> None:
 
 
 def read_parameter(notebook: Path, name: str, text: str) -> Any:
-    """The value that a text of the command line means for a chapter's parameter, by its declared type.
+    """Read the value that a text of the command line means for a chapter's parameter, by its declared type.
 
     Raises:
         ParameterError: an unknown name, or a text that the parameter cannot be.

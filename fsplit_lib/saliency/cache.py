@@ -48,7 +48,7 @@ class MapOrigin:
 
     @classmethod
     def of(cls, backbone: Backbone, method: str) -> "MapOrigin":
-        """What maps of this backbone would be."""
+        """Describe what maps of this backbone would be."""
         strides = tuple(saliency_layers(backbone))
         return cls(backbone.name, backbone.fingerprint, method, strides, backbone.spec.stride)
 
@@ -97,7 +97,7 @@ class SaliencyMaps:
             )
 
     def of_folder(self, folder: ImageFolder) -> list[Tensor]:
-        """One map a photo, (1, h, w) float32 in [0, 1], in the folder's order.
+        """Return one map per photo, (1, h, w) float32 in [0, 1], in the folder's order.
 
         Raises:
             DataError: a photo has none, or its map is not one.
@@ -124,7 +124,7 @@ def build_saliency_maps(
     progress: Callable[[int, int], None] | None = None,
     save_every: int = 500,
 ) -> SaliencyMaps:
-    """The maps of every photo of a folder, whole photos at the teacher's own scale; a run that broke off goes on.
+    """Compute the maps of every photo of a folder, at the teacher's own scale; a run that broke off goes on.
 
     A photo that the network ignores gives a map without any place in it: it is replaced by 0.5
     everywhere, with a warning that names it.

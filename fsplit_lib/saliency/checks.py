@@ -29,7 +29,7 @@ def edge_map(x: Tensor) -> Tensor:
 
 
 def concentration(values: np.ndarray) -> float:
-    """The share of the places that hold half of a map: 0.5 for a flat one, and for one that is 0 everywhere.
+    """Compute the share of the places that hold half of a map: 0.5 for a flat one, and for one that is 0 everywhere.
 
     Places count whole, so a flat map of 3 places has half of it on 2 of them.
 
@@ -60,7 +60,7 @@ def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
-    """A copy whose top parts are untrained: its classifier for depth 1, then its stages, last one first.
+    """Return a copy whose top parts are untrained: its classifier for depth 1, then its stages, last one first.
 
     Raises:
         ParameterError: the network has fewer parts.
@@ -82,7 +82,7 @@ def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
 def cascading_randomisation(
     backbone: Backbone, x: Tensor, method: str, depths: Sequence[int], seed: int, classes: list[int]
 ) -> np.ndarray:
-    """How alike maps stay as a network is ruined from the top down: rank correlations (D, B) at the cut's grid.
+    """Measure how alike maps stay as a network is ruined from the top down: rank correlations (D, B) at the cut's grid.
 
     Args:
         backbone: the trained network.

@@ -27,7 +27,7 @@ METHODS = {
 
 
 def saliency_layers(backbone: Backbone) -> dict[int, nn.Module]:
-    """The last module of each stride from the cut's on, by stride: for Lite0 those of 8, 16 and 32."""
+    """Find the last module of each stride from the cut's on, by stride: for Lite0 those of 8, 16 and 32."""
     modules = [*backbone.head.layers, *backbone.tail.layers]
     strides = strides_of(modules, backbone.head.nhwc, backbone.input_size)
     return {s: m for s, m in zip(strides, modules, strict=True) if s >= backbone.spec.stride}
@@ -41,7 +41,7 @@ def saliency_map(
     classes: list[int] | None = None,
     eigen_smooth: bool = False,
 ) -> Tensor:
-    """Where each picture's score comes from.
+    """Compute where each picture's score comes from.
 
     The map of every layer is cut off at 0 and stretched to [0, 1]; their mean is stretched again.
 

@@ -32,7 +32,7 @@ def _slots(shares: dict[str, Fraction]) -> dict[str, tuple[Fraction, Fraction]]:
 
 
 def steps(message: str, shares: dict[str, Fraction]) -> list[Step]:
-    """The interval after each symbol. Implements Eq. (4) of chapter 03.
+    """Compute the interval after each symbol: Eq. (4) of chapter 03.
 
     Args:
         message: symbols of ``shares``.
@@ -52,7 +52,7 @@ def steps(message: str, shares: dict[str, Fraction]) -> list[Step]:
 
 
 def encode_message(message: str, shares: dict[str, Fraction]) -> str:
-    """The shortest string of bits whose every continuation lies in the message's interval.
+    """Find the shortest string of bits whose every continuation lies in the message's interval.
 
     At most 2 bits longer than −log2 of the message's probability.
 
@@ -70,7 +70,7 @@ def encode_message(message: str, shares: dict[str, Fraction]) -> str:
 
 
 def decode_message(bits: str, count: int, shares: dict[str, Fraction]) -> str:
-    """The ``count`` symbols that a string of bits stands for: the inverse of :func:`encode_message`."""
+    """Decode the ``count`` symbols that a string of bits stands for: the inverse of :func:`encode_message`."""
     slots = _slots(shares)
     value, message = Fraction(int(bits, 2), 2 ** len(bits)) if bits else Fraction(0), ""
     for _ in range(count):

@@ -107,7 +107,7 @@ def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float =
 
 
 def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
-    """One solution a beta, followed from the largest down, where T = X is all but optimal.
+    """Find one solution per beta, followed from the largest down, where T = X is all but optimal.
 
     What is followed can be a local minimum near beta = 1, where groups that are never confused do not
     merge by themselves; saying nothing at all is the rival there, and the better of the two is returned.
@@ -177,7 +177,7 @@ def _groupings(count: int) -> Iterator[tuple[int, ...]]:
 def variational_bounds(
     p_xy: np.ndarray, encoder: np.ndarray, prior: np.ndarray, decoder: np.ndarray
 ) -> tuple[float, float]:
-    """What a network can measure in place of the two informations.
+    """Compute what a network can measure in place of the two informations.
 
     Implements Eqs. (9) and (10) of chapter 01:
     I(X;T) <= E D(p(t|x) ‖ prior)  and  I(T;Y) >= H(Y) + E log2 decoder(y|t).

@@ -26,7 +26,7 @@ def _plogq(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def entropy(p: np.ndarray) -> float:
-    """H(p) = −Σ p log2 p: the mean number of yes-or-no questions. Eq. (1) of chapter 01.
+    """Compute H(p) = −Σ p log2 p: the mean number of yes-or-no questions. Eq. (1) of chapter 01.
 
     Args:
         p: any shape; all entries together are one distribution.
@@ -39,7 +39,7 @@ def entropy(p: np.ndarray) -> float:
 
 
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """D(p‖q) = Σ p log2(p / q): bits wasted by a code built for q. Eq. (2) of chapter 01.
+    """Compute D(p‖q) = Σ p log2(p / q): bits wasted by a code built for q. Eq. (2) of chapter 01.
 
     Infinite where p puts weight on something that q calls impossible.
 
@@ -53,7 +53,7 @@ def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def mutual_information(p_xy: np.ndarray) -> float:
-    """I(X;Y) = D(p(x,y) ‖ p(x) p(y)): bits that one variable tells about the other. Eq. (3) of chapter 01.
+    """Compute I(X;Y) = D(p(x,y) ‖ p(x) p(y)): bits that one variable tells about the other. Eq. (3) of chapter 01.
 
     Args:
         p_xy: (X, Y) joint distribution.
@@ -68,7 +68,7 @@ def mutual_information(p_xy: np.ndarray) -> float:
 
 
 def conditional_entropy(p_xy: np.ndarray) -> float:
-    """H(Y|X) = H(X,Y) − H(X): what stays open about Y when X is known, in bits.
+    """Compute H(Y|X) = H(X,Y) − H(X): what stays open about Y when X is known, in bits.
 
     >>> conditional_entropy([[0.25, 0.25], [0.5, 0.0]])
     0.5

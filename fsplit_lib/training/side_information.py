@@ -31,7 +31,7 @@ class EntropyModels(nn.Module):
         self.mean_scale = Hyperprior(channels, width, means=True)
 
     def forward(self, y: Tensor, side: Tensor) -> dict[str, tuple[Tensor, ...]]:
-        """Likelihoods of latents y (B, C, h, w) and of the side information with the noise ``side``, by model."""
+        """Compute likelihoods of latents y (B, C, h, w) and of the side information with the noise ``side``, by model."""
         parts = {"factorised": (self.factorised.likelihood(y),)}
         return parts | {name: getattr(self, name)(y, side) for name in ("scale", "mean_scale")}
 
@@ -126,7 +126,7 @@ def measure_side_information(
 
 @torch.no_grad()
 def stream_sizes(models: EntropyModels, y: Tensor) -> dict[str, tuple[int, int]]:
-    """Bytes of latent and side information of one latent (1, C, h, w), rounded first, by model."""
+    """Count the bytes of latent and side information of one latent (1, C, h, w), rounded first, by model."""
     y = y.round()
     plain = encode_symbols(models.factorised.to_symbols(y)[0], models.factorised.tables)
     sizes = {"factorised": (len(plain), 0)}
