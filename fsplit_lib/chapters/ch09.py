@@ -22,9 +22,9 @@ __all__ = ["Claim", "claims", "maps_over_bytes", "staleness", "tasks_over_bytes"
 
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
-AGES = {1: look_of("FrankenSplit"), 4: Look("#0072B2", "dash", "square"), 0: Look("#009E73", "dashdot", "diamond")}
+AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0072B2", "dash", "square"))
 LEVEL, CLAIMED_TIMES = 0.8, 16.0
-TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "Fashion-MNIST, enlarged"}
+TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST"}
 Answer = Literal["confirmed", "confirmed in part", "not confirmed", "not enough to say"]
 
 
@@ -104,26 +104,18 @@ def staleness(steps: Sequence[int], alike: dict[int, Sequence[float | None]]) ->
 
     Args:
         steps: (T,) of the run.
-        alike: refreshes since the older map to (T,) mean correlations, None before there is one; 0 is the teacher's map.
+        alike: turns since the older map to (T,) mean correlations, None before there is one; 0 is the teacher's map.
     """
-    figure, told = go.Figure(), []
-    for age, values in alike.items():
-        name = "the teacher's own map" if age == 0 else f"the map {age} refresh{'es' if age > 1 else ''} ago"
-        figure.add_trace(curve(name, list(steps), list(values), AGES[age]))
-        known = [value for value in values if value is not None]
-        told.append(f"{name}: {known[0]:.2f} at first, {known[-1]:.2f} at the end")
+    figure, told, third = go.Figure(), [], len(steps) // 3
+    for (age, values), look in zip(alike.items(), AGES, strict=True):
+        name = "the teacher's own map" if age == 0 else f"the map {age} turn{'s' if age > 1 else ''} ago"
+        figure.add_trace(curve(name, list(steps), list(values), look, marker={"symbol": look.symbol, "size": 6}))
+        early, late = (np.mean([v for v in part if v is not None]) for part in (values[:third], values[-third:]))
+        told.append(f"{name}: {early:.2f} in the first third, {late:.2f} in the last")
     figure.update_xaxes(title_text="optimiser steps")
-    figure.update_yaxes(
-        title_text="correlation with this step's map", range=[min(0, *map(min, map(_known, alike.values()))), 1.05]
-    )
-    alt = (
-        f"Mean correlation, over the pictures of one batch, of the map at each step with older ones. {'; '.join(told)}."
-    )
+    figure.update_yaxes(title_text="correlation with this step's map")
+    alt = f"Correlation of each step's map with older ones, mean over the pictures of one batch. {'; '.join(told)}."
     return finish(figure, "How fast a map goes stale", alt, 430)
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 @dataclass(frozen=True)
