@@ -100,7 +100,7 @@ def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
 def info_nce(z: Tensor, z_hat: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Compute how badly each vector finds its partner among the batch, and the partner finds it, in nats.
 
-    Implements Eq. (1) of chapter 09: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) on cosines, the mean of
+    Implements Eq. (2) of chapter 09: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) on cosines, the mean of
     both directions, as CLIP computes it (Radford et al. 2021, arXiv 2103.00020).
 
     Args:

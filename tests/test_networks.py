@@ -184,6 +184,7 @@ def test_contrast_adds_how_pictures_of_a_batch_are_told_apart(teacher):
     assert more.distortion > plain.distortion + 0.01 and more.rate == plain.rate
 
 
+@pytest.mark.equation("09.2")
 def test_info_nce_by_hand():
     generator = torch.Generator().manual_seed(0)
     z, z_hat = (torch.randn(5, 7, generator=generator) for _ in range(2))

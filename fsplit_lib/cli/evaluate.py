@@ -241,7 +241,7 @@ def tasks(
     folder: Annotated[Path, typer.Argument(help="Photos in one sub-folder a class, such as Caltech-101.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/tasks.csv"),
     weights: Annotated[list[str] | None, WEIGHTS] = None,
-    each: Annotated[int, typer.Option(min=3, help="Photos of each class, drawn at random.")] = 15,
+    each: Annotated[int, typer.Option(min=3, help="Photos of each class, drawn at random.")] = 10,
     fashion: Annotated[int, typer.Option(min=3, help="Test pictures of each class of Fashion-MNIST, enlarged.")] = 40,
 ) -> None:
     """Other questions behind the same packets: what a linear probe gets right from packets, and from photos."""

@@ -19,6 +19,7 @@ from fsplit_lib.system import FrankenSplit
 SETTINGS = 4  # rates of a codec of continuous rate, from the one end of its range to the other
 SPLITS = 2  # of the pictures, for the probe
 DRAWS = 1000
+BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,25 @@ def measure_tasks(
     rows, done, total = [], 0, sum(len(task.labels) for task in tasks)
     size = backbone.input_size
     for task in tasks:
-        kept: dict[tuple[str, float | None], list[tuple[int, np.ndarray]]] = {}
-        for index in range(len(task.labels)):
-            x = photo_tensor(center_crop(task.picture(index), size))
-            plain = backbone.tail(backbone.head(x), pooled=True)[0].numpy()
-            kept.setdefault(("teacher", None), []).append((3 * size * size, plain))
+        kept: dict[tuple[str, float | None], list[tuple[np.ndarray, np.ndarray]]] = {}
+        for start in range(0, len(task.labels), BATCH):
+            crops = [center_crop(task.picture(i), size) for i in range(start, min(start + BATCH, len(task.labels)))]
+            x = torch.cat([photo_tensor(crop) for crop in crops])
+            plain = backbone.tail(backbone.head(x), pooled=True).numpy()
+            kept.setdefault(("teacher", None), []).append((np.full(len(x), 3 * size * size), plain))
             for name, system in systems.items():
                 y = system.codec.encoder(x)
                 for lmbda in lmbdas_of(system, SETTINGS):
                     packets = system.codec.pack(y, lmbda)
-                    h_hat = system.decoder(system.codec.decompress(packets))
-                    pooled = backbone.tail(h_hat, pooled=True)[0].numpy()
-                    kept.setdefault((name, shown_lmbda(lmbda)), []).append((len(packets[0].to_bytes()), pooled))
-            done += 1
+                    pooled = backbone.tail(system.decoder(system.codec.decompress(packets)), pooled=True).numpy()
+                    sizes = np.array([len(packet.to_bytes()) for packet in packets])
+                    kept.setdefault((name, shown_lmbda(lmbda)), []).append((sizes, pooled))
+            done += len(x)
             if progress is not None:
                 progress(done, total)
-        rows += _rows(task, {key: tuple(map(np.stack, zip(*one, strict=True))) for key, one in kept.items()}, backbone)
+        rows += _rows(
+            task, {key: tuple(map(np.concatenate, zip(*one, strict=True))) for key, one in kept.items()}, backbone
+        )
     return rows
 
 

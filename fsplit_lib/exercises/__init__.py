@@ -11,7 +11,7 @@ from fsplit_lib.exercises.core import Exercise, Trap, Verdict, make_check, make_
 class _Exercises(Mapping[str, Exercise]):
     """All exercises by id; a chapter's module, and torch where it needs it, is imported when the chapter is asked for."""
 
-    CHAPTERS: ClassVar = tuple(f"{number:02}" for number in range(9))
+    CHAPTERS: ClassVar = tuple(f"{number:02}" for number in range(10))
 
     def _of(self, chapter: str) -> tuple[Exercise, ...]:
         return import_module(f"fsplit_lib.exercises.ch{chapter}").EXERCISES

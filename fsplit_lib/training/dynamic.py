@@ -1,0 +1,39 @@
+"""A saliency weight that follows the training: maps of the decoded features, made again every few steps."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fsplit_lib.objectives import saliency_weight
+
+__all__ = ["DynamicWeight"]
+
+
+class DynamicWeight:
+    """Weigh the places of one batch of pictures by Grad-CAM of the split network's own answer.
+
+    Implements Eq. (4) of chapter 09. It keeps the weight of its last refresh, so it belongs to one batch of pictures,
+    which comes back in the same order.
+
+    Args:
+        tail: maps features (B, C, h, w) to logits (B, classes).
+        every: calls from one refresh to the next; the first call always makes maps.
+
+    Attributes:
+        weight: (B, 1, h, w) in [1/2, 1], or None before the first call.
+    """
+
+    def __init__(self, tail: Callable[[Tensor], Tensor], every: int):
+        self.tail, self.every, self.weight = tail, every, None
+
+    def __call__(self, step: int, h_hat: Tensor) -> Tensor:
+        """Return the weight at a step; h_hat (B, C, h, w) are the decoded features at it, and get no gradient."""
+        if self.weight is None or step % self.every == 0:
+            h = h_hat.detach().requires_grad_()
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(self.tail(h).amax(dim=1).sum(), h)
+            cam = (slope.mean(dim=(2, 3), keepdim=True) * h.detach()).sum(dim=1, keepdim=True).clamp_min(0)
+            low, high = (end(dim=(2, 3), keepdim=True) for end in (cam.amin, cam.amax))  # of each picture
+            self.weight = saliency_weight((cam - low) / (high - low + 1e-12), "guided")
+        return self.weight
