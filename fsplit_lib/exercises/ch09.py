@@ -9,8 +9,6 @@ import numpy as np
 
 from fsplit_lib.exercises.core import Exercise, Trap, inputs
 
-__all__ = ["EXERCISES"]
-
 GRADIENT_LEFT = (
     "Your weight still carries a gradient, so training would bend the map to please the loss. "
     "Make the map from h_hat.detach()."
@@ -149,6 +147,44 @@ def _weights_shape(result: Any, tail: Any, frames: list, every: int) -> str | No
     )
 
 
+def _triangle_cases() -> list[tuple]:
+    rng = inputs(9)
+    edges = np.cumsum(rng.uniform(60, 500, 9))  # uneven, as on the mel scale
+    return [(edges, np.linspace(0, edges[-1] + 200, 200))]
+
+
+def _triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre)).clip(0)
+
+
+def _boxes(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    return ((hertz >= edges[:-2, None]) & (hertz <= edges[2:, None])).astype(float)
+
+
+def _unclipped(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre))
+
+
+def _symmetric(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    centre, left = edges[1:-1, None], edges[:-2, None]
+    return (1 - np.abs(hertz - centre) / (centre - left)).clip(0)
+
+
+def _of_one_area(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    return _triangles(edges, hertz) * 2 / (edges[2:, None] - edges[:-2, None])
+
+
+def _triangle_shape(result: object, edges: np.ndarray, hertz: np.ndarray) -> str | None:
+    shape, wanted = np.asarray(result, dtype=float).shape, (len(edges) - 2, len(hertz))
+    return (
+        None
+        if shape == wanted
+        else f"{wanted[0]} triangles over {wanted[1]} frequencies are {wanted}; yours is {shape}."
+    )
+
+
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "09.1",
@@ -261,5 +297,29 @@ EXERCISES: tuple[Exercise, ...] = (
         },
         hint="You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
         why="Photographers put things in the middle, so maps of any two photos agree a little. What survives is what lies above that.",
+    ),
+    Exercise.function(
+        "09.6",
+        right=_triangles,
+        cases=_triangle_cases,
+        hint="Two slopes of shape (n, F), by np.minimum the smaller of them, and .clip(0).",
+        why="Between two centres the two weights add up to 1: no energy is counted twice, and none is lost.",
+        traps=(
+            Trap(_unclipped, "Outside its two ends a triangle is 0; yours goes on falling below it."),
+            Trap(
+                _boxes,
+                "Those are boxes: every frequency between the ends counts fully. The weight has to rise and fall.",
+            ),
+            Trap(
+                _symmetric,
+                "Your right side falls as steeply as the left one rises. The ends lie at different distances from the centre.",
+            ),
+            Trap(
+                _of_one_area,
+                "Your triangles have equal areas, as some libraries have it. Here each is 1 at its centre.",
+            ),
+        ),
+        same=lambda got, expected: np.allclose(got, expected, atol=1e-9),
+        form=_triangle_shape,
     ),
 )
