@@ -12,7 +12,7 @@ from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.data import data_root
 from fsplit_lib.evaluation import read_table, read_variants
 from fsplit_lib.evaluation.cross_backbone import read_crossing
-from fsplit_lib.evaluation.tables import MapRow, TaskRow
+from fsplit_lib.evaluation.tables import BDRate, MapRow, TaskRow
 from fsplit_lib.latency import Scenario, end_to_end, widest_ratio
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
 from fsplit_lib.plots.forest import signed
@@ -146,12 +146,29 @@ def claims() -> list[Claim]:
 
 
 def _prior_split_computing() -> Claim:
+    deltas = {d.codec: d for d in read_table("prior_work_bd_rates.csv") if d.against == "ablation-base"}
+    told = [
+        f"{_seen_from_the_base(deltas[codec])} against {name}"
+        for codec, name in (
+            ("prior-student", "the Entropic Student"),
+            ("prior-patch-4", "patches with 4 blocks"),
+            ("prior-reduction", "channel reduction"),
+        )
+    ]
     return Claim(
         "60 % fewer bits than prior split computing",
-        "not enough to say",
-        "No earlier split computing was trained here at equal budget yet",
-        "A comparison needs the earlier methods with our encoder's work, crops and teacher.",
+        "confirmed in part",
+        f"At equal budget (25,008 crops, one seed, frozen tail) FrankenSplit's bytes are {', '.join(told)}",
+        "The number depends on the rival: it holds against the Entropic Student, and not against patches with blocks. "
+        "The authors' own second stages and schedules were not repeated on ImageNet.",
     )
+
+
+def _seen_from_the_base(delta: BDRate) -> str:
+    """Say the bytes of the base against a method, where the table has those of the method against the base."""
+    turned = [100 * (1 / (1 + value / 100) - 1) for value in (delta.percent, delta.high, delta.low)]
+    value, low, high = map(signed, turned)
+    return f"{value} % ({low} to {high})"
 
 
 def _saliency() -> Claim:

@@ -384,7 +384,7 @@ TABLES = {
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ...": {
             "ablation.csv": RatePoint, "ablation_bd_rates.csv": BDRate,
         },
-        "fsplit evaluate photos FOLDER --against JPEG --against AVIF --weights ablation-base --weights prior-student ...": {
+        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-student ... --anchor ablation-base": {
             "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
         },
         "fsplit evaluate work": {"work.csv": WorkRow},
