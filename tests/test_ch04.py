@@ -413,7 +413,7 @@ def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
         points[:1],
     ):
         write_rows(tmp_path / "saliency_variants.csv", wrong)
-        with pytest.raises(DataError, match="all four arms at the same lambdas"):
+        with pytest.raises(DataError, match="all four variants at the same lambdas"):
             read_variants(tmp_path)
 
 

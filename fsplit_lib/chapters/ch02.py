@@ -89,7 +89,7 @@ def decision_map(
 
     Args:
         candidates: the routes to choose from.
-        rates: (R,) bits a second.
+        rates: (R,) bits per second.
         speedups: (S,) of the server over the reference machine.
         slowdown: of the device under the reference machine.
         title: of the figure.

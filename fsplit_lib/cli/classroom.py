@@ -12,7 +12,7 @@ Scheduler = Annotated[
     typer.Option(help="Dask scheduler, such as tcp://host:8786; workers have --nthreads 1 and the same folders."),
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=0, help="Runs side by side; one a core by default, 0 for none beside this.")
+    int | None, typer.Option(min=0, help="Runs side by side; one per core by default, 0 for none beside this.")
 ]
 
 

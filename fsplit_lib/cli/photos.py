@@ -73,6 +73,6 @@ def predict(
         answers[f"packet of {len(packets[0].to_bytes()):,} bytes"] = system.answer(packets)
     for title, logits in answers.items():
         typer.echo(title)
-        shares, classes = logits.softmax(1)[0].topk(min(top, logits.shape[1]))
-        for share, index in zip(shares.tolist(), classes.tolist(), strict=True):
-            typer.echo(f"  {share:6.1%}  {system.backbone.class_names[index]}")
+        probs, classes = logits.softmax(1)[0].topk(min(top, logits.shape[1]))
+        for p, index in zip(probs.tolist(), classes.tolist(), strict=True):
+            typer.echo(f"  {p:6.1%}  {system.backbone.class_names[index]}")

@@ -68,5 +68,5 @@ def send(
         f"{len(data):,} bytes sent, answered in {reply.total_ms:.0f} ms (at the server {reply.server_ms:.0f} ms: "
         f"decode {reply.decode_ms:.1f}, queue {reply.queue_ms:.1f}, tail {reply.tail_ms:.1f})"
     )
-    for share, name in zip(reply.probs, reply.classes, strict=True):
-        typer.echo(f"  {share:6.1%}  {name}")
+    for p, name in zip(reply.probs, reply.classes, strict=True):
+        typer.echo(f"  {p:6.1%}  {name}")

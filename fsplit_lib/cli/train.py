@@ -26,7 +26,8 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
     scheduler: Scheduler = None,
     processes: Annotated[
-        int | None, typer.Option(min=0, help="Local processes of a grid; one a core by default, 0 for none of its own.")
+        int | None,
+        typer.Option(min=0, help="Local processes of a grid; one per core by default, 0 for none of its own."),
     ] = None,
     backbone: Backbone = None,
     weights: Annotated[

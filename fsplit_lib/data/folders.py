@@ -33,8 +33,8 @@ class ImageFolder:
 
     Attributes:
         name: what tables call this data set.
-        paths: one file a photo.
-        labels: one class index a photo, or None where the folder tells no classes.
+        paths: one file per photo.
+        labels: one class index per photo, or None where the folder tells no classes.
         classes: the class names that ``labels`` index.
         licence: of a data set that was recognised, with its authors; "" where nothing is known.
     """
@@ -175,7 +175,7 @@ def _is_shown(path: Path, folder: Path) -> bool:
 
 
 def caltech101(root: str | Path) -> ImageFolder:
-    """Caltech-101 (Fei-Fei et al. 2004) as torchvision lays it out, without its background class.
+    """Read Caltech-101 (Fei-Fei et al. 2004) as torchvision lays it out, without its background class.
 
     Args:
         root: the folder given to ``torchvision.datasets.Caltech101``, its ``caltech101`` sub-folder,
@@ -206,13 +206,13 @@ def _caltech_places(root: Path) -> tuple[tuple[Path, ...], Path | None]:
 
 
 def _is_caltech(place: Path) -> bool:
-    """Whether its categories are there: other data sets have an accordion too."""
+    """Tell whether its categories are there: other data sets have an accordion too."""
     inside = {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
     return inside >= CALTECH and len(inside) >= 100
 
 
 def training_folder(root: str | Path) -> ImageFolder:
-    """Caltech-101 without its background class where ``root`` is one of its folders, else any folder of photos.
+    """Read Caltech-101 without its background class where ``root`` is one of its folders, else any folder of photos.
 
     Labels are not needed here, so photos may lie beside sub-folders.
 

@@ -1,4 +1,4 @@
-"""Entropy coding of a latent with integer frequency tables, one a channel.
+"""Entropy coding of a latent with integer frequency tables, one per channel.
 
     symbols (C, N) int32 ──► index in the table, or escape ──► constriction's ANS coder ──► bytes
 
@@ -111,7 +111,7 @@ def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True
     Args:
         stream: bytes of one latent.
         tables: those of the encoder.
-        count: N, symbols a channel.
+        count: N, symbols per channel.
         check: False returns whatever is read, to see what wrong tables do.
 
     Raises:

@@ -25,8 +25,8 @@ class Answer:
         crop: what both saw.
         wire: the packet as it travels.
         ideal_bits: what the integer tables assign to the latent; no coder can go below.
-        teacher: (classes,) softmax shares without compression.
-        split: (classes,) softmax shares from the packet.
+        teacher: (classes,) softmax probabilities without compression.
+        split: (classes,) softmax probabilities from the packet.
     """
 
     crop: Image.Image
@@ -60,8 +60,8 @@ def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
     crop = center_crop(image, system.backbone.input_size)
     x = photo_tensor(crop)
     wire = system.codec.compress(x)[0].to_bytes()
-    split = _shares(system.answer([Packet.from_bytes(wire)]))
-    return Answer(crop, wire, system.codec.ideal_bits(x)[0], _shares(system.backbone(x)), split)
+    split = _probs(system.answer([Packet.from_bytes(wire)]))
+    return Answer(crop, wire, system.codec.ideal_bits(x)[0], _probs(system.backbone(x)), split)
 
 
 @torch.no_grad()
@@ -69,7 +69,7 @@ def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> di
     """Return what the teacher says of a crop that each image codec squeezed; None where none of its files fits."""
     found = {codec: encode_to_budget(crop, codec, [limit_bytes])[0] for codec in LIVE}
     return {
-        codec: None if one is None else Rival(one, _shares(backbone(photo_tensor(one.image))))
+        codec: None if one is None else Rival(one, _probs(backbone(photo_tensor(one.image))))
         for codec, one in found.items()
     }
 
@@ -86,7 +86,7 @@ def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) ->
         seed: of the damage.
 
     Returns:
-        (classes,) shares.
+        (classes,) probabilities.
 
     Raises:
         PacketError: the damage was noticed.
@@ -109,8 +109,8 @@ def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) ->
     elif damage != "nothing":
         raise ParameterError(f"no damage is called {damage!r}")
     y_hat = codec.decompress([Packet.from_bytes(wire)])[:, torch.from_numpy(order)]
-    return _shares(system.backbone.tail(system.decoder(y_hat)))
+    return _probs(system.backbone.tail(system.decoder(y_hat)))
 
 
-def _shares(logits: Tensor) -> np.ndarray:
+def _probs(logits: Tensor) -> np.ndarray:
     return logits.softmax(1)[0].numpy()

@@ -51,15 +51,15 @@ class AtRate:
 def _rivals(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[int]) -> list[Rival]:
     """Collect the files of an image codec that some packet has to be compared with, smallest first."""
     files = list(dict.fromkeys(filter(None, encode_to_budget(crop, codec, sorted(sizes), EVERY[codec]))))
-    shares = [
-        share
+    probs = [
+        p
         for i in range(0, len(files), 8)
-        for share in _shares(backbone, torch.cat([photo_tensor(file.image) for file in files[i : i + 8]]))
+        for p in _probs(backbone, torch.cat([photo_tensor(file.image) for file in files[i : i + 8]]))
     ]
-    return [Rival(*pair) for pair in zip(files, shares, strict=True)]
+    return [Rival(*pair) for pair in zip(files, probs, strict=True)]
 
 
-def _shares(network: torch.nn.Module, x: Tensor) -> np.ndarray:
+def _probs(network: torch.nn.Module, x: Tensor) -> np.ndarray:
     with torch.no_grad():
         return network(x).softmax(1).numpy()
 
@@ -86,7 +86,7 @@ class RateExplorer:
         self.crop = center_crop(image, system.backbone.input_size)
         x = photo_tensor(self.crop)
         self.y = system.codec.encoder(x)
-        self.teacher = _shares(system.backbone, x)[0]
+        self.teacher = _probs(system.backbone, x)[0]
         self.lmbdas = np.array(system.codec.lmbdas)
         packets = [system.codec.pack(self.y, lmbda)[0] for lmbda in self.lmbdas]
         self.sizes = np.array([len(packet.to_bytes()) for packet in packets])
@@ -105,8 +105,8 @@ class RateExplorer:
         symbols = packer.symbols(y, code)
         wire = packer.pack_symbols(symbols, code, *y.shape[1:]).to_bytes()
         bits = symbol_bits(symbols, tables).sum(axis=0).reshape(y.shape[1:])
-        shares = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
-        return AtRate(code_to_lmbda(code), len(wire), bits, shares, self.rivals(len(wire)))
+        probs = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
+        return AtRate(code_to_lmbda(code), len(wire), bits, probs, self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rival | None]:
         """Return each image codec's best file of at most so many bytes, None where none is as small."""
@@ -141,5 +141,5 @@ def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks
         y_hat = y_hat / own
     elif breaks == "the server's lambda":
         y_hat = y_hat / own * finest
-    shares = system.backbone.tail(system.decoder(y_hat)).softmax(1)[0].numpy()
-    return len(packet.to_bytes()), shares
+    probs = system.backbone.tail(system.decoder(y_hat)).softmax(1)[0].numpy()
+    return len(packet.to_bytes()), probs

@@ -13,7 +13,7 @@ from fsplit_lib.theory import entropy
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Bits a picture of a latent whose symbols are coded one by one.
+    """Bits per picture of a latent whose symbols are coded one by one.
 
     Attributes:
         spent: Σ_i H(s_i), what an ideal coder of single symbols pays.
@@ -37,7 +37,7 @@ def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     Implements Eq. (11) of chapter 01, with frequencies for probabilities.
 
     Args:
-        symbols: (N, S) integers, one row a picture.
+        symbols: (N, S) integers, one row per picture.
         labels: (N,) integers.
         seed: of the shuffled control.
     """
@@ -64,7 +64,7 @@ def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> flo
     """Measure how much of something else a linear reader finds in a latent: R² on pictures it was not fitted to.
 
     Args:
-        latent: (N, S), one row a picture.
+        latent: (N, S), one row per picture.
         wanted: (N, K) numbers to read from it.
         trained_on: the first pictures fit the reader, the rest judge it.
 

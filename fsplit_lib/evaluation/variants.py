@@ -1,7 +1,7 @@
-"""The arms of the saliency experiment, compared twice: at equal lambda, and at equal quality.
+"""The variants of the saliency experiment, compared twice: at equal lambda, and at equal quality.
 
 At equal lambda any weight below 1 seems to save bytes (chapter 04, Eq. (6)), so that comparison shows
-the confound. At equal quality, by whole curves, an arm is ahead of another only if it is so for every
+the confound. At equal quality, by whole curves, a variant is ahead of another only if it is so for every
 pair of seeds, and with the whole of every interval over photos.
 """
 
@@ -20,12 +20,12 @@ NAME = re.compile(r"saliency-(\w+)-(\d+)")
 
 @dataclass(frozen=True)
 class Contrast:
-    """One arm against another, over all pairs of seeds.
+    """One variant against another, over all pairs of seeds.
 
     Attributes:
         arm: the tested guidance.
         against: the other one.
-        deltas: one a pair of seeds whose curves share any quality.
+        deltas: one per pair of seeds whose curves share any quality.
     """
 
     arm: str
@@ -45,14 +45,14 @@ class Contrast:
 
     @property
     def verdict(self) -> Literal["fewer", "more", "open"]:
-        """Whether the arm needs fewer bytes, more, or cannot be told apart by these photos and seeds."""
+        """Whether the variant needs fewer bytes, more, or cannot be told apart by these photos and seeds."""
         low, high = self.reach
         return "fewer" if high < 0 else "more" if low > 0 else "open"
 
 
 @dataclass(frozen=True)
 class Variants:
-    """What was measured of every arm.
+    """What was measured of every variant.
 
     Attributes:
         curves: (guidance, seed) to points from the smallest lambda up; all at the same lambdas.
@@ -63,7 +63,7 @@ class Variants:
     deltas: dict[tuple[tuple[str, int], tuple[str, int]], BDRate]
 
     def seeds(self, guidance: str) -> list[int]:
-        """Those that an arm was trained with."""
+        """List the seeds that a variant was trained with."""
         return sorted(seed for arm, seed in self.curves if arm == guidance)
 
     def contrast(self, arm: str, against: str) -> Contrast:
@@ -93,7 +93,7 @@ def read_variants(folder: Path) -> Variants:
     """Read ``saliency_variants.csv`` and ``saliency_variants_bd_rates.csv`` of a folder; rows of other methods are left out.
 
     Raises:
-        DataError: a table is missing, or the arms were not measured at the same lambdas.
+        DataError: a table is missing, or the variants were not measured at the same lambdas.
     """
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
     for point in read_table("saliency_variants.csv", folder):
@@ -102,7 +102,7 @@ def read_variants(folder: Path) -> Variants:
     missing = {"unguided", "guided", "constant", "shuffled"} - {arm for arm, _ in curves}
     if missing or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
-            f"{folder / 'saliency_variants.csv'} needs all four arms at the same lambdas: "
+            f"{folder / 'saliency_variants.csv'} needs all four variants at the same lambdas: "
             f"make it with `{TABLES['saliency_variants.csv'].command}`"
         )
     deltas = {}

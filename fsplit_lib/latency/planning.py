@@ -51,7 +51,7 @@ def routes(
     Args:
         points: from :func:`fsplit_lib.latency.profile`.
         photo_bytes: of the picture as it would be sent.
-        bits: a value of a sent activation.
+        bits: per value of a sent activation.
         encode_seconds: to code the photo on the device.
         decode_seconds: to decode it at the server.
     """
@@ -79,7 +79,7 @@ def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0)
 
     Args:
         route: measured on the reference machine.
-        rate: of the link to the server, bits a second; chapter 08's :class:`fsplit_lib.offload.Link` knows more.
+        rate: of the link to the server, bits per second; chapter 08's :class:`fsplit_lib.offload.Link` knows more.
         speedup: how much faster than the reference machine the server is.
         slowdown: how much slower than the reference machine the device is.
     """

@@ -24,7 +24,7 @@ from fsplit_lib.device import Bundle, DeviceEncoder, Timing, interleave
 from fsplit_lib.device.benchmark import LOCAL, OURS, device_calls
 from fsplit_lib.device.card import versions
 from fsplit_lib.device.export import to_onnx
-from fsplit_lib.device.runtime import Network
+from fsplit_lib.device.runtime import FILES, Network
 from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.tables import LatencyRow, RatePoint
@@ -208,8 +208,7 @@ def _scores(
     """Measure mean bytes and agreement, by method, setting and precision."""
     network = Network(bundle.path("network.onnx"))
     found: dict[Score, list[tuple[int, bool]]] = {}
-    small = [precision for precision in ("float32", "int8") if f"encoder{_infix(precision)}.onnx" in bundle.files]
-    encoders = {precision: DeviceEncoder(bundle, precision) for precision in small}
+    encoders = {precision: DeviceEncoder(bundle, precision) for precision, f in FILES.items() if f in bundle.files}
     quantised = Network(bundle.path("network.int8.onnx")) if "network.int8.onnx" in bundle.files else None
     for index in range(len(photos)):
         crop = center_crop(photos[index])
@@ -237,10 +236,6 @@ def _scores(
             note((LOCAL, *NONE, "int8"), 0, quantised(x))
         done(index + 1)
     return {key: tuple(np.mean(rows, axis=0).tolist()) for key, rows in found.items()}
-
-
-def _infix(precision: str) -> str:
-    return ".int8" if precision == "int8" else ""
 
 
 def _rows(

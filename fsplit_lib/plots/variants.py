@@ -18,9 +18,9 @@ def two_at_once(
 
     Args:
         names: of the variants.
-        columns: subplot title with unit to one value a variant, and how the caption says one: "{:,.0f} bytes".
+        columns: subplot title with unit to one value per variant, and how the caption says one: "{:,.0f} bytes".
         title: of the figure.
-        methods: whose colour each chart has; or, with one name a variant and three charts, each variant.
+        methods: whose colour each chart has; or, with one name per variant and three charts, each variant.
     """
     figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.12)
     colours, patterns = [look_of(method).color for method in methods], ["", "/", "x", ".", "-"][: len(names)]

@@ -39,7 +39,7 @@ class RunContext:
         progress: called with steps (or cells of a grid) done, how many there are, and what the objective reports, or the cell.
         workers: loader processes.
         scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
-        processes: of the local cluster, one a core where None; 0 runs a grid in this process.
+        processes: of the local cluster, one per core where None; 0 runs a grid in this process.
         backbone: as :func:`fsplit_lib.backbones.photo_backbone` reads it, for the recipe that asks for one.
         weights: of the codec that gets one more decoder, as a name or folder; "photo" where None.
         accelerator: see :func:`fsplit_lib.training.loop.fit`.

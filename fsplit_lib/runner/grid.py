@@ -88,7 +88,7 @@ def run_grid(
         out: folder of the results. Workers that see it write there; for others this process does.
         scheduler: address of a Dask scheduler, such as ``tcp://host:8786``; by default a cluster of local
             processes of one thread each, for as long as the call lasts.
-        workers: of these processes, one a core by default; 0 runs the cells here, one after the other.
+        workers: of these processes, one per core by default; 0 runs the cells here, one after the other.
         progress: called with cells that have a result, cells in all, and under "cell" the name of the last one.
 
     Returns:

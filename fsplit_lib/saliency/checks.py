@@ -90,7 +90,7 @@ def cascading_randomisation(
         method: see :func:`fsplit_lib.saliency.saliency_map`.
         depths: D numbers of untrained parts, see :func:`randomised`.
         seed: of the untrained weights.
-        classes: whose score, one a picture: asked of every network, ruined or not.
+        classes: whose score, one per picture: asked of every network, ruined or not.
     """
     grid = [side // backbone.spec.stride for side in x.shape[-2:]]
     whole, *ruined = (

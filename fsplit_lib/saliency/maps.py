@@ -50,7 +50,7 @@ def saliency_map(
         x: (B, 3, H, W) in [0, 1].
         method: a key of :data:`METHODS`.
         strides: of the layers to mix; all of :func:`saliency_layers` by default.
-        classes: whose score, one a picture; the backbone's own top-1 by default.
+        classes: whose score, one per picture; the backbone's own top-1 by default.
         eigen_smooth: project on the first principal component instead of summing channels.
 
     Returns:
