@@ -75,8 +75,7 @@ class FeatureCodec(nn.Module):
         medians, tables = self.prior.medians.flatten().cpu().numpy(), self.prior.tables
         both = [torch.ones(len(self.codes), len(medians))] * 2
         if self.gains is not None:
-            steered = [self.gains(torch.tensor([lmbda])) for lmbda in self.lmbdas]
-            both = [torch.cat(part)[:, :, 0, 0] for part in zip(*steered, strict=True)]
+            both = [part[:, :, 0, 0] for part in self.gains(torch.tensor(self.lmbdas))]
         used = {k: v for k, v in asdict(self.config).items() if LATER.get(k) != v}
         digest = hashlib.sha256(repr(sorted(used.items())).encode())
         for part in (self.encoder, self.gains):
