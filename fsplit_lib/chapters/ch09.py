@@ -91,8 +91,7 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
         ends = (f"{r.correlation:.2f} and {r.pointing:.0%} at {r.bytes:,.0f} bytes" for r in (mine[0], mine[-1]))
         told.append(f"{name}: {', '.join(ends)}")
     for column, value in enumerate((control.correlation, 100 * control.pointing), start=1):
-        label = "another photo's map" if column == 1 else None
-        style = {"line": {"dash": "dot", "color": "#57606a"}, "annotation_text": label}
+        style = {"line": {"dash": "dot", "color": "#57606a"}, "annotation_text": "another photo's map"}
         figure.add_hline(y=value, annotation_position="bottom right", row=1, col=column, **style)
     figure.update_xaxes(title_text="mean bytes of the whole packet or file", type="log", tickvals=BYTE_TICKS)
     figure.update_yaxes(range=[0, 1.02], title_text="Pearson's correlation", col=1)
@@ -208,7 +207,7 @@ class Claim:
 
 
 def claims() -> list[Claim]:
-    """Collect every claim of the paper's abstract with what the shipped tables say of it."""
+    """Collect every claim of the paper with what the shipped tables say of it."""
     return [_prior_split_computing(), _saliency(), _times_as_fast(), _many_backbones(), _many_tasks(), _parameters()]
 
 
@@ -230,7 +229,7 @@ def _saliency() -> Claim:
         answers[none.verdict],
         f"{signed(none.percent)} % bytes against no guidance ({signed(none.reach[0])} to {signed(none.reach[1])} over two seeds), "
         f"{signed(even.percent)} % ({signed(even.reach[0])} to {signed(even.reach[1])}) against a constant map of equal mean",
-        "A map also makes bits dearer, and a comparison at equal λ would count that as a saving. How the paper compared, its abstract does not say.",
+        "A map also makes bits dearer, and a comparison at equal λ would count that as a saving. We do not know how the paper compared.",
     )
 
 
