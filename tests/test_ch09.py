@@ -262,6 +262,24 @@ def test_figures_say_what_they_show():
     assert "the map 1 turn ago: 0.50 in the first third" in caption(figure) and len(figure.data) == 3
 
 
+def test_the_panel_says_what_became_of_map_and_answer():
+    top = np.zeros((4, 4))
+    top[1, 2] = 1
+    crops = {"a": Image.new("RGB", (64, 64), "red"), "b": Image.new("RGB", (64, 64), "blue")}
+    compare = lambda name, rate: ch09.Survived(
+        top, top if rate < 1 else top.T, round(900 / rate), "cat", "cat" if rate < 1 else "dog"
+    )
+    panel = ch09.survival_panel(crops, compare, (0.1, 3.0), 0.5, "a")
+    assert (
+        "a at lambda 0.5, 1,800 bytes" in panel._said
+        and "correlation of 1.00, the peak stays in the top fifth" in panel._said
+    )
+    panel.set(lmbda=2.0, photo="b")
+    assert (
+        "450 bytes" in panel._said and "the answer becomes dog" in panel._said and "leaves the top fifth" in panel._said
+    )
+
+
 def test_the_chapter_keeps_a_place_for_what_is_no_picture():
     cells = nbformat.read(ROOT / "notebooks/09_beyond.ipynb", as_version=4).cells
     titles = [

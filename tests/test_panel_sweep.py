@@ -22,6 +22,7 @@ from fsplit_lib.chapters.ch05 import TrainingPanel
 from fsplit_lib.chapters.ch06 import LambdaPanel
 from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.chapters.ch08 import journey_panel
+from fsplit_lib.chapters.ch09 import Survived, survival_panel
 from fsplit_lib.data import FASHION_CLASSES, PHOTOS, center_crop, data_root, load_photo
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import answer_photo, read_table
@@ -131,11 +132,24 @@ def of_chapter_08():
     return journey_panel(rows, "resnet50", level, "int8", 1.0, 4.0, 4.0)
 
 
+def of_chapter_09():
+    crops = {name: center_crop(load_photo(name)) for name in list(PHOTOS)[:3]}
+
+    def compare(photo, lmbda):
+        before, noise = np.random.default_rng([*map(ord, photo)]).random((2, 28, 28)) ** 4
+        return Survived(
+            before, before + lmbda / 3 * (noise - before), round(1000 / lmbda), photo, photo if lmbda < 1 else "?"
+        )
+
+    return survival_panel(crops, compare, (0.1, 3.0), 0.6, "chelsea")
+
+
 BUILDERS = {
     ch00.photo_panel: of_chapter_00, ch01.bottleneck_panel: of_chapter_01, ch01.bounds_panel: of_chapter_01_bounds, ch02.split_panel: of_chapter_02,
     ch03.coder_panel: of_chapter_03, ch03.density_panel: of_chapter_03_densities, map_panel: of_chapter_04,
     factor_panel: of_chapter_04_factor, TrainingPanel: of_chapter_05, LambdaPanel: of_chapter_06,
     server_panel: of_chapter_07, ablation_panel: of_chapter_07_ablation, journey_panel: of_chapter_08,
+    survival_panel: of_chapter_09,
 }  # fmt: skip
 UNITS = r"bits|bytes|\bB\b|\bms\b|seconds|%|Mbit/s|share|times|lambda|lmbda|λ|\bsteps?\b|symbols?\b|probability|0 to 1|spread\)?²|standard deviation|\bnats\b"
 

@@ -225,7 +225,7 @@ def work(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(out, rows)
     for row in rows:
-        size = "" if row.parameters is None else f"{row.parameters:,} parameters, {row.multiply_adds / 1e6:,.0f} M"
+        size = "" if not row.parameters else f"{row.parameters:,} parameters, {row.multiply_adds / 1e6:,.0f} M"
         typer.echo(
             f"{row.part:15} {row.name:22} {row.precision:8} {row.median_ms:8.3f} ms, IQR {row.iqr_ms:.3f}  {size}"
         )

@@ -342,8 +342,8 @@ class WorkRow:
     Attributes:
         part: "encoder", "decoder", "decoder + tail", "head", "network" or "image codec".
         name: of the encoder, decoder, network or library.
-        parameters: how many; None for an image codec.
-        multiply_adds: how many; None for an image codec.
+        parameters: how many; 0 for an image codec.
+        multiply_adds: how many; 0 for an image codec.
         precision: "float32" or "int8" by onnxruntime; "" for an image codec.
         median_ms: over the runs, in turns with all other rows.
         iqr_ms: between the quartiles.
@@ -353,8 +353,8 @@ class WorkRow:
 
     part: str
     name: str
-    parameters: int | None
-    multiply_adds: int | None
+    parameters: int
+    multiply_adds: int
     precision: str
     median_ms: float
     iqr_ms: float

@@ -75,8 +75,8 @@ def measure_work(
     rows = []
     for (part, name, precision), timing in timings.items():
         module, value = sizes.get((part, name), (None, None))
-        size = sum(p.numel() for p in module.parameters()) if module else None
-        work = multiply_adds(module, *value.shape) if module else None
+        size = sum(p.numel() for p in module.parameters()) if module else 0
+        work = multiply_adds(module, *value.shape) if module else 0
         rows.append(WorkRow(part, name, size, work, precision, timing.median_ms, timing.iqr_ms, runs, cpu_name()))
     return rows
 
