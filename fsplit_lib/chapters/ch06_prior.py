@@ -34,11 +34,8 @@ class Method:
     tuned: bool = False
 
 
-STUDENT, PATCH, CUT = (
-    Look("#0072B2", "dash", "square"),
-    Look("#009E73", "dashdot", "triangle-up"),
-    Look("#882255", "dot", "cross"),
-)
+STUDENT, PATCH = Look("#332288", "dash", "square-open"), Look("#009E73", "dashdot", "triangle-up")
+CUT, UNCODED = Look("#882255", "dot", "cross"), Look("#882255", "longdash", "cross-open")
 PRIOR = {
     BASE: Method("FrankenSplit's base", look_of("FrankenSplit"), "FrankenSplit"),
     "ablation-base-1": Method("the base, another seed", Look("#D55E00", "dot", "circle-open"), "FrankenSplit"),
@@ -48,10 +45,10 @@ PRIOR = {
     "prior-student-own": Method("Entropic Student, its own recipe", STUDENT, "Entropic Student"),
     "prior-patch-4": Method("patches and 4 blocks", PATCH, "patch, 4 blocks"),
     "prior-reduction": Method("channel reduction, entropy coded", CUT, "channel reduction"),
-    "prior-reduction, 8 bits per value": Method("channel reduction, 8 bits", CUT, "channel reduction"),
+    "prior-reduction, 8 bits per value": Method("channel reduction, 8 bits", UNCODED, "channel reduction"),
     "prior-bottlefit": Method("BottleFit: channel reduction, tail fine-tuned", CUT, "channel reduction", True),
     "prior-direct": Method("distillation at the logits alone", look_of("logit distillation"), "FrankenSplit"),
-    "prior-pixels": Method("the same encoder for pixels", look_of("AVIF"), "FrankenSplit"),
+    "prior-pixels": Method("the same encoder for pixels", Look("#663300", "longdashdot", "pentagon"), "FrankenSplit"),
     "ablation-lean": Method("lean encoder and decoder", Look("#CC79A7", "longdash", "diamond"), "lean"),
     "ablation-tiny": Method("tiny encoder, lean decoder", Look("#999933", "longdashdot", "star"), "tiny"),
 }  # fmt: skip
@@ -103,7 +100,7 @@ class WorkPanel(Panel):
             mark = {"size": 15, "color": method.look.color, "symbol": method.look.symbol}
             figure.add_trace(
                 go.Scatter(
-                    name=name, mode="markers+text", marker=mark, text=[method.label], textposition="top center",
+                    name=name, mode="markers+text", marker=mark, text=[method.label], textposition="bottom center" if name == BASE else "top center",
                     hovertemplate="%{x:,.0f} M multiply-adds<br>%{y:,.0f} bytes<extra></extra>",
                 )
             )  # fmt: skip
