@@ -11,7 +11,7 @@ from fsplit_lib.data import fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import WeightsError
-from fsplit_lib.system import add_decoder, attach_decoder, build_system, load_system, save_system
+from fsplit_lib.system import add_decoder, attach_decoder, build_system, load_codec, load_system, save_system
 from fsplit_lib.training import ArraySource, TrainConfig, train_decoder, train_system
 
 CODEC = CodecConfig(widths=(8, 8, 6), strides=(2, 2, 1), lmbda=0.3, anchors=(0.1, 0.3, 1.0))
@@ -113,5 +113,5 @@ def test_a_decoder_of_another_codec_is_refused(native, tmp_path):
     with pytest.raises(WeightsError, match="cannot read those packets"):
         add_decoder(folder, other, {}, [])
     assert (folder / "card.json").read_bytes() == before
-    with pytest.raises(ValueError, match="stride"):
-        attach_decoder(native.codec, load_backbone("tf_efficientnet_lite0"), DecoderConfig(), 0)
+    with pytest.raises(ValueError, match="stride 8, the backbone is cut at stride 4"):
+        attach_decoder(load_codec("photo"), load_backbone("fashion_resnet"), DecoderConfig(), 0)

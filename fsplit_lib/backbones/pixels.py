@@ -29,6 +29,7 @@ class PixelBackbone(Backbone):
         backbone: the network that answers.
         patch: side of a patch in pixels, which is the latent's stride.
 
+    >>> import torch
     >>> from fsplit_lib.backbones import load_backbone
     >>> PixelBackbone(load_backbone("resnet18", "random")).head(torch.zeros(1, 3, 32, 32)).shape
     torch.Size([1, 192, 4, 4])

@@ -12,8 +12,13 @@ Systems" (gdn, the Entropic Student); Duan & Zhu 2022, "Efficient Feature Compre
 Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks" (reduction).
 """
 
-from compressai.layers import GDN1
+import warnings
+
 from torch import Tensor, nn
+
+with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
+    warnings.simplefilter("ignore", FutureWarning)
+    from compressai.layers import GDN1
 
 
 class GdnEncoder(nn.Sequential):
