@@ -6,11 +6,11 @@ import math
 import re
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from solved import solved_builds
 
 from fsplit_lib.backbones import FeatureSpec, load_backbone
 from fsplit_lib.chapters import ch07 as plots
@@ -364,10 +364,7 @@ def test_the_function_exercise_knows_its_mistakes():
 @pytest.fixture
 def solved():
     """The book's solutions, by exercise."""
-    text = (Path(__file__).parent / "solutions" / "07.py").read_text("utf-8")
-    given = {"nn": torch.nn, "F": torch.nn.functional, "torch": torch, "Affine": Affine}
-    for part in re.split(r"^# %% ", text, flags=re.MULTILINE)[6:]:
-        exec(part.partition("\n")[2], given | {"check": lambda id, answer: given.update({id: answer})}, given)
+    given = solved_builds("07", 6, nn=torch.nn, F=torch.nn.functional, torch=torch, Affine=Affine)
     return {id: given[id] for id in BUILDS}
 
 

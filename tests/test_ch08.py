@@ -1,14 +1,13 @@
 """Chapter 08: journeys against arithmetic and brute force, the table's settings, the panel, figures, exercises."""
 
 import math
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solved import solved_builds
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import encode_image
@@ -347,11 +346,7 @@ BUILDS = ("08.6", "08.7", "08.8")
 @pytest.fixture(scope="module")
 def solved():
     """The book's solutions, by exercise."""
-    text = (Path(__file__).parent / "solutions" / "08.py").read_text("utf-8")
-    given = {"np": np}
-    for part in re.split(r"^# %% ", text, flags=re.MULTILINE)[1:]:
-        exec(part.partition("\n")[2], given | {"check": lambda id, answer: given.update({id: answer})}, given)
-    return given
+    return solved_builds("08", np=np)
 
 
 @pytest.mark.parametrize("seed", (0, 11))

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from solved import solved_builds
 from typer.testing import CliRunner
 
 from fsplit_lib import zoo
@@ -179,10 +180,7 @@ def test_both_commands_write_their_tables(tmp_path):
 @pytest.fixture(scope="module")
 def solved():
     """The book's solutions, by exercise."""
-    given = {"F": F, "torch": torch, "math": math}
-    for part in re.split(r"^# %% ", (ROOT / "tests/solutions/09.py").read_text("utf-8"), flags=re.MULTILINE)[1:]:
-        exec(part.partition("\n")[2], given | {"check": lambda id, answer: given.update({id: answer})}, given)
-    return given
+    return solved_builds("09", F=F, torch=torch, math=math, np=np)
 
 
 @pytest.mark.parametrize("seed", (0, 11))

@@ -9,10 +9,12 @@ from PIL import Image
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import PixelBackbone, load_backbone
+from fsplit_lib.cli.evaluate import _curves_of
 from fsplit_lib.codec import CodecConfig, Encoder
 from fsplit_lib.data import ImageFolder
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation import read_table
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.objectives import stage_distillation
 from fsplit_lib.recipes.prior_work import PATCHES, PRIOR, STUDENT, fit_eight_bits
@@ -130,3 +132,54 @@ def test_pixels_as_target_lose_nothing_and_survive_a_file(teacher, source, tmp_p
     again = load_system(tmp_path / "p", teacher)
     assert again.decoder(again.codec.decompress(packets)).shape == (1, 192, 8, 8)
     torch.testing.assert_close(again.answer(packets), system.answer(packets), rtol=0.05, atol=0.05)
+
+
+def test_the_words_of_chapter_06_are_those_of_its_tables():
+    deltas = {d.codec: d for d in read_table("prior_work_bd_rates.csv") if d.against == "ablation-base"}
+
+    def told(codec):
+        return [round(value) for value in (deltas[codec].percent, deltas[codec].low, deltas[codec].high)]
+
+    assert told("prior-student") == [137, 113, 168]
+    assert [round(100 * (1 - 1 / (1 + value / 100))) for value in told("prior-student")] == [58, 53, 63]
+    assert told("prior-patch-4")[::2] == [8, 16] and deltas["prior-patch-4"].low == pytest.approx(-0.2, abs=0.05)
+    assert told("prior-pixels") == [66, 42, 94] and told("ablation-tiny") == [61, 42, 87]
+    assert told("ablation-lean") == [-9, -14, -3]
+    times = [1 + deltas[f"prior-reduction{kind}"].percent / 100 for kind in ("", ", 8 bits per value")]
+    assert times == pytest.approx([3.4, 4.8], abs=0.05)
+    curves = {}
+    for point in read_table("prior_work.csv"):
+        curves.setdefault(point.codec, []).append((point.lmbda or point.quality or 0, round(100 * point.agreement)))
+    finest = {codec: min(points)[1] for codec, points in curves.items()}
+    assert [finest[c] for c in ("ablation-base", "prior-base-tail", "prior-student", "prior-student-tail")] == [
+        71,
+        48,
+        49,
+        28,
+    ]
+    assert dict(curves["prior-reduction"])[3] == 30 and curves["prior-bottlefit"] == [(3, 14)]
+    assert {kept for _, kept in curves["prior-direct"]} == {0}
+    work = {row.name: row for row in read_table("work.csv") if (row.part, row.precision) == ("encoder", "float32")}
+    paper, lean, tiny = (work[name] for name in ("FrankenSplit", "lean", "tiny"))
+    assert lean.multiply_adds / paper.multiply_adds == pytest.approx(0.22, abs=0.005)
+    assert lean.median_ms / paper.median_ms == pytest.approx(1 / 4, abs=0.02)
+    assert tiny.multiply_adds / paper.multiply_adds == pytest.approx(1 / 20, abs=0.002)
+    assert max(row.iqr_ms / row.median_ms for row in read_table("work.csv")) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_weights_of_one_setting_make_a_curve_and_others_are_refused(teacher, tmp_path):
+    for channels in (2, 3):
+        config = CodecConfig(widths=(8, 8, channels), kind="reduction")
+        system = build_system(teacher, config, SMALL, 0)
+        system.codec.update()
+        save_system(tmp_path / f"r-{channels}", system, zoo.Card(f"r-{channels}", "codec", "", "", "", {}, {}))
+    two, three = (str(tmp_path / f"r-{channels}") for channels in (2, 3))
+    assert _curves_of([f"r={two},{three}", "photo"]) == {
+        "r-2": (two, "r", 2), "r-3": (three, "r", 3), "photo": ("photo", "photo", None),
+    }  # fmt: skip
+    odd = tmp_path / "a=b,c"
+    odd.mkdir()
+    assert _curves_of([str(odd)]) == {"a=b,c": (str(odd), "a=b,c", None)}
+    for wrong, told in (([two, two], "share one"), ([f"r={two},photo"], "of continuous rate")):
+        with pytest.raises(ParameterError, match=told):
+            _curves_of(wrong)

@@ -58,15 +58,18 @@ class Tail(nn.Module):
 
     def forward(self, h: Tensor, pooled: bool = False) -> Tensor:
         """Compute logits (B, classes), or with ``pooled`` the (B, D) vectors that the last layer classifies."""
-        return self.classify[0].forward_head(self.stages(h)[-1], pre_logits=pooled)
+        return self.classify[0].forward_head(self.layers(self._as_timm(h)), pre_logits=pooled)
 
     def stages(self, h: Tensor) -> list[Tensor]:
         """Compute what each stage makes of features h (B, C, h, w), in timm's own layout."""
-        h, outputs = h.permute(0, 2, 3, 1).contiguous() if self.nhwc else h, []
+        h, outputs = self._as_timm(h), []
         for layer in self.layers:
             h = layer(h)
             outputs.append(h)
         return outputs
+
+    def _as_timm(self, h: Tensor) -> Tensor:
+        return h.permute(0, 2, 3, 1).contiguous() if self.nhwc else h
 
     def learnable(self) -> nn.ModuleList:
         """Return the modules that fine-tuning trains: the stages and the classifier."""

@@ -119,7 +119,7 @@ def photo_backbone(given: str) -> Backbone:
 
     Raises:
         ParameterError: see :func:`load_backbone`.
-        WeightsError: likewise.
+        WeightsError: see :func:`load_backbone`.
     """
     name, _, file = given.partition("=")
     return load_backbone(name, file or ("shipped" if name in PACKAGES else "download"), input_size=PHOTO_SIDE)

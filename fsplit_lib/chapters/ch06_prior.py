@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 
 from fsplit_lib.evaluation import BDRate, RatePoint
-from fsplit_lib.evaluation.curves import monotone
+from fsplit_lib.evaluation.curves import bytes_at
 from fsplit_lib.evaluation.tables import WorkRow
 from fsplit_lib.panels.base import Number, Panel
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
@@ -22,32 +21,25 @@ class Method:
     """One curve of ``prior_work.csv``.
 
     Attributes:
-        label: in figures.
-        look: likewise.
-        encoder: its name in ``work.csv``.
-        tuned: whether the tail was fine-tuned to it.
+        label: what figures call it.
+        look: how figures draw it.
+        encoder: its name in ``work.csv``; "" for an image codec.
     """
 
     label: str
     look: Look
-    encoder: str
-    tuned: bool = False
+    encoder: str = ""
 
 
 STUDENT, PATCH = Look("#332288", "dash", "square-open"), Look("#009E73", "dashdot", "triangle-up")
 CUT, UNCODED = Look("#882255", "dot", "cross"), Look("#882255", "longdash", "cross-open")
 PRIOR = {
     BASE: Method("FrankenSplit's base", look_of("FrankenSplit"), "FrankenSplit"),
-    "ablation-base-1": Method("the base, another seed", Look("#D55E00", "dot", "circle-open"), "FrankenSplit"),
-    "prior-base-tail": Method("the base, tail fine-tuned", Look("#D55E00", "dash", "circle-open"), "FrankenSplit", True),
+    "prior-base-tail": Method("the base, tail fine-tuned", Look("#D55E00", "dash", "circle-open"), "FrankenSplit"),
     "prior-student": Method("Entropic Student", STUDENT, "Entropic Student"),
-    "prior-student-tail": Method("Entropic Student, tail fine-tuned", STUDENT, "Entropic Student", True),
-    "prior-student-own": Method("Entropic Student, its own recipe", STUDENT, "Entropic Student"),
     "prior-patch-4": Method("patches and 4 blocks", PATCH, "patch, 4 blocks"),
     "prior-reduction": Method("channel reduction, entropy coded", CUT, "channel reduction"),
     "prior-reduction, 8 bits per value": Method("channel reduction, 8 bits", UNCODED, "channel reduction"),
-    "prior-bottlefit": Method("BottleFit: channel reduction, tail fine-tuned", CUT, "channel reduction", True),
-    "prior-direct": Method("distillation at the logits alone", look_of("logit distillation"), "FrankenSplit"),
     "prior-pixels": Method("the same encoder for pixels", Look("#663300", "longdashdot", "pentagon"), "FrankenSplit"),
     "ablation-lean": Method("lean encoder and decoder", Look("#CC79A7", "longdash", "diamond"), "lean"),
     "ablation-tiny": Method("tiny encoder, lean decoder", Look("#999933", "longdashdot", "star"), "tiny"),
@@ -59,7 +51,7 @@ def curves_of_prior_work(points: Sequence[RatePoint], names: Sequence[str]) -> g
     lines = []
     for name in (*names, "JPEG", "AVIF"):
         if rows := [p for p in points if p.codec == name]:
-            method = PRIOR.get(name) or Method(name, look_of(name), "")
+            method = PRIOR.get(name) or Method(name, look_of(name))
             lines.append(rate_curve(method.label, rows, "agreement", method.look, width=3.5 if name == BASE else 2))
     figure = rate_accuracy({"": lines}, "One budget of training, one decoder", n=points[0].n, height=620)
     return figure.update_xaxes(range=[2.5, 4]).update_yaxes(range=[0, 100])
@@ -70,15 +62,6 @@ def deltas_of_prior_work(deltas: Sequence[BDRate], names: Sequence[str]) -> go.F
     found = {d.codec: d for d in deltas if d.against == BASE}
     rows = {PRIOR[name].label: ([found[name]], PRIOR[name].look) for name in names if name in found}
     return forest(rows, "Bytes against FrankenSplit's base, at equal agreement", "BD-rates against the base")
-
-
-def bytes_at(points: Sequence[RatePoint], codec: str, agreement: float) -> float | None:
-    """Compute the bytes at which a curve reaches an agreement, between its measured points; None outside them."""
-    rows = [p for p in points if p.codec == codec]
-    size, fitted = monotone(np.array([p.bytes for p in rows]), np.array([p.agreement for p in rows]))
-    if not fitted[0] <= agreement <= fitted[-1]:
-        return None
-    return float(np.exp(np.interp(agreement, fitted, np.log(size))))
 
 
 class WorkPanel(Panel):
@@ -92,7 +75,7 @@ class WorkPanel(Panel):
     """
 
     def __init__(self, points: Sequence[RatePoint], work: Sequence[WorkRow], agreement: int, names: Sequence[str]):
-        self._points, self._names = points, names
+        self._curves = {name: [p for p in points if p.codec == name] for name in names}
         self._work = {row.name: row for row in work if row.part == "encoder" and row.precision == "float32"}
         figure = go.Figure()
         for name in names:
@@ -120,9 +103,8 @@ class WorkPanel(Panel):
     def _update(self, agreement: int) -> str:
         told = []
         with self.figure.batch_update():
-            for name in self._names:
-                size, work = bytes_at(self._points, name, agreement / 100), self._work[PRIOR[name].encoder]
-                macs = work.multiply_adds / 1e6
+            for name, curve in self._curves.items():
+                size, macs = bytes_at(curve, agreement / 100), self._work[PRIOR[name].encoder].multiply_adds / 1e6
                 known = {"x": [macs], "y": [size]} if size else {"x": [], "y": []}
                 self.figure.update_traces(selector={"name": name}, **known)
                 sent = f"{size:,.0f} bytes" if size else "not reached"

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fsplit_lib.evaluation import RatePoint
-from fsplit_lib.evaluation.curves import monotone
+from fsplit_lib.evaluation.curves import bytes_at
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import GREY, paint_map, side_by_side
 from fsplit_lib.plots.style import Look, look_of
@@ -23,7 +23,7 @@ LOOKS = {
 
 
 def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
-    """The rows of each curve that has several settings, without the versions in its name."""
+    """Return the rows of each curve that has several settings, without the versions in its name."""
     found: dict[str, list[RatePoint]] = {}
     for row in rows:
         found.setdefault(row.codec.partition(" (")[0], []).append(row)
@@ -38,12 +38,7 @@ def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str
         quality: "agreement" or "top1".
         share: of recordings.
     """
-    found = {}
-    for name, points in _curves(rows).items():
-        sizes, kept = monotone(np.array([p.bytes for p in points]), np.array([getattr(p, quality) for p in points]))
-        reached = kept[0] <= share <= kept[-1]
-        found[name] = float(np.exp(np.interp(share, kept, np.log(sizes)))) if reached else None
-    return found
+    return {name: bytes_at(points, share, quality) for name, points in _curves(rows).items()}
 
 
 def speech_curves(rows: Sequence[RatePoint], quality: str = "agreement") -> go.Figure:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fsplit_lib.evaluation.points import PerImageResult
     from fsplit_lib.system import FrankenSplit
 
+WEIGHTS = typer.Option(help="Codecs of one backbone; may be given more than once.")
+NAME = typer.Option(help="What the table calls the photos; the folder's name by default.")
+
 app = typer.Typer(help="Measure on a folder of photos, or of recordings.", no_args_is_help=True)
 
 
@@ -32,17 +35,43 @@ def _readable(pictures: "ImageFolder") -> "ImageFolder":
         return pictures.readable(progress)
 
 
-def _in_curve(one: "PerImageResult", curves: dict[str, str], folders: dict[str, str]) -> "PerImageResult":
+def _curves_of(given: list[str]) -> dict[str, tuple[str, str, int | None]]:
+    """Read ``FOLDER`` or ``CURVE=FOLDER,FOLDER,...``: what a system is called to its folder, its curve, and its place there.
+
+    The place is the codec's number of channels, and None for a curve of one folder.
+    """
+    from fsplit_lib.errors import ParameterError
+    from fsplit_lib.zoo import card_names, read_card
+
+    found: dict[str, tuple[str, str, int | None]] = {}
+    for one in given:
+        curve, several, parts = one.partition("=")
+        if one in card_names() or Path(one).is_dir() or not several:  # a folder may have such a name
+            curve, parts = "", one
+        for folder in parts.split(",") if curve else [parts]:
+            name, channels = Path(folder).name, None
+            if name in found:
+                raise ParameterError(
+                    f"curves are called by their folders' names, and some of these share one: {', '.join(given)}"
+                )
+            if curve:
+                codec = read_card(folder).architecture["codec"]
+                if codec["anchors"]:
+                    raise ParameterError(
+                        f"{folder} is a curve of its own, of continuous rate: give it without {curve}="
+                    )
+                channels = codec["widths"][-1]
+            found[name] = folder, curve or name, channels
+    return found
+
+
+def _in_curve(one: "PerImageResult", systems: dict[str, tuple[str, str, int | None]]) -> "PerImageResult":
     """Put a system of one setting into the curve that it was asked for, where its channels are the quality."""
     from dataclasses import replace
 
-    from fsplit_lib.zoo import read_card
-
-    name, _, kind = one.codec.partition(",")
-    if not curves.get(name):
-        return one
-    channels = read_card(folders[name]).architecture["codec"]["widths"][-1]
-    return replace(one, codec=f"{curves[name]},{kind}" if kind else curves[name], lmbda=None, quality=channels)
+    name, kind, uncoded = one.codec.partition(", ")
+    _, curve, channels = systems.get(name, ("", "", None))
+    return one if channels is None else replace(one, codec=curve + kind + uncoded, lmbda=None, quality=channels)
 
 
 @app.command()
@@ -64,9 +93,7 @@ def photos(
     against: Annotated[
         list[str] | None, typer.Option(help="Image codecs to measure as well; all by default, or none.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
-    ] = None,
+    name: Annotated[str | None, NAME] = None,
     anchor: Annotated[
         list[str] | None, typer.Option(help="Curves that BD-rates are computed against; every curve by default.")
     ] = None,
@@ -81,6 +108,7 @@ def photos(
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
+    from fsplit_lib.evaluation.evaluate import BARE_JPEG, UNCODED
     from fsplit_lib.system import load_system
     from fsplit_lib.zoo import read_card, write_scores
 
@@ -89,12 +117,13 @@ def photos(
         raise ParameterError(f"no image codec {', '.join(sorted(unknown))}; there are {', '.join(QUALITIES)}, or none")
     qualities = {codec: steps for codec, steps in QUALITIES.items() if codec in wanted}
     pictures = image_folder(folder, name)
-    asked = [given.rpartition("=") for given in weights or [DEFAULT]]  # CURVE=FOLDER,FOLDER: a point each
-    curves = {Path(folder).name: curve for curve, _, given in asked for folder in given.split(",")}
-    folders = {Path(folder).name: folder for _, _, given in asked for folder in given.split(",")}
-    if len(folders) < sum(len(given.split(",")) for _, _, given in asked):
+    systems = _curves_of(weights or [DEFAULT])
+    folders = {name: folder for name, (folder, _, _) in systems.items()}
+    ours = {curve for _, curve, _ in systems.values()}
+    uncoded = {f"{curve}, {UNCODED}" for curve in ours}
+    if unknown := set(anchor or ()) - ours - uncoded - {*qualities, *([BARE_JPEG] if "JPEG" in qualities else [])}:
         raise ParameterError(
-            f"curves are called by their folders' names, and some of these share one: {', '.join(weights)}"
+            f"no curve {', '.join(sorted(unknown))} to compare with; there are {', '.join([*ours, *qualities])}"
         )
     own, *_ = (read_card(given).architecture["backbone"] for given in folders.values())
     judges = backbone or [own]
@@ -107,7 +136,7 @@ def photos(
     for judge in judges:
         with progress_bar("photo", f"{pictures.name}, {judge.partition('=')[0]}") as progress:
             measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
-        measured = [_in_curve(one, curves, folders) for one in measured]
+        measured = [_in_curve(one, systems) for one in measured]
         points += [one.point() for one in measured]
         write_rows(out, points)
         with progress_bar("pair", "bootstrap") as progress:
@@ -117,9 +146,10 @@ def photos(
     if deltas:
         write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
-        for weights_name in folders:
-            write_scores(folders[weights_name], [asdict(p) for p in points if p.codec in ("teacher", weights_name)])
-    _tell(points, [delta for delta in deltas if delta.codec in folders], own)
+        for weights_name, (given, curve, place) in systems.items():
+            scores = [p for p in points if p.codec == "teacher" or (p.codec == curve and place in (None, p.quality))]
+            write_scores(given, [asdict(p) | ({} if p.codec == "teacher" else {"codec": weights_name}) for p in scores])
+    _tell(points, [delta for delta in deltas if delta.codec in ours | uncoded], own)
     typer.echo(f"{out}")
 
 
@@ -149,7 +179,7 @@ def speech(
     weights: Annotated[list[str] | None, typer.Option(help="Speech codecs; may be given more than once.")] = None,
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
 ) -> None:
-    """Bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
+    """Measure bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
     from dataclasses import asdict
 
     from fsplit_lib.backbones import load_backbone
@@ -181,9 +211,7 @@ def speech(
 def entropy(
     folder: Annotated[Path, typer.Argument(help="Photos.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/side_information.csv"),
-    name: Annotated[
-        str | None, typer.Option(help="What the table calls the photos; the folder's name by default.")
-    ] = None,
+    name: Annotated[str | None, NAME] = None,
     card: Annotated[bool, typer.Option(help="Also write the table into the models' card.")] = False,
 ) -> None:
     """Measure the bytes of the same latents under three entropy models, with and without side information."""
@@ -212,7 +240,7 @@ def work(
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/work.csv"),
     runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,
 ) -> None:
-    """Parameters, multiply-adds and milliseconds of every encoder and decoder of the book, beside image codecs."""
+    """Measure parameters, multiply-adds and milliseconds of every encoder and decoder of the book, beside image codecs."""
     from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import load_photo, write_rows
     from fsplit_lib.latency.work import measure_work
@@ -232,10 +260,6 @@ def work(
     typer.echo(f"{out}")
 
 
-WEIGHTS = typer.Option(help="Codecs of one backbone; may be given more than once.")
-NAME = typer.Option(help="What the table calls the photos; the folder's name by default.")
-
-
 @app.command()
 def tasks(
     folder: Annotated[Path, typer.Argument(help="Photos in one sub-folder a class, such as Caltech-101.")],
@@ -244,7 +268,7 @@ def tasks(
     each: Annotated[int, typer.Option(min=3, help="Photos of each class, drawn at random.")] = 10,
     fashion: Annotated[int, typer.Option(min=3, help="Test pictures of each class of Fashion-MNIST, enlarged.")] = 40,
 ) -> None:
-    """Other questions behind the same packets: what a linear probe gets right from packets, and from photos."""
+    """Measure other questions behind the same packets: what a linear probe gets right from packets, and from photos."""
     import numpy as np
 
     from fsplit_lib.data import fashion_mnist, training_folder, write_rows
@@ -275,7 +299,7 @@ def maps(
     name: Annotated[str | None, NAME] = None,
     count: Annotated[int, typer.Option("--photos", min=2, help="Photos, drawn at random.")] = 300,
 ) -> None:
-    """Where the answer comes from: the teacher's Grad-CAM before and after packets, and after JPEG of as many bytes."""
+    """Measure where the answer comes from: the teacher's Grad-CAM before and after packets, and after JPEG of as many bytes."""
     from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.evaluation.map_agreement import measure_maps
     from fsplit_lib.evaluation.tables import label_of

@@ -4,7 +4,7 @@
     patch-N     x ──► 8×8, stride 8 ──► N residual blocks ──► 1×1 ──► y, stride 8                 N = 4: 623,552
     reduction   x ──► 7×7, stride 2 ──► max-pool, stride 2 ──► 2×2, stride 2 ──► y of few channels
 
-At 224 x 224 they do 601, 488 (N = 4) and 119 million multiply-adds; the paper's encoder does 530.
+At 224 x 224 they do 589, 488 (N = 4) and 119 million multiply-adds; the paper's encoder does 530.
 
 Sources: Matsubara, Yang, Levorato & Mandt 2022, "Supervised Compression for Resource-Constrained Edge Computing
 Systems" (gdn, the Entropic Student); Duan & Zhu 2022, "Efficient Feature Compression for Edge-Cloud Systems"

@@ -8,7 +8,7 @@ same quality, on average over all the quality that both reach (Bjøntegaard 2001
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -16,7 +16,7 @@ from scipy.optimize import isotonic_regression
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
 from fsplit_lib.evaluation.points import PerImageResult
-from fsplit_lib.evaluation.tables import BDRate
+from fsplit_lib.evaluation.tables import BDRate, RatePoint
 
 RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
 LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not the curves
@@ -57,6 +57,18 @@ def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndar
     order = np.argsort(size)
     fitted = isotonic_regression(quality[order]).x + RAMP * np.arange(len(order))
     return np.asarray(size)[order] + RAMP * np.arange(len(order)), fitted
+
+
+def bytes_at(points: Sequence[RatePoint], share: float, quality: str = "agreement") -> float | None:
+    """Compute the bytes at which a curve reaches a share, between its measured settings; None where it never does.
+
+    Args:
+        points: rows of one curve.
+        share: between 0 and 1.
+        quality: "agreement" or "top1".
+    """
+    sizes, kept = monotone(np.array([p.bytes for p in points]), np.array([getattr(p, quality) for p in points]))
+    return float(np.exp(np.interp(share, kept, np.log(sizes)))) if kept[0] <= share <= kept[-1] else None
 
 
 def bd_rates(

@@ -21,7 +21,7 @@ from PIL import Image
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import decode_image, encode_image
 from fsplit_lib.data.speech import RATE, log_mel, read_wav
-from fsplit_lib.evaluation.evaluate import curve_of_images, top1_of_images
+from fsplit_lib.evaluation.evaluate import curve_of_images, lmbdas_of, top1_of_images
 from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.system import FrankenSplit
 
@@ -70,10 +70,7 @@ def evaluate_speech(
     images = np.stack(plain)
     teacher, measured = top1_of_images(backbone, images), []
     for name, system in systems.items():
-        config = system.codec.config
-        ends = config.anchors or (config.lmbda,)
-        settings = np.geomspace(ends[0], ends[-1], lmbdas if config.anchors else 1).tolist()
-        measured += curve_of_images(system, images, digits, dataset, name, settings)
+        measured += curve_of_images(system, images, digits, dataset, name, lmbdas_of(system, lmbdas))
     for (name, quality), (sizes, left) in found.items():
         decided = top1_of_images(backbone, np.stack(left))
         measured.append(

@@ -3,7 +3,7 @@
 The classes, the loop and the objective are the photo codec's. A patch of log-mel values is the picture, of one channel.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -118,7 +118,7 @@ def _teacher(run: RunContext) -> str:
 
 
 def _codec(seed: int, run: RunContext) -> str:
-    config = TrainConfig(**{**asdict(CODEC), "seed": seed})
+    config = replace(CODEC, seed=seed)
     source, data = _source(run, seed)
     system = build_system(load_backbone("speech-teacher"), SPEECH_CODEC, SPEECH_DECODER, seed)
     log = train_system(system, source, config, **run.options(config))

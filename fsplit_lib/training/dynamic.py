@@ -7,8 +7,6 @@ from torch import Tensor
 
 from fsplit_lib.objectives import saliency_weight
 
-__all__ = ["DynamicWeight"]
-
 
 class DynamicWeight:
     """Weigh the places of one batch of pictures by Grad-CAM of the split network's own answer.
