@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from typer.testing import CliRunner
 
@@ -413,6 +414,33 @@ def test_chapters_run_beside_each_other_and_those_that_measure_time_alone(tmp_pa
     assert [run.numbers for run in met] == [{"threads": 3.0}] * 2 and "OMP_NUM_THREADS" not in os.environ
     assert isinstance(failed, ChapterError) and "ZeroDivisionError" in str(failed)
     assert json.loads((tmp_path / "out" / "79.json").read_text()) == {"others": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (RuntimeError("Kernel didn't respond in 60 seconds"), 2),  # what a port that was just taken leaves
+        (RuntimeError("Kernel died before replying to kernel_info"), 2),
+        (DeadKernelError("Kernel died"), 1),  # in the middle of a cell
+    ],
+)
+def test_a_kernel_that_never_came_up_gets_one_more_try(tmp_path, monkeypatch, error, calls):
+    started, execute = [], papermill.execute_notebook
+
+    def stumble(*notebooks, **options):
+        started.append(notebooks)
+        if len(started) == 1:
+            raise error
+        return execute(*notebooks, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", stumble)
+    path = notebook(tmp_path / "81_late.ipynb", "from fsplit_lib.runner import headline\nheadline('81', ran=1)")
+    if calls == 2:
+        assert run_chapter(path, tmp_path / "out", progress=False).numbers == {"ran": 1.0}
+    else:
+        with pytest.raises(ChapterError, match="Kernel died"):
+            run_chapter(path, tmp_path / "out", progress=False)
+    assert len(started) == calls
 
 
 def test_only_the_chapter_on_latency_measures_time():

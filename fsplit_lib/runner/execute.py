@@ -22,6 +22,8 @@ from fsplit_lib.errors import FsplitError
 from fsplit_lib.runner.headline import compare, sentences
 from fsplit_lib.runner.parameters import check_parameters, parameters_of
 
+NEVER_STARTED = ("Kernel didn't respond", "Kernel died before replying")  # jupyter_client's words, before any cell
+
 
 class ChapterError(FsplitError):
     """A cell of a chapter failed; the message names chapter, cell and error."""
@@ -114,7 +116,7 @@ def run_chapter(
     begun = time.perf_counter()
     with _environment(surroundings):
         try:
-            papermill.execute_notebook(
+            _execute(
                 source,
                 executed,
                 parameters=given,
@@ -144,6 +146,20 @@ def run_chapter(
         if all(defaults[k] == v for k, v in given.items()):
             run.differences = compare(run.numbers, wanted)
     return run
+
+
+def _execute(*notebooks: Path, **options: Any) -> None:
+    """Let papermill execute a notebook, once more where its kernel never came up.
+
+    jupyter_client looks for free ports and lets go of them before the kernel binds them, so a kernel that starts beside
+    it may take one; no cell has run by then.
+    """
+    try:
+        papermill.execute_notebook(*notebooks, **options)
+    except RuntimeError as error:
+        if not str(error).startswith(NEVER_STARTED):
+            raise
+        papermill.execute_notebook(*notebooks, **options)
 
 
 def run_chapters(
