@@ -44,6 +44,7 @@ class CodecConfig:
         kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`, all
             others those of earlier split computing in :mod:`fsplit_lib.codec.prior_work`.
         channels: of the input; 3 for photos, the only ones of other kinds than "residual".
+        context: whether neighbours choose a symbol's table, see :class:`fsplit_lib.entropy.context.Context`.
     """
 
     widths: tuple[int, int, int] = (48, 64, 48)
@@ -53,6 +54,7 @@ class CodecConfig:
     anchors: tuple[float, ...] = ()
     kind: Kind = "residual"
     channels: int = 3
+    context: bool = False
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):

@@ -6,7 +6,7 @@ x (B, 3, H, W) ──► g_a ──► y (B, 48, H/8, W/8) ──► quantise �
 """
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 import numpy as np
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from fsplit_lib.codec.encoder import CodecConfig, Encoder
 from fsplit_lib.codec.gains import Gains
-from fsplit_lib.entropy.coding import Tables, ideal_bits, symbol_bits
-from fsplit_lib.entropy.models import FactorizedPrior, Memo
+from fsplit_lib.entropy.coding import Tables
+from fsplit_lib.entropy.context import Context
+from fsplit_lib.entropy.models import ContextBuffers, FactorizedPrior, Memo
 from fsplit_lib.entropy.packer import Packer
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 Quantiser = Literal["noise", "straight_through", "none"]
-LATER = {"anchors": (), "kind": "residual", "channels": 3}  # fields younger than codec ids
+LATER = {"anchors": (), "kind": "residual", "channels": 3, "context": False}  # fields younger than codec ids
 
 
 class FeatureCodec(nn.Module):
@@ -37,6 +38,7 @@ class FeatureCodec(nn.Module):
         self.encoder = Encoder(config)
         self.gains = Gains(config.anchors, config.widths[-1]) if config.anchors else None
         self.prior = FactorizedPrior(config.widths[-1])
+        self.context = ContextBuffers() if config.context else None
         self._memo = Memo()
 
     @property
@@ -61,6 +63,10 @@ class FeatureCodec(nn.Module):
         gain, _ = self.gains(torch.tensor(self.lmbdas))
         self.prior.update(update_quantiles, keep_grid=True, gains=gain[:, :, 0, 0])
 
+    def add_context(self, context: Context) -> None:
+        """Code with a context from now on: the packets, and with them the codec's id, are others afterwards."""
+        self.context, self.config = ContextBuffers(context), replace(self.config, context=True)
+
     @property
     def packer(self) -> Packer:
         """What turns latents into packets and back, made from the weights as they are now.
@@ -83,14 +89,15 @@ class FeatureCodec(nn.Module):
                 digest.update(parameter.cpu().half().numpy().astype("<f2").tobytes())
         digest.update(medians.astype("<f4").tobytes())
         digest.update(hashlib.sha256(tables.to_bytes()).digest())
-        stride, lmbda = self.config.stride, self.config.lmbda
-        return Packer(
-            digest.digest()[:4], stride, lmbda, self.codes[0], *(part.numpy() for part in both), medians, tables
-        )
+        context = None if self.context is None else self.context.context
+        for array in () if context is None else context.to_arrays().values():
+            digest.update(array.astype("<i4").tobytes())
+        stride, lmbda, gains = self.config.stride, self.config.lmbda, (part.numpy() for part in both)
+        return Packer(digest.digest()[:4], stride, lmbda, self.codes[0], *gains, medians, tables, context)
 
     @property
     def codec_id(self) -> bytes:
-        """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians and the digest of the tables."""
+        """4 bytes: SHA-256 of configuration, encoder and gains (as float16), medians, the tables' digest and the context."""
         return self.packer.codec_id
 
     def tables(self, lmbda: float | None = None) -> Tables:
@@ -144,12 +151,13 @@ class FeatureCodec(nn.Module):
     def ideal_bits(self, x: Tensor, lmbda: float | None = None) -> list[float]:
         """Compute the bits that the integer tables assign to each picture of x: the floor for any coder."""
         _check_pixels(x)
-        return [ideal_bits(one, self.tables(lmbda)) for one in self.symbols(self.encoder(x), lmbda)]
+        return self.bits_map(self.encoder(x), lmbda).sum(axis=(1, 2)).tolist()
 
     def bits_map(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
         """Compute where the bits of latents (B, C, h, w) go: (B, h, w), summed over the channels."""
-        bits = [symbol_bits(one, self.tables(lmbda)).sum(axis=0) for one in self.symbols(y, lmbda)]
-        return np.stack(bits).reshape(len(bits), *y.shape[-2:])
+        packer, size = self.packer, y.shape[-2:]
+        bits = [packer.symbol_bits(one, packer.code(lmbda), *size).sum(axis=0) for one in self.symbols(y, lmbda)]
+        return np.stack(bits).reshape(len(bits), *size)
 
     def _gain(self, y: Tensor, lmbda: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.gains is None:

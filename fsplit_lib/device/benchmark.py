@@ -13,7 +13,7 @@ from fsplit_lib.data.images import center_crop
 from fsplit_lib.device.bundle import Bundle
 from fsplit_lib.device.runtime import DeviceEncoder, Network
 from fsplit_lib.device.timing import Timing, interleave
-from fsplit_lib.entropy.coding import encode_symbols, table_entries
+from fsplit_lib.entropy.coding import table_entries
 from fsplit_lib.errors import ParameterError
 
 OURS, LOCAL = "FrankenSplit", "on the device"
@@ -87,8 +87,8 @@ def device_calls(
     (y,), packer = encoder.encode(encoder.preprocess(photo)), bundle.packer
     for lmbda in lmbdas:
         rate, code = float(f"{lmbda or packer.lmbda:.3g}"), packer.code(lmbda)
-        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: encode_symbols(
-            packer.symbols(y, c), packer.tables_at(c)
+        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: packer.encode(
+            packer.symbols(y, c), c, *y.shape[1:]
         )
         calls[OURS, rate, None, "packet", "", 1] = packer.pack(y, lmbda).to_bytes
     calls["PNG", None, None, "preprocess", "", 1] = lambda: center_crop(photo)

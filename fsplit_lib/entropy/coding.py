@@ -11,6 +11,8 @@ within 4 bytes of the ideal, which its sibling, constriction's range coder, does
 Source: asymmetric numeral systems, Duda 2013 (arXiv 1311.2540); constriction, Bamler 2022 (arXiv 2201.01741).
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +22,7 @@ import numpy as np
 from fsplit_lib.errors import PacketError
 
 PRECISION = 16  # frequencies of a table add up to 2**16
+TABLE_ARRAYS = ("frequencies", "lengths", "offsets")
 ESCAPE_BITS = 8  # an escaped symbol travels as a zig-zag varint, in bytes
 _Categorical = constriction.stream.model.Categorical
 _BYTE = constriction.stream.model.Uniform(2**ESCAPE_BITS)
@@ -73,6 +76,20 @@ class Tables:
         """Take some of the tables, from ``first`` up to ``end``."""
         return Tables(self.frequencies[first:end], self.lengths[first:end], self.offsets[first:end])
 
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Write the tables as named arrays."""
+        return {name: getattr(self, name) for name in TABLE_ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, np.ndarray], prefix: str = "") -> "Tables":
+        """Read what :meth:`to_arrays` wrote, from names that begin with ``prefix``.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: the arrays contradict each other.
+        """
+        return cls(*(stored[prefix + name] for name in TABLE_ARRAYS))
+
     def to_bytes(self) -> bytes:
         """Write the tables as canonical little-endian bytes, for hashing."""
         parts = (self.frequencies, self.lengths, self.offsets)
@@ -96,13 +113,9 @@ def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
     >>> decode_symbols(encode_symbols(np.array([[0, 1, 1, 99]], "i4"), t), t, 4)
     array([[ 0,  1,  1, 99]], dtype=int32)
     """
-    indices, escaped = table_entries(symbols, tables)
     coder = constriction.stream.stack.AnsCoder()
-    if escaped.any():
-        coder.encode_reverse(_varints(symbols[escaped]), _BYTE)
-    for row, model in zip(indices[::-1], tables.models[::-1], strict=True):
-        coder.encode_reverse(row, model)
-    return _stream_of(coder)
+    push_symbols(coder, symbols, tables)
+    return stream_of(coder)
 
 
 def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True) -> np.ndarray:
@@ -117,17 +130,51 @@ def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True
     Raises:
         PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
     """
-    try:
-        coder = _coder_of(stream)
-        indices = np.stack([coder.decode(model, count) for model in tables.models])
-        escaped = indices == tables.lengths[:, None] - 1
-        symbols = (indices + tables.offsets[:, None]).astype(np.int32)
-        if escaped.any():
-            symbols[escaped] = _read_varints(coder, int(escaped.sum()))
-    except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
-        raise PacketError("the stream does not decode with these tables") from error
-    if check and encode_symbols(symbols, tables) != stream:  # a coder can read anything; only one stream says this
-        raise PacketError("the stream is not the one that its symbols are written as: it was altered")
+    with reading(stream) as coder:
+        symbols = pop_symbols(coder, tables, count)
+    if check:
+        check_same(encode_symbols(symbols, tables), stream)
+    return symbols
+
+
+def push_symbols(
+    coder: "constriction.stream.stack.AnsCoder",
+    symbols: np.ndarray,
+    tables: Tables,
+    places: Sequence[np.ndarray | slice] | None = None,
+) -> None:
+    """Write symbols on top of what a coder holds, channel by channel, the escaped ones in full below them.
+
+    Args:
+        coder: is changed.
+        symbols: (C, N) int32.
+        tables: one table a channel.
+        places: those of each channel that are written; all of them by default.
+    """
+    places = places or [np.s_[:]] * len(symbols)
+    entries, escaped = table_entries(symbols, tables)
+    if escaped.any():
+        late = [row[at][mask[at]] for row, mask, at in zip(symbols, escaped, places, strict=True)]
+        coder.encode_reverse(_varints(np.concatenate(late)), _BYTE)
+    for row, model, at in zip(entries[::-1], tables.models[::-1], places[::-1], strict=True):
+        coder.encode_reverse(row[at], model)
+
+
+def pop_symbols(
+    coder: "constriction.stream.stack.AnsCoder",
+    tables: Tables,
+    count: int,
+    places: Sequence[np.ndarray | slice] | None = None,
+) -> np.ndarray:
+    """Read the symbols (C, count) int32 that :func:`push_symbols` wrote last; where none was written they are 0."""
+    entries, known = np.zeros((tables.channels, count), np.int32), np.zeros((tables.channels, count), bool)
+    for channel, (model, at) in enumerate(zip(tables.models, places or [np.s_[:]] * tables.channels, strict=True)):
+        known[channel, at] = True
+        entries[channel, at] = coder.decode(model, int(known[channel].sum()))
+    escaped = known & (entries == tables.lengths[:, None] - 1)
+    symbols = np.where(known, entries + tables.offsets[:, None], 0).astype(np.int32)
+    if escaped.any():
+        symbols[escaped] = _read_varints(coder, int(escaped.sum()))
     return symbols
 
 
@@ -142,18 +189,9 @@ def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> by
     Raises:
         ValueError: an index that names no table.
     """
-    _check_index(index, tables)
     coder = constriction.stream.stack.AnsCoder()
-    groups = [(table, symbols[index == table]) for table in range(tables.channels)]
-    coded = [
-        (table, *table_entries(group[None], tables.rows(table, table + 1))) for table, group in groups if len(group)
-    ]
-    escaped = np.concatenate([symbols[:0], *(groups[table][1][mask[0]] for table, _, mask in coded)])
-    if len(escaped):
-        coder.encode_reverse(_varints(escaped), _BYTE)
-    for table, indices, _ in coded[::-1]:
-        coder.encode_reverse(indices[0], tables.models[table])
-    return _stream_of(coder)
+    push_indexed(coder, symbols, index, tables)
+    return stream_of(coder)
 
 
 def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarray:
@@ -164,32 +202,66 @@ def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarr
         ValueError: an index that names no table.
     """
     _check_index(index, tables)
-    symbols, escaped = np.zeros(len(index), dtype=np.int32), []
-    try:
-        coder = _coder_of(stream)
-        for table in np.unique(index):
-            places = np.flatnonzero(index == table)
-            entries = coder.decode(tables.models[table], len(places))
-            symbols[places] = entries + tables.offsets[table]
-            escaped += places[entries == tables.lengths[table] - 1].tolist()
-        if escaped:
-            symbols[escaped] = _read_varints(coder, len(escaped))
-    except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
-        raise PacketError("the stream does not decode with these tables") from error
-    if encode_indexed(symbols, index, tables) != stream:
-        raise PacketError("the stream is not the one that its symbols are written as: it was altered")
+    with reading(stream) as coder:
+        symbols = pop_indexed(coder, index, tables)
+    check_same(encode_indexed(symbols, index, tables), stream)
     return symbols
 
 
-def symbol_bits(symbols: np.ndarray, tables: Tables) -> np.ndarray:
-    """−log2 of the tables' own probability of every symbol, escapes in full: (C, N).
+def push_indexed(
+    coder: "constriction.stream.stack.AnsCoder", symbols: np.ndarray, index: np.ndarray, tables: Tables
+) -> None:
+    """Write symbols on top of what a coder holds, table by table, the escaped ones in full below them.
 
     Args:
-        symbols: (C, N) int32.
-        tables: one table a channel.
+        coder: is changed.
+        symbols: (N,) int32.
+        index: (N,) the table of each symbol.
+        tables: any number.
+
+    Raises:
+        ValueError: an index that names no table.
     """
-    indices, escaped = table_entries(symbols, tables)
-    bits = PRECISION - np.log2(np.take_along_axis(tables.frequencies, indices, axis=1))
+    _check_index(index, tables)
+    order, groups = _by_table(index)
+    entries, escaped = table_entries(symbols[order], tables, index[order])
+    if escaped.any():
+        coder.encode_reverse(_varints(symbols[order][escaped]), _BYTE)
+    for table, first, end in groups[::-1]:
+        coder.encode_reverse(entries[first:end], tables.models[table])
+
+
+def pop_indexed(coder: "constriction.stream.stack.AnsCoder", index: np.ndarray, tables: Tables) -> np.ndarray:
+    """Read the symbols (N,) int32 that :func:`push_indexed` wrote last, and take them off the coder.
+
+    Raises:
+        ValueError: a stream that ends too early.
+        PacketError: an escaped symbol that cannot be one.
+    """
+    order, groups = _by_table(index)
+    read = [coder.decode(tables.models[table], end - first) for table, first, end in groups]
+    entries, tables_of = np.concatenate([order[:0].astype(np.int32), *read]), index[order]
+    values = (entries + tables.offsets[tables_of]).astype(np.int32)
+    escaped = entries == tables.lengths[tables_of] - 1
+    if escaped.any():
+        values[escaped] = _read_varints(coder, int(escaped.sum()))
+    symbols = np.empty_like(values)
+    symbols[order] = values
+    return symbols
+
+
+def symbol_bits(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None) -> np.ndarray:
+    """Compute −log2 of the tables' own probability of every symbol, escapes in full, of the symbols' shape.
+
+    Args:
+        symbols: (C, N) int32, one table a channel; or (N,) with an index.
+        tables: see :class:`Tables`.
+        index: (N,) the table of each symbol.
+    """
+    entries, escaped = table_entries(symbols, tables, index)
+    bits = PRECISION - np.log2(
+        tables.frequencies[np.arange(len(entries))[:, None] if index is None else index, entries]
+    )
     bits[escaped] += [ESCAPE_BITS * len(_varints(np.array([value]))) for value in symbols[escaped]]
     return bits
 
@@ -199,17 +271,55 @@ def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
     return float(symbol_bits(symbols, tables).sum())
 
 
-def table_entries(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray]:
-    """Table entries (C, N) int32 of symbols (C, N) int32, and the mask of those that had to be escaped."""
-    if symbols.ndim != 2 or symbols.shape[0] != tables.channels:
+def table_entries(
+    symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find each symbol's entry in its table, and which symbols have to be escaped.
+
+    Args:
+        symbols: (C, N) int32, one table a channel; or (N,) with an index.
+        tables: see :class:`Tables`.
+        index: (N,) the table of each symbol.
+
+    Returns:
+        Entries int32 and mask, both of the symbols' shape.
+    """
+    if index is None and (symbols.ndim != 2 or symbols.shape[0] != tables.channels):
         raise ValueError(f"symbols must be ({tables.channels}, N), got {symbols.shape}")
-    escape = tables.lengths[:, None] - 1
+    at = np.s_[:, None] if index is None else index
+    escape = (tables.lengths - 1)[at]
     whole = symbols.astype(np.int32, copy=False)
     if whole is not symbols and not np.array_equal(whole, symbols):
         raise ValueError("symbols must be whole numbers of 32 bits; others would come back as something else")
-    indices = whole - tables.offsets[:, None]
+    indices = whole - tables.offsets[at]
     escaped = indices.view(np.uint32) >= escape.view(np.uint32)  # as unsigned, below the table is far above it
     return np.where(escaped, escape, indices), escaped
+
+
+@contextmanager
+def reading(stream: bytes) -> Iterator["constriction.stream.stack.AnsCoder"]:
+    """Open a stream; what cannot be read from it in the block becomes a :class:`~fsplit_lib.errors.PacketError`."""
+    try:
+        words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
+        yield constriction.stream.stack.AnsCoder(words)
+    except PacketError:
+        raise
+    except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
+        raise PacketError("the stream does not decode with these tables") from error
+
+
+def check_same(written: bytes, stream: bytes) -> None:
+    """Raise PacketError unless symbols are written as the stream they were read from.
+
+    A coder can read anything; only one stream says this.
+    """
+    if written != stream:
+        raise PacketError("the stream is not the one that its symbols are written as: it was altered")
+
+
+def stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:
+    """Take the bytes of what a coder holds."""
+    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
 
 
 def _check_index(index: np.ndarray, tables: Tables) -> None:
@@ -217,13 +327,11 @@ def _check_index(index: np.ndarray, tables: Tables) -> None:
         raise ValueError(f"index must name tables 0 to {tables.channels - 1}, got {index.min()} to {index.max()}")
 
 
-def _stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:
-    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
-
-
-def _coder_of(stream: bytes) -> "constriction.stream.stack.AnsCoder":
-    words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
-    return constriction.stream.stack.AnsCoder(words)
+def _by_table(index: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """Sort an index (N,): the order, and table, first place and end of each group of one table in it."""
+    order = np.argsort(index.astype(np.uint16), kind="stable")  # 16 bits sort by radix
+    found, first, count = np.unique(index[order], return_index=True, return_counts=True)
+    return order, list(zip(found.tolist(), first.tolist(), (first + count).tolist(), strict=True))
 
 
 def _varints(values: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fsplit_lib.entropy.coding import Tables
+from fsplit_lib.entropy.context import Context
 from fsplit_lib.entropy.packer import to_symbols
 
 with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
@@ -77,7 +78,7 @@ class TableBuffers(nn.Module):
         self._memo = Memo()
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        for name in ("frequencies", "lengths", "offsets"):
+        for name in self._buffers:
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -91,8 +92,29 @@ class TableBuffers(nn.Module):
         """
         if not len(self.lengths):
             raise RuntimeError("there are no tables yet: call update() after training")
-        parts = (self.frequencies, self.lengths, self.offsets)
-        return self._memo.get(parts, lambda: Tables(*(part.cpu().numpy() for part in parts)))
+        return self._memo.get(
+            (self.frequencies, self.lengths, self.offsets), lambda: Tables.from_arrays(self._arrays())
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: buffer.cpu().numpy() for name, buffer in self._buffers.items()}
+
+
+class ContextBuffers(TableBuffers):
+    """A :class:`~fsplit_lib.entropy.context.Context` as buffers, so that it travels in the checkpoint."""
+
+    def __init__(self, context: Context | None = None):
+        super().__init__()
+        self.register_buffer("channels", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("groups", torch.zeros(0, dtype=torch.uint8))
+        self.register_buffer("choices", torch.zeros(0, 0, 0, 0, dtype=torch.uint8))
+        for name, array in ({} if context is None else context.to_arrays()).items():
+            setattr(self, name, torch.from_numpy(array.copy()))
+
+    @property
+    def context(self) -> Context:
+        """What the buffers hold."""
+        return Context.from_arrays(self._arrays())
 
 
 class FactorizedPrior(TableBuffers):

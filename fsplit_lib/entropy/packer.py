@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols
+from fsplit_lib.entropy.coding import Tables, decode_symbols, encode_symbols, symbol_bits
+from fsplit_lib.entropy.context import Context
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
@@ -50,6 +51,7 @@ class Packer:
         inverse_gains: (L, C) float32, the same for the way back.
         medians: (C,) float32, centres of the rounding grid.
         tables: of all codes, C rows each.
+        context: what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own.
     """
 
     codec_id: bytes
@@ -60,6 +62,7 @@ class Packer:
     inverse_gains: np.ndarray
     medians: np.ndarray
     tables: Tables
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         levels, channels = self.gains.shape
@@ -71,6 +74,8 @@ class Packer:
             raise ValueError(
                 f"{levels} rate weights of {channels} channels need as many tables, got {self.tables.channels}"
             )
+        if self.context is not None and len(self.context.groups) != levels:
+            raise ValueError(f"a context of {len(self.context.groups)} rate weights does not fit {levels}")
 
     @cached_property
     def _tables_by_code(self) -> dict[int, Tables]:
@@ -86,16 +91,18 @@ class Packer:
         """
         numbers = {name: stored[name].item() for name in ("stride", "lmbda", "first_code")}
         arrays = {name: stored[name] for name in ("gains", "inverse_gains", "medians")}
-        tables = Tables(*(stored[name] for name in ("frequencies", "lengths", "offsets")))
-        return cls(stored["codec_id"].tobytes(), **numbers, **arrays, tables=tables)
+        context = Context.from_arrays(stored, "context_") if "context_groups" in stored else None
+        return cls(
+            stored["codec_id"].tobytes(), **numbers, **arrays, tables=Tables.from_arrays(stored), context=context
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Write the packer as named arrays, for ``numpy.savez``."""
         fields = {
             name: np.asarray(value) for name, value in vars(self).items() if isinstance(value, int | float | np.ndarray)
         }
-        tables = {name: getattr(self.tables, name) for name in ("frequencies", "lengths", "offsets")}
-        return {"codec_id": np.frombuffer(self.codec_id, np.uint8), **fields, **tables}
+        context = {} if self.context is None else self.context.to_arrays("context_")
+        return {"codec_id": np.frombuffer(self.codec_id, np.uint8), **fields, **self.tables.to_arrays(), **context}
 
     @property
     def codes(self) -> range:
@@ -141,8 +148,23 @@ class Packer:
 
     def pack_symbols(self, symbols: np.ndarray, code: int, height: int, width: int) -> Packet:
         """Make the packet of symbols (C, h·w) of a latent of ``height`` by ``width``."""
-        stream = encode_symbols(symbols, self.tables_at(code))
+        stream = self.encode(symbols, code, height, width)
         return Packet(self.codec_id, height * self.stride, width * self.stride, code, (stream,))
+
+    def encode(self, symbols: np.ndarray, code: int, height: int, width: int) -> bytes:
+        """Entropy-code symbols (C, h·w) of a latent of ``height`` by ``width``."""
+        tables = self.tables_at(code)
+        if self.context is None:
+            return encode_symbols(symbols, tables)
+        return self.context.encode(symbols.reshape(-1, height, width), tables, code - self.first_code)
+
+    def symbol_bits(self, symbols: np.ndarray, code: int, height: int, width: int) -> np.ndarray:
+        """Compute −log2 of the probability of every symbol (C, h·w) of a latent of ``height`` by ``width``, escapes in full."""
+        tables = self.tables_at(code)
+        if self.context is None:
+            return symbol_bits(symbols, tables)
+        bits = self.context.symbol_bits(symbols.reshape(-1, height, width), tables, code - self.first_code)
+        return bits.reshape(symbols.shape)
 
     def unpack(self, packet: Packet) -> np.ndarray:
         """Read the quantised latent y_hat (C, h, w) float32 of a packet.
@@ -163,6 +185,11 @@ class Packer:
         except ValueError as error:
             raise PacketError(f"the packet's picture size or lmbda is impossible: {error}") from error
         height, width = packet.height // self.stride, packet.width // self.stride
-        u_hat = decode_symbols(packet.streams[0], tables, height * width).astype(np.float32) + self.medians[:, None]
+        (stream,) = packet.streams
+        if self.context is None:
+            symbols = decode_symbols(stream, tables, height * width)
+        else:
+            symbols = self.context.decode(stream, tables, packet.lmbda_code - self.first_code, height, width)
+        u_hat = symbols.reshape(len(symbols), -1).astype(np.float32) + self.medians[:, None]
         y_hat = u_hat * self.inverse_gains[packet.lmbda_code - self.first_code, :, None]
         return y_hat.reshape(-1, height, width)

@@ -18,7 +18,6 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import encode_to_budget
 from fsplit_lib.data import center_crop
 from fsplit_lib.data.tensors import photo_tensor
-from fsplit_lib.entropy.coding import symbol_bits
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.answers import Rival
 from fsplit_lib.packet import Packet, code_to_lmbda
@@ -100,11 +99,10 @@ class RateExplorer:
             ParameterError: lmbda outside the codec's range.
         """
         packer, (y,) = self.system.codec.packer, self.y.numpy()
-        code = packer.code(lmbda)
-        tables = packer.tables_at(code)
+        code, size = packer.code(lmbda), y.shape[1:]
         symbols = packer.symbols(y, code)
-        wire = packer.pack_symbols(symbols, code, *y.shape[1:]).to_bytes()
-        bits = symbol_bits(symbols, tables).sum(axis=0).reshape(y.shape[1:])
+        wire = packer.pack_symbols(symbols, code, *size).to_bytes()
+        bits = packer.symbol_bits(symbols, code, *size).sum(axis=0).reshape(size)
         probs = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
         return AtRate(code_to_lmbda(code), len(wire), bits, probs, self.rivals(len(wire)))
 

@@ -1,0 +1,88 @@
+"""Learn which table a symbol's neighbours should choose: the weights of :class:`fsplit_lib.entropy.context.Context`.
+
+Counts of symbols are gathered for every neighbourhood, channel and rate, and then shared out among a few tables: a
+k-means in which a table's distance from a neighbourhood is what the neighbourhood's symbols cost with it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsplit_lib.codec import FeatureCodec
+from fsplit_lib.entropy.coding import PRECISION, Tables
+from fsplit_lib.entropy.context import ACTIVITIES, AROUND, SUMS, Context, neighbourhoods, places_of
+from fsplit_lib.entropy.models import frequencies_of
+
+SPAN = 24  # symbols of a table to either side of 0; those beyond are escaped
+WIDTH = 2 * SPAN + 1
+QUIET = 0.02  # bits a symbol; a channel below it at every rate stays without a context
+PRIOR = 12  # symbols of its channel that every neighbourhood has seen already
+
+
+def learn_context(codec: FeatureCodec, y: Tensor, every: int = 8) -> Context:
+    """Learn a context from latents y (B, C, h, w) of training crops, one group for ``every`` so many lmbda codes."""
+    packer, size = codec.packer, y.shape[-2:]
+    groups = np.arange(len(codec.codes)) // every
+    middle = [codec.codes[int(np.median(np.flatnonzero(groups == group)))] for group in range(groups[-1] + 1)]
+    latents = y.cpu().numpy()
+    return fit_context(
+        [np.stack([packer.symbols(one, code).reshape(-1, *size) for one in latents]) for code in middle], groups
+    )
+
+
+def fit_context(latents: Sequence[np.ndarray], groups: np.ndarray, count: int = 64, seed: int = 0) -> Context:
+    """Fit a context to the symbols of training crops.
+
+    Args:
+        latents: for each group of lmbda codes (B, C, h, w) int32, the symbols at a code of it.
+        groups: (L,) the group of each code.
+        count: tables, at most 256.
+        seed: of the first tables.
+    """
+    counts = np.stack([np.stack([_count(symbols, number) for number in AROUND]) for symbols in latents])
+    channel = counts.sum(axis=(1, 3))  # (G, C, WIDTH)
+    share = channel / channel.sum(axis=-1, keepdims=True)
+    bits = -(share * np.log2(np.maximum(share, 1e-12))).sum(-1)
+    channels = np.flatnonzero(bits.max(axis=0) > QUIET)
+    weights = counts[:, :, channels] + PRIOR * share[:, None, channels, None]
+    tables, choices = _cluster(weights.reshape(-1, WIDTH), min(count, weights[..., 0].size), seed)
+    shape = (len(latents), 2, len(channels), SUMS * ACTIVITIES)
+    return Context(tables, channels.astype(np.int32), groups.astype(np.uint8), choices.reshape(shape).astype(np.uint8))
+
+
+def _count(symbols: np.ndarray, number: int) -> np.ndarray:
+    """Histograms (C, SUMS · ACTIVITIES, WIDTH) of symbols (B, C, h, w) by their neighbourhood."""
+    batch, channels, height, width = symbols.shape
+    places = places_of(height, width)[number]
+    seen = np.stack([neighbourhoods(one, number) for one in symbols])
+    own = np.clip(symbols.reshape(batch, channels, -1)[:, :, places], -SPAN, SPAN) + SPAN
+    cell = (np.arange(channels)[:, None] * SUMS * ACTIVITIES + seen) * WIDTH + own
+    counts = np.bincount(cell.ravel(), minlength=channels * SUMS * ACTIVITIES * WIDTH)
+    return counts.reshape(channels, SUMS * ACTIVITIES, WIDTH)
+
+
+def _cluster(weights: np.ndarray, count: int, seed: int, rounds: int = 20) -> tuple[Tables, np.ndarray]:
+    """Share rows (N, WIDTH) out among tables: the tables, and the table of each row."""
+    rng, mass = np.random.default_rng(seed), weights.sum(1)
+    tables = _tables(weights[rng.choice(len(weights), count, replace=False, p=mass / mass.sum())])
+    for _ in range(rounds):
+        nearest = _price(weights, tables).argmin(1)
+        sums = np.stack([np.bincount(nearest, column, count) for column in weights.T], axis=1)
+        empty = sums.sum(1) == 0
+        sums[empty] = weights[rng.choice(len(weights), empty.sum(), p=mass / mass.sum())]
+        tables = _tables(sums)
+    return tables, _price(weights, tables).argmin(1)
+
+
+def _price(weights: np.ndarray, tables: Tables) -> np.ndarray:
+    """Bits (N, T) that the symbols of each row cost with each table."""
+    return weights @ (PRECISION - np.log2(tables.frequencies[:, :WIDTH])).T
+
+
+def _tables(sums: np.ndarray) -> Tables:
+    rows = len(sums)
+    pmf = torch.from_numpy((sums + 1e-3) / (sums + 1e-3).sum(1, keepdims=True) * (1 - 1e-4))
+    frequencies = frequencies_of(pmf, torch.full((rows,), WIDTH)).numpy()
+    return Tables(frequencies, np.full(rows, WIDTH + 1, np.int32), np.full(rows, -SPAN, np.int32))
