@@ -82,11 +82,15 @@ def table():
 
 
 ROWS = table()
+TABLES = {
+    "paper's": ROWS,
+    "lean": [replace(row, median_ms=row.median_ms / 4) if row.stage == "encode" and row.method == "FrankenSplit" else row for row in ROWS],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def panel():
-    return journey_panel(ROWS, "resnet50", "75 %", "int8", 1.0, 4.0, 4.0)
+    return journey_panel(TABLES, "resnet50", "75 %", "int8", 1.0, 4.0, 4.0)
 
 
 def test_journeys_take_what_belongs_to_them():
@@ -166,6 +170,23 @@ def test_a_ratio_has_to_be_positive():
         rate_for(ours, ours, Scenario(), 0.0)
 
 
+def test_crossovers_by_both_sides_of_each_rate():
+    where = Scenario(Link("", 1.0, 1.0, 5.0), 4.0, 4.0)
+    lines = plots.crossovers(TABLES, 0.75, where)
+    assert [line[:2] for line in lines] == [(c, n) for c in TABLES for n in ("tf_efficientnet_lite0", "resnet50")]
+    numbers = 0
+    for codec, network, device, server, jpeg, local, _ in lines:
+        found = end_to_end(TABLES[codec], network, 0.75)
+        ours = found["FrankenSplit"]
+        assert (device, server) == (f"{sum(ours.device.values()):.1f}", f"{sum(ours.server.values()):.1f}")
+        for told, other, sooner in ((jpeg, found["JPEG"], 0.7), (local, found["on the device"], 1.4)):
+            rates = np.geomspace(1e-4, 1e5, 7) if told[0] == "o" else [float(told) * sooner, float(told) / sooner]
+            ahead = [ratio(ours, other, replace(where, link=Link("", r, r, 5.0))) > 1 for r in rates]
+            numbers += told[0] != "o"
+            assert ahead == ([told == "on every link"] * 7 if told[0] == "o" else [True, False])
+    assert numbers
+
+
 @pytest.mark.parametrize("network", ["resnet50", "tf_efficientnet_lite0"])
 def test_winners_against_a_grid(network):
     found = end_to_end(ROWS, network, 0.75)
@@ -198,12 +219,12 @@ def test_settings_are_read_from_the_curves():
 @pytest.mark.parametrize(
     "state",
     [{}, {"network": "tf_efficientnet_lite0", "level": "85 %"}, {"precision": "float32", "megabits": 0.01, "slowdown": 100.0},
-     {"megabits": 1000.0, "delay": 200.0, "speedup": 100.0, "slowdown": 0.1}],
+     {"megabits": 1000.0, "delay": 200.0, "speedup": 100.0, "slowdown": 0.1}, {"codec": "lean", "megabits": 5.0}],
 )  # fmt: skip
 def test_the_panel_says_what_it_draws(panel, state):
     panel.set(**state)
     said = panel.state()
-    found = end_to_end(ROWS, said["network"], float(said["level"].split()[0]) / 100, said["precision"])
+    found = end_to_end(TABLES[said["codec"]], said["network"], float(said["level"].split()[0]) / 100, said["precision"])
     where = Scenario(Link("", said["megabits"], said["megabits"], said["delay"]), said["slowdown"], said["speedup"])
     plans = [where.plan(one) for one in found.values()]
     drawn = np.sum([trace.x for trace in panel.figure.data], axis=0)

@@ -213,8 +213,32 @@ def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 100})
 
 
+def crossovers(tables: dict[str, Iterable[LatencyRow]], level: float, where: Scenario, precision: str = "int8") -> list[tuple[str, ...]]:
+    """List, for each codec and server, up to which link rate (Mbit/s) its packet is ahead of a JPEG and from which of the device alone.
+
+    Args:
+        tables: codec to rows of its latency table.
+        level: agreement to compare at.
+        where: delay, slowdown and speed-up.
+        precision: of the networks on the device.
+    """
+    lines = []
+    for codec, rows in tables.items():
+        rows = list(rows)
+        for network in dict.fromkeys(row.network for row in rows if row.network):
+            found = end_to_end(rows, network, level, precision)
+            ours, told = found[OURS], []
+            for name in ("JPEG", LOCAL):
+                rate, ahead = rate_for(ours, found[name], where), widest_ratio(ours, found[name], where)
+                told.append(f"{rate:.2g}" if rate else "on every link" if ahead[1] > 1 else "on no link")
+            spans = [f"{low:.2g} to {high:.2g}" for name, low, high in winners(found, where) if name == OURS]
+            device, server = (sum(part.values()) for part in (ours.device, ours.server))
+            lines.append((codec, network, f"{device:.1f}", f"{server:.1f}", *told, " and ".join(spans) or "on no link"))
+    return lines
+
+
 def journey_panel(
-    rows: Iterable[LatencyRow],
+    tables: dict[str, Iterable[LatencyRow]],
     network: str,
     level: str,
     precision: str,
@@ -222,10 +246,10 @@ def journey_panel(
     slowdown: float,
     speedup: float,
 ) -> Panel:
-    """Show device, wire and server time of every method of the latency table.
+    """Show device, wire and server time of every method of a latency table.
 
     Args:
-        rows: of the table.
+        tables: codec to rows of its table; the first codec is shown first.
         network: first network at the server.
         level: first agreement, as "75 %".
         precision: first precision on the device.
@@ -233,13 +257,16 @@ def journey_panel(
         slowdown: first slowdown of the device against the measuring machine.
         speedup: first speed-up of the server.
     """
-    rows = list(rows)
+    tables = {codec: list(rows) for codec, rows in tables.items()}
+    rows = next(iter(tables.values()))
     networks = tuple(dict.fromkeys(row.network for row in rows if row.network))
     levels = {f"{100 * one:g} %": one for one in sorted({row.level for row in rows if row.level is not None})}
 
-    def state(network: str, level: str, precision: str, **where: float) -> tuple[dict[str, EndToEnd], Scenario]:
+    def state(
+        codec: str, network: str, level: str, precision: str, **where: float
+    ) -> tuple[dict[str, EndToEnd], Scenario]:
         link = Link("yours", where["megabits"], where["megabits"], where["delay"])
-        found = end_to_end(rows, network, levels[level], precision)
+        found = end_to_end(tables[codec], network, levels[level], precision)
         return found, Scenario(link, where["slowdown"], where["speedup"])
 
     def update(**values: object) -> str:
@@ -256,6 +283,7 @@ def journey_panel(
         )
 
     controls = {
+        "codec": Choice("codec", tuple(tables), next(iter(tables))),
         "network": Choice("network", networks, network),
         "level": Choice("agreement", tuple(levels), level),
         "precision": Choice("precision", ("float32", "int8"), precision),

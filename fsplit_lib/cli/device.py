@@ -132,6 +132,6 @@ def _table(
     from fsplit_lib.system import load_system
 
     system = load_system(weights)
-    points = read_table("photos.csv")
+    points = read_table("photos.csv") + [one for one in read_table("lean.csv") if one.codec == "lean"]
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
     return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)
