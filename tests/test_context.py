@@ -5,12 +5,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from fsplit_lib.codec import CodecConfig, FeatureCodec
+from fsplit_lib.data import center_crop, image_folder
+from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import Tables, encode_symbols, ideal_bits
 from fsplit_lib.entropy.context import ACTIVITIES, ACTIVITY, AROUND, SUMS, WIDEST, Context, neighbourhoods, places_of
 from fsplit_lib.entropy.packer import Packer
 from fsplit_lib.errors import PacketError
+from fsplit_lib.evaluation.context_gain import measure_context
 from fsplit_lib.packet import Packet
 from fsplit_lib.training.context import fit_context, learn_context
 
@@ -183,3 +187,17 @@ def test_a_context_of_other_rate_weights_is_refused(codec):
     other.add_context(Context.from_arrays(arrays))
     with pytest.raises(ValueError, match="3 rate weights does not fit"):
         other.pack(codec.encoder(torch.rand(1, 3, 64, 64)).detach())
+
+
+def test_what_a_context_saves_is_measured_on_real_streams(codec, tmp_path):
+    for number in range(3):
+        picture = Image.fromarray(np.random.default_rng(number).integers(0, 256, (240, 250, 3), dtype=np.uint8))
+        picture.resize((24, 24)).resize((250, 240)).save(tmp_path / f"{number}.png")
+    photos = image_folder(tmp_path, "squares")
+    rows = measure_context("tiny", codec, photos, photos, (0.3, 1.0), runs=2)
+    assert [(row.codec, row.lmbda, row.n, row.saved_low) for row in rows] == [("tiny", v, 3, None) for v in (0.3, 1.0)]
+    for row in rows:
+        sizes = [codec.compress(photo_tensor(center_crop(photos[i])), row.lmbda)[0].payload_bytes for i in range(3)]
+        assert row.plain_bytes == pytest.approx(np.mean(sizes))
+        assert row.saved_percent == pytest.approx(100 * (1 - row.context_bytes / row.plain_bytes))
+        assert row.plain_ms > 0 and row.context_ms > 0

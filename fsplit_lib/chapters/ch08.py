@@ -213,7 +213,9 @@ def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 100})
 
 
-def crossovers(tables: dict[str, Iterable[LatencyRow]], level: float, where: Scenario, precision: str = "int8") -> list[tuple[str, ...]]:
+def crossovers(
+    tables: dict[str, Iterable[LatencyRow]], level: float, where: Scenario, precision: str = "int8"
+) -> list[tuple[str, ...]]:
     """List, for each codec and server, up to which link rate (Mbit/s) its packet is ahead of a JPEG and from which of the device alone.
 
     Args:

@@ -236,6 +236,33 @@ def entropy(
 
 
 @app.command()
+def context(
+    folder: Annotated[Path, typer.Argument(help="Photos.")],
+    data: Annotated[Path, typer.Option(help="Caltech-101, which the context is learned from.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/context.csv"),
+    weights: Annotated[list[str] | None, WEIGHTS] = None,
+    name: Annotated[str | None, NAME] = None,
+) -> None:
+    """Measure what a causal context saves on the symbols of codecs, photo and lean by default, and its time."""
+    from fsplit_lib.data import caltech101, image_folder, write_rows
+    from fsplit_lib.evaluation.context_gain import measure_context
+    from fsplit_lib.system import load_codec
+
+    pictures, training, rows = _readable(image_folder(folder, name)), caltech101(data).readable(thorough=False), []
+    for one in weights or ["photo", "lean"]:
+        with progress_bar("photo", Path(one).name) as progress:
+            rows += measure_context(Path(one).name, load_codec(one), training, pictures, progress=progress)
+    write_rows(out, rows)
+    for row in rows:
+        interval = "" if row.saved_low is None else f" [{row.saved_low:.1f}, {row.saved_high:.1f}]"
+        typer.echo(
+            f"{row.codec:12} lmbda {row.lmbda:<5g} {row.plain_bytes:8,.0f} B, with a context {row.context_bytes:8,.0f} B: "
+            f"{row.saved_percent:.1f} %{interval} saved; {row.plain_ms:.2f} and {row.context_ms:.2f} ms  n {row.n}"
+        )
+    typer.echo(f"{out}")
+
+
+@app.command()
 def work(
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/work.csv"),
     runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,

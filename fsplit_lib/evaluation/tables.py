@@ -207,6 +207,37 @@ class SideRow:
 
 
 @dataclass(frozen=True)
+class ContextRow:
+    """A codec's symbols at one rate weight, coded with its channels' own tables and with a causal context.
+
+    Attributes:
+        dataset: name of the photos.
+        codec: weights.
+        lmbda: rate weight.
+        plain_bytes: mean stream with the channels' own tables.
+        context_bytes: mean stream with the context.
+        saved_percent: what the context saves of the bytes of all photos.
+        saved_low: lower end of the 95 % bootstrap interval over photos.
+        saved_high: upper end.
+        plain_ms: median time of coding one photo with the own tables.
+        context_ms: with the context, timed in turns with it.
+        n: photos.
+    """
+
+    dataset: str
+    codec: str
+    lmbda: float
+    plain_bytes: float
+    context_bytes: float
+    saved_percent: float
+    saved_low: float | None
+    saved_high: float | None
+    plain_ms: float
+    context_ms: float
+    n: int
+
+
+@dataclass(frozen=True)
 class TaskRow:
     """Another question behind one rate of a codec; intervals are the bootstrap's over pictures, 95 %.
 
@@ -392,6 +423,7 @@ TABLES = {
             "speech.csv": RatePoint, "speech_bd_rates.csv": BDRate,
         },
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
+        "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
         "fsplit evaluate tasks FOLDER": {"tasks.csv": TaskRow},
         "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
