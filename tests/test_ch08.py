@@ -340,7 +340,7 @@ def test_the_whole_table_in_one_run(tmp_path, system):
     ].bytes
     assert lite["8-bit features, narrowest"].bytes < lite["8-bit features, our cut"].bytes < 40 * 28 * 28
     assert {(row.n, row.agreement) for row in rows} == {(2, None)}  # two photos tell nothing about agreement
-    with pytest.raises(ParameterError, match="kept must be a share that tiny reaches"):
+    with pytest.raises(ParameterError, match="agreement must be one that tiny reaches"):
         measure_latency(system, bundle, points, photos[0], photos, [0.99], 2)
 
 

@@ -107,7 +107,7 @@ def measure_latency(
     total = len(photos) + runs
     chosen = {level: settings_at(points, level, bundle.name) for level in levels}
     if missed := [f"{level:g}" for level, found in chosen.items() if OURS not in found]:
-        raise ParameterError(f"kept must be a share that {bundle.name} reaches in photos.csv, got {', '.join(missed)}")
+        raise ParameterError(f"agreement must be one that {bundle.name} reaches in its table, got {', '.join(missed)}")
     lmbdas = [found[OURS] for found in chosen.values()]
     names = ("JPEG", "WebP", "AVIF")
     qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))

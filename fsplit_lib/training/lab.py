@@ -1,7 +1,8 @@
 """The live lab of the chapters: Fashion-MNIST in seconds, by the classes and the loop of the photo codec."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from fsplit_lib.codec import CodecConfig, Quantiser
 from fsplit_lib.data.fashion import fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
+from fsplit_lib.entropy.models import FactorizedPrior
 from fsplit_lib.objectives import head_distillation
 from fsplit_lib.system import FrankenSplit, build_system
 from fsplit_lib.training.config import TrainConfig
@@ -39,7 +41,6 @@ def train_lab(
     objective: str = "head_distillation",
     quantiser: Quantiser = "straight_through",
     progress: Callable[[LogRow], None] | None = None,
-    update_quantiles: bool = True,
     widths: tuple[int, int, int] = LAB_WIDTHS,
     anchors: tuple[float, ...] = (),
     maps: Tensor | None = None,
@@ -54,7 +55,6 @@ def train_lab(
         objective: "head_distillation" or "cross_entropy".
         quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
         progress: called after every step.
-        update_quantiles: False makes the tables from wherever the quantiles happen to be.
         widths: of the encoder; (48, 64, 48) is the photo encoder's.
         anchors: makes a codec of continuous rate, trained between the first and the last.
         maps: saliency (N, 1, 8, 8) of the training pictures, whose weights then guide the distortion.
@@ -75,8 +75,18 @@ def train_lab(
     )  # the wire's code starts there
     system = build_system(backbone, codec, LAB_DECODER, seed)
     source = ArraySource(*fashion_mnist("train"), maps=maps)
-    log = train_system(system, source, config, update_quantiles=update_quantiles, progress=progress)
+    log = train_system(system, source, config, progress=progress)
     return LabRun(system, config, log)
+
+
+@torch.no_grad()
+def without_quantile_update(run: LabRun) -> LabRun:
+    """Return the run with tables made from quantiles that nobody has moved since the model was new."""
+    system = copy.deepcopy(run.system)
+    quantiles = system.codec.prior.density.quantiles
+    quantiles.copy_(FactorizedPrior(len(quantiles)).density.quantiles)  # training itself never moves them
+    system.codec.update(update_quantiles=False, keep_grid=run.config.quantiser == "straight_through")
+    return replace(run, system=system)
 
 
 @torch.no_grad()

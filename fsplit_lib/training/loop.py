@@ -43,7 +43,7 @@ class LogRow:
 
 
 def train_system(
-    system: FrankenSplit, source: Dataset, config: TrainConfig, *, update_quantiles: bool = True, **options: object
+    system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object
 ) -> list[LogRow]:
     """Train codec and decoder against the frozen backbone, then build the entropy tables.
 
@@ -51,14 +51,13 @@ def train_system(
         system: from :func:`fsplit_lib.system.build_system`; changed in place.
         source: of photos.
         config: of the run.
-        update_quantiles: see :meth:`fsplit_lib.entropy.models.FactorizedPrior.update`.
         options: as in :func:`fit`.
 
     Returns:
         The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
     """
     log = _train(system, system.trainable(), source, config, options)
-    system.codec.update(update_quantiles, keep_grid=config.quantiser == "straight_through")
+    system.codec.update(keep_grid=config.quantiser == "straight_through")
     return log
 
 
