@@ -36,6 +36,7 @@ from fsplit_lib.exercises.core import Exercise, Trap, make_check
 from fsplit_lib.runner.execute import chapters, fill_solutions
 
 HERE = Path(__file__).parent
+SOLUTIONS = HERE.parent / "notebooks" / "solutions"
 SETUP = """import random
 from fsplit_lib.exercises.core import Exercise, Trap, inputs, make_check
 found = random.Random(seed).randrange(10**3, 10**6)  # a number that comes out of the run
@@ -583,7 +584,7 @@ DRAWN = [e.id for e in EXERCISES.values() if e.drawn]
 
 def solution(id):
     """The function that the solutions hand over."""
-    text = re.split(r"^# %% (\S+)\n", (HERE / "solutions" / f"{id[:2]}.py").read_text(), flags=re.MULTILINE)
+    text = re.split(r"^# %% (\S+)\n", (SOLUTIONS / f"{id[:2]}.py").read_text(), flags=re.MULTILINE)
     handed = {}
     import struct
     import zlib
@@ -662,7 +663,7 @@ def test_a_real_chapter_half_solved(tmp_path):
     """The chapter itself runs with another seed, and no honest answer draws a note."""
     (real,) = chapters("03")
     copy, blank = nbformat.read(real, as_version=4), nbformat.read(real, as_version=4)
-    fill_solutions(copy, HERE / "solutions" / "03.py")
+    fill_solutions(copy, SOLUTIONS / "03.py")
     for at in (i for i, cell in enumerate(copy.cells) if cell.metadata.get("exercise") in ("03.2", "03.3")):
         copy.cells[at] = blank.cells[at]
     put(tmp_path / "in" / "one" / real.name, copy)

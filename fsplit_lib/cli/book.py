@@ -40,8 +40,8 @@ def book(
     }
     if timeout < 1:
         raise ParameterError(f"timeout must be at least 1 second, got {timeout}")
-    solutions = root / "tests" / "solutions" if solved else None
-    options = {"timeout": timeout, "solutions": solutions, "golden": root / "tests" / "golden", "site": True}
+    solutions = root / "notebooks" / "solutions" if solved else None
+    options = {"timeout": timeout, "solutions": solutions, "golden": root / "notebooks" / "golden", "site": True}
     jobs = min(jobs or _processes(), len(wanted))
     with progress_bar("chapter", "The book") as progress:
         left = run_chapters(wanted, out / "executed", jobs, progress, **options)
