@@ -5,7 +5,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import ClassVar
 
-from fsplit_lib.exercises.core import Exercise, Trap, Verdict, make_check, make_own
+from fsplit_lib.exercises.core import Exercise, Verdict, make_check, make_own
 
 
 class _Exercises(Mapping[str, Exercise]):
@@ -35,4 +35,4 @@ EXERCISES: Mapping[str, Exercise] = _Exercises()
 check = make_check(EXERCISES)
 own = make_own(EXERCISES)
 
-__all__ = ["EXERCISES", "Exercise", "Trap", "Verdict", "check", "own"]
+__all__ = ["EXERCISES", "Exercise", "Verdict", "check", "own"]
