@@ -95,21 +95,13 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
 
 @dataclass(frozen=True)
 class Survived:
-    """One photo's maps of the teacher's first answer, from the teacher's features and from a packet's.
+    """One photo's maps of the teacher's first answer, from the teacher's features and from a packet's."""
 
-    Attributes:
-        before: (h, w) in [0, 1], from the teacher's features.
-        after: (h, w) in [0, 1], from the decoded ones.
-        size: bytes of the packet.
-        label: of the teacher's first answer, which both maps explain.
-        answer: the first answer from the packet.
-    """
-
-    before: np.ndarray
-    after: np.ndarray
-    size: int
-    label: str
-    answer: str
+    before: np.ndarray  # (h, w) in [0, 1], from the teacher's features
+    after: np.ndarray  # (h, w) in [0, 1], from the decoded ones
+    size: int  # bytes of the packet
+    label: str  # of the teacher's first answer, which both maps explain
+    answer: str  # the first answer from the packet
 
 
 def survival_panel(

@@ -19,15 +19,10 @@ from fsplit_lib.evaluation.tables import TABLES, BDRate, CrossRow, RatePoint, re
 
 @dataclass(frozen=True)
 class Crossing:
-    """One codec per backbone, and a decoder for every backbone behind each.
+    """One codec per backbone, and a decoder for every backbone behind each."""
 
-    Attributes:
-        cells: by name, the rows from the fewest bytes up.
-        deltas: by the cell that is tested, against the first native pair of the backbone that answers.
-    """
-
-    cells: dict[str, list[CrossRow]]
-    deltas: dict[str, BDRate]
+    cells: dict[str, list[CrossRow]]  # by name, the rows from the fewest bytes up
+    deltas: dict[str, BDRate]  # by the cell that is tested, against the first native pair of the backbone that answers
 
     @property
     def networks(self) -> list[str]:
@@ -94,15 +89,10 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Native pairs with decoders of other depths and widths.
+    """Native pairs with decoders of other depths and widths."""
 
-    Attributes:
-        rows: of the table.
-        times: (backbone, restoration, width) to milliseconds per latent.
-    """
-
-    rows: list[CrossRow]
-    times: dict[tuple[str, int, int], float]
+    rows: list[CrossRow]  # of the table
+    times: dict[tuple[str, int, int], float]  # (backbone, restoration, width) to milliseconds per latent
 
     @property
     def networks(self) -> list[str]:

@@ -31,20 +31,13 @@ EVERY = {"JPEG": 4, "AVIF": 8}  # of the codec's qualities: finer steps would no
 
 @dataclass(frozen=True)
 class AtRate:
-    """A photo at one rate weight.
+    """A photo at one rate weight."""
 
-    Attributes:
-        lmbda: as the wire has it.
-        size: bytes of the whole packet.
-        bits: (h, w) bits of the payload at each place of the latent.
-        probs: (classes,) from the packet.
-        rivals: each image codec's best file of at most as many bytes; None where none is as small.
-    """
-
-    lmbda: float
-    size: int
-    bits: np.ndarray
-    probs: np.ndarray
+    lmbda: float  # as the wire has it
+    size: int  # bytes of the whole packet
+    bits: np.ndarray  # (h, w) bits of the payload at each place of the latent
+    probs: np.ndarray  # (classes,) from the packet
+    # each image codec's best file of at most as many bytes; None where none is as small
     rivals: dict[str, Rival | None]
 
 

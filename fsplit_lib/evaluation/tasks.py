@@ -24,17 +24,11 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled pictures.
+    """Labelled pictures."""
 
-    Attributes:
-        name: what tables call them.
-        picture: returns one by its index.
-        labels: (N,) integers.
-    """
-
-    name: str
-    picture: Callable[[int], Image.Image]
-    labels: np.ndarray
+    name: str  # what tables call them
+    picture: Callable[[int], Image.Image]  # returns one by its index
+    labels: np.ndarray  # (N,) integers
 
 
 def task_of_folder(folder: ImageFolder) -> Task:

@@ -36,24 +36,15 @@ NETWORKS = ("fashion_resnet", "fashion_convnext", "fashion_swin")
 
 @dataclass(frozen=True)
 class CrossPlan:
-    """How large the grids are.
+    """How large the grids are."""
 
-    Attributes:
-        steps: of 64 pictures, in every cell.
-        seeds: of the native pairs; frozen cells take the first.
-        pictures: of the test set.
-        settings: rate weights of a curve.
-        restoration: block counts of the ablation.
-        widths: of the ablation.
-        decoder: of the cross-backbone table.
-    """
-
-    steps: int = 1000
-    seeds: tuple[int, ...] = (0, 1, 2)
-    pictures: int = 10_000
-    settings: int = 5
-    restoration: tuple[int, ...] = (0, 1, 2, 3, 4)
-    widths: tuple[int, ...] = (32, 64)
+    steps: int = 1000  # of 64 pictures, in every cell
+    seeds: tuple[int, ...] = (0, 1, 2)  # of the native pairs; frozen cells take the first
+    pictures: int = 10_000  # of the test set
+    settings: int = 5  # rate weights of a curve
+    restoration: tuple[int, ...] = (0, 1, 2, 3, 4)  # block counts of the ablation
+    widths: tuple[int, ...] = (32, 64)  # of the ablation
+    # of the cross-backbone table
     decoder: dict = field(default_factory=lambda: {"restoration": 1, "transformation": 2, "width": 48, "window": 4})
 
     def cell(self, trained: str, backbone: str, frozen: bool, seed: int, decoder: dict, codec: Path) -> Cell:

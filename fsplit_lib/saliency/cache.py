@@ -30,21 +30,13 @@ FLAT = 0.5  # what a map that says nothing is replaced by: the same weight every
 
 @dataclass(frozen=True)
 class MapOrigin:
-    """How a file of maps was made: what has to agree before they are used.
+    """How a file of maps was made: what has to agree before they are used."""
 
-    Attributes:
-        backbone: its name.
-        weights: its fingerprint.
-        method: a key of METHODS.
-        strides: of the mixed layers.
-        stride: input pixels per value of a map.
-    """
-
-    backbone: str
-    weights: str
-    method: str
-    strides: tuple[int, ...]
-    stride: int
+    backbone: str  # its name
+    weights: str  # its fingerprint
+    method: str  # a key of METHODS
+    strides: tuple[int, ...]  # of the mixed layers
+    stride: int  # input pixels per value of a map
 
     @classmethod
     def of(cls, backbone: Backbone, method: str) -> "MapOrigin":
