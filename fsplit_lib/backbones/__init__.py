@@ -5,18 +5,3 @@ from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
 from fsplit_lib.backbones.loading import Backbone, load_backbone, photo_backbone
 from fsplit_lib.backbones.pixels import PixelBackbone
 from fsplit_lib.backbones.speech_network import SPEECH_NETWORKS
-
-__all__ = [
-    "FASHION_NETWORKS",
-    "SPEECH_NETWORKS",
-    "Backbone",
-    "FeatureSpec",
-    "Head",
-    "PixelBackbone",
-    "Tail",
-    "cut",
-    "load_backbone",
-    "photo_backbone",
-    "stages_of",
-    "strides_of",
-]

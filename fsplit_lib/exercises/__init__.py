@@ -34,5 +34,3 @@ class _Exercises(Mapping[str, Exercise]):
 EXERCISES: Mapping[str, Exercise] = _Exercises()
 check = make_check(EXERCISES)
 own = make_own(EXERCISES)
-
-__all__ = ["EXERCISES", "Exercise", "Verdict", "check", "own"]
