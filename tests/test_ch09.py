@@ -225,7 +225,9 @@ def numbers_of_the_claims():
     ours = ways.pop("FrankenSplit")
     slow = {name: widest_ratio(ours, way, Scenario())[0] for name, way in ways.items() if way.bytes}
     lossless, lossy = slow.pop("PNG"), slow.values()
-    photos = [row for row in read_table("photos_backbones.csv") if row.codec == "photo" and round(row.lmbda or 0, 1) == 1]
+    photos = [
+        row for row in read_table("photos_backbones.csv") if row.codec == "photo" and round(row.lmbda or 0, 1) == 1
+    ]
     crossing = read_crossing(results)
     pairs = [crossing.delta(a, b) for a in crossing.networks for b in crossing.networks if a != b]
     least, most = (end(pairs, key=lambda pair: pair.percent) for end in (min, max))

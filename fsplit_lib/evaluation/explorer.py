@@ -21,7 +21,7 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import symbol_bits
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.answers import Rival
-from fsplit_lib.packet import Packet, code_to_lmbda
+from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
 MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
@@ -98,8 +98,9 @@ class RateExplorer:
         symbols = packer.symbols(y, code)
         wire = packer.pack_symbols(symbols, code, *y.shape[1:]).to_bytes()
         bits = symbol_bits(symbols, tables).sum(axis=0).reshape(y.shape[1:])
-        probs = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
-        return AtRate(code_to_lmbda(code), len(wire), bits, probs, self.rivals(len(wire)))
+        packet = Packet.from_bytes(wire)
+        sent, probs = packet.lmbda, self.system.answer([packet]).softmax(1)[0].numpy()
+        return AtRate(sent, len(wire), bits, probs, self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rival | None]:
         """Return each image codec's best file of at most so many bytes, None where none is as small."""
