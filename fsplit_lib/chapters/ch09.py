@@ -23,27 +23,24 @@ AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0
 TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST"}
 
 
-def tasks_over_bytes(rows: Sequence[TaskRow], main: str = "photo") -> go.Figure:
+def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
     """Draw what a linear probe gets right over bytes, a plot per task; the dotted line is what it gets right from photos.
 
-    Args:
-        rows: of ``tasks.csv``.
-        main: weights of the codec whose two probes are drawn; of other codecs the probe that was fitted to packets.
+    Of the codec ``photo`` both probes of ``tasks.csv`` are drawn, of other codecs the one that was fitted to packets.
     """
     plots, teachers = {}, {row.task: row for row in rows if row.codec == "teacher"}
     for task in teachers:
         lines = []
         for codec, probe in dict.fromkeys((r.codec, r.probe) for r in rows if r.task == task and r.codec != "teacher"):
-            mine = sorted(
-                (r for r in rows if (r.task, r.codec, r.probe) == (task, codec, probe)), key=lambda r: r.bytes
-            )
-            if codec != main and probe != "packets":
+            if codec != "photo" and probe != "packets":
                 continue
+            mine = [r for r in rows if (r.task, r.codec, r.probe) == (task, codec, probe)]
+            mine.sort(key=lambda r: r.bytes)
             share, low, high = (
                 100 * np.array([getattr(r, "accuracy" + end) for r in mine], float) for end in ("", "_low", "_high")
             )
-            look = PROBES[probe] if codec == main else Look("#57606a", OTHERS[len(lines) % len(OTHERS)], "diamond")
-            name = f"probe fitted to {probe}" if codec == main else codec
+            look = PROBES[probe] if codec == "photo" else Look("#57606a", OTHERS[len(lines) % len(OTHERS)], "diamond")
+            name = f"probe fitted to {probe}" if codec == "photo" else codec
             lines.append(curve(name, [r.bytes for r in mine], share, look, (low, high)))
         plots[TASKS.get(task, task)] = lines
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
