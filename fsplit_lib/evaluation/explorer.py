@@ -24,7 +24,7 @@ from fsplit_lib.evaluation.answers import Rival
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
-MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
+WRONG_GAINS = ("nothing", "the inverse gain", "the server's lambda", "the control")
 
 EVERY = {"JPEG": 4, "AVIF": 8}  # of the codec's qualities: finer steps would not show
 
@@ -124,8 +124,8 @@ def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks
     Raises:
         ParameterError: nothing of that name can break.
     """
-    if breaks not in MISSTEERED:
-        raise ParameterError(f"breaks must be one of {', '.join(MISSTEERED)}, got {breaks!r}")
+    if breaks not in WRONG_GAINS:
+        raise ParameterError(f"breaks must be one of {', '.join(WRONG_GAINS)}, got {breaks!r}")
     codec = system.codec
     used = codec.lmbdas[-1] if breaks == "the control" else lmbda
     packet = codec.pack(y, used)[0]

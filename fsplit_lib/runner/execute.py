@@ -45,7 +45,7 @@ class ChapterRun:
 
 
 def chapters(only: str | None = None) -> list[Path]:
-    """The notebooks of the book in order, or those whose name begins with ``only``.
+    """List the notebooks of the book in order, or those whose name begins with ``only``.
 
     Raises:
         ChapterError: there is none.
