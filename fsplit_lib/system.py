@@ -180,7 +180,8 @@ def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list
     Raises:
         WeightsError: the folder holds another codec.
     """
-    card, theirs, ours = zoo.read_card(folder), load_codec(folder).codec_id, system.codec.codec_id
+    card = zoo.read_card(folder)
+    theirs, ours = load_codec(folder, card).codec_id, system.codec.codec_id
     if theirs != ours:
         raise WeightsError(
             f"{folder} holds codec {theirs.hex()}, the decoder was trained for codec {ours.hex()}: "
@@ -193,13 +194,14 @@ def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list
     return zoo.write_model(folder, card, {f"decoder-{name}.safetensors": system.decoder.state_dict()})
 
 
-def load_codec(name: str | Path) -> FeatureCodec:
-    """Load a trained codec, ready to compress: the device's half.
+def load_codec(name: str | Path, card: zoo.Card | None = None) -> FeatureCodec:
+    """Load a trained codec, ready to compress: the device's half. A card that was read before serves again.
 
     Raises:
         WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
     """
-    card, state = zoo.read_card(name), zoo.read_weights(name, "codec.safetensors")
+    card = card or zoo.read_card(name)
+    state = zoo.read_weights(name, "codec.safetensors", card)
     if "codec" not in card.architecture:
         raise WeightsError(f"{card.name} is a {card.kind}, not a codec")
     try:
@@ -220,7 +222,8 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
     Raises:
         WeightsError: also if there is no decoder for the backbone, or it was trained for other weights of it.
     """
-    codec, card = load_codec(name), zoo.read_card(name)
+    card = zoo.read_card(name)
+    codec = load_codec(name, card)
     own, decoders = (card.architecture.get(key) for key in ("backbone", "decoders"))
     if not isinstance(own, str) or not isinstance(decoders, dict):
         raise WeightsError(f"the card of {card.name} names no backbone or no decoders: restore it or train again")
@@ -251,10 +254,10 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
             f"the card of {card.name} describes no decoder for {backbone.name} that can be built: {error}"
         ) from error
     file = f"decoder-{backbone.name}.safetensors"
-    zoo.load_strictly(decoder, zoo.read_weights(name, file), f"{card.name}/{file}")
+    zoo.load_strictly(decoder, zoo.read_weights(name, file, card), f"{card.name}/{file}")
     system = FrankenSplit(codec, decoder.eval(), backbone)
     if TAIL_FILE in card.files:
         system.tuned = copy.deepcopy(backbone)
-        state = zoo.read_weights(name, TAIL_FILE)
+        state = zoo.read_weights(name, TAIL_FILE, card)
         zoo.load_strictly(system.tuned.tail.learnable(), state, f"{card.name}/{TAIL_FILE}")
     return system

@@ -86,13 +86,13 @@ def read_card(name: str | Path) -> Card:
     return card
 
 
-def read_weights(name: str | Path, file: str) -> dict[str, Tensor]:
-    """Read one state dict of a model, as float32, after its checksum was compared with the card.
+def read_weights(name: str | Path, file: str, card: Card | None = None) -> dict[str, Tensor]:
+    """Read one state dict of a model, as float32, after its checksum was compared with the card; one read before serves.
 
     Raises:
         WeightsError: the card does not name the file, or the file is missing, truncated or altered.
     """
-    card, path = read_card(name), _folder(name) / file
+    card, path = card or read_card(name), _folder(name) / file
     if file not in card.files:
         raise WeightsError(f"{card.name} has no {file}; it has {', '.join(card.files)}")
     if not path.is_file():

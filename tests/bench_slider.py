@@ -2,18 +2,28 @@
 
 Limits: 100 ms (median) for the callback, 250 ms (95th percentile) from the event that moves the value (a
 key pressed, the handle released) to a figure and a sentence that both show the new bytes. Two cores, idle.
+
+It also counts how often a reader who follows one move, or `fsplit compress`, goes from one module to another: Python
+calls into functions of fsplit_lib, seen by `sys.setprofile` without comprehensions, generators and lambdas, and among
+them the calls whose module is not that of the call before. Loading the weights is a part of `fsplit compress`.
 """
 
+import itertools
+import os
 import random
 import shutil
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import chromium, lab, open_notebook, run_all, wait_for
 from selenium.webdriver import ActionChains, Keys
 
+import fsplit_lib
 from fsplit_lib.chapters.ch06 import LambdaPanel
+from fsplit_lib.cli.photos import compress
 from fsplit_lib.evaluation.explorer import RateExplorer
 from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import load_system
@@ -41,6 +51,36 @@ def told(what, milliseconds, limit):
     middle, high = np.percentile(milliseconds, [50, 95])
     print(f"\n{what}: {len(milliseconds)} moves, median {middle:.0f} ms, 95th percentile {high:.0f} ms (limit {limit})")
     return middle, high
+
+
+def crossings(work):
+    """Calls into the library while ``work`` runs, and how many of them change the module."""
+    modules, home = [], os.path.dirname(fsplit_lib.__file__) + os.sep
+
+    def note(frame, event, _):
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(home) and not code.co_name.startswith("<"):
+            modules.append(code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return len(modules), sum(a != b for a, b in itertools.pairwise(modules))
+
+
+def test_modules(tmp_path):
+    import skimage.data
+
+    system = load_system("photo")
+    ends = system.codec.lmbdas[0], system.codec.lmbdas[-1]
+    panel = LambdaPanel(lambda image: RateExplorer(system, image), system.backbone.class_names, ends)
+    carrier, photo = panel.controls["lmbda"].carrier, Path(skimage.data.__file__).with_name("coffee.png")
+    calls, moved = crossings(lambda: setattr(carrier, "value", 0.3))
+    all_calls, compressed = crossings(lambda: compress(photo, tmp_path / "packet.fsp", "photo", 1.0))
+    print(f"\none move changes module {moved} times in {calls} calls, fsplit compress {compressed} in {all_calls}")
+    assert moved <= 63 / 2  # half of what it was before the library was thinned
 
 
 @pytest.mark.parametrize("codec", ["photo-head", "photo"])

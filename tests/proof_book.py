@@ -40,10 +40,12 @@ def processor_seconds():
 
 @each_chapter
 def test_twice_the_same_numbers_in_the_stated_time(notebook, tmp_path, monkeypatch):
-    number, golden = notebook.name[:2], HERE / "golden"
+    number, golden = notebook.name[:2], notebook.parent / "golden"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other would count as work
     begun = processor_seconds()
-    solved = run_chapter(notebook, tmp_path / "solved", None, 300, HERE / "solutions", golden, progress=False)
+    solved = run_chapter(
+        notebook, tmp_path / "solved", None, 300, notebook.parent / "solutions", golden, progress=False
+    )
     found = run_chapter(notebook, tmp_path / "found", None, 300, None, golden, progress=False)  # as a student finds it
     assert solved.differences == found.differences == []
     wanted = json.loads((golden / f"{number}.json").read_text())

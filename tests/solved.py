@@ -13,7 +13,8 @@ def solved_builds(chapter: str, first: int = 1, **names: Any) -> dict[str, Any]:
         first: of the solutions in the file; those before need what the notebook has computed.
         names: that the solutions use, such as modules.
     """
-    text, given = (Path(__file__).parent / "solutions" / f"{chapter}.py").read_text("utf-8"), dict(names)
+    folder, given = Path(__file__).parents[1] / "notebooks" / "solutions", dict(names)
+    text = (folder / f"{chapter}.py").read_text("utf-8")
     for part in re.split(r"^# %% ", text, flags=re.MULTILINE)[first:]:
         exec(part.partition("\n")[2], given | {"check": lambda id, answer: given.update({id: answer})}, given)
     return given

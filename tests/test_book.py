@@ -25,7 +25,9 @@ RUNS = []  # what ran so far, for the tests of the site
 @pytest.mark.parametrize("notebook", BOOK, ids=lambda p: p.stem)
 def test_runs_with_solutions_and_meets_its_golden_numbers(notebook, tmp_path_factory):
     out = tmp_path_factory.mktemp("executed")
-    run = run_chapter(notebook, out, None, 300, HERE / "solutions", HERE / "golden", progress=False, site=True)
+    run = run_chapter(
+        notebook, out, None, 300, notebook.parent / "solutions", notebook.parent / "golden", progress=False, site=True
+    )
     RUNS.append(run)
     assert run.numbers
     assert run.differences == []
@@ -191,7 +193,7 @@ def test_follows_the_template(notebook):
         assert part in text, part
     assert "headline(" in code and ".static()" not in code  # a panel is there once
     assert max(len(c.source.splitlines()) for c in content.cells if c.cell_type == "code") <= 25
-    golden = json.loads((HERE / "golden" / f"{number}.json").read_text())
+    golden = json.loads((notebook.parent / "golden" / f"{number}.json").read_text())
     assert all({"value", "why"} < entry.keys() for entry in golden.values())
 
 

@@ -58,7 +58,7 @@ def test_information_exercise_knows_its_mistakes():
 @pytest.mark.parametrize("seed", [0, 1, 5])
 def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, monkeypatch):
     solved = {"check": check, "np": np, "math": math}
-    exec((Path(__file__).parent / "solutions" / "01.py").read_text("utf-8"), solved)
+    exec((Path(__file__).parents[1] / "notebooks" / "solutions" / "01.py").read_text("utf-8"), solved)
     monkeypatch.setattr(core, "SEED", seed)
     for id, name in (("01.6", "my_step"), ("01.7", "my_bounds")):
         assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"

@@ -44,7 +44,7 @@ def test_route_exercise_knows_its_mistakes():
 @pytest.mark.parametrize("seed", [0, 1, 5])
 def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, monkeypatch):
     solved = {"check": check, "torch": torch, "nn": nn}
-    exec((Path(__file__).parent / "solutions" / "02.py").read_text("utf-8"), solved)
+    exec((Path(__file__).parents[1] / "notebooks" / "solutions" / "02.py").read_text("utf-8"), solved)
     monkeypatch.setattr(core, "SEED", seed)
     for id, name in (("02.5", "my_costs"), ("02.6", "my_split")):
         assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"

@@ -59,7 +59,8 @@ BUILDS = ("05.6", "05.7", "05.8", "05.9", "05.10")
 @pytest.fixture(scope="module")
 def built():
     """What the solutions of the builds define, and their checks' verdicts by id."""
-    parts = re.split(r"^# %% (\S+)\n", (Path(__file__).parent / "solutions/05.py").read_text(), flags=re.MULTILINE)
+    source = (Path(__file__).parents[1] / "notebooks/solutions/05.py").read_text()
+    parts = re.split(r"^# %% (\S+)\n", source, flags=re.MULTILINE)
     verdicts = {}
 
     def noted(id, answer):

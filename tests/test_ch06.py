@@ -22,7 +22,7 @@ from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import PerImageResult, RatePoint, read_table, wilson
-from fsplit_lib.evaluation.explorer import EVERY, MISSTEERED, RateExplorer, encode_with_wrong_gain
+from fsplit_lib.evaluation.explorer import EVERY, WRONG_GAINS, RateExplorer, encode_with_wrong_gain
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
 from fsplit_lib.panels.photo_picker import MY_OWN
@@ -94,7 +94,7 @@ def test_the_function_exercise_agrees_with_the_gains_and_knows_five_mistakes(sys
 
 
 def test_the_solutions_of_the_builds_are_right_under_any_seed(monkeypatch):
-    source = (Path(__file__).parent / "solutions/06.py").read_text()
+    source = (Path(__file__).parents[1] / "notebooks/solutions/06.py").read_text()
     known = {"np": np, "math": math, "PchipInterpolator": PchipInterpolator, "check": lambda *_: None}
     exec(source, known)
     for seed in (0, 12345):
@@ -335,7 +335,7 @@ def test_broken_ends_change_what_they_should(system):
     """Only the phone's fault shows in the bytes; the server's faults show in the answers alone."""
     explorers = [RateExplorer(system, load_photo(name), rivals=()) for name in list(PHOTOS)[:4]]
     size, left = {}, {}
-    for kind in MISSTEERED:
+    for kind in WRONG_GAINS:
         found = [encode_with_wrong_gain(system, one.y, 0.6, kind) for one in explorers]
         size[kind] = np.mean([s for s, _ in found])
         left[kind] = np.mean([shares[one.teacher.argmax()] for one, (_, shares) in zip(explorers, found, strict=True)])

@@ -116,11 +116,11 @@ def test_a_delta_is_against_the_native_pair_of_whoever_answers(tmp_path):
         assert found.delta(a, b).percent == pytest.approx(by_hand, abs=0.01)
         assert by_hand == pytest.approx(10 * found.networks.index(a) + found.networks.index(b), abs=0.1)
     assert found.spread("fashion_swin") == pytest.approx([2, 4], abs=0.05)
-    own, *others = found.blueprints("fashion_swin")
-    assert own == "swin" and set(others) == {"resnet", "convnext"}
-    assert found.delta("fashion_swin", "fashion_swin", "resnet").codec == "swin-to-swin-by-resnet"
-    with pytest.raises(DataError, match="blocks of efficientnet: make it with `fsplit train cross_backbone"):
-        found.cell("fashion_swin", "fashion_swin", "efficientnet")
+    own, *others = found.blueprints("fashion_swin").items()
+    assert own[0] == "swin" and ("resnet", "swin-to-swin-by-resnet") in others and len(others) == 2
+    del found.cells["swin-to-swin-by-swin"]
+    with pytest.raises(DataError, match="blocks of swin: make it with `fsplit train cross_backbone"):
+        found.cell("fashion_swin", "fashion_swin")
 
 
 def test_quality_at_equal_bytes_by_hand(tmp_path):

@@ -32,12 +32,13 @@ from fsplit_lib.classroom.submissions import find_submissions, merge, plain, rea
 from fsplit_lib.classroom.supervisor import Limits, Run, _new_lines
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.exercises import EXERCISES, check, core
-from fsplit_lib.exercises.core import Exercise, Trap, make_check
+from fsplit_lib.exercises.core import Exercise, make_check
 from fsplit_lib.runner.execute import chapters, fill_solutions
 
 HERE = Path(__file__).parent
+SOLUTIONS = HERE.parent / "notebooks" / "solutions"
 SETUP = """import random
-from fsplit_lib.exercises.core import Exercise, Trap, inputs, make_check
+from fsplit_lib.exercises.core import Exercise, inputs, make_check
 found = random.Random(seed).randrange(10**3, 10**6)  # a number that comes out of the run
 
 def double(answer):
@@ -47,7 +48,7 @@ def double(answer):
     return True if answer(x) == 2 * x else "That is half." if answer(x) == x / 2 else False
 
 check = make_check({
-    "77.1": Exercise.number("77.1", found, "Look.", "Yes.", (Trap(found / 2, "Only half: <b>twice</b>."),), drawn=True),
+    "77.1": Exercise.number("77.1", found, "Look.", "Yes.", {found / 2: "Only half: <b>twice</b>."}, drawn=True),
     "77.2": Exercise("77.2", "Twice.", double, "Yes.", drawn=True),
     "77.3": Exercise.choice("77.3", "b", {"a": "A is <i>not</i> it.", "c": "C neither."}, "Guess.", "Yes."),
 })"""
@@ -203,7 +204,7 @@ def test_what_was_overwritten_is_put_back_and_noted(graded):
     for what in ("changed seed", "changed breaks", "changed check", "changed the environment's FSPLIT_ variables",
                  "replaced math.isclose", "replaced fsplit_lib.exercises.core.SEED", "speaks of FSPLIT_SEED"):  # fmt: skip
         assert f"a cell of the student's own {what}" in notes["seeds"]
-    assert "the cell of 77.1 deleted Exercise, Trap, breaks and " in notes["reset"]
+    assert "the cell of 77.1 deleted Exercise, breaks, chapter and " in notes["reset"]
     assert notes["good"] == "not used, beside 77_fake (1).ipynb: 77_fake.ipynb"
 
 
@@ -568,7 +569,7 @@ def test_checks_are_recorded(monkeypatch):
         def __repr__(self):
             raise RuntimeError
 
-    own = make_check({"77.1": Exercise.number("77.1", 4, "h", "w", (Trap(2, "half"),))})
+    own = make_check({"77.1": Exercise.number("77.1", 4, "h", "w", {2: "half"})})
     for answer in (4, np.float32(2), "3", ..., Odd(), "x" * 10**6, True, 10**400):
         own("77.1", answer)
     lines = [json.loads(line) for line in record.getvalue().splitlines()]
@@ -583,7 +584,7 @@ DRAWN = [e.id for e in EXERCISES.values() if e.drawn]
 
 def solution(id):
     """The function that the solutions hand over."""
-    text = re.split(r"^# %% (\S+)\n", (HERE / "solutions" / f"{id[:2]}.py").read_text(), flags=re.MULTILINE)
+    text = re.split(r"^# %% (\S+)\n", (SOLUTIONS / f"{id[:2]}.py").read_text(), flags=re.MULTILINE)
     handed = {}
     import struct
     import zlib
@@ -662,7 +663,7 @@ def test_a_real_chapter_half_solved(tmp_path):
     """The chapter itself runs with another seed, and no honest answer draws a note."""
     (real,) = chapters("03")
     copy, blank = nbformat.read(real, as_version=4), nbformat.read(real, as_version=4)
-    fill_solutions(copy, HERE / "solutions" / "03.py")
+    fill_solutions(copy, SOLUTIONS / "03.py")
     for at in (i for i, cell in enumerate(copy.cells) if cell.metadata.get("exercise") in ("03.2", "03.3")):
         copy.cells[at] = blank.cells[at]
     put(tmp_path / "in" / "one" / real.name, copy)

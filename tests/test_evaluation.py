@@ -76,9 +76,10 @@ def system():
     return system.eval()
 
 
-def test_images_are_measured_through_real_packets(system):
+def test_images_are_measured_through_real_packets(system, monkeypatch):
     images, labels = (part[:60] for part in fashion_mnist("test"))
-    point = evaluate_images(system, images, labels, "test", "x", batch=25)
+    monkeypatch.setattr("fsplit_lib.evaluation.evaluate.BATCH", 25)
+    point = evaluate_images(system, images, labels, "test", "x")
     x = torch.tensor(images).float().div(255).unsqueeze(1).repeat(1, 3, 1, 1)
     sizes = [len(p.to_bytes()) for p in system.codec.compress(x)]
     decided = system.answer(system.codec.compress(x)).argmax(1).numpy()

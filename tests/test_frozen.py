@@ -5,7 +5,7 @@ import torch
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import Backbone, load_backbone
-from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
+from fsplit_lib.backbones.our_networks import FASHION_NETWORKS
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.data.tensors import images_to_tensor

@@ -930,7 +930,7 @@ def test_serve_and_send_refuse_in_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.parametrize("as_", ["packet", "jpeg", "png", "webp", "avif"])
 def test_send_a_photo(system, tmp_path, as_, monkeypatch):
     load_photo("coffee").save(tmp_path / "coffee.jpg")
-    monkeypatch.setattr("fsplit_lib.system.load_codec", lambda _: system.codec)
+    monkeypatch.setattr("fsplit_lib.system.load_codec", lambda *_: system.codec)
     monkeypatch.setattr(system.backbone, "input_size", 224)  # as of the network that fsplit send crops for
     with serving(system) as port:
         done = fsplit("send", tmp_path / "coffee.jpg", "--url", f"http://127.0.0.1:{port}", "--as", as_, "--top", 2)

@@ -10,7 +10,7 @@ import pytest
 
 from fsplit_lib.data import PHOTOS
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.exercises import EXERCISES, Exercise, Trap, check
+from fsplit_lib.exercises import EXERCISES, Exercise, check
 from fsplit_lib.panels import Choice, LogNumber, Number, Panel, base, predict, predictions_csv
 from fsplit_lib.panels.photo_picker import MY_OWN, PhotoPicker
 from fsplit_lib.plots import METHODS, caption, finish, look_of, show
@@ -283,7 +283,7 @@ def test_a_figure_is_shown_with_its_caption_folded(monkeypatch):
 
 
 def test_graders():
-    number = Exercise.number("x.1", 2.0, "think", "good", (Trap(4.0, "squared"),))
+    number = Exercise.number("x.1", 2.0, "think", "good", {4.0: "squared"})
     assert number.grade(2) is True and number.grade("2.001") is True
     assert number.grade(4.0) == "squared" and number.grade(7) is False
     assert "number" in number.grade(object())

@@ -77,7 +77,7 @@ class Tail(nn.Module):
 
 
 def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
-    """Family, the network as a list of modules that map features to features, and whether they are NHWC."""
+    """Return family, the network as a list of modules that map features to features, and whether they are NHWC."""
     if isinstance(network, ResNet):
         stem = nn.Sequential(network.conv1, network.bn1, network.act1, network.maxpool)
         return "resnet", [stem, network.layer1, network.layer2, network.layer3, network.layer4], False
@@ -126,7 +126,7 @@ def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, F
 
 @torch.no_grad()
 def strides_of(stages: Sequence[nn.Module], nhwc: bool, input_size: int, inputs: int = 3) -> list[int]:
-    """Input pixels per feature, per side, behind each stage: measured on one black image.
+    """Measure input pixels per feature, per side, behind each stage, on one black image.
 
     Args:
         stages: modules that map features to features, the first one pixels.

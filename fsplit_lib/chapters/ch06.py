@@ -26,6 +26,7 @@ LMBDAS = {
     "title_text": "lambda (distortion per bit and pixel)", "type": "log", "tickvals": [0.1, 0.2, 0.3, 0.5, 1, 2, 3],
 }  # fmt: skip
 STEP = 5 / 255  # of the exponent: one code of the wire
+SIDE, STRIDE = 224, 8  # of the crop in pixels, and pixels per place of the latent
 
 
 def look_of_curve(name: str, main: str) -> Look:
@@ -114,26 +115,26 @@ def _uri(image: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _empty(stride: int, side: int) -> go.Figure:
+def _empty() -> go.Figure:
     """The live figure before a photo is loaded; pictures, heat map, bars, curve and marker have names."""
     figure = make_subplots(
         2, 4, specs=[[{}] * 4, [{"colspan": 3}, None, None, {}]], horizontal_spacing=0.05, vertical_spacing=0.13,
         subplot_titles=("the crop", "where the bits go", "JPEG", "AVIF", "", "bytes over lambda"),
     )  # fmt: skip
-    grey, half = _uri(Image.new("RGB", (side, side), "#d0d7de")), (stride - 1) / 2
+    grey, half = _uri(Image.new("RGB", (SIDE, SIDE), "#d0d7de")), (STRIDE - 1) / 2
     for column, name in enumerate(("crop", "crop", "JPEG picture", "AVIF picture"), start=1):
         figure.add_trace(go.Image(source=grey, hoverinfo="skip", name=name), 1, column)
     heat = {"colorscale": "Cividis", "opacity": 0.72, "zmin": 0, "showscale": False, "name": "bits"}
-    places = {"x0": half, "dx": stride, "y0": half, "dy": stride, "hovertemplate": "%{z:.1f} bits<extra></extra>"}
-    figure.add_trace(go.Heatmap(z=np.zeros((side // stride,) * 2), **heat, **places), 1, 2)
+    places = {"x0": half, "dx": STRIDE, "y0": half, "dy": STRIDE, "hovertemplate": "%{z:.1f} bits<extra></extra>"}
+    figure.add_trace(go.Heatmap(z=np.zeros((SIDE // STRIDE,) * 2), **heat, **places), 1, 2)
     for method, (title, shape) in BARS.items():
         mark, hover = {"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}}, "%{x}: %{y:.1f} %<extra>"
         figure.add_trace(go.Bar(name=title, marker=mark, hovertemplate=f"{hover}{title}</extra>"), 2, 1)
     line, mark = {"color": look_of("rate").color, "width": 2.5}, {"color": look_of("FrankenSplit").color, "size": 14}
     figure.add_trace(go.Scatter(mode="lines", name="bytes over lambda", line=line, showlegend=False), 2, 4)
     figure.add_trace(go.Scatter(mode="markers", name="this packet", marker=mark, showlegend=False), 2, 4)
-    figure.update_xaxes(visible=False, row=1, range=[-0.5, side - 0.5])
-    figure.update_yaxes(visible=False, row=1, range=[side - 0.5, -0.5])
+    figure.update_xaxes(visible=False, row=1, range=[-0.5, SIDE - 0.5])
+    figure.update_yaxes(visible=False, row=1, range=[SIDE - 0.5, -0.5])
     figure.update_yaxes(title_text="softmax probability (%)", range=[0, 100], row=2, col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], row=2, col=4)
     figure.update_yaxes(title_text="bytes", rangemode="tozero", row=2, col=4)
@@ -154,8 +155,6 @@ class LambdaPanel(Panel):
         lmbdas: least and largest rate weight of the codec.
         lmbda: first position.
         photo: shown first: a key of PHOTOS, or a path.
-        stride: pixels per place of the latent.
-        side: of the crop in pixels.
     """
 
     def __init__(
@@ -165,8 +164,6 @@ class LambdaPanel(Panel):
         lmbdas: tuple[float, float],
         lmbda: float = 0.6,
         photo: str = "chelsea",
-        stride: int = 8,
-        side: int = 224,
     ):
         self._explore, self._names, self._picker = explore, names, PhotoPicker(photo)
         self.explorer: RateExplorer | None = None
@@ -174,7 +171,7 @@ class LambdaPanel(Panel):
         slider = LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda, STEP)
         controls = {"lmbda": slider, **self._picker.controls}
         upload = (self._picker.upload,)
-        super().__init__(controls, _empty(stride, side), self._update, run="Load the photo", extra=upload)
+        super().__init__(controls, _empty(), self._update, run="Load the photo", extra=upload)
         self._picker.attach(self)
         slider.carrier.observe(lambda _: None if self._quiet else self.slide(), names="value")
         self.refresh()
@@ -216,7 +213,9 @@ class LambdaPanel(Panel):
             self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
             for name, rival in at.rivals.items():
                 self._trace(f"{name} picture", source=self._rival(rival))
-                titles[name] = f"{name}: no file that small" if rival is None else f"{name}, {rival.file.size:,} bytes"
+                titles[name] = (
+                    f"{name}: no file that small" if rival is None else f"{name}, {len(rival.file.data):,} bytes"
+                )
             for label, (method, text) in zip(self.figure.layout.annotations, titles.items(), strict=False):
                 best = shortened(self._names[answers[method].argmax()]) if method in answers else "no answer"
                 label.text = f"{text}<br><b>{best}</b>"

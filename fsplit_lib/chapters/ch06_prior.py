@@ -18,17 +18,11 @@ BASE = "ablation-base"
 
 @dataclass(frozen=True)
 class Method:
-    """One curve of ``prior_work.csv``.
+    """One curve of ``prior_work.csv``."""
 
-    Attributes:
-        label: what figures call it.
-        look: how figures draw it.
-        encoder: its name in ``work.csv``; "" for an image codec.
-    """
-
-    label: str
-    look: Look
-    encoder: str = ""
+    label: str  # what figures call it
+    look: Look  # how figures draw it
+    encoder: str = ""  # its name in ``work.csv``; "" for an image codec
 
 
 STUDENT, PATCH = Look("#332288", "dash", "square-open"), Look("#009E73", "dashdot", "triangle-up")

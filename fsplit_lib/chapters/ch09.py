@@ -1,9 +1,8 @@
-"""Chapter 09: another task and the places of an answer over bytes, maps that go stale, and the verdict on each claim."""
+"""Chapter 09: another task and the places of an answer over bytes, and maps that go stale."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,48 +10,37 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from fsplit_lib.chapters.ch04 import overlay
-from fsplit_lib.codec import CodecConfig, FeatureCodec
-from fsplit_lib.data import data_root
-from fsplit_lib.evaluation import read_table, read_variants
-from fsplit_lib.evaluation.cross_backbone import read_crossing
 from fsplit_lib.evaluation.map_agreement import map_correlation, peak_is_inside
-from fsplit_lib.evaluation.tables import BDRate, MapRow, TaskRow
-from fsplit_lib.latency import Scenario, end_to_end, widest_ratio
+from fsplit_lib.evaluation.tables import MapRow, TaskRow
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
-from fsplit_lib.plots.forest import signed
 from fsplit_lib.plots.pictures import picture, side_by_side
 from fsplit_lib.plots.style import Look, caption, finish, look_of
 
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0072B2", "dash", "square"))
-LEVEL, CLAIMED_TIMES = 0.8, 16.0
 TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST"}
-Answer = Literal["confirmed", "confirmed in part", "not confirmed", "not enough to say"]
 
 
-def tasks_over_bytes(rows: Sequence[TaskRow], main: str = "photo") -> go.Figure:
+def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
     """Draw what a linear probe gets right over bytes, a plot per task; the dotted line is what it gets right from photos.
 
-    Args:
-        rows: of ``tasks.csv``.
-        main: weights of the codec whose two probes are drawn; of other codecs the probe that was fitted to packets.
+    Of the codec ``photo`` both probes of ``tasks.csv`` are drawn, of other codecs the one that was fitted to packets.
     """
     plots, teachers = {}, {row.task: row for row in rows if row.codec == "teacher"}
     for task in teachers:
         lines = []
         for codec, probe in dict.fromkeys((r.codec, r.probe) for r in rows if r.task == task and r.codec != "teacher"):
-            mine = sorted(
-                (r for r in rows if (r.task, r.codec, r.probe) == (task, codec, probe)), key=lambda r: r.bytes
-            )
-            if codec != main and probe != "packets":
+            if codec != "photo" and probe != "packets":
                 continue
+            mine = [r for r in rows if (r.task, r.codec, r.probe) == (task, codec, probe)]
+            mine.sort(key=lambda r: r.bytes)
             share, low, high = (
                 100 * np.array([getattr(r, "accuracy" + end) for r in mine], float) for end in ("", "_low", "_high")
             )
-            look = PROBES[probe] if codec == main else Look("#57606a", OTHERS[len(lines) % len(OTHERS)], "diamond")
-            name = f"probe fitted to {probe}" if codec == main else codec
+            look = PROBES[probe] if codec == "photo" else Look("#57606a", OTHERS[len(lines) % len(OTHERS)], "diamond")
+            name = f"probe fitted to {probe}" if codec == "photo" else codec
             lines.append(curve(name, [r.bytes for r in mine], share, look, (low, high)))
         plots[TASKS.get(task, task)] = lines
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
@@ -104,21 +92,13 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
 
 @dataclass(frozen=True)
 class Survived:
-    """One photo's maps of the teacher's first answer, from the teacher's features and from a packet's.
+    """One photo's maps of the teacher's first answer, from the teacher's features and from a packet's."""
 
-    Attributes:
-        before: (h, w) in [0, 1], from the teacher's features.
-        after: (h, w) in [0, 1], from the decoded ones.
-        size: bytes of the packet.
-        label: of the teacher's first answer, which both maps explain.
-        answer: the first answer from the packet.
-    """
-
-    before: np.ndarray
-    after: np.ndarray
-    size: int
-    label: str
-    answer: str
+    before: np.ndarray  # (h, w) in [0, 1], from the teacher's features
+    after: np.ndarray  # (h, w) in [0, 1], from the decoded ones
+    size: int  # bytes of the packet
+    label: str  # of the teacher's first answer, which both maps explain
+    answer: str  # the first answer from the packet
 
 
 def survival_panel(
@@ -180,139 +160,3 @@ def staleness(steps: Sequence[int], alike: dict[int, Sequence[float | None]]) ->
     figure.update_yaxes(title_text="correlation with this step's map")
     alt = f"Correlation of each step's map with older ones, mean over the pictures of one batch. {'; '.join(told)}."
     return finish(figure, "How fast a map goes stale", alt, 430)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper and what became of it here.
-
-    Attributes:
-        claim: the paper's, in a few words.
-        answer: whether it was confirmed.
-        ours: what was measured, with intervals.
-        why: why the two differ, or what the number does not say.
-    """
-
-    claim: str
-    answer: Answer
-    ours: str
-    why: str
-
-    @property
-    def line(self) -> str:
-        """The claim as a line of the README."""
-        return f"- **{self.claim}**: {self.answer}. {self.ours}."
-
-
-def claims() -> list[Claim]:
-    """Collect every claim of the paper with what the shipped tables say of it."""
-    return [_prior_split_computing(), _saliency(), _times_as_fast(), _many_backbones(), _many_tasks(), _parameters()]
-
-
-def _prior_split_computing() -> Claim:
-    deltas = {d.codec: d for d in read_table("prior_work_bd_rates.csv") if d.against == "ablation-base"}
-    told = [
-        f"{_seen_from_the_base(deltas[codec])} against {name}"
-        for codec, name in (
-            ("prior-student", "the Entropic Student"),
-            ("prior-patch-4", "patches with 4 blocks"),
-            ("prior-reduction", "channel reduction"),
-        )
-    ]
-    return Claim(
-        "60 % fewer bits than prior split computing",
-        "confirmed in part",
-        f"At equal budget (25,008 crops, one seed, frozen tail) FrankenSplit's bytes are {', '.join(told)}",
-        "The number depends on the rival: it holds against the Entropic Student, and not against patches with blocks. "
-        "The authors' own second stages and schedules were not repeated on ImageNet.",
-    )
-
-
-def _seen_from_the_base(delta: BDRate) -> str:
-    """Say the bytes of the base against a method, where the table has those of the method against the base."""
-    turned = [100 * (1 / (1 + value / 100) - 1) for value in (delta.percent, delta.high, delta.low)]
-    value, low, high = map(signed, turned)
-    return f"{value} % ({low} to {high})"
-
-
-def _saliency() -> Claim:
-    arms = read_variants(data_root() / "results")
-    none, even = (arms.contrast("guided", other) for other in ("unguided", "constant"))
-    answers: dict[str, Answer] = {"fewer": "confirmed in part", "more": "not confirmed", "open": "not confirmed"}
-    return Claim(
-        "25 % fewer bits by saliency guidance",
-        answers[none.verdict],
-        f"{signed(none.percent)} % bytes against no guidance ({signed(none.reach[0])} to {signed(none.reach[1])} over two seeds), "
-        f"{signed(even.percent)} % ({signed(even.reach[0])} to {signed(even.reach[1])}) against a constant map of equal mean",
-        "A map also makes bits dearer, and a comparison at equal λ would count that as a saving. We do not know how the paper compared.",
-    )
-
-
-def _times_as_fast() -> Claim:
-    rows = read_table("latency.csv")
-    large = list(dict.fromkeys(row.network for row in rows if row.network))[-1]
-    ways = end_to_end(rows, large, LEVEL)
-    ours = ways["FrankenSplit"]
-    slow = {
-        name: widest_ratio(ours, other, Scenario())[0]
-        for name, other in ways.items()
-        if other.bytes and other is not ours
-    }
-    lossless, lossy = slow.pop("PNG"), max(slow.values())
-    answer = (
-        "confirmed" if lossy >= CLAIMED_TIMES else "confirmed in part" if lossless >= CLAIMED_TIMES else "not confirmed"
-    )
-    return Claim(
-        "up to 16 times faster than offloading with image codecs",
-        answer,
-        f"On a link so slow that only bytes count, {lossless:.0f} times against lossless PNG and {min(slow.values()):.1f} to {lossy:.1f} times "
-        f"against {', '.join(sorted(slow))} at {100 * LEVEL:.0f} % agreement; less on any faster link",
-        "The ratio of waiting times lies between the ratio of bytes and that of computing: the number is one of the rival, not of the method.",
-    )
-
-
-def _many_backbones() -> Claim:
-    crossing = read_crossing(data_root() / "results")
-    pairs = [crossing.delta(a, b) for a in crossing.networks for b in crossing.networks if a != b]
-    best, worst = (end(pairs, key=lambda pair: pair.percent) for end in (min, max))
-    photos = [row for row in read_table("photos_backbones.csv") if row.codec == "photo"]
-    middle = min(photos, key=lambda row: abs((row.lmbda or 0) - 1)).lmbda
-    kept = [f"{r.backbone[-5:].capitalize()} {100 * r.agreement:.0f} %" for r in photos if r.lmbda == middle]
-    size = next(r.bytes for r in photos if r.lmbda == middle)
-    return Claim(
-        "one encoder serves many backbones",
-        "confirmed" if worst.low <= 0 else "confirmed in part",
-        f"One packet of {size:,.0f} bytes serves three photo networks (agreement: {', '.join(kept)}); between families on Fashion-MNIST "
-        f"it costs {signed(best.percent)} to {signed(worst.percent)} % bytes (largest: {signed(worst.low)} to {signed(worst.high)})",
-        "It works for each pair. The price is low among sisters and depends on which network the encoder was trained with.",
-    )
-
-
-def _many_tasks() -> Claim:
-    rows = [row for row in read_table("tasks.csv") if (row.codec, row.probe) == ("photo", "packets")]
-    lmbdas = sorted({row.lmbda for row in rows})
-    fine, coarse = ([row for row in rows if row.lmbda == lmbda] for lmbda in (lmbdas[1], lmbdas[-1]))
-
-    def told(group: list[TaskRow]) -> str:
-        said = (
-            f"{100 * r.lost:.1f} points ({100 * r.lost_low:.1f} to {100 * r.lost_high:.1f}) on {TASKS.get(r.task, r.task)} at {r.bytes:,.0f} bytes"
-            for r in group
-        )
-        return " and ".join(said)
-
-    return Claim(
-        "the packets serve many tasks",
-        "confirmed in part" if all(row.lost_low <= 0 for row in fine) else "not confirmed",
-        f"A linear probe of the tail's features loses {told(fine)}, and {told(coarse)}",
-        "Only classes were asked for, of two sets, behind one teacher's tail; no detector and no segmenter.",
-    )
-
-
-def _parameters() -> Claim:
-    count = sum(p.numel() for p in FeatureCodec(CodecConfig()).encoder.parameters())
-    return Claim(
-        "an encoder of 140,000 parameters",
-        "confirmed" if round(count, -4) == 140_000 else "not confirmed",
-        f"The encoder of this book has {count:,}",
-        "Same blocks and widths as the authors' public code, where an activation inside the blocks is lost (chapter 06).",
-    )

@@ -41,16 +41,13 @@ def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str
     return {name: bytes_at(points, share, quality) for name, points in _curves(rows).items()}
 
 
-def speech_curves(rows: Sequence[RatePoint], quality: str = "agreement") -> go.Figure:
-    """Draw agreement (or accuracy) over bytes, a curve per method, with lines where lossless methods lie.
-
-    Args:
-        rows: of ``speech.csv``.
-        quality: "agreement" or "top1".
-    """
+def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
+    """Draw agreement over bytes from rows of ``speech.csv``, a curve per method, with lines where lossless methods lie."""
     named = {"speech": "FrankenSplit", "speech-1": "FrankenSplit, another seed"}
-    lines = [rate_curve(named.get(name, name), points, quality, LOOKS[name]) for name, points in _curves(rows).items()]
-    figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", quality, rows[0].n, 560)
+    lines = [
+        rate_curve(named.get(name, name), points, "agreement", LOOKS[name]) for name, points in _curves(rows).items()
+    ]
+    figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560)
     for row in rows:
         if row.codec == "teacher" or row.codec.startswith("FLAC"):
             name = "16-bit PCM" if row.codec == "teacher" else "FLAC"

@@ -34,34 +34,21 @@ TELL_KEYS = "__import__('fsplit_lib.classroom.kernel_process', fromlist='_').tel
 
 @dataclass(frozen=True)
 class Outcome:
-    """One exercise of one student; a row of the table.
+    """One exercise of one student; a row of the table."""
 
-    Attributes:
-        student: name of the folder.
-        chapter: two digits.
-        exercise: chapter and number.
-        outcome: solved, trap (a mistake that the check knows), wrong, error, limit, untouched, missing (its cell was
-            deleted), unreadable, not graded (a copy is there, but grading it failed), or no copy.
-        trap: what the check says to the mistake.
-        answer: as Python shows it.
-        tries: how often the copy called ``check`` with an answer; the last answer counts.
-        seconds: that its cells took.
-        error: what was raised, which limit was hit, or what lies in the folder instead of a copy.
-        drawn: whether what is right moves with the seed.
-        cells: "chapter", or "own" where it only ran among cells that the student had changed.
-    """
-
-    student: str
-    chapter: str
-    exercise: str
+    student: str  # name of the folder
+    chapter: str  # two digits
+    exercise: str  # chapter and number
+    # solved, trap (a mistake that the check knows), wrong, error, limit, untouched, missing (its cell was deleted),
+    # unreadable, not graded (a copy is there, but grading it failed), or no copy
     outcome: str
-    trap: str = ""
-    answer: str = ""
-    tries: int = 0
-    seconds: float = 0.0
-    error: str = ""
-    drawn: bool = False
-    cells: str = "chapter"
+    trap: str = ""  # what the check says to the mistake
+    answer: str = ""  # as Python shows it
+    tries: int = 0  # how often the copy called ``check`` with an answer; the last answer counts
+    seconds: float = 0.0  # that its cells took
+    error: str = ""  # what was raised, which limit was hit, or what lies in the folder instead of a copy
+    drawn: bool = False  # whether what is right moves with the seed
+    cells: str = "chapter"  # "chapter", or "own" where it only ran among cells that the student had changed
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,12 @@ GUARD = "__import__('fsplit_lib.classroom.kernel_process', fromlist='_').guard"
 
 @dataclass
 class Submission:
-    """All that one student handed in.
+    """All that one student handed in."""
 
-    Attributes:
-        student: name of the folder; "" for files that lie beside the folders.
-        versions: files by chapter (two digits), the one that is graded first.
-        others: names of the files that belong to no chapter.
-    """
-
-    student: str
+    student: str  # name of the folder; "" for files that lie beside the folders
+    # files by chapter (two digits), the one that is graded first
     versions: dict[str, list[Path]] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # names of the files that belong to no chapter
 
 
 def plain(text: Any, longest: int = 300) -> str:

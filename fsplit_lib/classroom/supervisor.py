@@ -34,38 +34,23 @@ STATUSES = ("right", "wrong", "unanswered")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a copy of a chapter may take.
+    """What a copy of a chapter may take."""
 
-    Attributes:
-        cell_seconds: for a cell of the student's.
-        seconds: for all, runs that are repeated without a cell included.
-        memory_mb: of all its processes together, in 10^6 bytes.
-        disk_mb: of one file, in 10^6 bytes; all that lies in its folder may have twice as much.
-    """
-
-    cell_seconds: float = 60
-    seconds: float = 600
-    memory_mb: float = 4000
-    disk_mb: float = 500
+    cell_seconds: float = 60  # for a cell of the student's
+    seconds: float = 600  # for all, runs that are repeated without a cell included
+    memory_mb: float = 4000  # of all its processes together, in 10^6 bytes
+    disk_mb: float = 500  # of one file, in 10^6 bytes; all that lies in its folder may have twice as much
 
 
 @dataclass
 class Run:
-    """What a run left.
+    """What a run left."""
 
-    Attributes:
-        stopped: why it did not come to its end; "" where it did.
-        cell: the last that began; None before the first.
-        errors: by cell that ended, "" where it raised none.
-        seconds: by cell that ended.
-        records: what ``check`` and the guard recorded, by cell.
-    """
-
-    stopped: str = ""
-    cell: int | None = None
-    errors: dict[int, str] = field(default_factory=dict)
-    seconds: dict[int, float] = field(default_factory=dict)
-    records: dict[int, list[dict]] = field(default_factory=dict)
+    stopped: str = ""  # why it did not come to its end; "" where it did
+    cell: int | None = None  # the last that began; None before the first
+    errors: dict[int, str] = field(default_factory=dict)  # by cell that ended, "" where it raised none
+    seconds: dict[int, float] = field(default_factory=dict)  # by cell that ended
+    records: dict[int, list[dict]] = field(default_factory=dict)  # what ``check`` and the guard recorded, by cell
 
 
 class _Left(Exception):

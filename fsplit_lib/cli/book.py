@@ -27,7 +27,6 @@ def book(
     ] = None,
 ) -> None:
     """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.runner.execute import ChapterRun, chapters, run_chapters
     from fsplit_lib.runner.parameters import read_parameter
     from fsplit_lib.runner.site import build_site
@@ -38,10 +37,8 @@ def book(
         notebook: {name: read_parameter(notebook, name, text) for name, text in texts.items()}
         for notebook in chapters(only)
     }
-    if timeout < 1:
-        raise ParameterError(f"timeout must be at least 1 second, got {timeout}")
-    solutions = root / "tests" / "solutions" if solved else None
-    options = {"timeout": timeout, "solutions": solutions, "golden": root / "tests" / "golden", "site": True}
+    solutions, golden = root / "notebooks" / "solutions" if solved else None, root / "notebooks" / "golden"
+    options = {"timeout": timeout, "solutions": solutions, "golden": golden, "site": True}
     jobs = min(jobs or _processes(), len(wanted))
     with progress_bar("chapter", "The book") as progress:
         left = run_chapters(wanted, out / "executed", jobs, progress, **options)

@@ -277,7 +277,6 @@ def work(
     backbone = load_backbone("tf_efficientnet_lite0")
     with progress_bar("round") as progress:
         rows = measure_work(ENCODERS | PRIOR_ENCODERS, DECODERS, backbone, load_photo("astronaut"), runs, progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(out, rows)
     for row in rows:
         size = "" if not row.parameters else f"{row.parameters:,} parameters, {row.multiply_adds / 1e6:,.0f} M"

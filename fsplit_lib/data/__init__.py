@@ -6,22 +6,3 @@ from fsplit_lib.data.folders import ImageFolder, caltech101, image_folder, train
 from fsplit_lib.data.images import center_crop, open_image, to_array
 from fsplit_lib.data.samples import PHOTOS, load_photo
 from fsplit_lib.data.tables import read_rows, write_rows
-
-__all__ = [
-    "FASHION_CLASSES",
-    "PHOTOS",
-    "ImageFolder",
-    "caltech101",
-    "center_crop",
-    "data_root",
-    "fashion_mnist",
-    "image_folder",
-    "load_photo",
-    "open_image",
-    "read_rows",
-    "sha256_of",
-    "to_array",
-    "training_folder",
-    "write_atomically",
-    "write_rows",
-]

@@ -9,7 +9,7 @@ from fsplit_lib.errors import DataError
 
 
 def data_root() -> Path:
-    """Folder that holds Fashion-MNIST, shipped weights and result tables.
+    """Return the folder that holds Fashion-MNIST, shipped weights and result tables.
 
     It is ``data/`` of the clone, or the folder that the environment variable ``FSPLIT_DATA`` names.
 

@@ -51,7 +51,7 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
 
-    def readable(self, progress: Callable[[int, int], None] | None = None, thorough: bool = True) -> "ImageFolder":
+    def readable(self, progress: Callable[..., None] = lambda *_: None, thorough: bool = True) -> "ImageFolder":
         """Keep the photos that can be read and cropped; a warning counts the others and says what is wrong with them.
 
         Args:
@@ -66,8 +66,7 @@ class ImageFolder:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter
             for done, error in enumerate(pool.map(partial(_error_of, thorough), self.paths), start=1):
                 wrong.append(error)
-                if progress is not None:
-                    progress(done, len(self))
+                progress(done, len(self))
         told = [error for error in wrong if error is not None]
         if not told:
             return self

@@ -239,7 +239,7 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """RGB image to ``(3, H, W)`` float32 in [0, 1], contiguous.
+    """Return an RGB image as ``(3, H, W)`` float32 in [0, 1], contiguous.
 
     >>> to_array(Image.new("RGB", (4, 2), (255, 0, 0)))[:, 0, 0]
     array([1., 0., 0.], dtype=float32)

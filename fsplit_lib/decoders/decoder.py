@@ -89,7 +89,7 @@ class Decoder(nn.Module):
         return self.transform(self.restore(self.widen(y_hat)))
 
     def forward(self, y_hat: Tensor) -> Tensor:
-        """Latent (B, C, h, w) to features h_hat (B, C_h, h, w) in the teacher's own scale."""
+        """Decode a latent (B, C, h, w) to features h_hat (B, C_h, h, w) in the teacher's own scale."""
         return self.project(self.inner(y_hat)) * self.spread + self.mean
 
 

@@ -166,8 +166,8 @@ class Packer:
         bits = self.context.symbol_bits(symbols.reshape(-1, height, width), tables, code - self.first_code)
         return bits.reshape(symbols.shape)
 
-    def unpack(self, packet: Packet) -> np.ndarray:
-        """Read the quantised latent y_hat (C, h, w) float32 of a packet.
+    def read_symbols(self, packet: Packet) -> np.ndarray:
+        """Read the symbols (C, h·w) int32 of a packet.
 
         Raises:
             PacketError: it belongs to another codec, contradicts itself, or does not decode.
@@ -184,12 +184,18 @@ class Packer:
             tables = self.tables_at(packet.lmbda_code)
         except ValueError as error:
             raise PacketError(f"the packet's picture size or lmbda is impossible: {error}") from error
-        height, width = packet.height // self.stride, packet.width // self.stride
-        (stream,) = packet.streams
+        (stream,), height, width = packet.streams, packet.height // self.stride, packet.width // self.stride
         if self.context is None:
-            symbols = decode_symbols(stream, tables, height * width)
-        else:
-            symbols = self.context.decode(stream, tables, packet.lmbda_code - self.first_code, height, width)
-        u_hat = symbols.reshape(len(symbols), -1).astype(np.float32) + self.medians[:, None]
+            return decode_symbols(stream, tables, height * width)
+        symbols = self.context.decode(stream, tables, packet.lmbda_code - self.first_code, height, width)
+        return symbols.reshape(len(symbols), -1)
+
+    def unpack(self, packet: Packet) -> np.ndarray:
+        """Read the quantised latent y_hat (C, h, w) float32 of a packet.
+
+        Raises:
+            PacketError: see :meth:`read_symbols`.
+        """
+        u_hat = self.read_symbols(packet).astype(np.float32) + self.medians[:, None]
         y_hat = u_hat * self.inverse_gains[packet.lmbda_code - self.first_code, :, None]
-        return y_hat.reshape(-1, height, width)
+        return y_hat.reshape(-1, packet.height // self.stride, packet.width // self.stride)

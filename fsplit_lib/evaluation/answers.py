@@ -66,7 +66,7 @@ def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
 
 @torch.no_grad()
 def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> dict[str, Rival | None]:
-    """Return what the teacher says of a crop that each image codec squeezed; None where none of its files fits."""
+    """Return what the teacher says of a crop that each image codec coded; None where none of its files fits."""
     found = {codec: encode_to_budget(crop, codec, [limit_bytes])[0] for codec in LIVE}
     return {
         codec: None if one is None else Rival(one, _probs(backbone(photo_tensor(one.image))))

@@ -19,15 +19,10 @@ from fsplit_lib.evaluation.tables import TABLES, BDRate, CrossRow, RatePoint, re
 
 @dataclass(frozen=True)
 class Crossing:
-    """One codec per backbone, and a decoder for every backbone behind each.
+    """One codec per backbone, and a decoder for every backbone behind each."""
 
-    Attributes:
-        cells: by name, the rows from the fewest bytes up.
-        deltas: by the cell that is tested, against the first native pair of the backbone that answers.
-    """
-
-    cells: dict[str, list[CrossRow]]
-    deltas: dict[str, BDRate]
+    cells: dict[str, list[CrossRow]]  # by name, the rows from the fewest bytes up
+    deltas: dict[str, BDRate]  # by the cell that is tested, against the first native pair of the backbone that answers
 
     @property
     def networks(self) -> list[str]:
@@ -39,18 +34,13 @@ class Crossing:
         found = [name for name, (row, *_) in self.cells.items() if not row.frozen and row.decoded == network]
         return sorted(found, key=lambda name: self.cells[name][0].seed)
 
-    def cell(self, trained: str, decoded: str, blueprint: str | None = None) -> str:
-        """Return the cell of a decoder trained behind a frozen codec.
-
-        Args:
-            trained: backbone that the codec was trained with.
-            decoded: backbone that answers.
-            blueprint: family of the decoder's blocks; that of ``decoded`` by default.
+    def cell(self, trained: str, decoded: str) -> str:
+        """Return the cell of a decoder for ``decoded``, with blocks of its own family, behind the frozen codec of ``trained``.
 
         Raises:
             DataError: it was not measured.
         """
-        wanted = blueprint or self.cells[self.natives(decoded)[0]][0].blueprint
+        wanted = self.cells[self.natives(decoded)[0]][0].blueprint
         for name, (row, *_) in self.cells.items():
             if row.frozen and (row.trained, row.decoded, row.blueprint) == (trained, decoded, wanted):
                 return name
@@ -58,9 +48,9 @@ class Crossing:
             f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}: make it with `{TABLES['cross_backbone.csv'].command}`"
         )
 
-    def delta(self, trained: str, decoded: str, blueprint: str | None = None) -> BDRate:
+    def delta(self, trained: str, decoded: str) -> BDRate:
         """Return the bytes more or less than the native pair of ``decoded`` for the same agreement, Eq. (3) of chapter 07."""
-        return self.deltas[self.cell(trained, decoded, blueprint)]
+        return self.deltas[self.cell(trained, decoded)]
 
     def blueprints(self, network: str) -> dict[str, str]:
         """Return blueprint to cell, all behind the codec of the backbone itself; its own family's first."""
@@ -79,9 +69,7 @@ class Crossing:
         Returns:
             (N, N) shares, and the bytes. The diagonal holds native pairs.
         """
-        names = [
-            [self.natives(b)[0] if a == b else self.cell(a, b) for b in self.networks] for a in self.networks
-        ]  # fmt: skip
+        names = [[self.natives(b)[0] if a == b else self.cell(a, b) for b in self.networks] for a in self.networks]
         curves = {name: self.cells[name] for row in names for name in row}
         low, high = equal_bytes(curves)[1]
         middle = float(np.sqrt(low * high))
@@ -94,15 +82,10 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Native pairs with decoders of other depths and widths.
+    """Native pairs with decoders of other depths and widths."""
 
-    Attributes:
-        rows: of the table.
-        times: (backbone, restoration, width) to milliseconds per latent.
-    """
-
-    rows: list[CrossRow]
-    times: dict[tuple[str, int, int], float]
+    rows: list[CrossRow]  # of the table
+    times: dict[tuple[str, int, int], float]  # (backbone, restoration, width) to milliseconds per latent
 
     @property
     def networks(self) -> list[str]:

@@ -25,7 +25,7 @@ LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not 
 def bd_rate(
     anchor_bytes: np.ndarray, anchor_quality: np.ndarray, test_bytes: np.ndarray, test_quality: np.ndarray
 ) -> float | None:
-    """Bjøntegaard delta rate in percent, or None where the curves share no quality, or only a single one.
+    """Compute the Bjøntegaard delta rate in percent, or None where the curves share no quality, or only a single one.
 
     Each curve is made monotone first (isotonic regression): measured shares of a few hundred photos
     wobble, and a curve that falls has no inverse.
@@ -76,7 +76,7 @@ def bd_rates(
     pairs: list[tuple[str, str]] | None = None,
     draws: int = 1000,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> list[BDRate]:
     """Compute the delta of every curve against every other, with bootstrap intervals over photos.
 
@@ -119,8 +119,7 @@ def bd_rates(
         shared = [max(fit[0] for fit in fits), min(fit[-1] for fit in fits)]
         kept = [None, None] if value is None else [round(float(v), 4) for v in shared]  # monotone() adds millionths
         found.append(BDRate(measured[0].dataset, *test, anchor[1], value, *(ends or (None, None)), *kept, n))
-        if progress is not None:
-            progress(done, len(wanted))
+        progress(done, len(wanted))
     return found
 
 

@@ -18,21 +18,19 @@ from fsplit_lib.evaluation.tables import RatePoint
 from fsplit_lib.system import FrankenSplit
 
 BARE_JPEG = "JPEG, no tables"
+BATCH = 250  # images in memory at once
 UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
 
 
-def evaluate_images(
-    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, batch: int = 250
-) -> RatePoint:
+def evaluate_images(system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str) -> RatePoint:
     """Measure a system at its own rate weight: a point of :func:`curve_of_images`."""
-    return curve_of_images(system, images, labels, dataset, name, [system.codec.config.lmbda], batch)[0].point()
+    return curve_of_images(system, images, labels, dataset, name, [system.codec.config.lmbda])[0].point()
 
 
 @torch.no_grad()
 def curve_of_images(
-    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, lmbdas: list[float],
-    batch: int = 250,
-) -> list[PerImageResult]:  # fmt: skip
+    system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, lmbdas: list[float]
+) -> list[PerImageResult]:
     """Measure a system on grey images in memory, such as Fashion-MNIST's, through real packets.
 
     Args:
@@ -42,46 +40,37 @@ def curve_of_images(
         dataset: name of the images.
         name: of the curve.
         lmbdas: rate weights, a result for each.
-        batch: images at once.
     """
     rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
-    for x in _batches(images, batch):
+    for x in _batches(images):
         y = system.codec.encoder(x)
         for lmbda, parts in rows.items():
             packets = system.codec.pack(y, lmbda)
             decided = system.answer(packets).argmax(1).numpy()
             parts.append((np.array([len(p.to_bytes()) for p in packets]), decided))
-    teacher, judge = top1_of_images(system.backbone, images, batch), system.backbone.name
+    teacher, judge = top1_of_images(system.backbone, images), system.backbone.name
+    joined = {lmbda: map(np.concatenate, zip(*parts, strict=True)) for lmbda, parts in rows.items()}
     return [
-        PerImageResult(
-            dataset,
-            name,
-            shown_lmbda(lmbda),
-            None,
-            judge,
-            *map(np.concatenate, zip(*parts, strict=True)),
-            teacher,
-            labels,
-        )
-        for lmbda, parts in rows.items()
+        PerImageResult(dataset, name, shown_lmbda(lmbda), None, judge, *measured, teacher, labels)
+        for lmbda, measured in joined.items()
     ]
 
 
 @torch.no_grad()
-def top1_of_images(backbone: Backbone, images: np.ndarray, batch: int = 250) -> np.ndarray:
-    """What a backbone decides (N,) for grey images (N, H, W) uint8."""
-    return np.concatenate([backbone(x).argmax(1).numpy() for x in _batches(images, batch)])
+def top1_of_images(backbone: Backbone, images: np.ndarray) -> np.ndarray:
+    """Compute what a backbone decides (N,) for grey images (N, H, W) uint8."""
+    return np.concatenate([backbone(x).argmax(1).numpy() for x in _batches(images)])
 
 
 @torch.no_grad()
-def ideal_bits_of_images(codec: FeatureCodec, images: np.ndarray, batch: int = 250) -> np.ndarray:
-    """Bits (N,) that a codec's integer tables assign to grey images (N, H, W) uint8, without any header."""
-    return np.concatenate([codec.ideal_bits(x) for x in _batches(images, batch)])
+def ideal_bits_of_images(codec: FeatureCodec, images: np.ndarray) -> np.ndarray:
+    """Compute the bits (N,) that a codec's integer tables assign to grey images (N, H, W) uint8, without any header."""
+    return np.concatenate([codec.ideal_bits(x) for x in _batches(images)])
 
 
-def _batches(images: np.ndarray, batch: int) -> Iterator[Tensor]:
-    for start in range(0, len(images), batch):
-        yield images_to_tensor(images[start : start + batch])
+def _batches(images: np.ndarray) -> Iterator[Tensor]:
+    for start in range(0, len(images), BATCH):
+        yield images_to_tensor(images[start : start + BATCH])
 
 
 @torch.no_grad()
@@ -90,10 +79,10 @@ def evaluate_photos(
     backbone: Backbone,
     folder: ImageFolder,
     image_codecs: dict[str, tuple[int, ...]],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[..., None] = lambda *_: None,
     lmbdas: int = 7,
 ) -> list[PerImageResult]:
-    """Every system and every image codec on the same centre crops of a folder.
+    """Measure every system and every image codec on the same centre crops of a folder.
 
     Args:
         systems: name of the curve to system; all with the given backbone.
@@ -134,8 +123,7 @@ def evaluate_photos(
                 rows.setdefault((codec, None, quality), []).append((len(data), answer))
                 if codec == "JPEG":
                     rows.setdefault((BARE_JPEG, None, quality), []).append((scan_bytes(data), answer))
-            if progress is not None:
-                progress(index + 1, len(folder))
+            progress(index + 1, len(folder))
     known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
     labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
     return [

@@ -20,30 +20,23 @@ from fsplit_lib.data import center_crop
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.answers import Rival
-from fsplit_lib.packet import Packet, code_to_lmbda
+from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
-MISSTEERED = ("nothing", "the inverse gain", "the server's lambda", "the control")
+WRONG_GAINS = ("nothing", "the inverse gain", "the server's lambda", "the control")
 
 EVERY = {"JPEG": 4, "AVIF": 8}  # of the codec's qualities: finer steps would not show
 
 
 @dataclass(frozen=True)
 class AtRate:
-    """A photo at one rate weight.
+    """A photo at one rate weight."""
 
-    Attributes:
-        lmbda: as the wire has it.
-        size: bytes of the whole packet.
-        bits: (h, w) bits of the payload at each place of the latent.
-        probs: (classes,) from the packet.
-        rivals: each image codec's best file of at most as many bytes; None where none is as small.
-    """
-
-    lmbda: float
-    size: int
-    bits: np.ndarray
-    probs: np.ndarray
+    lmbda: float  # as the wire has it
+    size: int  # bytes of the whole packet
+    bits: np.ndarray  # (h, w) bits of the payload at each place of the latent
+    probs: np.ndarray  # (classes,) from the packet
+    # each image codec's best file of at most as many bytes; None where none is as small
     rivals: dict[str, Rival | None]
 
 
@@ -103,8 +96,9 @@ class RateExplorer:
         symbols = packer.symbols(y, code)
         wire = packer.pack_symbols(symbols, code, *size).to_bytes()
         bits = packer.symbol_bits(symbols, code, *size).sum(axis=0).reshape(size)
-        probs = self.system.answer([Packet.from_bytes(wire)]).softmax(1)[0].numpy()
-        return AtRate(code_to_lmbda(code), len(wire), bits, probs, self.rivals(len(wire)))
+        packet = Packet.from_bytes(wire)
+        sent, probs = packet.lmbda, self.system.answer([packet]).softmax(1)[0].numpy()
+        return AtRate(sent, len(wire), bits, probs, self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rival | None]:
         """Return each image codec's best file of at most so many bytes, None where none is as small."""
@@ -128,8 +122,8 @@ def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks
     Raises:
         ParameterError: nothing of that name can break.
     """
-    if breaks not in MISSTEERED:
-        raise ParameterError(f"breaks must be one of {', '.join(MISSTEERED)}, got {breaks!r}")
+    if breaks not in WRONG_GAINS:
+        raise ParameterError(f"breaks must be one of {', '.join(WRONG_GAINS)}, got {breaks!r}")
     codec = system.codec
     used = codec.lmbdas[-1] if breaks == "the control" else lmbda
     packet = codec.pack(y, used)[0]

@@ -72,7 +72,7 @@ def measure_maps(
     systems: dict[str, FrankenSplit],
     backbone: Backbone,
     folder: ImageFolder,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> list[MapRow]:
     """Compare maps of the teacher's own answer before and after packets, after JPEG, and with another photo's map.
 
@@ -111,8 +111,7 @@ def measure_maps(
             kept = int(backbone.tail(decoded).argmax()) == answer
             after = tail_map(backbone, layers, decoded, answer)
             found.setdefault((name, shown_lmbda(lmbda)), []).append((size, after, kept))
-        if progress is not None:
-            progress(index + 1, len(folder))
+        progress(index + 1, len(folder))
     rows = [_row(folder.name, *key, backbone, before, *zip(*one, strict=True)) for key, one in found.items()]
     return [*rows, _row(folder.name, "another photo", None, backbone, before, [0], [*before[1:], before[0]], None)]
 

@@ -24,7 +24,7 @@ def evaluate_in_processes(
     folder: ImageFolder,
     image_codecs: dict[str, tuple[int, ...]],
     jobs: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[..., None] = lambda *_: None,
     lmbdas: int = 7,
 ) -> list[PerImageResult]:
     """Measure what :func:`evaluate_photos` does: here for one job, by processes of one torch thread each for more.
@@ -54,8 +54,7 @@ def evaluate_in_processes(
         for part in pool.imap(partial(_evaluate, asked, image_codecs, lmbdas), shards):  # in the folder's order
             parts.append(part)
             done += len(part[0].sizes)
-            if progress is not None:
-                progress(done, len(folder))
+            progress(done, len(folder))
     return join(parts)
 
 

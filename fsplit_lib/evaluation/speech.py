@@ -28,6 +28,7 @@ from fsplit_lib.system import FrankenSplit
 BITS = (8, 4, 3, 2, 1)  # of a mel value
 WEBP = (0, 10, 30, 60, 90)
 KILOBITS = (6, 8, 12)  # a second, of Opus
+SETTINGS = 7  # of a codec of continuous rate, from the one end of its range to the other
 PCM = ("--sign=signed", "--endian=little", "--channels=1", "--bps=16", f"--sample-rate={RATE}")
 OPUS = ("--quiet", "--raw", "--raw-chan", "1", "--raw-rate", str(RATE), "--framesize", "60", "--discard-comments",
         "--padding", "0")  # fmt: skip
@@ -40,8 +41,7 @@ def evaluate_speech(
     paths: list[Path],
     digits: np.ndarray,
     dataset: str,
-    progress: Callable[[int, int], None] | None = None,
-    lmbdas: int = 7,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> list[PerImageResult]:
     """Measure systems and their rivals on the same recordings.
 
@@ -52,7 +52,6 @@ def evaluate_speech(
         digits: (N,) that were said.
         dataset: name of the recordings.
         progress: called with recordings done and recordings in all.
-        lmbdas: settings of a codec of continuous rate, from the one end of its range to the other.
 
     Returns:
         Every system, every rival, and the teacher itself (bytes: raw 16-bit PCM).
@@ -65,12 +64,11 @@ def evaluate_speech(
             sizes, left = found.setdefault(rival, ([], []))
             sizes.append(size)
             left.append(patch)
-        if progress is not None:
-            progress(done, len(paths))
+        progress(done, len(paths))
     images = np.stack(plain)
     teacher, measured = top1_of_images(backbone, images), []
     for name, system in systems.items():
-        measured += curve_of_images(system, images, digits, dataset, name, lmbdas_of(system, lmbdas))
+        measured += curve_of_images(system, images, digits, dataset, name, lmbdas_of(system, SETTINGS))
     for (name, quality), (sizes, left) in found.items():
         decided = top1_of_images(backbone, np.stack(left))
         measured.append(

@@ -19,67 +19,40 @@ def label_of(lmbda: float | None, quality: float | None) -> str:
 
 @dataclass(frozen=True)
 class RatePoint:
-    """One setting of one codec on a set of pictures; all intervals are Wilson's, 95 %.
+    """One setting of one codec on a set of pictures; all intervals are Wilson's, 95 %."""
 
-    Attributes:
-        dataset: name of the pictures.
-        codec: name of the curve: the weights of a codec of ours, an image codec, or "teacher" without compression.
-        lmbda: rate weight of a codec of ours, else None.
-        quality: of an image codec, in its own scale, else None.
-        backbone: network that judged.
-        bytes: mean of whole packets or files.
-        agreement: top-1 agreement with the teacher.
-        agreement_low: lower end of its interval.
-        agreement_high: upper end.
-        top1: accuracy, or None without labels.
-        top1_low: lower end, or None.
-        top1_high: upper end, or None.
-        n: pictures.
-    """
-
-    dataset: str
-    codec: str
-    lmbda: float | None
-    quality: float | None
-    backbone: str
-    bytes: float
-    agreement: float
-    agreement_low: float
-    agreement_high: float
-    top1: float | None
-    top1_low: float | None
-    top1_high: float | None
-    n: int
+    dataset: str  # name of the pictures
+    codec: str  # name of the curve: the weights of a codec of ours, an image codec, or "teacher" without compression
+    lmbda: float | None  # rate weight of a codec of ours, else None
+    quality: float | None  # of an image codec, in its own scale, else None
+    backbone: str  # network that judged
+    bytes: float  # mean of whole packets or files
+    agreement: float  # top-1 agreement with the teacher
+    agreement_low: float  # lower end of its interval
+    agreement_high: float  # upper end
+    top1: float | None  # accuracy, or None without labels
+    top1_low: float | None  # lower end, or None
+    top1_high: float | None  # upper end, or None
+    n: int  # pictures
 
 
 @dataclass(frozen=True)
 class BDRate:
-    """Bytes that one codec saves against another at equal agreement.
+    """Bytes that one codec saves against another at equal agreement."""
 
-    Attributes:
-        dataset: name of the pictures.
-        backbone: network that judged both.
-        codec: the tested curve.
-        against: the anchor.
-        percent: negative where the codec needs fewer bytes; None where the curves share no quality, or only one.
-        low: lower end of the 95 % bootstrap interval over photos (:func:`~fsplit_lib.evaluation.intervals.middle`), taken
-            over the draws in which the curves share quality; None where most do not, or there are too few photos.
-        high: upper end.
-        agreement_from: the least agreement that both curves reach.
-        agreement_to: the largest.
-        n: photos.
-    """
-
-    dataset: str
-    backbone: str
-    codec: str
-    against: str
+    dataset: str  # name of the pictures
+    backbone: str  # network that judged both
+    codec: str  # the tested curve
+    against: str  # the anchor
+    # negative where the codec needs fewer bytes; None where the curves share no quality, or only one
     percent: float | None
+    # lower end of the 95 % bootstrap interval over photos (:func:`~fsplit_lib.evaluation.intervals.middle`), taken
+    # over the draws in which the curves share quality; None where most do not, or there are too few photos
     low: float | None
-    high: float | None
-    agreement_from: float | None
-    agreement_to: float | None
-    n: int
+    high: float | None  # upper end
+    agreement_from: float | None  # the least agreement that both curves reach
+    agreement_to: float | None  # the largest
+    n: int  # photos
 
     @property
     def verdict(self) -> Literal["fewer", "more", "open"]:
@@ -100,110 +73,64 @@ class BDRate:
 
 @dataclass(frozen=True)
 class CrossRow:
-    """One rate weight of one cell, on all test pictures.
+    """One rate weight of one cell, on all test pictures."""
 
-    Attributes:
-        cell: name in the grid.
-        trained: backbone that the codec was trained with.
-        decoded: backbone that answers.
-        blueprint: family of the decoder's transformation blocks.
-        frozen: 1 where only the decoder was trained for this backbone, 0 for a native pair.
-        restoration: number of restoration blocks.
-        width: of the decoder.
-        parameters: of the decoder.
-        seed: of everything random.
-        lmbda: weight of the rate.
-        bytes: mean of whole packets.
-        top1: accuracy; ``top1_low`` and ``top1_high`` are Wilson's 95 % interval.
-        agreement: top-1 agreement with the backbone that answers, with the same interval.
-        n: test pictures.
-    """
-
-    cell: str
-    trained: str
-    decoded: str
-    blueprint: str
-    frozen: int
-    restoration: int
-    width: int
-    parameters: int
-    seed: int
-    lmbda: float
-    bytes: float
-    top1: float
+    cell: str  # name in the grid
+    trained: str  # backbone that the codec was trained with
+    decoded: str  # backbone that answers
+    blueprint: str  # family of the decoder's transformation blocks
+    frozen: int  # 1 where only the decoder was trained for this backbone, 0 for a native pair
+    restoration: int  # number of restoration blocks
+    width: int  # of the decoder
+    parameters: int  # of the decoder
+    seed: int  # of everything random
+    lmbda: float  # weight of the rate
+    bytes: float  # mean of whole packets
+    top1: float  # accuracy; ``top1_low`` and ``top1_high`` are Wilson's 95 % interval
     top1_low: float
     top1_high: float
-    agreement: float
+    agreement: float  # top-1 agreement with the backbone that answers, with the same interval
     agreement_low: float
     agreement_high: float
-    n: int
+    n: int  # test pictures
 
 
 @dataclass(frozen=True)
 class DecodeTime:
-    """How long a decoder of the ablation takes for one latent, on one thread of the machine that wrote the table.
+    """How long a decoder of the ablation takes for one latent, on one thread of the machine that wrote the table."""
 
-    Attributes:
-        decoded: the backbone.
-        restoration: number of restoration blocks.
-        width: their channels.
-        decode_ms: median over the runs, all decoders in turns.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-    """
-
-    decoded: str
-    restoration: int
-    width: int
-    decode_ms: float
-    iqr_ms: float
-    runs: int
+    decoded: str  # the backbone
+    restoration: int  # number of restoration blocks
+    width: int  # their channels
+    decode_ms: float  # median over the runs, all decoders in turns
+    iqr_ms: float  # between the quartiles
+    runs: int  # after warming up
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One trained system of a sweep, measured with real packets on all test pictures.
+    """One trained system of a sweep, measured with real packets on all test pictures."""
 
-    Attributes:
-        objective: see :func:`fsplit_lib.objectives.loss_of`.
-        lmbda: weight of the rate.
-        seed: of everything random.
-        bytes: mean of whole packets.
-        bits: mean of what the integer tables assign, without any header; None where it was not recorded.
-        top1: accuracy.
-        agreement: top-1 agreement with the teacher.
-        distortion: of the decoded features, with rounding.
-        n: test pictures.
-    """
-
-    objective: str
-    lmbda: float
-    seed: int
-    bytes: float
-    bits: float | None
-    top1: float
-    agreement: float
-    distortion: float
-    n: int
+    objective: str  # see :func:`fsplit_lib.objectives.loss_of`
+    lmbda: float  # weight of the rate
+    seed: int  # of everything random
+    bytes: float  # mean of whole packets
+    bits: float | None  # mean of what the integer tables assign, without any header; None where it was not recorded
+    top1: float  # accuracy
+    agreement: float  # top-1 agreement with the teacher
+    distortion: float  # of the decoded features, with rounding
+    n: int  # test pictures
 
 
 @dataclass(frozen=True)
 class SideRow:
-    """One entropy model on a set of photos.
+    """One entropy model on a set of photos."""
 
-    Attributes:
-        dataset: name of the photos.
-        model: "factorised", "scale hyperprior" or "mean-scale hyperprior".
-        y_bytes: mean stream of the latent.
-        z_bytes: mean stream of the side information.
-        n: photos.
-    """
-
-    dataset: str
-    model: str
-    y_bytes: float
-    z_bytes: float
-    n: int
+    dataset: str  # name of the photos
+    model: str  # "factorised", "scale hyperprior" or "mean-scale hyperprior"
+    y_bytes: float  # mean stream of the latent
+    z_bytes: float  # mean stream of the side information
+    n: int  # photos
 
 
 @dataclass(frozen=True)
@@ -239,126 +166,70 @@ class ContextRow:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """Another question behind one rate of a codec; intervals are the bootstrap's over pictures, 95 %.
+    """Another question behind one rate of a codec; intervals are the bootstrap's over pictures, 95 %."""
 
-    Attributes:
-        task: name of the labelled pictures.
-        codec: the weights of a codec, or "teacher" without compression.
-        lmbda: rate weight, or None without compression.
-        probe: what the linear probe was fitted to: features from "packets" of this very rate, or from "photos".
-        backbone: whose pooled features the probe reads.
-        bytes: mean of whole packets, or of raw 8-bit RGB.
-        accuracy: on pictures that the probe was not fitted to, mean over the splits.
-        accuracy_low: lower end of its interval.
-        accuracy_high: upper end.
-        lost: accuracy from photos, of a probe fitted to photos, minus this one, on the same pictures.
-        lost_low: lower end.
-        lost_high: upper end.
-        spread: largest minus smallest accuracy over the splits.
-        splits: random splits; in each of them every picture is judged once.
-        classes: number of answers.
-        n: pictures.
-    """
-
-    task: str
-    codec: str
-    lmbda: float | None
-    probe: str
-    backbone: str
-    bytes: float
-    accuracy: float
-    accuracy_low: float | None
-    accuracy_high: float | None
-    lost: float
-    lost_low: float | None
-    lost_high: float | None
-    spread: float
-    splits: int
-    classes: int
-    n: int
+    task: str  # name of the labelled pictures
+    codec: str  # the weights of a codec, or "teacher" without compression
+    lmbda: float | None  # rate weight, or None without compression
+    probe: str  # what the linear probe was fitted to: features from "packets" of this very rate, or from "photos"
+    backbone: str  # whose pooled features the probe reads
+    bytes: float  # mean of whole packets, or of raw 8-bit RGB
+    accuracy: float  # on pictures that the probe was not fitted to, mean over the splits
+    accuracy_low: float | None  # lower end of its interval
+    accuracy_high: float | None  # upper end
+    lost: float  # accuracy from photos, of a probe fitted to photos, minus this one, on the same pictures
+    lost_low: float | None  # lower end
+    lost_high: float | None  # upper end
+    spread: float  # largest minus smallest accuracy over the splits
+    splits: int  # random splits; in each of them every picture is judged once
+    classes: int  # number of answers
+    n: int  # pictures
 
 
 @dataclass(frozen=True)
 class MapRow:
-    """How well the teacher's map survives a codec; intervals are the bootstrap's over photos, 95 %.
+    """How well the teacher's map survives a codec; intervals are the bootstrap's over photos, 95 %."""
 
-    Attributes:
-        dataset: name of the photos.
-        codec: the weights of a codec, an image codec, or "another photo" for a map that was not its own.
-        lmbda: rate weight of the packets; an image codec got each packet's bytes, or as few as it can.
-        backbone: whose maps.
-        bytes: mean of packets or files.
-        correlation: Pearson's, of the map before and the map after, mean over the photos.
-        correlation_low: lower end of its interval.
-        correlation_high: upper end.
-        pointing: share of photos whose peak after lies in the top fifth of the map before.
-        pointing_low: lower end.
-        pointing_high: upper end.
-        agreement: share of photos whose answer stayed the teacher's, or None for another photo's map.
-        correlation_changed: mean correlation of the photos whose answer changed, or None without any.
-        n: photos.
-    """
-
-    dataset: str
-    codec: str
-    lmbda: float | None
-    backbone: str
-    bytes: float
-    correlation: float
-    correlation_low: float | None
-    correlation_high: float | None
-    pointing: float
-    pointing_low: float | None
-    pointing_high: float | None
-    agreement: float | None
-    correlation_changed: float | None
-    n: int
+    dataset: str  # name of the photos
+    codec: str  # the weights of a codec, an image codec, or "another photo" for a map that was not its own
+    lmbda: float | None  # rate weight of the packets; an image codec got each packet's bytes, or as few as it can
+    backbone: str  # whose maps
+    bytes: float  # mean of packets or files
+    correlation: float  # Pearson's, of the map before and the map after, mean over the photos
+    correlation_low: float | None  # lower end of its interval
+    correlation_high: float | None  # upper end
+    pointing: float  # share of photos whose peak after lies in the top fifth of the map before
+    pointing_low: float | None  # lower end
+    pointing_high: float | None  # upper end
+    agreement: float | None  # share of photos whose answer stayed the teacher's, or None for another photo's map
+    correlation_changed: float | None  # mean correlation of the photos whose answer changed, or None without any
+    n: int  # photos
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One stage of one method.
+    """One stage of one method."""
 
-    Attributes:
-        network: whose answer it is, as timm calls it; "" where it makes no difference.
-        method: as in the book's figures.
-        lmbda: rate weight of our packets; None for other methods, and where it makes no difference.
-        quality: of an image codec; None for other methods, and where it makes no difference.
-        stage: what was timed; "send" for the wire.
-        place: "device", "wire" or "server"; "check" for rows that are no part of a method's time.
-        engine: what ran it.
-        precision: of a network, "" where none runs.
-        threads: that the stage could use.
-        median_ms: milliseconds; None on the wire, whose time depends on the link.
-        iqr_ms: between the quartiles, or None.
-        runs: timed, in turns with all other rows.
-        level: the agreement that the setting was chosen for; None for methods without a setting.
-        bytes: sent, mean over the photos.
-        agreement: top-1 agreement with the teacher, measured on the photos; None where there were too few to tell,
-            or where a network is untrained and only its time is known.
-        n: photos.
-        cpu: that ran it.
-        versions: of what ran it.
-    """
-
-    network: str
-    method: str
-    lmbda: float | None
-    quality: float | None
-    stage: str
-    place: str
-    engine: str
-    precision: str
-    threads: int
-    median_ms: float | None
-    iqr_ms: float | None
-    runs: int
-    level: float | None
-    bytes: float
+    network: str  # whose answer it is, as timm calls it; "" where it makes no difference
+    method: str  # as in the book's figures
+    lmbda: float | None  # rate weight of our packets; None for other methods, and where it makes no difference
+    quality: float | None  # of an image codec; None for other methods, and where it makes no difference
+    stage: str  # what was timed; "send" for the wire
+    place: str  # "device", "wire" or "server"; "check" for rows that are no part of a method's time
+    engine: str  # what ran it
+    precision: str  # of a network, "" where none runs
+    threads: int  # that the stage could use
+    median_ms: float | None  # milliseconds; None on the wire, whose time depends on the link
+    iqr_ms: float | None  # between the quartiles, or None
+    runs: int  # timed, in turns with all other rows
+    level: float | None  # the agreement that the setting was chosen for; None for methods without a setting
+    bytes: float  # sent, mean over the photos
+    # top-1 agreement with the teacher, measured on the photos; None where there were too few to tell, or where a
+    # network is untrained and only its time is known
     agreement: float | None
-    n: int
-    cpu: str
-    versions: str
+    n: int  # photos
+    cpu: str  # that ran it
+    versions: str  # of what ran it
 
     @property
     def setting(self) -> str:
@@ -368,29 +239,17 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class WorkRow:
-    """One network or image codec, for one crop of 224 x 224 on one thread.
+    """One network or image codec, for one crop of 224 x 224 on one thread."""
 
-    Attributes:
-        part: "encoder", "decoder", "decoder + tail", "head", "network" or "image codec".
-        name: of the encoder, decoder, network or library.
-        parameters: how many; 0 for an image codec.
-        multiply_adds: how many; 0 for an image codec.
-        precision: "float32" or "int8" by onnxruntime; "" for an image codec.
-        median_ms: over the runs, in turns with all other rows.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-        cpu: that ran it.
-    """
-
-    part: str
-    name: str
-    parameters: int
-    multiply_adds: int
-    precision: str
-    median_ms: float
-    iqr_ms: float
-    runs: int
-    cpu: str
+    part: str  # "encoder", "decoder", "decoder + tail", "head", "network" or "image codec"
+    name: str  # of the encoder, decoder, network or library
+    parameters: int  # how many; 0 for an image codec
+    multiply_adds: int  # how many; 0 for an image codec
+    precision: str  # "float32" or "int8" by onnxruntime; "" for an image codec
+    median_ms: float  # over the runs, in turns with all other rows
+    iqr_ms: float  # between the quartiles
+    runs: int  # after warming up
+    cpu: str  # that ran it
 
 
 @dataclass(frozen=True)

@@ -24,17 +24,11 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled pictures.
+    """Labelled pictures."""
 
-    Attributes:
-        name: what tables call them.
-        picture: returns one by its index.
-        labels: (N,) integers.
-    """
-
-    name: str
-    picture: Callable[[int], Image.Image]
-    labels: np.ndarray
+    name: str  # what tables call them
+    picture: Callable[[int], Image.Image]  # returns one by its index
+    labels: np.ndarray  # (N,) integers
 
 
 def task_of_folder(folder: ImageFolder) -> Task:
@@ -52,7 +46,7 @@ def measure_tasks(
     systems: dict[str, FrankenSplit],
     backbone: Backbone,
     tasks: Sequence[Task],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> list[TaskRow]:
     """Fit linear probes to the tail's pooled features, from packets and from photos, and compare what they get right.
 
@@ -79,8 +73,7 @@ def measure_tasks(
                     sizes = np.array([len(packet.to_bytes()) for packet in packets])
                     kept.setdefault((name, shown_lmbda(lmbda)), []).append((sizes, pooled))
             done += len(x)
-            if progress is not None:
-                progress(done, total)
+            progress(done, total)
         rows += _rows(
             task, {key: tuple(map(np.concatenate, zip(*one, strict=True))) for key, one in kept.items()}, backbone
         )

@@ -20,17 +20,11 @@ NAME = re.compile(r"saliency-(\w+)-(\d+)")
 
 @dataclass(frozen=True)
 class Contrast:
-    """One variant against another, over all pairs of seeds.
+    """One variant against another, over all pairs of seeds."""
 
-    Attributes:
-        arm: the tested guidance.
-        against: the other one.
-        deltas: one per pair of seeds whose curves share any quality.
-    """
-
-    arm: str
-    against: str
-    deltas: tuple[BDRate, ...]
+    arm: str  # the tested guidance
+    against: str  # the other one
+    deltas: tuple[BDRate, ...]  # one per pair of seeds whose curves share any quality
 
     @property
     def percent(self) -> float:
@@ -52,15 +46,11 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Variants:
-    """What was measured of every variant.
+    """What was measured of every variant."""
 
-    Attributes:
-        curves: (guidance, seed) to points from the smallest lambda up; all at the same lambdas.
-        deltas: between every two of them.
-    """
-
+    # (guidance, seed) to points from the smallest lambda up; all at the same lambdas
     curves: dict[tuple[str, int], list[RatePoint]]
-    deltas: dict[tuple[tuple[str, int], tuple[str, int]], BDRate]
+    deltas: dict[tuple[tuple[str, int], tuple[str, int]], BDRate]  # between every two of them
 
     def seeds(self, guidance: str) -> list[int]:
         """List the seeds that a variant was trained with."""

@@ -5,7 +5,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import ClassVar
 
-from fsplit_lib.exercises.core import Exercise, Trap, Verdict, make_check, make_own
+from fsplit_lib.exercises.core import Exercise, Verdict, make_check, make_own
 
 
 class _Exercises(Mapping[str, Exercise]):
@@ -34,5 +34,3 @@ class _Exercises(Mapping[str, Exercise]):
 EXERCISES: Mapping[str, Exercise] = _Exercises()
 check = make_check(EXERCISES)
 own = make_own(EXERCISES)
-
-__all__ = ["EXERCISES", "Exercise", "Trap", "Verdict", "check", "own"]

@@ -143,7 +143,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "04.4",
         "c",
         {
-            "a": "Another seed tells how far runs scatter; both arms still differ in how much *and* where.",
+            "a": "Another seed tells how far runs scatter; both runs still differ in how much *and* where.",
             "b": "The unguided run is what one compares with; its distortion weighs more everywhere.",
             "d": "A smaller lambda for the guided run is a remedy only if you know how much smaller: that is the question.",
         },
@@ -192,7 +192,7 @@ EXERCISES: tuple[Exercise, ...] = (
         saliency_weight,
         _weight_cases,
         "Guided: (1 + s) / 2. Constant: the mean of that over the last two axes, one number a photo, at all of its places.",
-        "Both arms charge each photo the same for its errors on average, and only one of them knows a place.",
+        "Both variants charge each photo the same for its errors on average, and only one of them knows a place.",
         (
             ("w.mean(dim=(2, 3), keepdim=True)", "w.mean()"),
             "The control took one mean over all photos. Each photo keeps its own, else photos would be charged differently.",

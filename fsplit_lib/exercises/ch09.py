@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from fsplit_lib.exercises.core import Exercise, Trap, inputs
+from fsplit_lib.exercises.core import Exercise, inputs, near, shaped
+from fsplit_lib.objectives import info_nce
+from fsplit_lib.training.dynamic import DynamicWeight
 
 GRADIENT_LEFT = (
     "Your weight still carries a gradient, so training would bend the map to please the loss. "
@@ -15,37 +18,8 @@ GRADIENT_LEFT = (
 )
 
 
-def _info_nce(z: Any, z_hat: Any, temperature: float) -> Any:
-    from fsplit_lib.objectives import info_nce
-
-    return info_nce(z, z_hat, temperature)
-
-
-def _contrast(
-    z: Any,
-    z_hat: Any,
-    temperature: float,
-    stretch: bool = True,
-    cooled: bool = True,
-    mean: bool = True,
-    partner: bool = True,
-    axes: tuple[int, ...] = (0, 1),
-) -> Any:
-    """InfoNCE by hand; the switches are what the typical mistakes change."""
-    import torch
-
-    if stretch:
-        z, z_hat = (rows / rows.norm(dim=1, keepdim=True) for rows in (z, z_hat))
-    logits = z @ z_hat.T / (temperature if cooled else 1.0)
-    others = logits if partner else logits.masked_fill(torch.eye(len(z), dtype=torch.bool), -math.inf)
-    each = sum(others.logsumexp(dim=axis) - logits.diagonal() for axis in axes) / len(axes)
-    return each.mean() if mean else each.sum()
-
-
 def _vectors() -> list[tuple]:
     """Random vectors of different lengths, and orthogonal ones, for which there is a closed form."""
-    import torch
-
     rng = inputs(90)
     z = rng.normal(size=(5, 8)) * np.array([[0.5], [1.0], [2.0], [0.7], [3.0]])
     z_hat = (z + rng.normal(size=z.shape)) * rng.uniform(0.5, 3, (5, 1))
@@ -76,9 +50,6 @@ def _loss_shape(result: Any, z: Any, *_: Any) -> str | None:
 
 def _frames() -> list[tuple]:
     """A small frozen tail, decoded features of two pictures at six steps, and how often to refresh."""
-    import torch
-    from torch import nn
-
     rng = inputs(91)
     while True:
         with torch.random.fork_rng(devices=[]):
@@ -89,43 +60,9 @@ def _frames() -> list[tuple]:
             tail = tail.requires_grad_(False).eval()
             scale = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
             frames = [scale * torch.randn(2, 6, 5, 7) for _ in range(6)]
-        maps = [_dynamic(tail, 1)(0, h) for h in frames]
+        maps = [DynamicWeight(tail, 1)(0, h) for h in frames]
         if all((one > 0.5).float().mean(dim=(1, 2, 3)).min() > 0.2 for one in maps):
             return [(tail, frames, every) for every in (2, 3)]
-
-
-def _library(tail: Any, every: int) -> Any:
-    from fsplit_lib.training.dynamic import DynamicWeight
-
-    return DynamicWeight(tail, every)
-
-
-def _dynamic(
-    tail: Any,
-    every: int,
-    due: Callable[[int, int], bool] = lambda step, every: step % every == 0,
-    score: Callable = lambda logits: logits.amax(dim=1).sum(),
-    over: tuple[int, ...] = (2, 3),
-    weigh: Callable = lambda s: (1 + s) / 2,
-    detach: bool = True,
-) -> Callable:
-    """A dynamic weight by hand; the arguments are what the typical mistakes change."""
-    import torch
-
-    kept = []
-
-    def weight(step: int, h_hat: Any) -> Any:
-        if not kept or due(step, every):
-            h = h_hat.detach().requires_grad_() if detach or not h_hat.requires_grad else h_hat
-            (slope,) = torch.autograd.grad(score(tail(h)), h, retain_graph=True)
-            cam = (
-                (slope.mean(dim=(2, 3), keepdim=True) * (h.detach() if detach else h)).sum(1, keepdim=True).clamp_min(0)
-            )
-            low, high = cam.amin(dim=over, keepdim=True), cam.amax(dim=over, keepdim=True)
-            kept[:] = [weigh((cam - low) / (high - low + 1e-12))]
-        return kept[0]
-
-    return weight
 
 
 def _followed(answer: Callable, tail: Any, frames: list, every: int) -> Any:
@@ -138,13 +75,9 @@ def _followed(answer: Callable, tail: Any, frames: list, every: int) -> Any:
     return np.stack([one.numpy() if hasattr(one, "numpy") else np.asarray(one, dtype=float) for one in found])
 
 
-def _weights_shape(result: Any, tail: Any, frames: list, every: int) -> str | None:  # noqa: ARG001
-    if isinstance(result, str):
-        return result
-    wanted, found = (2, 1, 5, 7), np.asarray(result, dtype=float).shape[1:]
-    return (
-        None if found == wanted else f"Return one weight a place, {wanted} for features (2, 6, 5, 7); yours is {found}."
-    )
+def _weights_shape(result: Any, *_: Any) -> str | None:
+    told = "Return one weight a place, {wanted} for features (2, 6, 5, 7); yours is {got}."
+    return result if isinstance(result, str) else shaped(lambda: (2, 1, 5, 7), told)(result[0])
 
 
 def _triangle_cases() -> list[tuple]:
@@ -153,173 +86,121 @@ def _triangle_cases() -> list[tuple]:
     return [(edges, np.linspace(0, edges[-1] + 200, 200))]
 
 
-def _triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+def triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    """Weigh frequencies (F,) by the triangles between n + 2 edges: (n, F), 1 at the centre of each."""
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     return np.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre)).clip(0)
-
-
-def _boxes(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    return ((hertz >= edges[:-2, None]) & (hertz <= edges[2:, None])).astype(float)
-
-
-def _unclipped(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return np.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre))
-
-
-def _symmetric(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    centre, left = edges[1:-1, None], edges[:-2, None]
-    return (1 - np.abs(hertz - centre) / (centre - left)).clip(0)
-
-
-def _of_one_area(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    return _triangles(edges, hertz) * 2 / (edges[2:, None] - edges[:-2, None])
-
-
-def _triangle_shape(result: object, edges: np.ndarray, hertz: np.ndarray) -> str | None:
-    shape, wanted = np.asarray(result, dtype=float).shape, (len(edges) - 2, len(hertz))
-    return (
-        None
-        if shape == wanted
-        else f"{wanted[0]} triangles over {wanted[1]} frequencies are {wanted}; yours is {shape}."
-    )
 
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "09.1",
-        right=_info_nce,
-        cases=_vectors,
+        info_nce,
+        _vectors,
+        "Divide each row by its length. logits = z @ z_hat.T / temperature. The partner of row i is column i: take "
+        "F.cross_entropy(logits, torch.arange(len(z))), the same for logits.T, and their mean.",
+        "Four lines. It asks for no feature back, only that each picture of the batch can be told from the others.",
+        (
+            ("F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T", "z @ z_hat.T"),
+            "The vectors are not divided by their lengths: long ones would win whatever their direction.",
+            (" / temperature ", " "),
+            "The temperature is missing: divide the cosines by it before the softmax.",
+            (") / 2", ") / 2 * len(z)"),
+            "That is the sum over the batch; Eq. (2) takes the mean, or a larger batch would weigh more.",
+            (
+                "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)",
+                "sum((m.masked_fill(torch.eye(len(z)) > 0, -torch.inf).logsumexp(1) - m.diagonal()).mean() for m in (logits, logits.T))",
+            ),
+            "Your denominator leaves the partner out. The sum runs over all rows of the batch, the partner included.",
+            ("F.cross_entropy(logits.T, partner)", "F.cross_entropy(logits, partner)"),
+            "That asks each row of z for its partner. The other direction is missing: Eq. (2) is the mean of both.",
+            ("F.cross_entropy(logits, partner)", "F.cross_entropy(logits.T, partner)"),
+            "Your softmax runs over the rows of z alone. Eq. (2) is the mean of that and of the other direction.",
+        ),
         use=_with_gradient,
         form=_loss_shape,
-        hint="Divide each row by its length. logits = z @ z_hat.T / temperature. The partner of row i is column i: take "
-        "F.cross_entropy(logits, torch.arange(len(z))), the same for logits.T, and their mean.",
-        why="Four lines. It asks for no feature back, only that each picture of the batch can be told from the others.",
-        traps=(
-            Trap(
-                partial(_contrast, stretch=False),
-                "The vectors are not divided by their lengths: long ones would win whatever their direction.",
-            ),
-            Trap(
-                partial(_contrast, cooled=False),
-                "The temperature is missing: divide the cosines by it before the softmax.",
-            ),
-            Trap(
-                partial(_contrast, mean=False),
-                "That is the sum over the batch; Eq. (2) takes the mean, or a larger batch would weigh more.",
-            ),
-            Trap(
-                partial(_contrast, partner=False),
-                "Your denominator leaves the partner out. The sum runs over all rows of the batch, the partner included.",
-            ),
-            Trap(
-                partial(_contrast, axes=(1,)),
-                "That asks each row of z for its partner. The other direction is missing: Eq. (2) is the mean of both.",
-            ),
-            Trap(
-                partial(_contrast, axes=(0,)),
-                "Your softmax runs over the rows of z alone. Eq. (2) is the mean of that and of the other direction.",
-            ),
-        ),
-        same=lambda got, expected: np.allclose(got, expected, rtol=1e-4, atol=1e-5),
+        same=near(1e-4, 1e-5),
     ),
     Exercise.number(
         "09.2",
-        expected=math.log(64),
-        hint="If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
-        why="ln 64 = 4.16 nats, whatever the temperature: what an encoder pays that says nothing of its picture.",
-        traps=(
-            Trap(6.0, "That is in bits; InfoNCE counts nats, the natural logarithm."),
-            Trap(1 / 64, "That is the share of each; the loss is minus its logarithm."),
-            Trap(-math.log(64), "The sign: the logarithm of a share is negative, and the loss is minus that."),
-            Trap(2 * math.log(64), "The two directions are averaged, not added."),
-        ),
+        math.log(64),
+        "If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
+        "ln 64 = 4.16 nats, whatever the temperature: what an encoder pays that says nothing of its picture.",
+        {
+            6.0: "That is in bits; InfoNCE counts nats, the natural logarithm.",
+            1 / 64: "That is the share of each; the loss is minus its logarithm.",
+            -math.log(64): "The sign: the logarithm of a share is negative, and the loss is minus that.",
+            2 * math.log(64): "The two directions are averaged, not added.",
+        },
     ),
     Exercise.function(
         "09.3",
-        right=_library,
-        cases=_frames,
+        DynamicWeight,
+        _frames,
+        "At step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
+        "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, (1 + s) / 2.",
+        "The map costs one more pass through the tail, forward and back, and only at every k-th step.",
+        (
+            (" or step % self.every == 0", ""),
+            "The weight of the first step stays for ever. Make new maps whenever step is a multiple of every.",
+            ("step % self.every == 0", "True"),
+            "You make new maps at every call; between two refreshes the old weight is to be returned.",
+            ("end(dim=(2, 3), keepdim=True) for", "end(dim=(0, 2, 3), keepdim=True) for"),
+            "The stretch took the largest value of the whole batch: each picture's map has its own 0 and 1.",
+            ('saliency_weight((cam - low) / (high - low + 1e-12), "guided")', "(cam - low) / (high - low + 1e-12)"),
+            "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
+            (".amax(dim=1).sum()", ".sum()"),
+            "Backward went out from all scores together. Take each picture's largest one, its own first answer.",
+            ("h_hat.detach().requires_grad_()", "h_hat", "h.detach()", "h"),
+            GRADIENT_LEFT,
+        ),
         use=_followed,
         form=_weights_shape,
+        same=lambda got, expected: not isinstance(expected, str) and near(1e-5, 1e-4)(got, expected),
         asked="class",
-        hint="At step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
-        "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, (1 + s) / 2.",
-        why="The map costs one more pass through the tail, forward and back, and only at every k-th step.",
-        traps=(
-            Trap(
-                partial(_dynamic, due=lambda *_: False),
-                "The weight of the first step stays for ever. Make new maps whenever step is a multiple of every.",
-            ),
-            Trap(
-                partial(_dynamic, due=lambda *_: True),
-                "You make new maps at every call; between two refreshes the old weight is to be returned.",
-            ),
-            Trap(
-                partial(_dynamic, over=(0, 2, 3)),
-                "The stretch took the largest value of the whole batch: each picture's map has its own 0 and 1.",
-            ),
-            Trap(
-                partial(_dynamic, weigh=lambda s: s),
-                "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
-            ),
-            Trap(
-                partial(_dynamic, score=lambda logits: logits.sum()),
-                "Backward went out from all scores together. Take each picture's largest one, its own first answer.",
-            ),
-            Trap(partial(_dynamic, detach=False), GRADIENT_LEFT),
-        ),
-        same=lambda got, expected: not isinstance(expected, str) and np.allclose(got, expected, atol=1e-4),
     ),
     Exercise.number(
         "09.4",
-        expected=4.0,
-        hint="Spread the refresh over its 16 steps first, then take its share of what a step costs with it.",
-        why="4 %: refreshed every 16 steps, a dynamic map costs next to nothing. Refreshed at every step it would take 40 %.",
-        traps=(
-            Trap(40.0, "That is a refresh at every step; here it comes once in 16."),
-            Trap(
-                100 * 1.25 / 30, "That is the share of the step without maps; asked is the share of the whole training."
-            ),
-            Trap(0.04, "In percent, please."),
-            Trap(
-                100 * 20 / 30,
-                "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
-            ),
-        ),
+        4.0,
+        "Spread the refresh over its 16 steps first, then take its share of what a step costs with it.",
+        "4 %: refreshed every 16 steps, a dynamic map costs next to nothing. Refreshed at every step it would take 40 %.",
+        {
+            40.0: "That is a refresh at every step; here it comes once in 16.",
+            100 * 1.25 / 30: "That is the share of the step without maps; asked is the share of the whole training.",
+            0.04: "In percent, please.",
+            100
+            * 20
+            / 30: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
+        },
     ),
     Exercise.choice(
         "09.5",
-        expected="b",
-        options={
+        "b",
+        {
             "a": "A flat map has correlation 0 by definition. Real maps of two unrelated photos do not: objects are in the middle.",
             "c": "That compares two ways of sending. Both could score well because all maps look alike.",
             "d": "The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
         },
-        hint="You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
-        why="Photographers put things in the middle, so maps of any two photos agree a little. What survives is what lies above that.",
+        "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
+        "Photographers put things in the middle, so maps of any two photos agree a little. What survives is what lies above that.",
     ),
     Exercise.function(
         "09.6",
-        right=_triangles,
-        cases=_triangle_cases,
-        hint="Two slopes of shape (n, F), by np.minimum the smaller of them, and .clip(0).",
-        why="Between two centres the two weights add up to 1: no energy is counted twice, and none is lost.",
-        traps=(
-            Trap(_unclipped, "Outside its two ends a triangle is 0; yours goes on falling below it."),
-            Trap(
-                _boxes,
-                "Those are boxes: every frequency between the ends counts fully. The weight has to rise and fall.",
-            ),
-            Trap(
-                _symmetric,
-                "Your right side falls as steeply as the left one rises. The ends lie at different distances from the centre.",
-            ),
-            Trap(
-                _of_one_area,
-                "Your triangles have equal areas, as some libraries have it. Here each is 1 at its centre.",
-            ),
+        triangles,
+        _triangle_cases,
+        "Two slopes of shape (n, F), by np.minimum the smaller of them, and .clip(0).",
+        "Between two centres the two weights add up to 1: no energy is counted twice, and none is lost.",
+        (
+            (".clip(0)", ""),
+            "Outside its two ends a triangle is 0; yours goes on falling below it.",
+            (".clip(0)", " >= 0"),
+            "Those are boxes: every frequency between the ends counts fully. The weight has to rise and fall.",
+            ("(right - hertz) / (right - centre)", "(2 * centre - left - hertz) / (centre - left)"),
+            "Your right side falls as steeply as the left one rises. The ends lie at different distances from the centre.",
+            (".clip(0)", ".clip(0) * 2 / (right - left)"),
+            "Your triangles have equal areas, as some libraries have it. Here each is 1 at its centre.",
         ),
-        same=lambda got, expected: np.allclose(got, expected, atol=1e-9),
-        form=_triangle_shape,
+        same=near(1e-5, 1e-9),
+        form=shaped(lambda edges, hertz: (len(edges) - 2, len(hertz)), "All triangles are {wanted}; yours is {got}."),
     ),
 )

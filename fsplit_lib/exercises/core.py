@@ -154,8 +154,6 @@ def traps_of(table: Mapping[Any, str] | tuple, base: Callable | None = None) -> 
             function may be a tuple of strings, what :func:`altered` replaces in ``base``.
         base: a right function with its source.
     """
-    if all(isinstance(trap, Trap) for trap in table):
-        return tuple(table)
     pairs = table.items() if isinstance(table, Mapping) else zip(table[::2], table[1::2], strict=True)
     return tuple(Trap(altered(base, *wrong) if isinstance(wrong, tuple) else wrong, told) for wrong, told in pairs)
 
@@ -191,7 +189,7 @@ class Exercise:
 
     @classmethod
     def number(
-        cls, id: str, expected: float, hint: str, why: str, traps: Mapping[float, str] | tuple[Trap, ...] = (),
+        cls, id: str, expected: float, hint: str, why: str, traps: Mapping[float, str],
         relative: float = 0.01, drawn: bool = False,
     ) -> "Exercise":  # fmt: skip
         """Make an exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""

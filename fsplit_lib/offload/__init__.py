@@ -8,5 +8,3 @@
 
 from fsplit_lib.offload.client import Client, Reply
 from fsplit_lib.offload.link import LINKS, Link, ShapedLink
-
-__all__ = ["LINKS", "Client", "Link", "Reply", "ShapedLink"]

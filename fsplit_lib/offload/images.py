@@ -36,7 +36,7 @@ class ImageDecoders:
         self.idle: list[asyncio.subprocess.Process] = []
 
     async def crop(self, data: bytes) -> bytes:
-        """RGB bytes (size, size, 3) of an image file.
+        """Return the RGB bytes (size, size, 3) of an image file.
 
         Raises:
             DataError: the image cannot be decoded, or not in time.
@@ -91,7 +91,7 @@ def _killed_unless_done(process: asyncio.subprocess.Process) -> Iterator[None]:
 
 
 def crop(data: bytes, size: int, max_pixels: int) -> bytes:
-    """RGB bytes (size, size, 3) of an image file: cropped, unless it has that size already.
+    """Return the RGB bytes (size, size, 3) of an image file: cropped, unless it has that size already.
 
     Raises:
         DataError: see :func:`fsplit_lib.data.open_image`.

@@ -55,7 +55,7 @@ class Link:
             raise ParameterError(f"a link needs 0 <= jitter_ms <= delay_ms and a loss from 0 to 0.5, got {self}")
 
     def transfer_ms(self, up_bytes: float, down_bytes: float, new_connection: bool = False) -> float:
-        """Expected time from the first byte sent to the last byte of the answer, with a server that takes none.
+        """Compute the expected time from the first byte sent to the last byte of the answer, with a server that takes none.
 
         t = Σ over both ways of 8·B/R + delay + segments · loss/(1 − loss) · (2·delay + 8·1448/R); nothing
         sent one way costs nothing that way.

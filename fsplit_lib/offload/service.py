@@ -42,25 +42,15 @@ IMAGE_PROCESSES = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """What a server allows and how it batches.
+    """What a server allows and how it batches."""
 
-    Attributes:
-        max_batch: photos in one pass, at least 2.
-        batch_wait_ms: how long a photo may wait for others to join its pass; 0 takes what is there.
-        workers: passes at the same time, a thread each.
-        max_bytes: of a request.
-        max_pixels: of an image, by its header.
-        max_waiting: requests inside the server, at most half of them images; further ones get 503.
-        timeout_s: to receive a request, and again to answer it.
-    """
-
-    max_batch: int = 16
-    batch_wait_ms: float = 2.0
-    workers: int = 1
-    max_bytes: int = 8 * 2**20
-    max_pixels: int = 2**24
-    max_waiting: int = 128
-    timeout_s: float = 20.0
+    max_batch: int = 16  # photos in one pass, at least 2
+    batch_wait_ms: float = 2.0  # how long a photo may wait for others to join its pass; 0 takes what is there
+    workers: int = 1  # passes at the same time, a thread each
+    max_bytes: int = 8 * 2**20  # of a request
+    max_pixels: int = 2**24  # of an image, by its header
+    max_waiting: int = 128  # requests inside the server, at most half of them images; further ones get 503
+    timeout_s: float = 20.0  # to receive a request, and again to answer it
 
     def __post_init__(self) -> None:
         """Refuse what cannot serve."""

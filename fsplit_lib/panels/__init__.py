@@ -2,5 +2,3 @@
 
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.panels.predict import Prediction, predict, predictions_csv
-
-__all__ = ["Choice", "LogNumber", "Number", "Panel", "Prediction", "predict", "predictions_csv"]

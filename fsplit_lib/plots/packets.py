@@ -11,6 +11,7 @@ TINTS = {  # light enough for dark text; the table repeats what each colour mean
     "magic": "#F6D58E", "version, streams": "#BFE3F7", "lmbda code": "#A6DCC8", "codec id": "#E9BFD6",
     "height, width": "#F7EF9A", "stream length": "#B5CDE8", "payload": "#F3C3A2", "checksum": "#D3D7DC",
 }  # fmt: skip
+FIRST, LAST, WIDTH = 64, 16, 16  # bytes that the hexdump shows, and those in a row
 
 
 def fields_of(wire: bytes) -> list[tuple[str, int, bytes, str]]:
@@ -36,12 +37,12 @@ def fields_of(wire: bytes) -> list[tuple[str, int, bytes, str]]:
     return [(name, start, wire[start:stop], meaning) for name, start, stop, meaning in rows]
 
 
-def hexdump(wire: bytes, first: int = 64, last: int = 16, width: int = 16) -> go.Figure:
+def hexdump(wire: bytes) -> go.Figure:
     """Draw the packet's first and last bytes in hex, coloured by field."""
-    tail = max(first, len(wire) - last)
-    shown = [*range(min(first, len(wire))), *range(tail, len(wire))]
+    tail = max(FIRST, len(wire) - LAST)
+    shown = [*range(min(FIRST, len(wire))), *range(tail, len(wire))]
     skipped = len(wire) - len(shown)
-    place = {byte: (n % width, n // width + (skipped > 0 and byte >= tail)) for n, byte in enumerate(shown)}
+    place = {byte: (n % WIDTH, n // WIDTH + (skipped > 0 and byte >= tail)) for n, byte in enumerate(shown)}
     figure = go.Figure()
     for name, offset, data, meaning in fields_of(wire):
         mine = [byte for byte in range(offset, offset + len(data)) if byte in place]
@@ -58,7 +59,7 @@ def hexdump(wire: bytes, first: int = 64, last: int = 16, width: int = 16) -> go
                               xanchor="left", font={"color": GREY, "size": 15})  # fmt: skip
     figure.update_yaxes(range=[bottom + 0.6, -0.6], showgrid=False, title_text="byte", ticks="", showline=False,
                         tickvals=list(firsts), ticktext=[f"{byte:,}" for byte in firsts.values()])  # fmt: skip
-    figure.update_xaxes(visible=False, range=[-0.7, width - 0.3])
+    figure.update_xaxes(visible=False, range=[-0.7, WIDTH - 0.3])
     payload = Packet.from_bytes(wire).payload_bytes
     alt = (
         f"The packet in hex: {len(wire):,} bytes, of which {payload:,} are payload and {len(wire) - payload} "

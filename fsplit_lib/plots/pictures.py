@@ -17,9 +17,9 @@ GREY = "#57606a"
 HATCH = {"shape": "/", "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.45, "solidity": 0.2}
 
 
-def picture(image: Image.Image, smallest: int = 224) -> str:
+def picture(image: Image.Image) -> str:
     """Encode a picture as the data URI of a PNG; enlarge small ones without blur."""
-    times = -(-smallest // max(image.size))
+    times = -(-224 // max(image.size))
     image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     image.info = {}
     buffer = io.BytesIO()
@@ -68,20 +68,14 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: tupl
     return HTML(f'<div style="overflow-x:auto">{table}</div>')
 
 
-def shortened(name: str, longest: int = 24) -> str:
+def shortened(name: str) -> str:
     """Cut a class name to fit an axis."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return name if len(name) <= 24 else name[:23] + "…"
 
 
-def top_names(probs: Sequence[np.ndarray], names: Sequence[str], count: int = 5) -> tuple[list[int], list[str]]:
-    """Find the classes in any answer's first ``count``, by the first answer's probability, and labels that differ.
-
-    Args:
-        probs: of each answer, (classes,).
-        names: of the classes.
-        count: of the best classes of each answer.
-    """
-    wanted = {int(i) for one in probs for i in np.argsort(one)[::-1][:count]}
+def top_names(probs: Sequence[np.ndarray], names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Find the classes in the first five of any answer (classes,), by the first one's probability, and labels that differ."""
+    wanted = {int(i) for one in probs for i in np.argsort(one)[::-1][:5]}
     order = sorted(wanted, key=lambda i: -probs[0][i])
     labels = [shortened(names[i]) for i in order]
     return order, [f"{text} ({i})" if labels.count(text) > 1 else text for i, text in zip(order, labels, strict=True)]

@@ -38,19 +38,15 @@ METHODS: dict[str, Look] = {
     "distortion": Look("#D55E00", "solid", "circle"),
 }
 
+AXIS = {
+    "showgrid": True, "gridcolor": "#e5e8ec", "zeroline": False, "linecolor": "#8b949e", "ticks": "outside",
+    "automargin": True,
+}  # fmt: skip
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "'Source Sans 3', 'Segoe UI', Helvetica, Arial, sans-serif", "size": 16, "color": "#1b1f24"},
-        "title": {
-            "x": 0.0,
-            "xref": "paper",
-            "xanchor": "left",
-            "font": {"size": 19},
-            "y": 1.0,
-            "yref": "container",
-            "yanchor": "top",
-            "pad": {"t": 18},  # clear of legends above the plot
-        },
+        "title": {"x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 19}}
+        | {"y": 1.0, "yref": "container", "yanchor": "top", "pad": {"t": 18}},  # clear of legends above the plot
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "margin": {"l": 80, "r": 30, "t": 70, "b": 65},
@@ -58,23 +54,9 @@ TEMPLATE = go.layout.Template(
         "colorscale": {"sequential": "Cividis", "diverging": "RdBu"},
         "legend": {"bgcolor": "rgba(255,255,255,0.8)", "font": {"size": 15}},
         "hoverlabel": {"font": {"size": 15}},
-        "xaxis": {
-            "title": {"standoff": 10},  # without it the title ends on the figure's last pixel and loses its descenders
-            "showgrid": True,
-            "gridcolor": "#e5e8ec",
-            "zeroline": False,
-            "linecolor": "#8b949e",
-            "ticks": "outside",
-            "automargin": True,
-        },
-        "yaxis": {
-            "showgrid": True,
-            "gridcolor": "#e5e8ec",
-            "zeroline": False,
-            "linecolor": "#8b949e",
-            "ticks": "outside",
-            "automargin": True,
-        },
+        "xaxis": AXIS
+        | {"title": {"standoff": 10}},  # or the title ends on the figure's last pixel and loses its descenders
+        "yaxis": AXIS,
     }
 )
 pio.templates["fsplit"] = TEMPLATE

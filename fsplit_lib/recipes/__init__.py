@@ -11,8 +11,6 @@ from fsplit_lib.recipes.prior_work import PRIOR_RECIPES
 from fsplit_lib.recipes.speech import SPEECH_RECIPES
 from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
-__all__ = ["RECIPES", "Recipe", "RunContext", "run_recipe"]
-
 KINDS = (
     TEACHER_RECIPES,
     FASHION_RECIPES,

@@ -12,50 +12,32 @@ from fsplit_lib.training.loop import LogRow
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named run: what it trains and how to start it.
+    """A named run: what it trains and how to start it."""
 
-    Attributes:
-        name: as the command line has it.
-        summary: one line.
-        run: trains, and returns one sentence on the result.
-        choosable: whether backbone and weights are the run's; other recipes are made for their own.
-    """
-
-    name: str
-    summary: str
-    run: Callable[["RunContext"], str]
-    choosable: bool = False
+    name: str  # as the command line has it
+    summary: str  # one line
+    run: Callable[["RunContext"], str]  # trains, and returns one sentence on the result
+    choosable: bool = False  # whether backbone and weights are the run's; other recipes are made for their own
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where one run of a recipe reads and writes, and whom it tells.
+    """Where one run of a recipe reads and writes, and whom it tells."""
 
-    Attributes:
-        out: folder for weights and card.
-        data: folder of photos, for recipes that need one.
-        work: folder for the checkpoint.
-        maps: file of saliency maps, for recipes that are guided by them.
-        progress: called with steps (or cells of a grid) done, how many there are, and what the objective reports, or the cell.
-        workers: loader processes.
-        scheduler: address of a Dask scheduler for recipes that are grids; a local cluster where None.
-        processes: of the local cluster, one per core where None; 0 runs a grid in this process.
-        backbone: as :func:`fsplit_lib.backbones.photo_backbone` reads it, for the recipe that asks for one.
-        weights: of the codec that gets one more decoder, as a name or folder; "photo" where None.
-        accelerator: see :func:`fsplit_lib.training.loop.fit`.
-    """
-
-    out: Path
-    data: Path | None
-    work: Path
+    out: Path  # folder for weights and card
+    data: Path | None  # folder of photos, for recipes that need one
+    work: Path  # folder for the checkpoint
+    # called with steps (or cells of a grid) done, how many there are, and what the objective reports, or the cell
     progress: Callable[[int, int, dict[str, Any]], None] | None = None
-    workers: int = 0
+    workers: int = 0  # loader processes
+    # file of saliency maps, for recipes that are guided by them
     maps: Path = Path("build/saliency/caltech101.safetensors")
-    scheduler: str | None = None
-    processes: int | None = None
+    scheduler: str | None = None  # address of a Dask scheduler for recipes that are grids; a local cluster where None
+    processes: int | None = None  # of the local cluster, one per core where None; 0 runs a grid in this process
+    # as :func:`fsplit_lib.backbones.photo_backbone` reads it, for the recipe that asks for one
     backbone: str | None = None
-    weights: str | None = None
-    accelerator: str = "cpu"
+    weights: str | None = None  # of the codec that gets one more decoder, as a name or folder; "photo" where None
+    accelerator: str = "cpu"  # see :func:`fsplit_lib.training.loop.fit`
 
     def log_to(self, steps: int) -> Callable[[LogRow], None] | None:
         """Return what :func:`fit` calls after each of so many steps."""

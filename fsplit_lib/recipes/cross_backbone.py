@@ -36,24 +36,15 @@ NETWORKS = ("fashion_resnet", "fashion_convnext", "fashion_swin")
 
 @dataclass(frozen=True)
 class CrossPlan:
-    """How large the grids are.
+    """How large the grids are."""
 
-    Attributes:
-        steps: of 64 pictures, in every cell.
-        seeds: of the native pairs; frozen cells take the first.
-        pictures: of the test set.
-        settings: rate weights of a curve.
-        restoration: block counts of the ablation.
-        widths: of the ablation.
-        decoder: of the cross-backbone table.
-    """
-
-    steps: int = 1000
-    seeds: tuple[int, ...] = (0, 1, 2)
-    pictures: int = 10_000
-    settings: int = 5
-    restoration: tuple[int, ...] = (0, 1, 2, 3, 4)
-    widths: tuple[int, ...] = (32, 64)
+    steps: int = 1000  # of 64 pictures, in every cell
+    seeds: tuple[int, ...] = (0, 1, 2)  # of the native pairs; frozen cells take the first
+    pictures: int = 10_000  # of the test set
+    settings: int = 5  # rate weights of a curve
+    restoration: tuple[int, ...] = (0, 1, 2, 3, 4)  # block counts of the ablation
+    widths: tuple[int, ...] = (32, 64)  # of the ablation
+    # of the cross-backbone table
     decoder: dict = field(default_factory=lambda: {"restoration": 1, "transformation": 2, "width": 48, "window": 4})
 
     def cell(self, trained: str, backbone: str, frozen: bool, seed: int, decoder: dict, codec: Path) -> Cell:
@@ -78,21 +69,11 @@ def train_cell(
     settings: int,
     codec: Path,
 ) -> dict:
-    """Train one cell and measure it on the first pictures of Fashion-MNIST's test set.
+    """Train one cell of a :class:`CrossPlan` and measure it on the first pictures of Fashion-MNIST's test set.
 
-    Args:
-        trained: backbone that the codec is, or was, trained with.
-        backbone: that answers.
-        frozen: only the decoder learns, behind the codec in ``codec``; else both learn, and are stored there.
-        seed: of everything random.
-        decoder: fields of a :class:`~fsplit_lib.decoders.DecoderConfig`.
-        steps: of 64 pictures.
-        pictures: number of test pictures.
-        settings: number of rate weights along the range.
-        codec: folder of the codec.
-
-    Returns:
-        What the cell is, and bytes and decisions of every picture at every rate weight.
+    The codec is, or was, trained with ``trained``. If ``frozen``, only the decoder for ``backbone`` learns, behind the
+    codec in the folder ``codec``; else both learn, and are stored there. Returns what the cell is, and bytes and
+    decisions of every picture at every rate weight.
     """
     config = TrainConfig(
         steps=steps, batch=64, learning_rate=2e-2, seed=seed, quantiser="straight_through", rate_warmup=0.3,
@@ -132,18 +113,9 @@ def train_cell(
 def measured_of(cell: str, result: dict) -> list[PerImageResult]:
     """Read a cell's curve as :func:`fsplit_lib.evaluation.bd_rates` takes it."""
     teacher, labels = np.array(result["teacher"]), fashion_mnist("test")[1][: len(result["teacher"])]
+    curve, judge = ("Fashion-MNIST test", cell), result["decoded"]
     return [
-        PerImageResult(
-            "Fashion-MNIST test",
-            cell,
-            lmbda,
-            None,
-            result["decoded"],
-            np.array(sizes),
-            np.array(decided),
-            teacher,
-            labels,
-        )
+        PerImageResult(*curve, lmbda, None, judge, np.array(sizes), np.array(decided), teacher, labels)
         for lmbda, sizes, decided in zip(result["lmbdas"], result["sizes"], result["decided"], strict=True)
     ]
 

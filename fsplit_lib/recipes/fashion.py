@@ -15,23 +15,14 @@ from fsplit_lib.training.machine import machine
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a grid runs.
+    """What a grid runs."""
 
-    Attributes:
-        name: of the recipe and of the table.
-        lmbdas: by objective.
-        seeds: of every cell.
-        steps: of one run.
-        widths: of the encoder.
-        keep: the cells (objective, lmbda) whose first seed's weights are kept.
-    """
-
-    name: str
-    lmbdas: dict[str, tuple[float, ...]]
-    seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 600
-    widths: tuple[int, int, int] = LAB_WIDTHS
-    keep: tuple[tuple[str, float], ...] = ()
+    name: str  # of the recipe and of the table
+    lmbdas: dict[str, tuple[float, ...]]  # by objective
+    seeds: tuple[int, ...] = (0, 1, 2)  # of every cell
+    steps: int = 600  # of one run
+    widths: tuple[int, int, int] = LAB_WIDTHS  # of the encoder
+    keep: tuple[tuple[str, float], ...] = ()  # the cells (objective, lmbda) whose first seed's weights are kept
 
 
 FASHION_SWEEP = Sweep(

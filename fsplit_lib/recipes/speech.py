@@ -9,22 +9,21 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import SPEECH_NETWORKS, Backbone, load_backbone
+from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data.speech import patches, spoken_digits
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation import PerImageResult, top1_of_images
 from fsplit_lib.recipes.context import Recipe, RunContext
+from fsplit_lib.recipes.teachers import fit_teacher, write_teacher
 from fsplit_lib.system import build_system, save_system
 from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import fit, train_system
+from fsplit_lib.training.loop import train_system
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import ArraySource, Batch
+from fsplit_lib.training.sources import ArraySource
 
 DATA = "Free Spoken Digit Dataset, {:,} recordings of four speakers, each warped {} times at random (CC BY-SA 4.0)"
 LIMITS = (
@@ -81,39 +80,18 @@ def _source(run: RunContext, seed: int) -> tuple[ArraySource, str]:
 
 def _teacher(run: RunContext) -> str:
     source, data = _source(run, TEACHER.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(TEACHER.seed)
-        network = SPEECH_NETWORKS["speech-teacher"]()
-
-    def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return {"total": F.cross_entropy(module(2 * batch.x - 1), batch.labels, label_smoothing=0.1)}
-
-    log = fit(network, {"network": network}, loss, source, TEACHER, **run.options(TEACHER))
-    network.load_state_dict(zoo.as_stored(network.state_dict()))
     paths, digits = spoken_digits(run.data, "test")
-    decided = top1_of_images(Backbone("speech-teacher", network), patches(paths))
-    told = ("Free Spoken Digit Dataset, held-out speakers", "teacher", None, None, "speech-teacher")
-    point = PerImageResult(*told, np.full(len(digits), 64 * 64), decided, decided, digits).point()
-    card = zoo.Card(
-        name="speech-teacher",
-        kind="backbone",
-        summary="timm's ResNet with BasicBlocks (1, 1, 1, 1) of widths 16, 32, 64, 96 for spoken digits as 64x64 log-mel values.",
-        command="fsplit train speech-teacher --data FOLDER",
-        data=data,
-        training={
-            "objective": "cross-entropy of the labels, smoothed by 0.1",
-            **{
-                key: getattr(TEACHER, key)
-                for key in ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "seed")
-            },
-            "minutes": round(log[-1].seconds / 60, 1),
-        },
-        architecture={"backbone": "speech-teacher"},
-        scores=[asdict(point)],
-        limits=["one seed", *LIMITS],
-        machine=machine(),
+    dataset = "Free Spoken Digit Dataset, held-out speakers"
+    network, point, log = fit_teacher(
+        "speech-teacher", source, TEACHER, run.options(TEACHER), dataset, (patches(paths), digits)
     )
-    zoo.write_model(run.out, card, {"network.safetensors": network.state_dict()})
+    recorded = ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "seed")
+    write_teacher(
+        run, network, point, log, {key: getattr(TEACHER, key) for key in recorded},
+        name="speech-teacher",
+        summary="timm's ResNet with BasicBlocks (1, 1, 1, 1) of widths 16, 32, 64, 96 for spoken digits as 64x64 log-mel values.",
+        command="fsplit train speech-teacher --data FOLDER", data=data, limits=["one seed", *LIMITS],
+    )  # fmt: skip
     return f"{run.out}: {point.top1:.1%} of {point.n:,} recordings of held-out speakers"
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import FASHION_NETWORKS, Backbone
+from fsplit_lib.backbones import FASHION_NETWORKS, SPEECH_NETWORKS, Backbone
 from fsplit_lib.data import fashion_mnist
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import PerImageResult, RatePoint, top1_of_images
@@ -40,46 +41,58 @@ TEACHERS = {
 }
 
 
-def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, RatePoint, list[LogRow]]:
-    """Train a network; return it as its file will hold it, its score on the test pictures, and the log."""
+def fit_teacher(
+    name: str,
+    source: ArraySource,
+    config: TrainConfig,
+    options: dict,
+    dataset: str,
+    test: tuple[np.ndarray, np.ndarray],
+) -> tuple[nn.Module, RatePoint, list[LogRow]]:
+    """Train a network of ours on labels; return it as its file will hold it, its score on test images, and the log."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = FASHION_NETWORKS[name]()
+        network = (FASHION_NETWORKS | SPEECH_NETWORKS)[name]()
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"total": F.cross_entropy(module(2 * batch.x - 1), batch.labels, label_smoothing=SMOOTHING)}
 
-    source = ArraySource(*fashion_mnist("train"), augment=True)
     log = fit(network, {"network": network}, loss, source, config, **options)
     network.load_state_dict(zoo.as_stored(network.state_dict()))
-    images, labels = fashion_mnist("test")
-    decided = top1_of_images(Backbone(name, network, stride=4), images)
-    teacher = ("Fashion-MNIST test", "teacher", None, None, name)
-    point = PerImageResult(*teacher, np.full(len(labels), 32 * 32), decided, decided, labels).point()
+    images, labels = test
+    decided = top1_of_images(Backbone(name, network, stride=4 if name in FASHION_NETWORKS else 8), images)
+    sizes = np.full(len(labels), images[0].size)
+    point = PerImageResult(dataset, "teacher", None, None, name, sizes, decided, decided, labels).point()
     return network, point, log
+
+
+def write_teacher(
+    run: RunContext, network: nn.Module, point: RatePoint, log: list[LogRow], told: dict[str, object], **card: Any
+) -> None:
+    """Store a teacher and its card, of whose training ``told`` is a part."""
+    training = {"objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}"} | told
+    training["minutes"] = round(log[-1].seconds / 60, 1)
+    made = zoo.Card(
+        kind="backbone", training=training, architecture={"backbone": card["name"]}, machine=machine(), **card
+    )
+    made.scores.append(asdict(point))
+    zoo.write_model(run.out, made, {"network.safetensors": network.state_dict()})
+
+
+def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, RatePoint, list[LogRow]]:
+    source = ArraySource(*fashion_mnist("train"), augment=True)
+    return fit_teacher(name, source, config, options, "Fashion-MNIST test", fashion_mnist("test"))
 
 
 def _teacher(name: str, run: RunContext) -> str:
     summary, config = TEACHERS[name]
     network, point, log = _fit(name, config, run.options(config))
-    card = zoo.Card(
-        name=name,
-        kind="backbone",
-        summary=summary,
-        command=f"fsplit train {name}",
+    write_teacher(
+        run, network, point, log, {key: getattr(config, key) for key in RECORDED} | {"samples": config.steps * config.batch},
+        name=name, summary=summary, command=f"fsplit train {name}",
         data="Fashion-MNIST, 60,000 training images, shifted by up to 2 pixels and flipped (MIT licence)",
-        training={
-            "objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}",
-            **{key: getattr(config, key) for key in RECORDED},
-            "samples": config.steps * config.batch,
-            "minutes": round(log[-1].seconds / 60, 1),
-        },
-        architecture={"backbone": name},
-        scores=[asdict(point)],
         limits=["one seed; its spread over seeds is not measured yet"],
-        machine=machine(),
-    )
-    zoo.write_model(run.out, card, {"network.safetensors": network.state_dict()})
+    )  # fmt: skip
     return f"{run.out}: {point.top1:.2%} of {point.n:,} test pictures"
 
 

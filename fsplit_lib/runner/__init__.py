@@ -5,5 +5,3 @@ Chapters import the two names below; the rest is behind `fsplit book`.
 
 from fsplit_lib.runner.headline import headline
 from fsplit_lib.runner.parameters import refuse_wrong_parameters
-
-__all__ = ["headline", "refuse_wrong_parameters"]

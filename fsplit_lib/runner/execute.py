@@ -31,31 +31,21 @@ class ChapterError(FsplitError):
 
 @dataclass
 class ChapterRun:
-    """What one execution of a chapter left.
+    """What one execution of a chapter left."""
 
-    Attributes:
-        chapter: two digits.
-        title: of the chapter.
-        claim: its first quoted line.
-        executed: the executed notebook.
-        seconds: wall time, kernel start included.
-        numbers: headline numbers.
-        differences: from the golden values; empty where all agree or none are stored.
-        results: sentences on some of the numbers, as the golden values have them.
-    """
-
-    chapter: str
-    title: str
-    claim: str
-    executed: Path
-    seconds: float
-    numbers: dict[str, float] = field(default_factory=dict)
+    chapter: str  # two digits
+    title: str  # of the chapter
+    claim: str  # its first quoted line
+    executed: Path  # the executed notebook
+    seconds: float  # wall time, kernel start included
+    numbers: dict[str, float] = field(default_factory=dict)  # headline numbers
+    # from the golden values; empty where all agree or none are stored
     differences: list[str] = field(default_factory=list)
-    results: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)  # sentences on some of the numbers, as the golden values have them
 
 
 def chapters(only: str | None = None) -> list[Path]:
-    """The notebooks of the book in order, or those whose name begins with ``only``.
+    """List the notebooks of the book in order, or those whose name begins with ``only``.
 
     Raises:
         ChapterError: there is none.

@@ -40,17 +40,13 @@ class GridError(FsplitError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid.
+    """One run of a grid."""
 
-    Attributes:
-        function: at the top of a module that every worker can import; returns what JSON can hold.
-        options: its keywords. Paths say where things are; everything else says what the cell is, and has to be
-            what JSON can hold.
-        limits: more keywords, which may change without making it another cell, such as the time that it may take.
-    """
-
-    function: Callable[..., Any]
+    function: Callable[..., Any]  # at the top of a module that every worker can import; returns what JSON can hold
+    # its keywords. Paths say where things are; everything else says what the cell is, and has to be what JSON can
+    # hold
     options: dict[str, Any] = field(default_factory=dict)
+    # more keywords, which may change without making it another cell, such as the time that it may take
     limits: dict[str, Any] = field(default_factory=dict)
 
     @property

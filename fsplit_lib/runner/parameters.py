@@ -20,21 +20,14 @@ KINDS = (str, int, float, bool)
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a chapter's parameters cell.
+    """One line of a chapter's parameters cell."""
 
-    Attributes:
-        name: of the variable.
-        kind: str, int, float or bool.
-        options: the allowed values, for ``Literal[...]``; else empty.
-        span: least and largest value, for ``Annotated[...]``; without it a number has to be finite.
-        default: as written.
-    """
-
-    name: str
-    kind: type
-    options: tuple[Any, ...]
+    name: str  # of the variable
+    kind: type  # str, int, float or bool
+    options: tuple[Any, ...]  # the allowed values, for ``Literal[...]``; else empty
+    # least and largest value, for ``Annotated[...]``; without it a number has to be finite
     span: tuple[float, float] | None
-    default: Any = None
+    default: Any = None  # as written
 
     @classmethod
     def declared(cls, name: str, annotation: Any, default: Any = None) -> "Parameter":

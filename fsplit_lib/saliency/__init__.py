@@ -11,18 +11,3 @@ from fsplit_lib.saliency.checks import (
     rank_correlation,
 )
 from fsplit_lib.saliency.maps import METHODS, saliency_layers, saliency_map
-
-__all__ = [
-    "METHODS",
-    "DeletionCurve",
-    "SaliencyMaps",
-    "build_saliency_maps",
-    "cascading_randomisation",
-    "concentration",
-    "deletion_test",
-    "edge_map",
-    "randomised",
-    "rank_correlation",
-    "saliency_layers",
-    "saliency_map",
-]

@@ -25,26 +25,19 @@ from fsplit_lib.errors import DataError, WeightsError
 from fsplit_lib.saliency.maps import saliency_layers, saliency_map
 
 SHORT_SIDE = 256  # pixels: the scale at which the teacher is tested
+SAVED = 500  # photos between two writings
 FLAT = 0.5  # what a map that says nothing is replaced by: the same weight everywhere
 
 
 @dataclass(frozen=True)
 class MapOrigin:
-    """How a file of maps was made: what has to agree before they are used.
+    """How a file of maps was made: what has to agree before they are used."""
 
-    Attributes:
-        backbone: its name.
-        weights: its fingerprint.
-        method: a key of METHODS.
-        strides: of the mixed layers.
-        stride: input pixels per value of a map.
-    """
-
-    backbone: str
-    weights: str
-    method: str
-    strides: tuple[int, ...]
-    stride: int
+    backbone: str  # its name
+    weights: str  # its fingerprint
+    method: str  # a key of METHODS
+    strides: tuple[int, ...]  # of the mixed layers
+    stride: int  # input pixels per value of a map
 
     @classmethod
     def of(cls, backbone: Backbone, method: str) -> "MapOrigin":
@@ -121,8 +114,7 @@ def build_saliency_maps(
     folder: ImageFolder,
     out: Path,
     method: str = "xgradcam",
-    progress: Callable[[int, int], None] | None = None,
-    save_every: int = 500,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> SaliencyMaps:
     """Compute the maps of every photo of a folder, at the teacher's own scale; a run that broke off goes on.
 
@@ -135,7 +127,6 @@ def build_saliency_maps(
         out: file to go on with if it exists, and to write.
         method: a key of METHODS.
         progress: called with photos done and photos in all.
-        save_every: photos between two writings.
 
     Raises:
         WeightsError: the file at ``out`` came from another network or method.
@@ -151,10 +142,9 @@ def build_saliency_maps(
             if key not in done.maps:
                 done.maps[key] = _map_of(backbone, folder[count - 1], method, path.name)
                 fresh += 1
-                if fresh % save_every == 0:
+                if fresh % SAVED == 0:
                     done.save(out)
-            if progress is not None:
-                progress(count, len(folder))
+            progress(count, len(folder))
     finally:  # neither an unreadable photo nor Ctrl-C throws away what is made
         if fresh:
             done.save(out)

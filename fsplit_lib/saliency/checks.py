@@ -1,7 +1,7 @@
-"""What a map is worth: does it need the trained weights, and does spoiling what it marks hurt the answer?
+"""What a map is worth: does it need the trained weights, and does deleting what it marks hurt the answer?
 
 Sources: Adebayo et al. 2018, "Sanity Checks for Saliency Maps" (arXiv 1810.03292) for the randomised
-network; the spoiling follows the deletion test of Petsiuk et al. 2018 (RISE, arXiv 1806.07421), at the
+network; the last follows the deletion test of Petsiuk et al. 2018 (RISE, arXiv 1806.07421), at the
 features of the cut instead of the pixels.
 """
 
@@ -21,7 +21,7 @@ from fsplit_lib.saliency.maps import saliency_map
 
 
 def edge_map(x: Tensor) -> Tensor:
-    """Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network."""
+    """Compute Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network."""
     kernel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
     grey = F.pad(x.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     size = F.conv2d(grey, torch.stack([kernel, kernel.T]).unsqueeze(1)).square().sum(dim=1, keepdim=True).sqrt()
@@ -43,7 +43,7 @@ def concentration(values: np.ndarray) -> float:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
-    """Spearman's correlation of two maps, picture by picture; 0 where one of them is flat.
+    """Compute Spearman's correlation of two maps, picture by picture; 0 where one of them is flat.
 
     Args:
         a: (B, 1, h, w).

@@ -39,7 +39,6 @@ def saliency_map(
     method: str = "xgradcam",
     strides: tuple[int, ...] = (),
     classes: list[int] | None = None,
-    eigen_smooth: bool = False,
 ) -> Tensor:
     """Compute where each picture's score comes from.
 
@@ -51,7 +50,6 @@ def saliency_map(
         method: a key of :data:`METHODS`.
         strides: of the layers to mix; all of :func:`saliency_layers` by default.
         classes: whose score, one per picture; the backbone's own top-1 by default.
-        eigen_smooth: project on the first principal component instead of summing channels.
 
     Returns:
         (B, 1, H, W) in [0, 1]; 0 everywhere where no channel spoke for the class.
@@ -72,5 +70,5 @@ def saliency_map(
         torch.enable_grad(),
         METHODS[method](backbone, [layers[s] for s in strides or layers], reshape_transform=turn) as cam,
     ):
-        grey = cam(x.detach().clone().requires_grad_(), targets, eigen_smooth=eigen_smooth)
+        grey = cam(x.detach().clone().requires_grad_(), targets)
     return torch.from_numpy(grey).unsqueeze(1)

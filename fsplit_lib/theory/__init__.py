@@ -14,22 +14,3 @@ from fsplit_lib.theory.bottleneck import (
     variational_bounds,
 )
 from fsplit_lib.theory.information import conditional_entropy, entropy, kl_divergence, mutual_information
-
-__all__ = [
-    "AnsStack",
-    "Bottleneck",
-    "Step",
-    "anneal",
-    "at",
-    "conditional_entropy",
-    "decode_message",
-    "encode_message",
-    "entropy",
-    "hard_groupings",
-    "kl_divergence",
-    "mutual_information",
-    "solve",
-    "steps",
-    "update_encoder",
-    "variational_bounds",
-]

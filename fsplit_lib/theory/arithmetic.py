@@ -21,27 +21,27 @@ class Step:
     high: Fraction
 
 
-def _slots(shares: dict[str, Fraction]) -> dict[str, tuple[Fraction, Fraction]]:
-    if not shares or any(s <= 0 for s in shares.values()) or sum(shares.values()) != 1:
-        raise ValueError(f"shares must be positive fractions that add up to exactly 1, got {shares}")
+def _slots(probs: dict[str, Fraction]) -> dict[str, tuple[Fraction, Fraction]]:
+    if not probs or any(s <= 0 for s in probs.values()) or sum(probs.values()) != 1:
+        raise ValueError(f"probs must be positive fractions that add up to exactly 1, got {probs}")
     slots, low = {}, Fraction(0)
-    for symbol, share in shares.items():
+    for symbol, share in probs.items():
         slots[symbol] = (low, low + share)
         low += share
     return slots
 
 
-def steps(message: str, shares: dict[str, Fraction]) -> list[Step]:
+def steps(message: str, probs: dict[str, Fraction]) -> list[Step]:
     """Compute the interval after each symbol: Eq. (4) of chapter 03.
 
     Args:
-        message: symbols of ``shares``.
-        shares: exact probabilities.
+        message: symbols of ``probs``.
+        probs: exact probabilities.
 
     >>> steps("BA", {"A": Fraction(3, 4), "B": Fraction(1, 4)})[-1].low
     Fraction(3, 4)
     """
-    slots, low, width, found = _slots(shares), Fraction(0), Fraction(1), []
+    slots, low, width, found = _slots(probs), Fraction(0), Fraction(1), []
     for symbol in message:
         if symbol not in slots:
             raise ValueError(f"{symbol!r} has no share; known are {', '.join(slots)}")
@@ -51,7 +51,7 @@ def steps(message: str, shares: dict[str, Fraction]) -> list[Step]:
     return found
 
 
-def encode_message(message: str, shares: dict[str, Fraction]) -> str:
+def encode_message(message: str, probs: dict[str, Fraction]) -> str:
     """Find the shortest string of bits whose every continuation lies in the message's interval.
 
     At most 2 bits longer than −log2 of the message's probability.
@@ -59,7 +59,7 @@ def encode_message(message: str, shares: dict[str, Fraction]) -> str:
     >>> encode_message("AAAA", {"A": Fraction(3, 4), "B": Fraction(1, 4)})
     '00'
     """
-    last = steps(message, shares)[-1] if message else Step("", Fraction(0), Fraction(1))
+    last = steps(message, probs)[-1] if message else Step("", Fraction(0), Fraction(1))
     bits = 0
     while True:
         scale = 2**bits
@@ -69,9 +69,9 @@ def encode_message(message: str, shares: dict[str, Fraction]) -> str:
         bits += 1
 
 
-def decode_message(bits: str, count: int, shares: dict[str, Fraction]) -> str:
+def decode_message(bits: str, count: int, probs: dict[str, Fraction]) -> str:
     """Decode the ``count`` symbols that a string of bits stands for: the inverse of :func:`encode_message`."""
-    slots = _slots(shares)
+    slots = _slots(probs)
     value, message = Fraction(int(bits, 2), 2 ** len(bits)) if bits else Fraction(0), ""
     for _ in range(count):
         symbol = next(s for s, (low, high) in slots.items() if low <= value < high)

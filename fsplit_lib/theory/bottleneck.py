@@ -129,7 +129,7 @@ def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
 
 
 def hard_groupings(p_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Brute force: every way to put the values of X into groups, and where it lies on the information plane.
+    """Try every way to put the values of X into groups, by brute force, and return where each lies on the information plane.
 
     Args:
         p_xy: (X, Y) with at most 10 values of X: they have 115,975 groupings.

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def checked(p: np.ndarray) -> np.ndarray:
-    """P as float64.
+    """Return p as float64.
 
     Raises:
         ValueError: an entry is negative or not finite, or they do not add up to 1.

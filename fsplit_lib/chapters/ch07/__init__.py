@@ -16,8 +16,3 @@ from fsplit_lib.chapters.ch07.tables import (
     equal_byte_tables,
     table_curves,
 )
-
-__all__ = [
-    "ablation_panel", "blueprint_deltas", "blueprints", "cross_table", "equal_byte_tables", "family_table",
-    "look_of_network", "name_of", "server_panel", "spreads", "table_curves", "use_blocks",
-]  # fmt: skip

@@ -246,14 +246,14 @@ def server_panel(
 
     def update(picture: int, lmbda: float, server: str) -> str:
         data = pack(picture, lmbda)
-        shares, plain = answers[options[server]](data), whole[options[server]](picture)
+        probs, plain = answers[options[server]](data), whole[options[server]](picture)
         image, *bars, wire = panel.figure.data
         image.z = np.repeat(pictures[picture][:, :, None], 3, axis=2)
-        for bar, values in zip(bars, (shares, plain), strict=True):
+        for bar, values in zip(bars, (probs, plain), strict=True):
             bar.y = 100 * values
         wire.z = [list(data)]
-        fate = "agree" if shares.argmax() == plain.argmax() else "differ"
-        says = f"{server} says {names[shares.argmax()]} ({shares.max():.0%})"
+        fate = "agree" if probs.argmax() == plain.argmax() else "differ"
+        says = f"{server} says {names[probs.argmax()]} ({probs.max():.0%})"
         panel.figure.layout.title.text = f"{server} reads {len(data)} bytes"
         return (
             f"Picture {picture}, {names[labels[picture]]}: {len(data)} bytes, "
