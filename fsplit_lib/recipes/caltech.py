@@ -158,6 +158,16 @@ ABLATION = {
     "both": short_run("contrast and stronger augmentation", CONTRAST, strong=True),
     "both-1": short_run("contrast and stronger augmentation once more, from another seed", CONTRAST | {"seed": 1}, strong=True),
 }  # fmt: skip
+for name, (summary, train, codec) in {
+    "attention": ("squeeze and excitation behind the encoder's second block", {}, replace(ANY_RATE, kind="attention")),
+    "dropout": ("a tenth of the latent hidden from the decoder at every step", {"dropout": 0.1}, ANY_RATE),
+    "decay": ("weight decay of 0.05 in encoder and decoder", {"weight_decay": 0.05}, ANY_RATE),
+    "guided": ("guided by maps of the very crops", {"guidance": "guided", "maps": "crop"}, ANY_RATE),
+    "constant": ("a constant map of the same means", {"guidance": "constant", "maps": "crop"}, ANY_RATE),
+    "decoded": ("guided by maps of the decoded features", {"guidance": "guided", "maps": "decoded"}, ANY_RATE),
+}.items():  # chapter 04's regularisers
+    ABLATION[name] = short_run(summary, train, codec=codec)
+    ABLATION[f"{name}-1"] = short_run(f"{summary}, from another seed", train | {"seed": 1}, codec=codec)
 
 
 def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[LogRow]) -> dict:
@@ -185,7 +195,7 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
         system = build_system(target, plan.codec, plan.decoder, config.seed)
     else:
         system = load_system(plan.start if plan.start in zoo.card_names() else run.out.parent / plan.start, backbone)
-    if config.guidance != "unguided":
+    if config.guidance != "unguided" and config.maps == "photo":
         known = SaliencyMaps.load(run.maps)
         known.check(backbone)
         maps = known.of_folder(folder)
