@@ -158,16 +158,20 @@ ABLATION = {
     "both": short_run("contrast and stronger augmentation", CONTRAST, strong=True),
     "both-1": short_run("contrast and stronger augmentation once more, from another seed", CONTRAST | {"seed": 1}, strong=True),
 }  # fmt: skip
-for name, (summary, train, codec) in {
-    "attention": ("squeeze and excitation behind the encoder's second block", {}, replace(ANY_RATE, kind="attention")),
-    "dropout": ("a tenth of the latent hidden from the decoder at every step", {"dropout": 0.1}, ANY_RATE),
-    "decay": ("weight decay of 0.05 in encoder and decoder", {"weight_decay": 0.05}, ANY_RATE),
-    "guided": ("guided by maps of the very crops", {"guidance": "guided", "maps": "crop"}, ANY_RATE),
-    "constant": ("a constant map of the same means", {"guidance": "constant", "maps": "crop"}, ANY_RATE),
-    "decoded": ("guided by maps of the decoded features", {"guidance": "guided", "maps": "decoded"}, ANY_RATE),
-}.items():  # chapter 04's regularisers
-    ABLATION[name] = short_run(summary, train, codec=codec)
-    ABLATION[f"{name}-1"] = short_run(f"{summary}, from another seed", train | {"seed": 1}, codec=codec)
+CROPS = {"guidance": "guided", "maps": "crop"}
+REGULARISERS = {
+    f"regulariser-{name}-{seed}": short_run(f"a quarter of the crops, {summary}, seed {seed}", {"steps": 391, "seed": seed} | train, codec=codec)
+    for name, (summary, train, codec) in {
+        "none": ("nothing beside the loss", {}, ANY_RATE),
+        "attention": ("squeeze and excitation behind the encoder's second block", {}, replace(ANY_RATE, kind="attention")),
+        "dropout": ("a tenth of the latent hidden from the decoder at every step", {"dropout": 0.1}, ANY_RATE),
+        "decay": ("weight decay of 0.05 in encoder and decoder", {"weight_decay": 0.05}, ANY_RATE),
+        "guided": ("guided by maps of the very crops", CROPS, ANY_RATE),
+        "constant": ("a constant map with the means of those maps", CROPS | {"guidance": "constant"}, ANY_RATE),
+        "decoded": ("guided by maps of the decoded features", CROPS | {"maps": "decoded"}, ANY_RATE),
+    }.items()
+    for seed in (0, 1)
+}  # fmt: skip
 
 
 def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[LogRow]) -> dict:
@@ -222,5 +226,5 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
     return f"{run.out}: {card.training['final_bits_per_pixel']:.3f} bits per pixel, distortion {card.training['final_distortion']:.3f}"
 
 
-RUNS = PHOTO | SALIENCY | {f"ablation-{name}": row for name, row in ABLATION.items()}
+RUNS = PHOTO | SALIENCY | REGULARISERS | {f"ablation-{name}": row for name, row in ABLATION.items()}
 CALTECH_RECIPES = tuple(Recipe(name, plan.listed, partial(train_on_caltech, name, plan)) for name, plan in RUNS.items())
