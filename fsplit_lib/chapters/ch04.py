@@ -11,7 +11,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import BDRate, Variants
-from fsplit_lib.evaluation.tables import MapAgeRow, MapCostRow
+from fsplit_lib.evaluation.tables import MapAgeRow
 from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
@@ -133,37 +133,22 @@ def regularisers(deltas: Sequence[BDRate]) -> go.Figure:
     return forest(rows, "Saliency among other regularisers", "BD-rates against a training without any, of one seed")
 
 
-def map_shares(costs: Sequence[MapCostRow]) -> dict[str, float]:
-    """Compute the share of a training that maps of each kind take, by the kind."""
-    whole = {row.part: row.median_ms * row.times for row in costs}
-    return {part: spent / (spent + whole["step"]) for part, spent in whole.items() if part != "step"}
-
-
-def map_ages(ages: Sequence[MapAgeRow], costs: Sequence[MapCostRow]) -> go.Figure:
-    """Draw how alike maps are over a training, and beside it which share of the training they take."""
-    titles = ("How alike two maps are", "What maps cost (% of the training)")
-    figure, told = make_subplots(1, 2, subplot_titles=titles, column_widths=[0.64, 0.36], horizontal_spacing=0.1), []
+def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
+    """Draw how alike the maps of one training's eight points are to others: the teacher's two, and the point before."""
+    figure, told = go.Figure(), []
     for pair, (label, look) in COMPARED.items():
         rows = [row for row in ages if (row.first, row.second) == pair]
         ends = [[getattr(row, end) for row in rows] for end in ("correlation_low", "correlation_high")]
         values = [row.correlation for row in rows]
-        figure.add_trace(curve(label, [row.step for row in rows], values, look, ends), 1, 1)
+        figure.add_trace(curve(label, [row.step for row in rows], values, look, ends))
         told.append(f"{label}: {values[0]:.2f} at step {rows[0].step}, {values[-1]:.2f} at step {rows[-1].step}")
     (fixed,) = (row for row in ages if (row.first, row.second) == ("crop", "photo"))
-    figure.add_hline(y=fixed.correlation, line={"color": "#000000", "dash": "dot"}, row=1, col=1)
-    said = f"crop and photo, both of the teacher: {fixed.correlation:.2f}"
-    figure.add_annotation(x=0, y=fixed.correlation, text=said, showarrow=False, yshift=10, xanchor="left", row=1, col=1)
-    shares = {f"of the {part}{'s' if part == 'crop' else ''}": 100 * v for part, v in map_shares(costs).items()}
-    bars = {"text": [f"{v:.0f}" for v in shares.values()], "textposition": "outside", "cliponaxis": False}
-    figure.add_bar(
-        x=list(shares), y=list(shares.values()), marker_color="#57606a", showlegend=False, **bars, row=1, col=2
-    )
-    figure.update_xaxes(title_text="optimiser steps", col=1).update_yaxes(title_text="correlation", col=1)
-    figure.update_yaxes(range=[0, 1.2 * max(shares.values())], col=2)
-    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})
-    paid = ", ".join(f"{name} {value:.0f} %" for name, value in shares.items())
-    alt = f"Mean correlation of Grad-CAM maps over {fixed.n} crops. {said}; {'; '.join(told)}. Share of the training: {paid}."
-    return finish(figure, "How fast a map goes stale", alt, 480)
+    said = f"crop and photo, both the teacher's: {fixed.correlation:.2f}"
+    figure.add_hline(y=fixed.correlation, line={"color": "#000000", "dash": "dot"}, annotation_text=said)
+    figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps")
+    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})
+    alt = f"Mean correlation of Grad-CAM maps over {fixed.n} crops. {said}; {'; '.join(told)}."
+    return finish(figure, "How fast a map goes stale", alt, 460)
 
 
 def against_unguided(arms: Variants) -> go.Figure:
