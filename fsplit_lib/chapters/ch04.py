@@ -1,7 +1,6 @@
 """Chapter 04: maps over a photo, maps on trial, the factor on lambda, and the variants of guided training."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,11 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from fsplit_lib.evaluation import BDRate, Variants
+from fsplit_lib.evaluation import Variants
 from fsplit_lib.evaluation.tables import MapAgeRow
 from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
-from fsplit_lib.plots.forest import forest
 from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.saliency import DeletionCurve, concentration
@@ -39,14 +37,6 @@ VARIANTS = {
     "constant": Look("#0072B2", "dash", "square"), "shuffled": Look("#009E73", "dashdot", "diamond"),
 }  # fmt: skip
 
-REGULARISERS = {
-    "none": ("unguided, the other seed", Look("#000000", "dot", "x")),
-    "guided": ("guided by maps of the crops", VARIANTS["guided"]),
-    "constant": ("a constant map", VARIANTS["constant"]),
-    "dropout": ("dropout on the latent", Look("#CC79A7", "solid", "triangle-up")),
-    "decay": ("weight decay", Look("#009E73", "solid", "diamond")),
-    "attention": ("attention in the encoder", Look("#57606a", "solid", "pentagon")),
-}
 COMPARED = {
     ("decoded", "crop"): ("decoded features and crop", VARIANTS["guided"]),
     ("decoded", "photo"): ("decoded features and photo", VARIANTS["constant"]),
@@ -122,15 +112,6 @@ def spoiling(
     )
     finish(figure, "Spoil the features, watch the answer", alt, 500)
     return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})
-
-
-def regularisers(deltas: Sequence[BDRate]) -> go.Figure:
-    """Draw what each regulariser costs or saves in bytes against seed 0 without any, a row each."""
-    by_arm: dict[str, list[BDRate]] = {}
-    for delta in deltas:
-        by_arm.setdefault(re.fullmatch(r"regulariser-(\w+)-\d+", delta.codec)[1], []).append(delta)
-    rows = {label: (by_arm[arm], look) for arm, (label, look) in REGULARISERS.items() if arm in by_arm}
-    return forest(rows, "Saliency among other regularisers", "BD-rates against a training without any, of one seed")
 
 
 def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:

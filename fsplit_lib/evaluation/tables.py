@@ -433,9 +433,6 @@ TABLES = {
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-student ... --anchor ablation-base": {
             "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
         },
-        "fsplit evaluate photos FOLDER --against none --weights regulariser-none-0 --weights ... --anchor regulariser-none-0": {
-            "regularisers.csv": RatePoint, "regularisers_bd_rates.csv": BDRate,
-        },
         "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
         "fsplit evaluate work": {"work.csv": WorkRow},
         "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1": {
