@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -38,9 +38,10 @@ VARIANTS = {
 }  # fmt: skip
 
 COMPARED = {
+    ("crop", "photo"): ("crop and photo, both the teacher's", VARIANTS["unguided"]),
     ("decoded", "crop"): ("decoded features and crop", VARIANTS["guided"]),
     ("decoded", "photo"): ("decoded features and photo", VARIANTS["constant"]),
-    ("decoded", "decoded"): ("decoded features, now and at the point before", VARIANTS["shuffled"]),
+    ("decoded", "decoded"): ("decoded features, and those a point before", VARIANTS["shuffled"]),
 }
 
 
@@ -116,20 +117,30 @@ def spoiling(
 
 def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
     """Draw how alike the maps of one training's eight points are to others: the teacher's two, and the point before."""
-    figure, told = go.Figure(), []
-    for pair, (label, look) in COMPARED.items():
-        rows = [row for row in ages if (row.first, row.second) == pair]
-        ends = [[getattr(row, end) for row in rows] for end in ("correlation_low", "correlation_high")]
-        values = [row.correlation for row in rows]
-        figure.add_trace(curve(label, [row.step for row in rows], values, look, ends))
-        told.append(f"{label}: {values[0]:.2f} at step {rows[0].step}, {values[-1]:.2f} at step {rows[-1].step}")
-    (fixed,) = (row for row in ages if (row.first, row.second) == ("crop", "photo"))
-    said = f"crop and photo, both the teacher's: {fixed.correlation:.2f}"
-    figure.add_hline(y=fixed.correlation, line={"color": "#000000", "dash": "dot"}, annotation_text=said)
-    figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps")
-    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})
-    alt = f"Mean correlation of Grad-CAM maps over {fixed.n} crops. {said}; {'; '.join(told)}."
-    return finish(figure, "How fast a map goes stale", alt, 460)
+    plots = {"behind": "layers behind the cut", "cut": "the layer at the cut"}
+    figure, told = (
+        make_subplots(1, 2, subplot_titles=list(plots.values()), shared_yaxes=True, horizontal_spacing=0.03),
+        [],
+    )
+    for column, (layers, title) in enumerate(plots.items(), start=1):
+        found = {pair: [r for r in ages if (r.layers, r.first, r.second) == (layers, *pair)] for pair in COMPARED}
+        for pair, (label, look) in COMPARED.items():
+            rows, style = found[pair], {"showlegend": column == 1, "legendgroup": label}
+            if pair == ("crop", "photo"):  # the teacher does not change
+                rows = [
+                    replace(rows[0], step=row.step)
+                    for row in (found["decoded", "crop"][0], found["decoded", "crop"][-1])
+                ]
+            ends = [[getattr(row, end) for row in rows] for end in ("correlation_low", "correlation_high")]
+            values = [row.correlation for row in rows]
+            figure.add_trace(curve(label, [row.step for row in rows], values, look, ends, **style), 1, column)
+            told.append(
+                f"{title}, {label}: {values[0]:.2f} at step {rows[0].step}, {values[-1]:.2f} at step {rows[-1].step}"
+            )
+    figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
+    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})
+    alt = f"Mean correlation of Grad-CAM maps over {ages[0].n} crops, with 95 % intervals. {'; '.join(told)}."
+    return finish(figure, "How fast a map goes stale", alt, 480)
 
 
 def against_unguided(arms: Variants) -> go.Figure:

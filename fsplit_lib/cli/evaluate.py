@@ -340,7 +340,9 @@ def map_ages(
     write_rows(out, ages)
     write_rows(out.with_name(f"{out.stem}_costs.csv"), costs)
     for age in ages:
-        typer.echo(f"step {age.step:5} {age.first:8} {age.second:8} {age.age:4} steps old: {age.correlation:.3f}")
+        typer.echo(
+            f"step {age.step:5} {age.layers:6} {age.first:8} {age.second:8} {age.age:4} steps old: {age.correlation:.3f}"
+        )
     for cost in costs:
         typer.echo(f"{cost.part:8} {cost.median_ms:7.1f} ms, IQR {cost.iqr_ms:.1f}, {cost.times:,} times")
     typer.echo(f"{out}")

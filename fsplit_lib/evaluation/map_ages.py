@@ -4,7 +4,8 @@
     the crop ──► teacher's head ──► map of the very crop
     the crop ──► encoder, decoder ──► map of the decoded features, another one at every point
 
-All three are Grad-CAM of the first answer at the cut, so that nothing but the features differs.
+All three are Grad-CAM of the first answer by the same layers, so that nothing but the features differs: at the cut
+itself, as a dynamic weight has it, and in the last layers of stride 16 and 32 behind it, as chapter 09 compares maps.
 """
 
 import time
@@ -18,10 +19,10 @@ from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.data import ImageFolder
-from fsplit_lib.evaluation.map_agreement import map_correlation
+from fsplit_lib.evaluation.map_agreement import map_correlation, tail_map
 from fsplit_lib.evaluation.tables import MapAgeRow, MapCostRow
 from fsplit_lib.evaluation.tasks import ends
-from fsplit_lib.saliency import saliency_map
+from fsplit_lib.saliency import saliency_layers, saliency_map
 from fsplit_lib.saliency.cache import at_map_scale
 from fsplit_lib.system import FrankenSplit, build_system
 from fsplit_lib.training.dynamic import feature_map
@@ -53,10 +54,12 @@ def measure_map_ages(
     """
     config, few = replace(plan.train, steps=steps), folder.drawn(count, plan.train.seed)
     system = build_system(backbone, plan.codec, plan.decoder, config.seed)
-    whole = [_teachers(backbone, at_map_scale(few[i], few.paths[i].name))[0] for i in range(count)]
+    with torch.no_grad():
+        whole = [_maps(backbone, backbone.head(at_map_scale(few[i], few.paths[i].name)))[0] for i in range(count)]
     fixed = next(batches(FolderSource(few, plan.crop, maps=whole), count, 0, 1, config.seed))
-    crop, rows = _teachers(backbone, fixed.x), []
-    rows.append(_row(0, "crop", "photo", 0, crop, fixed.saliency))
+    with torch.no_grad():
+        crop = _maps(backbone, backbone.head(fixed.x))
+    rows = _rows(0, "crop", "photo", 0, crop, fixed.saliency)
     wanted, past = {max(1, round(share * steps)) for share in POINTS}, {}
 
     def ask(log: LogRow) -> None:
@@ -64,11 +67,11 @@ def measure_map_ages(
         if step in wanted:
             with torch.no_grad():
                 h_hat = system(fixed.x).h_hat  # rounded, as in use
-            decoded = feature_map(backbone.tail, h_hat)
-            rows.append(_row(step, "decoded", "crop", 0, decoded, crop))
-            rows.append(_row(step, "decoded", "photo", 0, decoded, fixed.saliency))
+            decoded = _maps(backbone, h_hat)
+            rows.extend(_rows(step, "decoded", "crop", 0, decoded, crop))
+            rows.extend(_rows(step, "decoded", "photo", 0, decoded, fixed.saliency))
             for before, old in past.items():
-                rows.append(_row(step, "decoded", "decoded", step - before, decoded, old))
+                rows.extend(_rows(step, "decoded", "decoded", step - before, decoded, old))
             past.clear()
             past[step] = decoded
         if progress is not None:
@@ -93,7 +96,7 @@ def measure_map_costs(system: FrankenSplit, folder: ImageFolder, plan: Any, runs
     with torch.no_grad():
         h_hat = system(batch.x).h_hat
     parts = {
-        "crop": lambda: _teachers(backbone, batch.x),
+        "crop": lambda: feature_map(backbone.tail, backbone.head(batch.x).detach()),
         "decoded": lambda: feature_map(backbone.tail, h_hat),
         "photo": lambda: saliency_map(backbone, photo, "xgradcam"),
     }
@@ -120,13 +123,19 @@ def _steps(system: FrankenSplit, source: FolderSource, plan: Any, runs: int) -> 
     return np.diff(seen)[2:].tolist()
 
 
-def _teachers(backbone: Backbone, x: Tensor) -> Tensor:
+def _maps(backbone: Backbone, h: Tensor) -> Tensor:
+    """Both kinds of maps of features (B, C, h, w), of the answer that the tail gives to them: (B, 2, h, w)."""
+    layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > backbone.spec.stride]
     with torch.no_grad():
-        h = backbone.head(x)
-    return feature_map(backbone.tail, h)
+        tops = backbone.tail(h).argmax(1).tolist()
+    deep = [torch.from_numpy(tail_map(backbone, layers, h[n : n + 1], top)) for n, top in enumerate(tops)]
+    return torch.cat([feature_map(backbone.tail, h), torch.stack(deep)[:, None]], dim=1)
 
 
-def _row(step: int, first: str, second: str, age: int, one: Tensor, other: Tensor) -> MapAgeRow:
-    alike = np.array([map_correlation(a.numpy(), b.numpy()) for a, b in zip(one, other, strict=True)])
-    low, high = ends(alike)
-    return MapAgeRow(step, first, second, age, float(alike.mean()), low, high, len(alike))
+def _rows(step: int, first: str, second: str, age: int, one: Tensor, other: Tensor) -> list[MapAgeRow]:
+    found = []
+    for kind, layers in enumerate(("cut", "behind")):
+        pairs = zip(one[:, kind].numpy(), other[:, kind].numpy(), strict=True)
+        alike = np.array([map_correlation(*pair) for pair in pairs])
+        found.append(MapAgeRow(step, layers, first, second, age, float(alike.mean()), *ends(alike), len(alike)))
+    return found

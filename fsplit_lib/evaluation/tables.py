@@ -286,10 +286,11 @@ class MapRow:
 
 @dataclass(frozen=True)
 class MapAgeRow:
-    """How alike two Grad-CAM maps at the cut are at one point of a training; intervals are the bootstrap's over crops, 95 %.
+    """How alike two Grad-CAM maps are at one point of a training; intervals are the bootstrap's over crops, 95 %.
 
     Attributes:
         step: of the training, counted from 1.
+        layers: whose maps: "cut", or "behind" it, of stride 16 and 32.
         first: "crop" for the teacher's map of the very crop, or "decoded" for the split network's.
         second: "photo" for the teacher's map of the whole photo, cropped; "crop"; or "decoded", at the point before.
         age: steps between the two maps.
@@ -300,6 +301,7 @@ class MapAgeRow:
     """
 
     step: int
+    layers: str
     first: str
     second: str
     age: int
