@@ -355,7 +355,8 @@ def test_maps_of_the_crop_and_of_decoded_features_need_no_source_of_maps(maps, m
     assert len(seen) == SHORT.steps and torch.allclose(seen[0], wanted, atol=1e-5)
     free, constant = (run(replace(SHORT, maps=maps, guidance=g))[1] for g in ("unguided", "constant"))
     first = [made[0].values["distortion"] for made in (log, constant, free)]
-    assert first[2] / 2 < first[0] < first[2] and first[2] / 2 < first[1] < first[2] and first[0] != first[1]
+    least = 0.5 * first[2] * (1 - 1e-6)  # of flat maps, as at first the decoded features have
+    assert least < first[0] < first[2] and least < first[1] < first[2] and (maps == "decoded" or first[0] != first[1])
     with pytest.raises(ParameterError, match="needs a source with saliency maps"):
         run(replace(SHORT, guidance="guided"))
 

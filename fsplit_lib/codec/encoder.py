@@ -99,7 +99,7 @@ class ResidualBlock(nn.Module):
 
 
 class Gate(nn.Module):
-    """Weigh every channel by what the whole picture holds, in 0 to 2: timm's squeeze and excitation, from gates of 1.
+    """Weigh every channel by what the whole picture holds, in 0 to 2: timm's squeeze and excitation; at first by 1.
 
     Source: Hu et al. 2018, "Squeeze-and-Excitation Networks" (arXiv 1709.01507).
 
@@ -113,6 +113,7 @@ class Gate(nn.Module):
         super().__init__()
         self.attention = SEModule(channels)
         nn.init.zeros_(self.attention.fc2.weight)
+        nn.init.zeros_(self.attention.fc2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * self.attention(x)
