@@ -76,13 +76,15 @@ class FrankenSplit(nn.Module):
         quantiser: Quantiser = "noise",
         noise: Tensor | None = None,
         lmbda: Tensor | None = None,
+        keep: Tensor | None = None,
     ) -> ForwardPass:
         """Compute one pass for training (with ``noise``) or for measuring (without: rounded, as in use).
 
-        ``lmbda`` (B,) steers a codec with gains; its own rate weight by default.
+        ``lmbda`` (B,) steers a codec with gains; its own rate weight by default. ``keep`` (B, C, h, w) multiplies
+        what the decoder sees, for dropout.
         """
         y_hat, likelihoods = self.codec.quantise(self.codec.encoder(x), quantiser, noise, lmbda)
-        return ForwardPass(x, y_hat, likelihoods, self.decoder(y_hat))
+        return ForwardPass(x, y_hat, likelihoods, self.decoder(y_hat if keep is None else y_hat * keep))
 
     @torch.no_grad()
     def answer(self, packets: list[Packet]) -> Tensor:

@@ -1,15 +1,16 @@
 """The ablation: rows that change one thing, and channel weights by hand."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fsplit_lib.codec import Encoder
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.objectives import channel_sensitivity
 from fsplit_lib.recipes import RECIPES
-from fsplit_lib.recipes.caltech import ABLATION
+from fsplit_lib.recipes.caltech import ABLATION, REGULARISERS
 from fsplit_lib.training import TrainConfig
 
 
@@ -30,6 +31,24 @@ def test_every_row_is_a_recipe_and_none_repeats_another():
     made["base"] = base
     crops = {name: config.steps * config.batch for name, (config, *_) in made.items()}
     assert {n for n, c in crops.items() if c != crops["base"]} == {"quarter"}  # equal budget, in crops
+
+
+def test_a_regulariser_changes_one_thing_and_has_as_many_crops():
+    changed = {}
+    for seed in (0, 1):
+        base = REGULARISERS[f"regulariser-none-{seed}"]
+        assert base.train == replace(ABLATION["base"].train, steps=ABLATION["quarter"].train.steps, seed=seed)
+        for name in ("attention", "dropout", "decay", "guided", "constant", "decoded"):
+            row = REGULARISERS[f"regulariser-{name}-{seed}"]
+            assert f"regulariser-{name}-{seed}" in RECIPES and (row.decoder, row.crop) == (base.decoder, base.crop)
+            before, after = (asdict(one.train) | asdict(one.codec) for one in (base, row))
+            changed[name] = {key for key in after if after[key] != before[key]}
+            encoder = Encoder(row.codec)
+            assert sum(p.numel() for p in encoder.parameters()) == 141_696 + 1_096 * (name == "attention")
+    places = {"guidance", "maps"}
+    assert changed == {"attention": {"kind"}, "dropout": {"dropout"}, "decay": {"weight_decay"}} | dict.fromkeys(
+        ("guided", "constant", "decoded"), places
+    )
 
 
 def test_channel_weights_are_the_fisher_diagonal():

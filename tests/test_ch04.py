@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 
+import nbformat
 import numpy as np
 import pytest
 import timm
@@ -11,13 +12,17 @@ import torch
 from fsplit_lib.backbones import load_backbone, photo_backbone
 from fsplit_lib.chapters import ch04
 from fsplit_lib.chapters.ch04 import MIXED, Explained, factor_panel, map_panel
-from fsplit_lib.data import PHOTOS, center_crop, data_root, load_photo, write_rows
+from fsplit_lib.data import PHOTOS, center_crop, data_root, image_folder, load_photo, write_rows
+from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import BDRate, RatePoint, read_variants
+from fsplit_lib.evaluation import BDRate, RatePoint, read_table, read_variants
+from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
 from fsplit_lib.exercises import check, core
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.forest import forest
+from fsplit_lib.recipes.caltech import REGULARISERS
+from fsplit_lib.runner.execute import chapters
 from fsplit_lib.saliency import (
     DeletionCurve,
     cascading_randomisation,
@@ -472,3 +477,51 @@ def test_what_the_text_says_of_the_tables():
     variants = ("unguided", "guided", "constant", "shuffled")
     assert max(abs(arms.contrast(v, v).percent) for v in variants) == pytest.approx(2.4, abs=0.05)
     assert arms.at_equal_lmbda("guided")[0] == pytest.approx(-26, abs=0.5)
+
+
+def test_the_words_on_ages_of_maps_are_those_of_their_tables():
+    text = " ".join(c.source for c in nbformat.read(chapters("04")[0], 4).cells if c.cell_type == "markdown")
+    ages, costs = read_table("map_ages.csv"), read_table("map_ages_costs.csv")
+    told = {
+        (
+            r.layers,
+            r.first,
+            r.second,
+            r.step,
+        ): f"{r.correlation:.2f} ({r.correlation_low:.2f} to {r.correlation_high:.2f})"
+        for r in ages
+    }
+    spent = {row.part: row.median_ms * row.times for row in costs}
+    shares = {part: f"{spent[part] / (spent[part] + spent['step']):.0%}".replace("%", " %") for part in spent}
+    for said in (
+        f"{told['behind', 'crop', 'photo', 0]} with the cropped map of its photo",
+        f"{told['behind', 'decoded', 'crop', 1]} at the first step, {told['behind', 'decoded', 'crop', 391]} at the last",
+        f"{told['cut', 'crop', 'photo', 0]} between crop and photo, and {told['cut', 'decoded', 'crop', 391]} between",
+        f"falls to {told['behind', 'decoded', 'decoded', 98]} over 49 steps",
+        f"back at {told['behind', 'decoded', 'decoded', 391]} over the last 98",
+        f"take {shares['photo']} of one such training, those of the crops {shares['crop']}, and those of decoded features {shares['decoded']}",
+    ):
+        assert said in text, said
+    assert {(r.step, r.age) for r in ages if r.second == "decoded"} >= {(98, 49), (391, 98)} and ages[0].n == 128
+    assert 4 < spent["photo"] / spent["crop"] < 5  # "from the fifth training on"
+    assert next(r for r in ages if r.step == 12 and r.layers == "behind" and r.second == "decoded").correlation > 0.99
+    figure = ch04.map_ages(ages)
+    assert "0.27 at step 1" in caption(figure) and len(figure.data) == 8
+
+
+def test_ages_and_costs_of_maps_are_measured_in_a_training(tmp_path):
+    for name in list(PHOTOS)[:3]:
+        (tmp_path / "a").mkdir(exist_ok=True)
+        load_photo(name).save(tmp_path / "a" / f"{name}.png")
+    plan = REGULARISERS["regulariser-none-0"]
+    plan = replace(plan, train=replace(plan.train, batch=2), crop=64, decoder=DecoderConfig(0, 0, 8))
+    teacher, folder, seen = load_backbone("tf_efficientnet_lite0"), image_folder(tmp_path), []
+    ages, system = measure_map_ages(teacher, folder, plan, 32, 3, lambda *done: seen.append(done))
+    assert seen[-1] == (32, 32) and {row.n for row in ages} == {3} and ages[0].correlation_low is None
+    points = (1, 2, 4, 8, 16, 24, 32)
+    assert [r.step for r in ages if (r.layers, r.second) == ("cut", "crop")] == list(points)
+    assert [r.age for r in ages if (r.layers, r.second) == ("behind", "decoded")] == list(np.diff(points))
+    assert all(-1 <= row.correlation <= 1 for row in ages)
+    costs = measure_map_costs(system, folder, plan, runs=2)
+    assert {row.part: row.times for row in costs} == {"step": 12_504, "crop": 12_504, "decoded": 12_504, "photo": 3}
+    assert all(row.median_ms > 0 and row.runs == 2 for row in costs)

@@ -43,6 +43,23 @@ def test_encoder_has_141696_parameters_and_a_stride_8_latent(activation):
         assert encoder(torch.zeros(1, 3, side, side)).shape == (1, 48, side // 8, side // 8)
 
 
+def test_a_gate_adds_1096_parameters_and_computes_the_papers_encoder_where_it_is_1():
+    torch.manual_seed(0)
+    plain, gated = Encoder(CodecConfig()), Encoder(CodecConfig(kind="attention"))
+    assert sum(p.numel() for p in gated.parameters()) == 141_696 + 1_096
+    for mine, theirs in zip((0, 1, 3), plain.blocks, strict=True):
+        gated.blocks[mine].load_state_dict(theirs.state_dict())
+    x = torch.rand(2, 3, 64, 48)
+    assert torch.equal(gated(x), plain(x))
+    with torch.no_grad():
+        gated.blocks[2].attention.fc2.weight.normal_()
+        gate = gated.blocks[2](torch.ones(1, 64, 1, 1))
+    assert not torch.allclose(gated(x), plain(x)) and 0 < gate.min() < gate.max() < 2
+    codec = FeatureCodec(CodecConfig((8, 8, 6), kind="attention"))
+    codec.update()
+    assert codec.decompress(codec.compress(x)).shape == (2, 6, 8, 6)
+
+
 def test_official_activation_computes_something_else_and_both_latents_are_signed():
     torch.manual_seed(0)
     ours, theirs = Encoder(CodecConfig()), Encoder(CodecConfig(activation="official"))

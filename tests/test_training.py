@@ -27,8 +27,8 @@ from fsplit_lib.device import timing
 from fsplit_lib.errors import DataError, FsplitError, ParameterError, WeightsError
 from fsplit_lib.objectives import loss_of, warm_up
 from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
-from fsplit_lib.system import build_system, load_codec
-from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, train_system
+from fsplit_lib.system import FrankenSplit, build_system, load_codec
+from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, loop, train_system
 from fsplit_lib.training.checkpoint import DIGEST, resume
 from fsplit_lib.training.lab import train_lab
 from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
@@ -319,6 +319,55 @@ def test_a_checkpoint_of_other_data_or_another_teacher_is_refused(checkpoint, ot
     assert checkpoint.read_bytes() == before
 
 
+def test_dropout_hides_a_share_of_the_latent_while_it_trains_and_nothing_in_use(monkeypatch):
+    seen, forward = [], FrankenSplit.forward
+
+    def listening(system, *given):
+        seen.append(given[4])
+        return forward(system, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrankenSplit, "forward", listening)
+        system, log = run(replace(SHORT, dropout=0.25))
+    assert len(seen) == SHORT.steps and all({0.0, 4 / 3} == set(keep.unique().tolist()) for keep in map(rounded, seen))
+    assert torch.stack(seen).mean() == pytest.approx(1, abs=0.03) and not torch.equal(seen[0], seen[1])
+    again, _ = run(replace(SHORT, dropout=0.25))
+    assert same(weights(system), weights(again)) and not same(weights(system), weights(run(SHORT)[0]))
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        out = system(x)
+        assert torch.equal(out.h_hat, system.decoder(out.y_hat)) and torch.equal(system(x).h_hat, out.h_hat)
+
+
+def rounded(keep):
+    return torch.where(keep > 0, torch.tensor(4 / 3, dtype=torch.float64), 0.0)
+
+
+@pytest.mark.parametrize("maps", ["crop", "decoded"])
+def test_maps_of_the_crop_and_of_decoded_features_need_no_source_of_maps(maps, monkeypatch):
+    """The teacher sees the crop's features; the split network, at its first step, the teacher's mean."""
+    seen, plain = [], loop.feature_map
+    monkeypatch.setattr(loop, "feature_map", lambda tail, h: seen.append(h) or plain(tail, h))
+    system, log = run(replace(SHORT, guidance="guided", maps=maps))
+    batch = next(batches(ArraySource(*(part[:500] for part in fashion_mnist("train"))), SHORT.batch, 0, 1, SHORT.seed))
+    with torch.no_grad():
+        wanted = system.backbone.head(batch.x) if maps == "crop" else system.decoder.mean.expand_as(seen[0])
+    assert len(seen) == SHORT.steps and torch.allclose(seen[0], wanted, atol=1e-5)
+    free, constant = (run(replace(SHORT, maps=maps, guidance=g))[1] for g in ("unguided", "constant"))
+    first = [made[0].values["distortion"] for made in (log, constant, free)]
+    least = 0.5 * first[2] * (1 - 1e-6)  # of flat maps, as at first the decoded features have
+    assert least < first[0] < first[2] and least < first[1] < first[2] and (maps == "decoded" or first[0] != first[1])
+    with pytest.raises(ParameterError, match="needs a source with saliency maps"):
+        run(replace(SHORT, guidance="guided"))
+
+
+def test_densities_and_gains_do_not_decay():
+    parts = {"encoder": torch.nn.Linear(2, 2), "prior": torch.nn.Linear(2, 2)}
+    config = TrainConfig(1, weight_decay=0.1, optimiser="muon")
+    groups = [g for o in loop._optimisers(parts, {"prior": 3.0}, config) for g in o.param_groups]
+    assert sorted((g["factor"], g["weight_decay"]) for g in groups) == [(1.0, 0.1)] * 2 + [(3.0, 0.0)] * 2
+
+
 @pytest.mark.parametrize("change", [{"guidance": "guided"}, {"channels": "sensitive"}])
 @pytest.mark.parametrize("objective", ["tail_distillation", "cross_entropy"])
 def test_what_has_no_places_cannot_be_guided(objective, change):
@@ -451,7 +500,7 @@ def test_schedules():
     "wrong",
     [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"lmbda": -1.0},
      {"lmbda": math.inf}, {"rate_warmup": 1.5}, {"rate_warmup": -0.1}, {"weight_decay": -1.0},
-     {"objective": "luck"}, {"quantiser": "dice"}], ids=str,
+     {"objective": "luck"}, {"quantiser": "dice"}, {"dropout": 1.0}, {"dropout": -0.1}, {"maps": "old"}], ids=str,
 )  # fmt: skip
 def test_illegal_configurations(wrong):
     with pytest.raises(ParameterError):

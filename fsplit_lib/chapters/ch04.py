@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,6 +10,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import Variants
+from fsplit_lib.evaluation.tables import MapAgeRow
 from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
@@ -35,6 +36,13 @@ VARIANTS = {
     "unguided": Look("#000000", "dot", "x"), "guided": Look("#D55E00", "solid", "circle"),
     "constant": Look("#0072B2", "dash", "square"), "shuffled": Look("#009E73", "dashdot", "diamond"),
 }  # fmt: skip
+
+COMPARED = {
+    ("crop", "photo"): ("crop and photo, both the teacher's", VARIANTS["unguided"]),
+    ("decoded", "crop"): ("decoded features and crop", VARIANTS["guided"]),
+    ("decoded", "photo"): ("decoded features and photo", VARIANTS["constant"]),
+    ("decoded", "decoded"): ("decoded features, and those a point before", VARIANTS["shuffled"]),
+}
 
 
 def overlay(crop: Image.Image, values: np.ndarray) -> Image.Image:
@@ -105,6 +113,34 @@ def spoiling(
     )
     finish(figure, "Spoil the features, watch the answer", alt, 500)
     return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})
+
+
+def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
+    """Draw how alike the maps of one training's eight points are to others: the teacher's two, and the point before."""
+    plots = {"behind": "layers behind the cut", "cut": "the layer at the cut"}
+    figure, told = (
+        make_subplots(1, 2, subplot_titles=list(plots.values()), shared_yaxes=True, horizontal_spacing=0.03),
+        [],
+    )
+    for column, (layers, title) in enumerate(plots.items(), start=1):
+        found = {pair: [r for r in ages if (r.layers, r.first, r.second) == (layers, *pair)] for pair in COMPARED}
+        for pair, (label, look) in COMPARED.items():
+            rows, style = found[pair], {"showlegend": column == 1, "legendgroup": label}
+            if pair == ("crop", "photo"):  # the teacher does not change
+                rows = [
+                    replace(rows[0], step=row.step)
+                    for row in (found["decoded", "crop"][0], found["decoded", "crop"][-1])
+                ]
+            ends = [[getattr(row, end) for row in rows] for end in ("correlation_low", "correlation_high")]
+            values = [row.correlation for row in rows]
+            figure.add_trace(curve(label, [row.step for row in rows], values, look, ends, **style), 1, column)
+            told.append(
+                f"{title}, {label}: {values[0]:.2f} at step {rows[0].step}, {values[-1]:.2f} at step {rows[-1].step}"
+            )
+    figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
+    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})
+    alt = f"Mean correlation of Grad-CAM maps over {ages[0].n} crops, with 95 % intervals. {'; '.join(told)}."
+    return finish(figure, "How fast a map goes stale", alt, 480)
 
 
 def against_unguided(arms: Variants) -> go.Figure:

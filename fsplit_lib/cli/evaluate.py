@@ -99,6 +99,7 @@ def photos(
     ] = None,
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
+    settings: Annotated[int, typer.Option(min=2, help="Rates at which a codec of continuous rate is measured.")] = 7,
 ) -> None:
     """Measure bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates with 95 % intervals from 100 photos on."""
     from collections import Counter
@@ -135,7 +136,7 @@ def photos(
     points, deltas, pictures = [], [], _readable(pictures)
     for judge in judges:
         with progress_bar("photo", f"{pictures.name}, {judge.partition('=')[0]}") as progress:
-            measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress)
+            measured = evaluate_in_processes(folders, judge, pictures, qualities, jobs, progress, settings)
         measured = [_in_curve(one, systems) for one in measured]
         points += [one.point() for one in measured]
         write_rows(out, points)
@@ -340,6 +341,36 @@ def maps(
             f"{row.codec:18} {label_of(row.lmbda, None):12} {row.bytes:9,.0f} B  correlation {row.correlation:.3f}  "
             f"pointing {row.pointing:6.1%}  n {row.n}"
         )
+    typer.echo(f"{out}")
+
+
+@app.command()
+def map_ages(
+    folder: Annotated[Path, typer.Argument(help="Caltech-101's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/map_ages.csv"),
+    steps: Annotated[int, typer.Option(min=32, help="Of the training.")] = 391,
+    count: Annotated[int, typer.Option("--crops", min=2, help="Crops whose maps are compared.")] = 128,
+) -> None:
+    """Measure how fast saliency maps go stale in one short training, and what they cost."""
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.data import caltech101, write_rows
+    from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
+    from fsplit_lib.recipes.caltech import REGULARISERS
+
+    plan, teacher = REGULARISERS["regulariser-none-0"], load_backbone("tf_efficientnet_lite0")
+    pictures = caltech101(folder).readable(thorough=False)
+    with progress_bar("step", "maps") as progress:
+        ages, system = measure_map_ages(teacher, pictures, plan, steps, count, progress)
+    costs = measure_map_costs(system, pictures, plan)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(out, ages)
+    write_rows(out.with_name(f"{out.stem}_costs.csv"), costs)
+    for age in ages:
+        typer.echo(
+            f"step {age.step:5} {age.layers:6} {age.first:8} {age.second:8} {age.age:4} steps old: {age.correlation:.3f}"
+        )
+    for cost in costs:
+        typer.echo(f"{cost.part:8} {cost.median_ms:7.1f} ms, IQR {cost.iqr_ms:.1f}, {cost.times:,} times")
     typer.echo(f"{out}")
 
 

@@ -11,13 +11,14 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
+from timm.layers import SEModule
 from torch import Tensor, nn
 
 from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
 from fsplit_lib.codec.prior_work import GdnEncoder, PatchEncoder, ReductionEncoder
 from fsplit_lib.packet import lmbda_to_code
 
-Kind = Literal["residual", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction"]
+Kind = Literal["residual", "attention", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction"]
 OTHERS = {
     "lean": LeanEncoder,
     "tiny": TinyEncoder,
@@ -41,9 +42,9 @@ class CodecConfig:
             packets can name, as the anchors, see :func:`fsplit_lib.packet.lmbda_to_code`.
         anchors: ascending rate weights between which a codec of continuous rate is steered, see
             :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
-        kind: "residual" is the paper's encoder; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`, all
+        kind: "residual" is the paper's encoder; "attention" has a :class:`Gate` behind its second block; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`, all
             others those of earlier split computing in :mod:`fsplit_lib.codec.prior_work`.
-        channels: of the input; 3 for photos, the only ones of other kinds than "residual".
+        channels: of the input; 3 for photos, the only ones of other kinds than "residual" and "attention".
         context: whether neighbours choose a symbol's table, see :class:`fsplit_lib.entropy.context.Context`.
     """
 
@@ -59,11 +60,11 @@ class CodecConfig:
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):
             lmbda_to_code(lmbda)  # what no packet can name must not be trained
-        if self.channels < 1 or (self.channels != 3 and self.kind != "residual"):
+        if self.channels < 1 or (self.channels != 3 and self.kind in OTHERS):
             raise ValueError(f"channels must be 3, or at least 1 for a residual encoder, got {self.channels}")
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
-        if self.kind not in ("residual", "reduction") and self.strides[2] != 1:
+        if self.kind in OTHERS and self.kind != "reduction" and self.strides[2] != 1:
             raise ValueError(f"the third stride of a {self.kind} encoder must be 1, got {self.strides}")
         if len(self.anchors) == 1 or list(self.anchors) != sorted(set(self.anchors)):
             raise ValueError(f"anchors must be none, or two and more in ascending order, got {self.anchors}")
@@ -99,6 +100,27 @@ class ResidualBlock(nn.Module):
         return out if self.last else torch.relu(out)  # the latent stays signed
 
 
+class Gate(nn.Module):
+    """Weigh every channel by what the whole picture holds, in 0 to 2: timm's squeeze and excitation; at first by 1.
+
+    Source: Hu et al. 2018, "Squeeze-and-Excitation Networks" (arXiv 1709.01507).
+
+    >>> x = torch.rand(1, 64, 4, 4)
+    >>> gate = Gate(64)
+    >>> sum(p.numel() for p in gate.parameters()), torch.equal(gate(x), x)
+    (1096, True)
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.attention = SEModule(channels)
+        nn.init.zeros_(self.attention.fc2.weight)
+        nn.init.zeros_(self.attention.fc2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.attention(x)
+
+
 class Encoder(nn.Module):
     """g_a of [FS24]: three residual blocks, all that a phone has to run.
 
@@ -111,7 +133,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: CodecConfig):
         super().__init__()
-        if config.kind != "residual":
+        if config.kind in OTHERS:
             self.blocks = OTHERS[config.kind](config.widths, config.strides)
             return
         inputs = (config.channels, *config.widths[:2])
@@ -121,6 +143,8 @@ class Encoder(nn.Module):
                 for n, (i, o, s) in enumerate(zip(inputs, config.widths, config.strides, strict=True))
             )
         )
+        if config.kind == "attention":
+            self.blocks.insert(2, Gate(config.widths[1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [0, 1] to the latent y (B, C, H/stride, W/stride)."""

@@ -207,6 +207,54 @@ class MapRow:
 
 
 @dataclass(frozen=True)
+class MapAgeRow:
+    """How alike two Grad-CAM maps are at one point of a training; intervals are the bootstrap's over crops, 95 %.
+
+    Attributes:
+        step: of the training, counted from 1.
+        layers: whose maps: "cut", or "behind" it, of stride 16 and 32.
+        first: "crop" for the teacher's map of the very crop, or "decoded" for the split network's.
+        second: "photo" for the teacher's map of the whole photo, cropped; "crop"; or "decoded", at the point before.
+        age: steps between the two maps.
+        correlation: Pearson's, mean over the crops.
+        correlation_low: lower end of its interval, or None with too few crops.
+        correlation_high: upper end.
+        n: crops.
+    """
+
+    step: int
+    layers: str
+    first: str
+    second: str
+    age: int
+    correlation: float
+    correlation_low: float | None
+    correlation_high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class MapCostRow:
+    """What a part of training costs, in processor time of one thread.
+
+    Attributes:
+        part: "step" of 16 crops without maps; maps of its "crop"s or "decoded" features; or one "photo"'s map, once.
+        median_ms: over the runs, all parts in turns.
+        iqr_ms: between the quartiles.
+        runs: after warming up.
+        times: how often 25,008 crops of Caltech-101 need it.
+        cpu: that ran it.
+    """
+
+    part: str
+    median_ms: float
+    iqr_ms: float
+    runs: int
+    times: int
+    cpu: str
+
+
+@dataclass(frozen=True)
 class LatencyRow:
     """One stage of one method."""
 
@@ -277,6 +325,7 @@ TABLES = {
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-student ... --anchor ablation-base": {
             "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
         },
+        "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
         "fsplit evaluate work": {"work.csv": WorkRow},
         "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1": {
             "speech.csv": RatePoint, "speech_bd_rates.csv": BDRate,

@@ -170,6 +170,20 @@ ABLATION = {
     "both": short_run("contrast and stronger augmentation", CONTRAST, strong=True),
     "both-1": short_run("contrast and stronger augmentation once more, from another seed", CONTRAST | {"seed": 1}, strong=True),
 }  # fmt: skip
+CROPS = {"guidance": "guided", "maps": "crop"}
+REGULARISERS = {
+    f"regulariser-{name}-{seed}": short_run(f"a quarter of the crops, {summary}, seed {seed}", {"steps": 391, "seed": seed} | train, codec=codec)
+    for name, (summary, train, codec) in {
+        "none": ("nothing beside the loss", {}, ANY_RATE),
+        "attention": ("squeeze and excitation behind the encoder's second block", {}, replace(ANY_RATE, kind="attention")),
+        "dropout": ("a tenth of the latent hidden from the decoder at every step", {"dropout": 0.1}, ANY_RATE),
+        "decay": ("weight decay of 0.05 in encoder and decoder", {"weight_decay": 0.05}, ANY_RATE),
+        "guided": ("guided by maps of the very crops", CROPS, ANY_RATE),
+        "constant": ("a constant map with the means of those maps", CROPS | {"guidance": "constant"}, ANY_RATE),
+        "decoded": ("guided by maps of the decoded features", CROPS | {"maps": "decoded"}, ANY_RATE),
+    }.items()
+    for seed in (0, 1)
+}  # fmt: skip
 
 
 def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[LogRow]) -> dict:
@@ -197,7 +211,7 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
         system = build_system(target, plan.codec, plan.decoder, config.seed)
     else:
         system = load_system(plan.start if plan.start in zoo.card_names() else run.out.parent / plan.start, backbone)
-    if config.guidance != "unguided":
+    if config.guidance != "unguided" and config.maps == "photo":
         known = SaliencyMaps.load(run.maps)
         known.check(backbone)
         maps = known.of_folder(folder)
@@ -224,5 +238,5 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
     return f"{run.out}: {card.training['final_bits_per_pixel']:.3f} bits per pixel, distortion {card.training['final_distortion']:.3f}"
 
 
-RUNS = PHOTO | SALIENCY | {f"ablation-{name}": row for name, row in ABLATION.items()}
+RUNS = PHOTO | SALIENCY | REGULARISERS | {f"ablation-{name}": row for name, row in ABLATION.items()}
 CALTECH_RECIPES = tuple(Recipe(name, plan.listed, partial(train_on_caltech, name, plan)) for name, plan in RUNS.items())

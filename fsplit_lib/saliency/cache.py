@@ -151,13 +151,22 @@ def build_saliency_maps(
     return done
 
 
-def _map_of(backbone: Backbone, image: Image.Image, method: str, name: str) -> Tensor:
+def at_map_scale(image: Image.Image, name: str) -> Tensor:
+    """Return a photo as its map is made: (1, 3, H, W) in [0, 1], the short side about 224, both multiples of 32.
+
+    Raises:
+        DataError: it is too long for its width.
+    """
     deepest = 32  # sides have to be multiples of the network's last stride
     factor = SHORT_SIDE / min(image.size) / deepest
     size = [deepest * max(1, round(side * factor)) for side in image.size]
     if max(size) > 16 * SHORT_SIDE:
         raise DataError(f"{name} is a line, not a photo; take it out of the folder")
-    x = photo_tensor(image.resize(size, Image.Resampling.BICUBIC))
+    return photo_tensor(image.resize(size, Image.Resampling.BICUBIC))
+
+
+def _map_of(backbone: Backbone, image: Image.Image, method: str, name: str) -> Tensor:
+    x = at_map_scale(image, name)
     grid = [side // backbone.spec.stride for side in x.shape[-2:]]
     found = F.interpolate(saliency_map(backbone, x, method), size=grid, mode="area")[0, 0]
     if not torch.isfinite(found).all() or found.max() <= 0:

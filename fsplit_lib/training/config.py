@@ -24,10 +24,15 @@ class TrainConfig:
         lmbda: weight of the rate, in distortion per bit and input pixel; a codec with gains is trained
             over the whole range of its anchors instead, one weight per sample, uniform on a log scale.
         rate_warmup: share of the steps over which the weight of the rate grows from 0 to ``lmbda``.
-        weight_decay: decoupled.
+        weight_decay: decoupled; not of densities and gains.
+        dropout: share of the latent's numbers that the decoder does not see at a step of training; the others grow by
+            1 / (1 - dropout).
         optimiser: "adamw", or "muon" for dense layers with AdamW for everything else.
         guidance: where the feature distortion counts, see :func:`fsplit_lib.objectives.saliency_weight`;
-            all but "unguided" need a source with saliency maps.
+            all but "unguided" need maps.
+        maps: where these come from: the "photo", made once and cropped with it, from a source that has them; the very
+            "crop"; or the "decoded" features. The last two are made at every step, by
+            :func:`fsplit_lib.training.dynamic.feature_map`.
         channels: "equal", or "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`.
         precision: Lightning Fabric's name: "32-true", or "bf16-mixed" for convolutions and linear layers in
             bfloat16, which processors with such instructions run almost twice as fast; likelihoods and
@@ -46,8 +51,10 @@ class TrainConfig:
     lmbda: float = 1.0
     rate_warmup: float = 0.0
     weight_decay: float = 0.0
+    dropout: float = 0.0
     optimiser: Literal["adamw", "muon"] = "adamw"
     guidance: Guidance = "unguided"
+    maps: Literal["photo", "crop", "decoded"] = "photo"
     channels: Literal["equal", "sensitive"] = "equal"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
     prior_rate: float = 10.0
@@ -67,6 +74,8 @@ class TrainConfig:
         rates = (self.learning_rate, self.prior_rate, self.gains_rate)
         if self.steps < 1 or self.batch < 1 or not all(0 < rate < math.inf for rate in rates):
             raise ParameterError(f"steps, batch and learning rates must be positive and finite, got {self}")
+        if not 0 <= self.dropout < 1:
+            raise ParameterError(f"dropout must be in 0 to 1, and below 1, got {self.dropout}")
         if not (0 <= self.lmbda < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.rate_warmup <= 1):
             raise ParameterError(f"lmbda and weight_decay must be >= 0 and rate_warmup in 0 to 1, got {self}")
 

@@ -28,6 +28,7 @@ from fsplit_lib.objectives import channel_sensitivity, loss_of, saliency_weight,
 from fsplit_lib.system import FrankenSplit
 from fsplit_lib.training import checkpoint as checkpoints
 from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training.dynamic import feature_map
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
@@ -127,7 +128,7 @@ def _train(
     codec, decoder, backbone = system.codec, system.decoder, system.backbone
     anchors, stride = codec.config.anchors, codec.config.stride
     first = next(batches(source, min(128, len(source)), 0, 1, config.seed))
-    if config.guidance != "unguided" and first.saliency is None:
+    if config.guidance != "unguided" and config.maps == "photo" and first.saliency is None:
         raise ParameterError(f"guidance {config.guidance!r} needs a source with saliency maps")
     made_of = {"network": backbone.fingerprint, "codec": asdict(codec.config), "decoder": asdict(decoder.config)}
     if "encoder" in parts:
@@ -143,9 +144,17 @@ def _train(
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None  # (B,), one per picture
-        noise = batch.noise((codec.config.widths[-1], batch.x.shape[-2] // stride, batch.x.shape[-1] // stride))
-        out = module(batch.x, config.quantiser, noise, lmbda)
-        weight = None if batch.saliency is None else saliency_weight(batch.saliency, config.guidance)
+        latent = (codec.config.widths[-1], batch.x.shape[-2] // stride, batch.x.shape[-1] // stride)
+        keep = None
+        if config.dropout:
+            keep = (batch.noise(latent, key=5) + 0.5 >= config.dropout) / (1 - config.dropout)  # (B, C, h, w)
+        out = module(batch.x, config.quantiser, batch.noise(latent), lmbda, keep)
+        seen = batch.saliency
+        if config.guidance != "unguided" and config.maps != "photo":
+            with torch.no_grad():
+                features = out.h_hat if config.maps == "decoded" else backbone.head(batch.x)
+            seen = feature_map(backbone.tail, features)  # (B, 1, h, w)
+        weight = None if seen is None else saliency_weight(seen, config.guidance)
         if config.channels == "sensitive":
             here = sensitivity.to(batch.x)
             weight = here if weight is None else weight * here
@@ -268,6 +277,7 @@ def _optimisers(
         dense = {id(p) for p in learned if config.optimiser == "muon" and is_matrix(p)}
         for takes_muon, found in groups.items():
             if chosen := [p for p in learned if (id(p) in dense) == takes_muon]:
-                found.append({"params": chosen, "factor": rate_factors.get(name, 1.0)})
-    made = [torch.optim.AdamW(groups[False], lr=config.learning_rate, weight_decay=config.weight_decay)]
-    return [*made, Muon(groups[True], config.learning_rate, weight_decay=config.weight_decay)] if groups[True] else made
+                decay = 0.0 if name in rate_factors else config.weight_decay
+                found.append({"params": chosen, "factor": rate_factors.get(name, 1.0), "weight_decay": decay})
+    made = [torch.optim.AdamW(groups[False], lr=config.learning_rate)]
+    return [*made, Muon(groups[True], config.learning_rate)] if groups[True] else made

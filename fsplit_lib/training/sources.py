@@ -48,9 +48,12 @@ class Batch:
         self.x, self.labels = self.x.to(device), self.labels.to(device)
         self.saliency = None if self.saliency is None else self.saliency.to(device)
 
-    def noise(self, shape: tuple[int, ...]) -> Tensor:
-        """Draw U(−½, ½) of shape (B, *shape), the same for a sample on however many processes and on any device."""
-        generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 1))
+    def noise(self, shape: tuple[int, ...], key: int = 1) -> Tensor:
+        """Draw U(−½, ½) of shape (B, *shape), the same for a sample on however many processes and on any device.
+
+        Another ``key`` draws other numbers.
+        """
+        generator = torch.Generator().manual_seed(key_of(self._seed, self.step, key))
         drawn = torch.rand(self._size, *shape, generator=generator)[self._rank :: self._world] - 0.5
         return drawn.to(self.x.device)
 
