@@ -24,7 +24,8 @@ from fsplit_lib.errors import WeightsError
 
 # names of tensors that keep full precision
 EXACT = re.compile(r"(^|\.)(\w*prior|factorised)\.|(^|\.)(mean|spread|running_mean|running_var)$")
-TABLE = re.compile(r"(^|\.)(frequencies|lengths|offsets)$")  # as many entries as the densities ask for
+# names of entropy tables, which have as many entries as the densities ask for
+TABLE = re.compile(r"(?:^|\.)(frequencies|lengths|offsets|context\.(?:channels|groups|choices))$")
 
 
 @dataclass

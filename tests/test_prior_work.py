@@ -17,6 +17,7 @@ from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import read_table
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.objectives import stage_distillation
+from fsplit_lib.recipes.caltech import PHOTO as CALTECH
 from fsplit_lib.recipes.prior_work import PATCHES, PRIOR, STUDENT, fit_eight_bits
 from fsplit_lib.system import build_system, load_system, save_system
 from fsplit_lib.training import TrainConfig
@@ -165,6 +166,35 @@ def test_the_words_of_chapter_06_are_those_of_its_tables():
     assert lean.median_ms / paper.median_ms == pytest.approx(1 / 4, abs=0.02)
     assert tiny.multiply_adds / paper.multiply_adds == pytest.approx(1 / 20, abs=0.002)
     assert max(row.iqr_ms / row.median_ms for row in read_table("work.csv")) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_the_words_on_the_lean_codec_are_those_of_its_tables():
+    deltas = {(d.codec, d.against): d for d in read_table("lean_bd_rates.csv")}
+
+    def told(*pair):
+        delta = deltas[pair]
+        return [round(value) for value in (delta.percent, delta.low, delta.high)]
+
+    same = deltas["lean", "photo"]
+    assert told("lean", "photo") == [-3, -13, 10]
+    assert [round(100 * v) for v in (same.agreement_from, same.agreement_to)] == [76, 85]
+    assert told("lean", "WebP") == [-80, -82, -76] and told("lean", "AVIF") == [-73, -78, -68]
+    assert {round(100 * deltas["lean", rival].agreement_to) for rival in ("WebP", "AVIF")} == {85}
+    kept = {(p.codec, round(p.bytes)): round(100 * p.agreement) for p in read_table("lean.csv")}
+    assert (kept["lean", 2365], kept["photo", 2382]) == (84, 90)
+    assert max(v for (codec, _), v in kept.items() if codec == "lean-head") == 78
+    crops = [CALTECH[name].train.steps * CALTECH[name].train.batch for name in ("lean-head", "lean")]
+    assert sum(crops) == 131_200
+    work = {row.name: row.multiply_adds for row in read_table("work.csv") if row.part == "decoder"}
+    assert work["photo"] / work["lean"] == pytest.approx(5, abs=0.2)
+
+
+def test_the_words_on_the_context_are_those_of_its_table():
+    rows = read_table("context.csv")
+    saved = {name: [round(r.saved_percent) for r in rows if r.codec == name] for name in ("lean", "photo")}
+    assert (min(saved["lean"]), max(saved["lean"])) == (5, 7) and (min(saved["photo"]), max(saved["photo"])) == (3, 5)
+    assert {round(row.context_ms - row.plain_ms) for row in rows} == {1}
+    assert len(rows) == 8 and all(row.saved_low > 2 for row in rows)
 
 
 def test_weights_of_one_setting_make_a_curve_and_others_are_refused(teacher, tmp_path):

@@ -336,7 +336,7 @@ TABLES = {
         "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
         "fsplit latency --photos FOLDER --weights lean --bundle build/device-lean": {"latency_lean.csv": LatencyRow},
-        "fsplit evaluate photos FOLDER --against JPEG --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
+        "fsplit evaluate photos FOLDER --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
         "--anchor photo --anchor WebP --anchor AVIF": {"lean.csv": RatePoint, "lean_bd_rates.csv": BDRate},
         "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
         "fsplit train decoder_ablation --out data/results/decoder_ablation": {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},

@@ -4,8 +4,6 @@ Counts of symbols are gathered for every neighbourhood, channel and rate, and th
 k-means in which a table's distance from a neighbourhood is what the neighbourhood's symbols cost with it.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,35 +19,42 @@ QUIET = 0.02  # bits a symbol; a channel below it at every rate stays without a 
 PRIOR = 12  # symbols of its channel that every neighbourhood has seen already
 
 
-def learn_context(codec: FeatureCodec, y: Tensor, every: int = 8) -> Context:
-    """Learn a context from latents y (B, C, h, w) of training crops, one group for ``every`` so many lmbda codes."""
-    packer, size = codec.packer, y.shape[-2:]
+def learn_context(codec: FeatureCodec, y: Tensor, every: int = 4) -> Context:
+    """Learn a context from latents y (B, C, h, w) of training crops, one group for ``every`` so many lmbda codes.
+
+    All codes of a group are counted, since a channel that sits near the edge between two symbols changes from one code
+    to the next.
+    """
+    packer, latents = codec.packer, y.cpu().numpy()
     groups = np.arange(len(codec.codes)) // every
-    middle = [codec.codes[int(np.median(np.flatnonzero(groups == group)))] for group in range(groups[-1] + 1)]
-    latents = y.cpu().numpy()
-    return fit_context(
-        [np.stack([packer.symbols(one, code).reshape(-1, *size) for one in latents]) for code in middle], groups
-    )
+    counts = np.zeros((groups[-1] + 1, len(AROUND), latents.shape[1], SUMS * ACTIVITIES, WIDTH))
+    for code, group in zip(codec.codes, groups, strict=True):
+        counts[group] += count_symbols(np.stack([packer.symbols(one, code).reshape(one.shape) for one in latents]))
+    return fit_context(counts, groups)
 
 
-def fit_context(latents: Sequence[np.ndarray], groups: np.ndarray, count: int = 64, seed: int = 0) -> Context:
-    """Fit a context to the symbols of training crops.
+def fit_context(counts: np.ndarray, groups: np.ndarray, count: int = 64, seed: int = 0) -> Context:
+    """Fit a context to how often every symbol was seen in every neighbourhood.
 
     Args:
-        latents: for each group of lmbda codes (B, C, h, w) int32, the symbols at a code of it.
-        groups: (L,) the group of each code.
+        counts: (G, 2, C, SUMS · ACTIVITIES, WIDTH) of each group, as :func:`count_symbols` makes them.
+        groups: (L,) the group of each lmbda code.
         count: tables, at most 256.
         seed: of the first tables.
     """
-    counts = np.stack([np.stack([_count(symbols, number) for number in AROUND]) for symbols in latents])
     channel = counts.sum(axis=(1, 3))  # (G, C, WIDTH)
     share = channel / channel.sum(axis=-1, keepdims=True)
     bits = -(share * np.log2(np.maximum(share, 1e-12))).sum(-1)
     channels = np.flatnonzero(bits.max(axis=0) > QUIET)
     weights = counts[:, :, channels] + PRIOR * share[:, None, channels, None]
     tables, choices = _cluster(weights.reshape(-1, WIDTH), min(count, weights[..., 0].size), seed)
-    shape = (len(latents), 2, len(channels), SUMS * ACTIVITIES)
+    shape = (len(counts), len(AROUND), len(channels), SUMS * ACTIVITIES)
     return Context(tables, channels.astype(np.int32), groups.astype(np.uint8), choices.reshape(shape).astype(np.uint8))
+
+
+def count_symbols(symbols: np.ndarray) -> np.ndarray:
+    """Count symbols (B, C, h, w) int32 by pass, channel and neighbourhood: (2, C, SUMS · ACTIVITIES, WIDTH)."""
+    return np.stack([_count(symbols, number) for number in AROUND])
 
 
 def _count(symbols: np.ndarray, number: int) -> np.ndarray:
