@@ -196,7 +196,9 @@ def test_without_the_quantile_update_the_tables_waste_bytes(healthy):
     assert healthy.system.codec.codec_id == before
     assert all(
         torch.equal(a, b)
-        for a, b in zip(healthy.system.codec.encoder.parameters(), broken.system.codec.encoder.parameters(), strict=True)
+        for a, b in zip(
+            healthy.system.codec.encoder.parameters(), broken.system.codec.encoder.parameters(), strict=True
+        )
     )
     tables, good = broken.system.codec.prior.tables, healthy.system.codec.prior.tables
     assert set(tables.offsets.tolist()) == {-10}  # where the quantiles were born

@@ -265,7 +265,7 @@ def journey_panel(
     levels = {f"{100 * one:g} %": one for one in sorted({row.level for row in rows if row.level is not None})}
 
     def state(
-        codec: str, network: str, level: str, precision: str, **where: float
+        network: str, level: str, precision: str, codec: str = next(iter(tables)), **where: float
     ) -> tuple[dict[str, EndToEnd], Scenario]:
         link = Link("yours", where["megabits"], where["megabits"], where["delay"])
         found = end_to_end(tables[codec], network, levels[level], precision)
@@ -284,8 +284,8 @@ def journey_panel(
             f"fastest {' and '.join(ours) or 'on no link'}."
         )
 
-    controls = {
-        "codec": Choice("codec", tuple(tables), next(iter(tables))),
+    controls = {"codec": Choice("codec", tuple(tables), next(iter(tables)))} if len(tables) > 1 else {}
+    controls |= {
         "network": Choice("network", networks, network),
         "level": Choice("agreement", tuple(levels), level),
         "precision": Choice("precision", ("float32", "int8"), precision),

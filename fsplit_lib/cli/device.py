@@ -88,7 +88,7 @@ def latency(
             write_card(card, made)
             rows, target = made.rows, card
         else:
-            rows, target = _table(found, weights, photos, agreement or [0.8, 0.84], runs, progress), out
+            rows, target = _table(found, weights, photos, agreement or [0.8, 0.85], runs, progress), out
             write_rows(out, rows)
     lines: dict[str, None] = {}  # a table repeats what does not depend on the level
     for row in rows:

@@ -43,9 +43,7 @@ class LogRow:
     seconds: float
 
 
-def train_system(
-    system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object
-) -> list[LogRow]:
+def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
     """Train codec and decoder against the frozen backbone, then build the entropy tables.
 
     Args:
