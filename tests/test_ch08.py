@@ -21,7 +21,7 @@ from fsplit_lib.device import DeviceCard, Timing
 from fsplit_lib.device.benchmark import DeviceRow
 from fsplit_lib.device.export import export_bundle
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.evaluation import LatencyRow, RatePoint
+from fsplit_lib.evaluation import LatencyRow, RatePoint, read_table
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, settings_at, widest_ratio
 from fsplit_lib.latency.end_to_end import REPLY_BYTES, REQUEST_BYTES
@@ -185,6 +185,22 @@ def test_crossovers_by_both_sides_of_each_rate():
             numbers += told[0] != "o"
             assert ahead == ([told == "on every link"] * 7 if told[0] == "o" else [True, False])
     assert numbers
+
+
+def test_the_words_on_the_lean_pair_are_those_of_its_tables():
+    tables = {"photo": read_table("latency_paper.csv"), "lean": read_table("latency_lean.csv")}
+    lines = {line[:2]: line[2:] for line in plots.crossovers(tables, 0.8, Scenario(Link("", 1.0, 1.0, 10.0), 4.0, 4.0))}
+    lite, large = "tf_efficientnet_lite0", "resnet50"
+    assert lines["photo", lite][-1] == "on no link" and lines["lean", lite][-1] == "1.2 to 1.8"
+    assert [lines[codec, large][-1] for codec in tables] == ["0.054 to 1.2", "0.052 to 2.6"]
+    assert [lines[codec, lite][1] for codec in tables] == ["25.3", "17.9"]
+    ways = {codec: end_to_end(rows, lite, 0.8) for codec, rows in tables.items()}
+    assert [round(sum(found["JPEG"].server.values()), 1) for found in ways.values()] == [14.9, 14.4]
+    assert [round(found["FrankenSplit"].device["encode"], 1) for found in ways.values()] == [6.9, 2.0]
+    for rows in tables.values():
+        timed = [row for row in rows if row.median_ms is not None]
+        assert sum(row.iqr_ms > 0.2 * row.median_ms for row in timed) > len(timed) / 2
+        assert {row.n for row in rows} == {250}
 
 
 @pytest.mark.parametrize("network", ["resnet50", "tf_efficientnet_lite0"])
