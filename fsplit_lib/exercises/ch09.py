@@ -147,7 +147,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "You make new maps at every call; between two refreshes the old weight is to be returned.",
             ("end(dim=(2, 3), keepdim=True) for", "end(dim=(0, 2, 3), keepdim=True) for"),
             "The stretch took the largest value of the whole batch: each picture's map has its own 0 and 1.",
-            ('saliency_weight((cam - low) / (high - low + 1e-12), "guided")', "(cam - low) / (high - low + 1e-12)"),
+            ('saliency_weight(self.map(h_hat), "guided")', "self.map(h_hat)"),
             "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
             (".amax(dim=1).sum()", ".sum()"),
             "Backward went out from all scores together. Take each picture's largest one, its own first answer.",

@@ -8,21 +8,6 @@ from torch import Tensor
 from fsplit_lib.objectives import saliency_weight
 
 
-def feature_map(tail: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-    """Compute Grad-CAM of the answer that a tail gives to features: (B, 1, h, w) in [0, 1], for the top-1.
-
-    Args:
-        tail: maps features (B, C, h, w) to logits (B, classes).
-        h: (B, C, h, w), of the teacher or decoded; gets no gradient.
-    """
-    h = h.detach().requires_grad_()
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(tail(h).amax(dim=1).sum(), h)
-    cam = (slope.mean(dim=(2, 3), keepdim=True) * h.detach()).sum(dim=1, keepdim=True).clamp_min(0)
-    low, high = (end(dim=(2, 3), keepdim=True) for end in (cam.amin, cam.amax))  # of each picture
-    return (cam - low) / (high - low + 1e-12)
-
-
 class DynamicWeight:
     """Weigh the places of one batch of pictures by Grad-CAM of the split network's own answer.
 
@@ -43,5 +28,19 @@ class DynamicWeight:
     def __call__(self, step: int, h_hat: Tensor) -> Tensor:
         """Return the weight at a step; h_hat (B, C, h, w) are the decoded features at it, and get no gradient."""
         if self.weight is None or step % self.every == 0:
-            self.weight = saliency_weight(feature_map(self.tail, h_hat), "guided")
+            self.weight = saliency_weight(self.map(h_hat), "guided")
         return self.weight
+
+    def map(self, h_hat: Tensor) -> Tensor:
+        """Compute Grad-CAM of the answer that the tail gives to features (B, C, h, w), its top-1: (B, 1, h, w) in [0, 1]."""
+        h = h_hat.detach().requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(self.tail(h).amax(dim=1).sum(), h)
+        cam = (slope.mean(dim=(2, 3), keepdim=True) * h.detach()).sum(dim=1, keepdim=True).clamp_min(0)
+        low, high = (end(dim=(2, 3), keepdim=True) for end in (cam.amin, cam.amax))  # of each picture
+        return (cam - low) / (high - low + 1e-12)
+
+
+def feature_map(tail: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
+    """Compute Grad-CAM of the answer that a tail gives to features (B, C, h, w), see :meth:`DynamicWeight.map`."""
+    return DynamicWeight(tail, 1).map(h)
