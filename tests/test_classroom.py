@@ -204,7 +204,7 @@ def test_what_was_overwritten_is_put_back_and_noted(graded):
     for what in ("changed seed", "changed breaks", "changed check", "changed the environment's FSPLIT_ variables",
                  "replaced math.isclose", "replaced fsplit_lib.exercises.core.SEED", "speaks of FSPLIT_SEED"):  # fmt: skip
         assert f"a cell of the student's own {what}" in notes["seeds"]
-    assert "the cell of 77.1 deleted Exercise, breaks, chapter and " in notes["reset"]
+    assert "the cell of 77.1 deleted Exercise, breaks, check and " in notes["reset"]
     assert notes["good"] == "not used, beside 77_fake (1).ipynb: 77_fake.ipynb"
 
 
