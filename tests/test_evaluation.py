@@ -331,7 +331,7 @@ def test_the_command_says_where_photos_are_too_few_for_an_interval(tmp_path, mon
             for j in (0, 1)
             for i, (codec, setting) in enumerate((("JPEG", (None, j)), ("photo", (0.1 + j, None))))
         ]
-        monkeypatch.setattr("fsplit_lib.evaluation.evaluate_in_processes", lambda *a, m=measured: a[-1](1, 1) or m)
+        monkeypatch.setattr("fsplit_lib.evaluation.evaluate_in_processes", lambda *a, m=measured: a[5](1, 1) or m)
         evaluate_command(tmp_path, tmp_path / "t.csv")
         (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("photo against JPEG: ")]
         assert "% bytes at equal agreement (" in line and said in line

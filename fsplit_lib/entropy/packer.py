@@ -131,8 +131,10 @@ class Packer:
         """Compute the integers on the wire (C, h·w) int32 of a latent (C, h, w) float32, at a lmbda code.
 
         Raises:
+            ParameterError: the codec has no tables for the code.
             ValueError: a latent that is no number.
         """
+        self.tables_at(code)
         return to_symbols(y.reshape(len(y), -1) * self.gains[code - self.first_code, :, None], self.medians)
 
     def pack(self, y: np.ndarray, lmbda: float | None = None) -> Packet:
