@@ -21,7 +21,7 @@ from fsplit_lib.exercises import check, core
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.forest import forest
-from fsplit_lib.recipes.caltech import REGULARISERS
+from fsplit_lib.recipes.caltech import ABLATION
 from fsplit_lib.runner.execute import chapters
 from fsplit_lib.saliency import (
     DeletionCurve,
@@ -513,7 +513,7 @@ def test_ages_and_costs_of_maps_are_measured_in_a_training(tmp_path):
     for name in list(PHOTOS)[:3]:
         (tmp_path / "a").mkdir(exist_ok=True)
         load_photo(name).save(tmp_path / "a" / f"{name}.png")
-    plan = REGULARISERS["regulariser-none-0"]
+    plan = ABLATION["base"]
     plan = replace(plan, train=replace(plan.train, batch=2), crop=64, decoder=DecoderConfig(0, 0, 8))
     teacher, folder, seen = load_backbone("tf_efficientnet_lite0"), image_folder(tmp_path), []
     ages, system = measure_map_ages(teacher, folder, plan, 32, 3, lambda *done: seen.append(done))

@@ -355,9 +355,9 @@ def map_ages(
     from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import caltech101, write_rows
     from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
-    from fsplit_lib.recipes.caltech import REGULARISERS
+    from fsplit_lib.recipes.caltech import ABLATION
 
-    plan, teacher = REGULARISERS["regulariser-none-0"], load_backbone("tf_efficientnet_lite0")
+    plan, teacher = ABLATION["base"], load_backbone("tf_efficientnet_lite0")
     pictures = caltech101(folder).readable(thorough=False)
     with progress_bar("step", "maps") as progress:
         ages, system = measure_map_ages(teacher, pictures, plan, steps, count, progress)

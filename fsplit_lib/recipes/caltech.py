@@ -172,9 +172,8 @@ ABLATION = {
 }  # fmt: skip
 CROPS = {"guidance": "guided", "maps": "crop"}
 REGULARISERS = {
-    f"regulariser-{name}-{seed}": short_run(f"a quarter of the crops, {summary}, seed {seed}", {"steps": 391, "seed": seed} | train, codec=codec)
+    f"regulariser-{name}-{seed}": short_run(f"{summary}, seed {seed}", {"seed": seed} | train, codec=codec)
     for name, (summary, train, codec) in {
-        "none": ("nothing beside the loss", {}, ANY_RATE),
         "attention": ("squeeze and excitation behind the encoder's second block", {}, replace(ANY_RATE, kind="attention")),
         "dropout": ("a tenth of the latent hidden from the decoder at every step", {"dropout": 0.1}, ANY_RATE),
         "decay": ("weight decay of 0.05 in encoder and decoder", {"weight_decay": 0.05}, ANY_RATE),
