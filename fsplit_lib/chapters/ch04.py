@@ -118,25 +118,20 @@ def spoiling(
 def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
     """Draw how alike the maps of one training's eight points are to others: the teacher's two, and the point before."""
     plots = {"behind": "layers behind the cut", "cut": "the layer at the cut"}
-    figure, told = (
-        make_subplots(1, 2, subplot_titles=list(plots.values()), shared_yaxes=True, horizontal_spacing=0.03),
-        [],
-    )
+    figure = make_subplots(1, 2, subplot_titles=list(plots.values()), shared_yaxes=True, horizontal_spacing=0.03)
+    told = []
     for column, (layers, title) in enumerate(plots.items(), start=1):
         found = {pair: [r for r in ages if (r.layers, r.first, r.second) == (layers, *pair)] for pair in COMPARED}
         for pair, (label, look) in COMPARED.items():
             rows, style = found[pair], {"showlegend": column == 1, "legendgroup": label}
             if pair == ("crop", "photo"):  # the teacher does not change
-                rows = [
-                    replace(rows[0], step=row.step)
-                    for row in (found["decoded", "crop"][0], found["decoded", "crop"][-1])
-                ]
+                others = found["decoded", "crop"]
+                rows = [replace(rows[0], step=others[end].step) for end in (0, -1)]
             ends = [[getattr(row, end) for row in rows] for end in ("correlation_low", "correlation_high")]
             values = [row.correlation for row in rows]
             figure.add_trace(curve(label, [row.step for row in rows], values, look, ends, **style), 1, column)
-            told.append(
-                f"{title}, {label}: {values[0]:.2f} at step {rows[0].step}, {values[-1]:.2f} at step {rows[-1].step}"
-            )
+            first, last = (f"{values[end]:.2f} at step {rows[end].step}" for end in (0, -1))
+            told.append(f"{title}, {label}: {first}, {last}")
     figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})
     alt = f"Mean correlation of Grad-CAM maps over {ages[0].n} crops, with 95 % intervals. {'; '.join(told)}."

@@ -127,11 +127,13 @@ def _table(
     bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object
 ) -> list:
     from fsplit_lib.data import PHOTOS, image_folder, load_photo
-    from fsplit_lib.evaluation import read_table
+    from fsplit_lib.evaluation import RatePoint, read_table
     from fsplit_lib.latency.stages import measure_latency
     from fsplit_lib.system import load_system
+    from fsplit_lib.zoo import read_card
 
     system = load_system(weights)
-    points = read_table("photos.csv") + [one for one in read_table("lean.csv") if one.codec == "lean"]
+    scores = [RatePoint(**one) for one in read_card(weights).scores if one["backbone"] == system.backbone.name]
+    points = [one for one in read_table("photos.csv") if one.quality is not None] + scores
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
     return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)

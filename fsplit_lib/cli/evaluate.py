@@ -362,7 +362,6 @@ def map_ages(
     with progress_bar("step", "maps") as progress:
         ages, system = measure_map_ages(teacher, pictures, plan, steps, count, progress)
     costs = measure_map_costs(system, pictures, plan)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(out, ages)
     write_rows(out.with_name(f"{out.stem}_costs.csv"), costs)
     for age in ages:

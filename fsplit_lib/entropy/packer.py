@@ -134,7 +134,7 @@ class Packer:
             ParameterError: the codec has no tables for the code.
             ValueError: a latent that is no number.
         """
-        self.tables_at(code)
+        self.tables_at(code)  # a code below the first would index the gains from their end
         return to_symbols(y.reshape(len(y), -1) * self.gains[code - self.first_code, :, None], self.medians)
 
     def pack(self, y: np.ndarray, lmbda: float | None = None) -> Packet:
@@ -145,7 +145,6 @@ class Packer:
             ValueError: a latent that is no number.
         """
         code = self.code(lmbda)
-        self.tables_at(code)  # before the work: is there such a rate weight?
         return self.pack_symbols(self.symbols(y, code), code, *y.shape[1:])
 
     def pack_symbols(self, symbols: np.ndarray, code: int, height: int, width: int) -> Packet:

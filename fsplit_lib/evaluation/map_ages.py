@@ -40,7 +40,7 @@ def measure_map_ages(
     plan: Any,
     steps: int,
     count: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[list[MapAgeRow], FrankenSplit]:
     """Train without guidance, and compare the maps of a few crops at :data:`POINTS` of the training.
 
@@ -74,8 +74,7 @@ def measure_map_ages(
                 rows.extend(_rows(step, "decoded", "decoded", step - before, decoded, old))
             past.clear()
             past[step] = decoded
-        if progress is not None:
-            progress(step, steps)
+        progress(step, steps)
 
     train_system(system, FolderSource(folder, plan.crop), config, progress=ask)
     return rows, system
