@@ -127,7 +127,7 @@ def of_chapter_07_ablation():
 
 
 def of_chapter_08():
-    tables = {"photo": read_table("latency_paper.csv"), "lean": read_table("latency_lean.csv")}
+    tables = {"photo": read_table("latency.csv"), "lean": read_table("latency_lean.csv")}
     level = f"{100 * max(row.level for row in tables['lean'] if row.level is not None):g} %"
     return journey_panel(tables, "resnet50", level, "int8", 1.0, 4.0, 4.0)
 

@@ -88,7 +88,7 @@ def latency(
             write_card(card, made)
             rows, target = made.rows, card
         else:
-            rows, target = _table(found, weights, photos, agreement or [0.8, 0.85], runs, progress), out
+            rows, target = _table(found, weights, photos, agreement or [0.8, 0.84], runs, progress), out
             write_rows(out, rows)
     lines: dict[str, None] = {}  # a table repeats what does not depend on the level
     for row in rows:
@@ -134,6 +134,6 @@ def _table(
 
     system = load_system(weights)
     scores = [RatePoint(**one) for one in read_card(weights).scores if one["backbone"] == system.backbone.name]
-    points = [one for one in read_table("photos.csv") if one.quality is not None] + scores
+    points = scores + [one for one in read_table("photos.csv") if one.quality is not None]
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
     return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)

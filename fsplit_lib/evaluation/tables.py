@@ -335,8 +335,7 @@ TABLES = {
         "fsplit evaluate tasks FOLDER": {"tasks.csv": TaskRow},
         "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
-        "fsplit latency --photos FOLDER --agreement 0.8 --agreement 0.84": {"latency_paper.csv": LatencyRow},
-        "fsplit latency --photos FOLDER --agreement 0.8 --agreement 0.84 --weights lean": {"latency_lean.csv": LatencyRow},
+        "fsplit latency --photos FOLDER --weights lean": {"latency_lean.csv": LatencyRow},
         "fsplit evaluate photos FOLDER --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
         "--anchor photo --anchor WebP --anchor AVIF": {"lean.csv": RatePoint, "lean_bd_rates.csv": BDRate},
         "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},

@@ -84,7 +84,7 @@ def measure_latency(
     points: Sequence[RatePoint],
     photo: Image.Image,
     photos: Photos,
-    levels: Sequence[float] = (0.8, 0.85),
+    levels: Sequence[float] = (0.8, 0.84),
     runs: int = 100,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[LatencyRow]:
