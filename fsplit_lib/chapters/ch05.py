@@ -143,7 +143,7 @@ class TrainingPanel(Panel):
         self.runs: list[LabRun] = []
         self._train, self._score, self._draw_every = train, score, draw_every
         controls = {
-            "lmbda": Number("lambda (distortion per bit and pixel)", 0.0, 3.0, lmbda, 0.01),
+            "lmbda": Number("lambda (distortion per bit per pixel)", 0.0, 3.0, lmbda, 0.01),
             "objective": Choice("objective", ("head_distillation", "cross_entropy"), "head_distillation"),
         }
         super().__init__(controls, training_curve([]), self._run, run="Train")
