@@ -107,8 +107,8 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_quietly,
         edges=(
             (
-                (np.array([[0.5, 0.0], [0.1, 0.4]]), np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5),
-                f"Right, but not where p(x,y) = 0: there {ZERO}",
+                (np.array([[0.5, 0.0], [0.0, 0.5]]), np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5),
+                f"Right, but not where p(x,y) or p(y|t) is 0: there {ZERO}",
             ),
         ),
     ),
