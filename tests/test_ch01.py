@@ -74,6 +74,13 @@ def test_builds_tell_of_zeros_and_of_rows_that_do_not_add_up():
         return weights / weights.sum(1, keepdims=True)
 
     assert "0 counts as 0" in check("01.6", step).message
+
+    def product(p_xy, encoder, beta):  # its NaN would come later, where p(y|t) has become 0
+        p_y_x, p_t = p_xy / p_xy.sum(1, keepdims=True), p_xy.sum(1) @ encoder
+        weights = p_t * 2 ** (beta * p_y_x @ np.log2(encoder.T @ p_xy / p_t[:, None]).T)
+        return weights / weights.sum(1, keepdims=True)
+
+    assert "p(y|t) is 0" in check("01.6", product).message
     assert (
         "Your columns"
         in check("01.6", lambda p, e, b: update_encoder(p, e, b) / update_encoder(p, e, b).sum(0)).message

@@ -156,7 +156,6 @@ def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
         low, high = n * np.array([wilson(k, n) for k in agreeing.values()]).T
         figure.add_bar(
             x=list(agreeing) if several else [method], y=values, name=method, marker_color=look_of(method).color,
-            text=values, textposition="inside", insidetextanchor="start", textangle=0,
             error_y={"array": high - values, "arrayminus": values - low, "color": "#1b1f24", "thickness": 1.5},
         )  # fmt: skip
         at = zip(agreeing.items(), low / n, high / n, strict=True)

@@ -92,24 +92,25 @@ def mean_over_seeds(name: str, rows: Sequence[Any], look: Look) -> go.Scatter:
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
-    """Draw what training estimated beside what use gave, a plot per quantity.
+    """Draw what training estimated beside what use gave, a plot per quantity, below each other.
 
     Args:
         names: of the runs.
         plots: title with unit to the values of each run as training saw them, and in use.
     """
-    figure, told = make_subplots(rows=1, cols=len(plots), subplot_titles=list(plots), horizontal_spacing=0.12), []
-    for column, (title, pair) in enumerate(plots.items(), start=1):
+    figure, told = make_subplots(rows=len(plots), cols=1, vertical_spacing=0.18), []
+    for row, (title, pair) in enumerate(plots.items(), start=1):
         for name, values, method in zip(("as training saw it", "in use"), pair, ("rate", "FrankenSplit"), strict=True):
             mark = {"color": look_of(method).color, "pattern": {"shape": "/" if method == "rate" else ""}}
             text = {"text": [f"{v:.3g}" for v in values], "textposition": "outside", "cliponaxis": False}
-            bars = go.Bar(x=list(names), y=list(values), name=name, marker=mark, showlegend=column == 1, **text)
-            figure.add_trace(bars, 1, column)
-        figure.update_yaxes(range=[0, 1.2 * max(map(max, pair))], row=1, col=column)
+            bars = go.Bar(x=list(names), y=list(values), name=name, marker=mark, showlegend=row == 1, **text)
+            figure.add_trace(bars, row, 1)
+        figure.update_yaxes(title_text=title, range=[0, 1.2 * max(map(max, pair))], row=row, col=1)
         told += [f"{n}, {title}: {a:.3g} estimated, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
     alt = "; ".join(told).replace("<br>", " ") + "."
-    finish(figure, "What training estimated, and what use gave", alt, height=420)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.25})
+    finish(figure, "What training estimated, and what use gave", alt, height=620)
+    above = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    return figure.update_layout(legend=above, margin={"t": 95})
 
 
 class Scored(Protocol):
@@ -143,7 +144,7 @@ class TrainingPanel(Panel):
         self.runs: list[LabRun] = []
         self._train, self._score, self._draw_every = train, score, draw_every
         controls = {
-            "lmbda": Number("lambda (distortion per bit and pixel)", 0.0, 3.0, lmbda, 0.01),
+            "lmbda": Number("lambda (distortion per bit per pixel)", 0.0, 3.0, lmbda, 0.01),
             "objective": Choice("objective", ("head_distillation", "cross_entropy"), "head_distillation"),
         }
         super().__init__(controls, training_curve([]), self._run, run="Train")

@@ -23,7 +23,7 @@ BARS = {
     "teacher": ("no compression", ""), "FrankenSplit": ("packet", "/"), "JPEG": ("JPEG", "x"), "AVIF": ("AVIF", "."),
 }  # fmt: skip
 LMBDAS = {
-    "title_text": "lambda (distortion per bit and pixel)", "type": "log", "tickvals": [0.1, 0.2, 0.3, 0.5, 1, 2, 3],
+    "title_text": "lambda (distortion per bit per pixel)", "type": "log", "tickvals": [0.1, 0.2, 0.3, 0.5, 1, 2, 3],
 }  # fmt: skip
 STEP = 5 / 255  # of the exponent: one code of the wire
 SIDE, STRIDE = 224, 8  # of the crop in pixels, and pixels per place of the latent

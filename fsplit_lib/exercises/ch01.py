@@ -71,8 +71,8 @@ def _batches() -> list[tuple[np.ndarray, ...]]:
 
 
 def _pair_form(result: Any, *_: Any) -> str | None:
-    if not isinstance(result, tuple) or np.shape(result) != (2,):
-        return f"Return a pair of numbers: return rate, cross_entropy. Your function returned {str(result)[:60]}."
+    if np.shape(result) != (2,):
+        return f"Return a pair of numbers, each a mean over the samples: return rate, cross_entropy. Your function returned {str(result)[:60]}."
     return None
 
 
@@ -107,8 +107,8 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_quietly,
         edges=(
             (
-                (np.array([[0.5, 0.0], [0.1, 0.4]]), np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5),
-                f"Right, but not where p(x,y) = 0: there {ZERO}",
+                (np.array([[0.5, 0.0], [0.0, 0.5]]), np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5),
+                f"Right, but not where p(x,y) or p(y|t) is 0: there {ZERO}",
             ),
         ),
     ),
@@ -144,10 +144,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "01.1",
         TOLD,
         "I(X;Y) = H(Y) − H(Y|X). The answers are equally likely overall; what is open, once the class is known?",
-        "One answer in ten wrong costs a quarter of the information: being told 'perhaps' is expensive.",
+        "One wrong answer in ten takes away a quarter of the information, because the receiver does not know which answers are wrong.",
         {
             math.log2(10): "That is H(Y), as if the answer were always right.",
-            0.9 * math.log2(10): "Nine tenths of the label: but a receiver does not know which answers are wrong.",
+            0.9 * math.log2(10): "Nine tenths of H(Y). But a receiver does not know which answers are wrong.",
             OPEN: "That is H(Y|X), what stays open. Subtract it from H(Y).",
             math.log2(10)
             - theory.entropy(Q): "You counted whether the answer is wrong, but not which of the nine wrong ones it is.",
@@ -182,7 +182,7 @@ EXERCISES: tuple[Exercise, ...] = (
         theory.mutual_information,
         lambda: [(inputs(1).dirichlet(np.ones(12)).reshape(3, 4),)],
         "Marginals by p_xy.sum(axis, keepdims=True); then Eq. (3), over the cells where p(x,y) > 0.",
-        "The same line measures a label in a packet, a pixel in a feature, and a class in an answer.",
+        "The same line measures what a packet tells about a label, or a network's answer about the true class.",
         (
             lambda p: theory.mutual_information(p) * math.log(2),
             "Those are nats: use log2.",
@@ -209,6 +209,6 @@ EXERCISES: tuple[Exercise, ...] = (
             "d": "The coder comes within 4 bytes of what the tables ask, and *What each objective pays for a label* shows what they ask.",
         },
         "Look at the first chart of *What the bits say*, at cross-entropy: many times 3.32 bits of its symbols are about the label. How can that be?",
-        "Each position says it again, because each is coded as if the others were silent. The other reason is the second chart.",
+        "Several positions know the same about the class, and a factorised code pays for it at each of them. The second chart shows another reason.",
     ),
 )

@@ -209,7 +209,7 @@ EXERCISES: tuple[Exercise, ...] = (
         _fastest,
         _cases,
         "For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
-        "Four lines decide where a network should be cut; everything hard is in measuring their inputs.",
+        "These few lines choose where a network should be cut. The difficult part is to measure the times that go into them.",
         (
             ("8 * size", "size"),
             "Links are counted in bits a second: a byte has eight.",

@@ -151,7 +151,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "03.2",
         37_632 * -math.log2(0.9) / 8,
         "Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
-        "715 bytes for saying 'nothing new' 37,632 times: silence has to be made cheaper than that, and training does.",
+        "715 bytes for 37,632 symbols that carry no information. Small packets therefore need a probability much closer to 1 for the most frequent symbol.",
         {
             37_632 * -math.log2(0.9): "Those are bits; a byte has eight.",
             37_632 * -math.log(0.9) / 8: "Those are nats, divided by eight: use log2.",
@@ -195,7 +195,7 @@ EXERCISES: tuple[Exercise, ...] = (
         _bytes,
         lambda: [_wandered()],
         "Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
-        "Three lines, and one of them is the trap: whoever makes tables has to know where the density has gone.",
+        "Three lines, and the first is easily forgotten: without updated quantiles the tables cover the wrong range.",
         (
             ("prior.update()", "prior.update(update_quantiles=False)"),
             "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",

@@ -19,10 +19,10 @@ def latent_histogram(latent: np.ndarray, grid: np.ndarray, density: np.ndarray, 
         table: probability of each symbol in the integer table.
     """
     figure, low, high = go.Figure(), np.floor(latent.min()) - 1, np.ceil(latent.max()) + 1
-    bars = {"color": look_of("rate").color, "opacity": 0.35}
     seen = {"histnorm": "probability", "xbins": {"start": low, "end": high, "size": 0.1}, "marker_color": "#8b949e"}
     dots = {"color": look_of("FrankenSplit").color, "symbol": "circle", "size": 9}
-    figure.add_bar(x=grid, y=table, width=0.9, name="symbol, integer table", marker=bars)
+    bars = {"marker_color": look_of("rate").color, "opacity": 0.35}
+    figure.add_bar(x=grid, y=table, width=0.9, name="symbol, integer table", **bars)
     figure.add_histogram(x=latent, name="values before rounding, per 0.1", **seen)
     figure.add_scatter(x=grid, y=density, mode="markers", name="symbol, learned probability", marker=dots)
     figure.update_xaxes(title_text="value of the latent (symbols)", range=[low, high])

@@ -5,11 +5,12 @@ const element = (name, properties, ...children) => {
   return made;
 };
 
-const config = { responsive: true, displaylogo: false };
+const touch = matchMedia("(hover: none)").matches; // there the bar of tools would always cover the end of a long title
+const config = { responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover" };
 
 function draw(box, { data, layout }) {
   const clear = "rgba(0,0,0,0)"; // the page shines through, light or dark
-  layout = { paper_bgcolor: clear, plot_bgcolor: clear, modebar: { bgcolor: clear }, ...layout };
+  layout = { paper_bgcolor: clear, plot_bgcolor: clear, modebar: { bgcolor: clear, color: "#8b949e", activecolor: "#0072B2" }, ...layout };
   if (!box.closest(".picture")) return Plotly.react(box, data, layout, config);
   return Plotly.newPlot(box, data, { ...layout, width: 960, height: 540 }, { staticPlot: true });
 }
