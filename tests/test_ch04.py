@@ -418,7 +418,7 @@ def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
         points[:1],
     ):
         write_rows(tmp_path / "saliency_variants.csv", wrong)
-        with pytest.raises(DataError, match="all four variants at the same lambdas"):
+        with pytest.raises(DataError, match="all 4 variants at the same lambdas"):
             read_variants(tmp_path)
 
 
@@ -492,13 +492,16 @@ def test_the_words_on_ages_of_maps_are_those_of_their_tables():
         for r in ages
     }
     spent = {row.part: row.median_ms * row.times for row in costs}
+    control = {(r.layers, r.first, r.second, r.step): r.control for r in ages}
     shares = {part: f"{spent[part] / (spent[part] + spent['step']):.0%}".replace("%", " %") for part in spent}
     for said in (
-        f"{told['behind', 'crop', 'photo', 0]} with the cropped map of its photo",
+        f"{told['behind', 'crop', 'photo', 0]} with the cropped map of its photo, and of {control['behind', 'crop', 'photo', 0]:.2f} with that of another",
         f"{told['behind', 'decoded', 'crop', 1]} at the first step, {told['behind', 'decoded', 'crop', 391]} at the last",
         f"{told['cut', 'crop', 'photo', 0]} between crop and photo, and {told['cut', 'decoded', 'crop', 391]} between",
-        f"falls to {told['behind', 'decoded', 'decoded', 98]} over 49 steps",
+        f"falls to {told['behind', 'decoded', 'decoded', 98]} over 49 steps, where another crop's map still has "
+        f"{control['behind', 'decoded', 'decoded', 98]:.2f}",
         f"back at {told['behind', 'decoded', 'decoded', 391]} over the last 98",
+        f"the control is {control['behind', 'decoded', 'decoded', 391]:.2f}".replace("-", "−"),
         f"take {shares['photo']} of one such training, those of the crops {shares['crop']}, and those of decoded features {shares['decoded']}",
     ):
         assert said in text, said
@@ -506,7 +509,42 @@ def test_the_words_on_ages_of_maps_are_those_of_their_tables():
     assert 4 < spent["photo"] / spent["crop"] < 5  # "from the fifth training on"
     assert next(r for r in ages if r.step == 12 and r.layers == "behind" and r.second == "decoded").correlation > 0.99
     figure = ch04.map_ages(ages)
-    assert "0.27 at step 1" in caption(figure) and len(figure.data) == 8
+    assert "0.27 at step 1 (with another crop's map 0.04)" in caption(figure) and len(figure.data) == 16
+    early = [r for r in ages if r.step <= 12 and r.layers == "behind" and r.first == "decoded"]
+    assert early and all(abs(r.control - r.correlation) < 0.01 for r in early)  # "the control is as high"
+
+
+def test_the_words_on_regularisers_are_those_of_their_tables():
+    text = " ".join(c.source for c in nbformat.read(chapters("04")[0], 4).cells if c.cell_type == "markdown")
+    tried, signed = read_variants(data_root() / "results", "regularisers"), lambda v: f"{v:+.1f}".replace("-", "−")
+
+    def told(arm, against="unguided"):
+        found = tried.contrast(arm, against)
+        low, high = (f"{v:.1f}" if found.verdict == "more" else signed(v) for v in found.reach)
+        return f"{abs(found.percent):.1f} % {'fewer' if found.percent < 0 else 'more'}", f"({low} to {high} %)"
+
+    decay, attention, dropout = (told(arm) for arm in ("decay", "attention", "dropout"))
+    crops, decoded, both = told("guided", "constant"), told("decoded", "constant"), told("decoded", "guided")
+    lost = sorted(tried.contrast(arm, "unguided").percent for arm in ("guided", "decoded", "constant"))
+    for said in (
+        f"*Weight decay* needs {decay[0]} bytes {decay[1]} and *attention* {attention[0]} {attention[1]}",
+        f"*Dropout* needs {dropout[0]} bytes {dropout[1]}",
+        f"*The three map weights* need {lost[0]:.1f} to {lost[-1]:.1f} % more bytes",
+        f"differs from the other by {-tried.contrast('unguided', 'unguided').percent:.1f} %",
+        f"maps of the crops need {crops[0]} bytes {crops[1]}, and maps of the decoded features {decoded[0]} {decoded[1]}",
+        f"against maps of the crops need {both[0]} {both[1]}",
+    ):
+        assert said in text, said
+    pairs = [d for arm in ("decay", "attention") for d in tried.contrast(arm, "unguided").deltas]
+    assert len(pairs) == 8 and all(d.percent < 0 for d in pairs)
+    verdicts = {arm: tried.contrast(arm, "unguided").verdict for arm in ch04.REGULARISERS}
+    assert verdicts == dict.fromkeys(("guided", "decoded", "constant", "dropout"), "more") | dict.fromkeys(
+        ("decay", "attention"), "open"
+    )
+    assert {
+        tried.contrast(*pair).verdict
+        for pair in (("guided", "constant"), ("decoded", "constant"), ("decoded", "guided"))
+    } == {"open"}
 
 
 def test_ages_and_costs_of_maps_are_measured_in_a_training(tmp_path):

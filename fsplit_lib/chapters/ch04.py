@@ -36,7 +36,11 @@ VARIANTS = {
     "unguided": Look("#000000", "dot", "x"), "guided": Look("#D55E00", "solid", "circle"),
     "constant": Look("#0072B2", "dash", "square"), "shuffled": Look("#009E73", "dashdot", "diamond"),
 }  # fmt: skip
-
+REGULARISERS = {
+    "guided": ("maps of the very crops", VARIANTS["guided"]), "decoded": ("maps of decoded features", VARIANTS["shuffled"]),
+    "constant": ("a constant map", VARIANTS["constant"]), "dropout": ("dropout", Look("#CC79A7", "dash", "triangle-up")),
+    "decay": ("weight decay", Look("#882255", "dash", "triangle-down")), "attention": ("attention", Look("#332288", "dash", "star")),
+}  # fmt: skip
 COMPARED = {
     ("crop", "photo"): ("crop and photo, both the teacher's", VARIANTS["unguided"]),
     ("decoded", "crop"): ("decoded features and crop", VARIANTS["guided"]),
@@ -129,8 +133,14 @@ def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
                 rows = [replace(rows[0], step=others[end].step) for end in (0, -1)]
             ends = [[getattr(row, end) for row in rows] for end in ("correlation_low", "correlation_high")]
             values = [row.correlation for row in rows]
-            figure.add_trace(curve(label, [row.step for row in rows], values, look, ends, **style), 1, column)
-            first, last = (f"{values[end]:.2f} at step {rows[end].step}" for end in (0, -1))
+            steps, line = [row.step for row in rows], {"color": look.color, "dash": "dot", "width": 1}
+            figure.add_trace(curve(label, steps, values, look, ends, **style), 1, column)
+            figure.add_scatter(x=steps, y=[row.control for row in rows], mode="lines", line=line, showlegend=False,
+                               name=f"{label}, of another crop", row=1, col=column)  # fmt: skip
+            first, last = (
+                f"{values[end]:.2f} at step {rows[end].step} (with another crop's map {rows[end].control:.2f})"
+                for end in (0, -1)
+            )
             told.append(f"{title}, {label}: {first}, {last}")
     figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})

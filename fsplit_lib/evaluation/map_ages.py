@@ -6,6 +6,7 @@
 
 All three are Grad-CAM of the first answer by the same layers, so that nothing but the features differs: at the cut
 itself, as a dynamic weight has it, and in the last layers of stride 16 and 32 behind it, as chapter 09 compares maps.
+The control compares each map with that of another crop: objects stand in the middle, so any two maps agree a little.
 """
 
 import time
@@ -136,5 +137,9 @@ def _rows(step: int, first: str, second: str, age: int, one: Tensor, other: Tens
     for kind, layers in enumerate(("cut", "behind")):
         pairs = zip(one[:, kind].numpy(), other[:, kind].numpy(), strict=True)
         alike = np.array([map_correlation(*pair) for pair in pairs])
-        found.append(MapAgeRow(step, layers, first, second, age, float(alike.mean()), *ends(alike), len(alike)))
+        others = zip(one[:, kind].numpy(), other[:, kind].roll(1, 0).numpy(), strict=True)
+        control = float(np.mean([map_correlation(*pair) for pair in others]))
+        found.append(
+            MapAgeRow(step, layers, first, second, age, float(alike.mean()), *ends(alike), control, len(alike))
+        )
     return found

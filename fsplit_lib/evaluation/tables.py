@@ -219,6 +219,7 @@ class MapAgeRow:
         correlation: Pearson's, mean over the crops.
         correlation_low: lower end of its interval, or None with too few crops.
         correlation_high: upper end.
+        control: mean correlation of the first map with the second of another crop.
         n: crops.
     """
 
@@ -230,6 +231,7 @@ class MapAgeRow:
     correlation: float
     correlation_low: float | None
     correlation_high: float | None
+    control: float
     n: int
 
 
@@ -318,6 +320,9 @@ TABLES = {
         "--backbone tf_efficientnet_lite2": {"photos_backbones.csv": RatePoint},
         "fsplit evaluate photos FOLDER --against none --weights saliency-unguided-0 --weights ...": {
             "saliency_variants.csv": RatePoint, "saliency_variants_bd_rates.csv": BDRate,
+        },
+        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights regulariser-guided-0 ...": {
+            "regularisers.csv": RatePoint, "regularisers_bd_rates.csv": BDRate,
         },
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ...": {
             "ablation.csv": RatePoint, "ablation_bd_rates.csv": BDRate,

@@ -1,4 +1,4 @@
-"""The variants of the saliency experiment, compared twice: at equal lambda, and at equal quality.
+"""The variants of the two experiments of chapter 04, compared twice: at equal lambda, and at equal quality.
 
 At equal lambda any weight below 1 seems to save bytes (chapter 04, Eq. (6)), so that comparison shows
 the confound. At equal quality, by whole curves, a variant is ahead of another only if it is so for every
@@ -15,7 +15,23 @@ import numpy as np
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
 
-NAME = re.compile(r"saliency-(\w+)-(\d+)")
+NAME = re.compile(r"(?:saliency|regulariser)-(\w+)-(\d+)|(ablation-base)(-1)?")
+ARMS = {
+    "saliency_variants": {"unguided", "guided", "constant", "shuffled"},
+    "regularisers": {"unguided", "guided", "constant", "decoded", "dropout", "decay", "attention"},
+}
+
+
+def arm_of(codec: str) -> tuple[str, int] | None:
+    """Return what a codec's name says of it, its arm and its seed; None for a codec of another experiment.
+
+    >>> arm_of("saliency-guided-1"), arm_of("ablation-base"), arm_of("photo")
+    (('guided', 1), ('unguided', 0), None)
+    """
+    match = NAME.fullmatch(codec)
+    if match is None:
+        return None
+    return ("unguided", int(bool(match[4]))) if match[3] else (match[1], int(match[2]))
 
 
 @dataclass(frozen=True)
@@ -79,25 +95,26 @@ class Variants:
         return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.agreement for p in points]))
 
 
-def read_variants(folder: Path) -> Variants:
-    """Read ``saliency_variants.csv`` and ``saliency_variants_bd_rates.csv`` of a folder; rows of other methods are left out.
+def read_variants(folder: Path, experiment: str = "saliency_variants") -> Variants:
+    """Read an experiment's two tables; rows of other methods are left out.
+
+    Args:
+        folder: of the tables.
+        experiment: a key of :data:`ARMS`, such as "regularisers" for ``regularisers.csv`` and ``regularisers_bd_rates.csv``.
 
     Raises:
         DataError: a table is missing, or the variants were not measured at the same lambdas.
     """
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
-    for point in read_table("saliency_variants.csv", folder):
-        if match := NAME.fullmatch(point.codec):
-            curves.setdefault((match[1], int(match[2])), {})[point.lmbda] = point
-    missing = {"unguided", "guided", "constant", "shuffled"} - {arm for arm, _ in curves}
+    for point in read_table(f"{experiment}.csv", folder):
+        if arm := arm_of(point.codec):
+            curves.setdefault(arm, {})[point.lmbda] = point
+    missing = ARMS[experiment] - {arm for arm, _ in curves}
     if missing or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
-            f"{folder / 'saliency_variants.csv'} needs all four variants at the same lambdas: "
-            f"make it with `{TABLES['saliency_variants.csv'].command}`"
+            f"{folder / experiment}.csv needs all {len(ARMS[experiment])} variants at the same lambdas: "
+            f"make it with `{TABLES[f'{experiment}.csv'].command}`"
         )
-    deltas = {}
-    for delta in read_table("saliency_variants_bd_rates.csv", folder):
-        ends = [NAME.fullmatch(name) for name in (delta.codec, delta.against)]
-        if all(ends):
-            deltas[tuple((m[1], int(m[2])) for m in ends)] = delta
+    ends = {(arm_of(d.codec), arm_of(d.against)): d for d in read_table(f"{experiment}_bd_rates.csv", folder)}
+    deltas = {pair: delta for pair, delta in ends.items() if all(pair)}
     return Variants({arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()}, deltas)
