@@ -76,7 +76,7 @@ def equal_byte_tables(crossing: Crossing) -> go.Figure:
                 y=[f"codec of {name_of(n)}" for n in names],
                 text=[[f"{100 * v:.1f}" for v in row] for row in shares], texttemplate="%{text}", textfont={"size": 16},
                 colorscale="RdBu", zmin=-6, zmax=6, showscale=column == 2, xgap=3, ygap=3,
-                colorbar={"title": "points<br>to native"},
+                colorbar={"title": "points above<br>native pair"},
             ),
             1, column,
         )  # fmt: skip
