@@ -221,7 +221,7 @@ def test_families_and_blueprints_are_counted():
     figure = plots.blueprints(decoders, 8)
     drawn = " ".join(a.text for a in figure.layout.annotations)
     convolutions = 2 * 9 * 48**2 + 4 * 48  # and two Affines, a weight and a bias each
-    assert f"2 ResNet blocks<br>48 × 8 × 8<br>{2 * convolutions:,}" in drawn and "latent<br>16 × 8 × 8" in drawn
+    assert f"2 ResNet<br>48 × 8 × 8<br>{2 * convolutions:,}" in drawn and "latent<br>16 × 8 × 8" in drawn
     assert "features<br>96 × 8 × 8" in drawn
     whole = sum(p.numel() for p in decoders["fashion_swin"].parameters())
     assert f"of {whole:,} parameters" in caption(figure)

@@ -334,8 +334,8 @@ def test_the_chapter_keeps_a_place_for_what_is_no_picture():
     ]
     order = [
         "## Other tasks behind the same packets",
-        "## Where survives, not only what",
-        "## Not a picture",
+        "## Do the packets keep the place?",
+        "## An input that is not a picture",
         "## The verdict",
     ]
     assert [title for title in titles if title in order] == order

@@ -73,7 +73,7 @@ def gains(lmbdas: Sequence[float], gain: np.ndarray, anchors: Sequence[float]) -
     """
     figure, falls = go.Figure(), gain.max(axis=0) / gain.min(axis=0)
     rest = np.vstack([gain, np.full((1, gain.shape[1]), np.nan)]).T.ravel()
-    grey = {"color": "#c9d1d9", "width": 1}
+    grey = {"color": "#8b949e", "width": 0.8}
     figure.add_scatter(x=np.tile([*lmbdas, np.nan], len(falls)), y=rest, mode="lines", line=grey, name="every channel")
     marked = {"most steered": (int(falls.argmax()), "FrankenSplit"), "least steered": (int(falls.argmin()), "rate")}
     for name, (channel, method) in marked.items():
@@ -137,7 +137,7 @@ def _empty() -> go.Figure:
     figure.update_yaxes(visible=False, row=1, range=[SIDE - 0.5, -0.5])
     figure.update_yaxes(title_text="softmax probability (%)", range=[0, 100], row=2, col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], row=2, col=4)
-    figure.update_yaxes(title_text="bytes", rangemode="tozero", row=2, col=4)
+    figure.update_yaxes(rangemode="tozero", row=2, col=4)
     legend = {"orientation": "h", "x": 0, "y": 0.45, "yanchor": "bottom"}
     finish(figure, "", "No photo yet.", height=660).update_annotations(font_size=15)
     return figure.update_layout(barmode="group", bargap=0.2, legend=legend, margin={"l": 60, "r": 15, "t": 75, "b": 60})

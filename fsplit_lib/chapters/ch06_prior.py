@@ -55,7 +55,7 @@ def deltas_of_prior_work(deltas: Sequence[BDRate], names: Sequence[str]) -> go.F
     """Draw BD-rates of some keys of :data:`PRIOR` against the base."""
     found = {d.codec: d for d in deltas if d.against == BASE}
     rows = {PRIOR[name].label: ([found[name]], PRIOR[name].look) for name in names if name in found}
-    return forest(rows, "Bytes against FrankenSplit's base, at equal agreement", "BD-rates against the base")
+    return forest(rows, "Bytes against FrankenSplit's base", "BD-rates against the base")
 
 
 class WorkPanel(Panel):

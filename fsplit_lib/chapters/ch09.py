@@ -46,9 +46,8 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
     told = []
     for column, (task, row) in enumerate(teachers.items(), start=1):
-        figure.add_hline(
-            y=100 * row.accuracy, line={"dash": "dot", "color": look_of("teacher").color}, row=1, col=column
-        )
+        line = {"dash": "dot", "color": look_of("teacher").color}
+        figure.add_hline(y=100 * row.accuracy, line=line, annotation_text="from photos", row=1, col=column)
         told.append(
             f"{TASKS.get(task, task)}, from photos: {100 * row.accuracy:.1f} (n = {row.n:,}, {row.classes} classes)"
         )
@@ -136,7 +135,7 @@ def survival_panel(
             f"{map_correlation(found.before, found.after):.2f}, the peak {stays} the top fifth, and {kept}."
         )
 
-    titles = ("the photo", "before the packet", "after it")
+    titles = ("the photo", "before the packet", "after the packet")
     figure = side_by_side(dict.fromkeys(titles, crops[photo]), "Before and after", "One photo and two maps of it.", 430)
     panel = Panel(controls, figure, update, run="Ask the network")
     panel.refresh()

@@ -12,6 +12,7 @@ from fsplit_lib.plots.pictures import GREY, paint_map, side_by_side
 from fsplit_lib.plots.style import Look, look_of
 
 OURS = look_of("FrankenSplit")
+NAMES = {"speech": "FrankenSplit", "speech-1": "FrankenSplit, another seed"}
 LOOKS = {
     "speech": OURS,
     "speech-1": Look(OURS.color, "dash", "circle-open"),
@@ -43,9 +44,8 @@ def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str
 
 def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
     """Draw agreement over bytes from rows of ``speech.csv``, a curve per method, with lines where lossless methods lie."""
-    named = {"speech": "FrankenSplit", "speech-1": "FrankenSplit, another seed"}
     lines = [
-        rate_curve(named.get(name, name), points, "agreement", LOOKS[name]) for name, points in _curves(rows).items()
+        rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in _curves(rows).items()
     ]
     figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560)
     for row in rows:
@@ -68,4 +68,9 @@ def patch_and_bits(patch: np.ndarray, bits: dict[str, np.ndarray]) -> go.Figure:
     pictures = {"the patch": paint_map(patch[0, ::-1] / 255, "Cividis")}
     pictures |= {f"{name}: {one.sum():.0f} bits": paint_map(one[::-1] / most, "Cividis") for name, one in bits.items()}
     told = "; ".join(f"{name}: {one.min():.1f} to {one.max():.1f} bits at a place" for name, one in bits.items())
-    return side_by_side(pictures, "Sound as a picture, and where its bits go", f"Time runs to the right. {told}.", 430)
+    return side_by_side(
+        pictures,
+        "A patch, low frequencies below, and its bits",
+        f"Time runs to the right. {told}.",
+        430,
+    )

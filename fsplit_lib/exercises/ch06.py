@@ -20,7 +20,7 @@ def gain_between(lmbda: float, anchors: tuple[float, ...], gains: tuple[float, .
 
 def _cases() -> list[tuple]:
     drawn = np.exp(inputs(6).uniform(math.log(0.1), math.log(3), 3)).tolist()
-    return [(v, ANCHORS, GAINS) for v in (0.1, 1.0, *drawn)]
+    return [(v, ANCHORS, GAINS) for v in (0.1, 1.0, 3.0, *drawn)]
 
 
 def delta(
@@ -34,11 +34,11 @@ def delta(
 
 
 def _curve_cases() -> list[tuple]:
-    """Draw two rising curves of five points each, whose ratio of bytes changes much over the quality that both reach."""
+    """Draw two rising curves of five points each, whose ratio of bytes changes much over quality; the second begins late."""
     draw, quality = inputs(16), np.array([0.4, 0.52, 0.63, 0.75, 0.85])
-    slope = draw.uniform(3, 4)
+    slope, late = draw.uniform(3, 4), 0.8 * quality + draw.uniform(0.2, 0.22)
     sizes = 300 * np.exp(slope * (quality - 0.4)), 150 * np.exp((slope + 2.5) * (quality - 0.4))
-    return [(sizes[0], quality, sizes[1] * draw.uniform(0.5, 0.7), quality + draw.uniform(0.03, 0.06))]
+    return [(sizes[0], quality, sizes[1] * draw.uniform(0.5, 0.7), late)]
 
 
 def interval(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -141,6 +141,12 @@ EXERCISES: tuple[Exercise, ...] = (
             "That is the mean of the logs: it still has to go through exp, minus one.",
             ("np.exp((test - anchor).mean())", "np.exp(test - anchor).mean()"),
             "You averaged the ratio itself; Eq. (4) averages its logarithm.",
+            ("np.log(anchor_bytes)", "np.log10(anchor_bytes)", "np.log(test_bytes)", "np.log10(test_bytes)"),
+            "You went back with exp from a logarithm to base 10; use np.log.",
+            (".mean()", ".mean() * (q[-1] - q[0])"),
+            "That is the integral; divide it by q1 − q0, the length of the shared quality.",
+            ("max(anchor_quality[0]", "min(anchor_quality[0]", "min(anchor_quality[-1]", "max(anchor_quality[-1]"),
+            "Your average runs over quality that only one curve reaches: begin at the larger first value, end at the smaller last one.",
             ("100 * ", ""),
             "That is a share; asked are percent.",
             ("test - anchor", "anchor - test"),
@@ -156,10 +162,16 @@ EXERCISES: tuple[Exercise, ...] = (
         interval,
         _interval_cases,
         "rng.integers(n, size=(draws, n)) picks the photos; np.percentile(means, [2.5, 97.5]) cuts off both ends.",
-        "No formula, no assumption about the shape of the values: the photos themselves say how far their mean may wander.",
+        "No formula, no assumption about the shape of the values: the photos themselves say how much their mean may vary.",
         (
             ("(2.5, 97.5)", "(5, 95)"),
             "Those ends leave 5 % out on each side: 95 % in the middle leave 2.5 %.",
+            ("(2.5, 97.5)", "(0.025, 0.975)"),
+            "np.percentile counts from 0 to 100, so the ends are 2.5 and 97.5.",
+            ("(2.5, 97.5)", "(97.5, 2.5)"),
+            "The two ends are in the wrong order: return the lower one first.",
+            ("mean(axis=1)", "mean(axis=0)"),
+            "You averaged each place over the draws; take the mean of each draw, along axis 1.",
             ("size=(draws, len(values))", "size=(draws, 1)"),
             "That is the spread of single photos; asked is that of the mean of as many photos as there are.",
             ("rng.integers(len(values), size=(draws, len(values)))", "[rng.permutation(len(values))]"),

@@ -13,8 +13,8 @@ from fsplit_lib.objectives import info_nce
 from fsplit_lib.training.dynamic import DynamicWeight
 
 GRADIENT_LEFT = (
-    "Your weight still carries a gradient, so training would bend the map to please the loss. "
-    "Make the map from h_hat.detach()."
+    "Your weight still carries a gradient, so training would change the map in order to lower the loss. "
+    "Make the map from h_hat.detach(), and detach the finished weight."
 )
 
 
@@ -99,12 +99,19 @@ EXERCISES: tuple[Exercise, ...] = (
         _vectors,
         "Divide each row by its length. logits = z @ z_hat.T / temperature. The partner of row i is column i: take "
         "F.cross_entropy(logits, torch.arange(len(z))), the same for logits.T, and their mean.",
-        "Four lines. It asks for no feature back, only that each picture of the batch can be told from the others.",
+        "This loss compares no feature with a feature of the same place. It asks only that each picture of the batch can be told from the others.",
         (
             ("F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T", "z @ z_hat.T"),
             "The vectors are not divided by their lengths: long ones would win whatever their direction.",
             (" / temperature ", " "),
             "The temperature is missing: divide the cosines by it before the softmax.",
+            (
+                "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T",
+                "F.normalize(z, dim=0) @ F.normalize(z_hat, dim=0).T",
+            ),
+            "You normalised over the batch; divide each row by its own length (dim=1).",
+            (") / 2", ")"),
+            "That is the sum of both directions; Eq. (2) takes their mean.",
             (") / 2", ") / 2 * len(z)"),
             "That is the sum over the batch; Eq. (2) takes the mean, or a larger batch would weigh more.",
             (
@@ -125,7 +132,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "09.2",
         math.log(64),
         "If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
-        "ln 64 = 4.16 nats, whatever the temperature: what an encoder pays that says nothing of its picture.",
+        "ln 64 = 4.16 nats, whatever the temperature. The chapter calls this chance, ln B for B pictures.",
         {
             6.0: "That is in bits; InfoNCE counts nats, the natural logarithm.",
             1 / 64: "That is the share of each; the loss is minus its logarithm.",
@@ -137,8 +144,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "09.3",
         DynamicWeight,
         _frames,
-        "At step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
-        "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, (1 + s) / 2.",
+        "At the first call and at step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
+        "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, ((1 + s) / 2).detach().",
         "The map costs one more pass through the tail, forward and back, and only at every k-th step.",
         (
             (" or step % self.every == 0", ""),
@@ -149,6 +156,10 @@ EXERCISES: tuple[Exercise, ...] = (
             "The stretch took the largest value of the whole batch: each picture's map has its own 0 and 1.",
             ('saliency_weight(self.map(h_hat), "guided")', "self.map(h_hat)"),
             "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
+            (".clamp_min(0)", ""),
+            "max(0, ·) is missing: negative places of the map become 0 before the stretch.",
+            (".amax(dim=1).sum()", ".amax()"),
+            "That is the largest score of the whole batch. Take the largest score of each picture, and their sum.",
             (".amax(dim=1).sum()", ".sum()"),
             "Backward went out from all scores together. Take each picture's largest one, its own first answer.",
             ("h_hat.detach().requires_grad_()", "h_hat", "h.detach()", "h"),
@@ -177,12 +188,12 @@ EXERCISES: tuple[Exercise, ...] = (
         "09.5",
         "b",
         {
-            "a": "A flat map has correlation 0 by definition. Real maps of two unrelated photos do not: objects are in the middle.",
+            "a": "A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
             "c": "That compares two ways of sending. Both could score well because all maps look alike.",
             "d": "The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
         },
         "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
-        "Photographers put things in the middle, so maps of any two photos agree a little. What survives is what lies above that.",
+        "Objects stand in the middle of photos, so maps of any two photos agree a little. Only what lies above that comes from the packet.",
     ),
     Exercise.function(
         "09.6",

@@ -121,6 +121,8 @@ class Prediction:
         """
         kept = self._kept()
         _write(self.id, truth=float(truth))
+        # three digits, and all of them before the point
+        told = lambda value: f"{value:,.{max(3, len(f'{abs(value):.0f}'))}g} {self.unit}"  # noqa: E731
         rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
         ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
         span = max(ends) - min(ends)
@@ -130,7 +132,7 @@ class Prediction:
                 x=[value for _, value, _ in rows],
                 orientation="h",
                 marker_color=[look_of(owner).color for _, _, owner in rows],
-                text=[f"{value:,.4g} {self.unit}" for _, value, _ in rows],
+                text=[told(value) for _, value, _ in rows],
                 textposition=["inside" if abs(value) > 0.4 * span else "outside" for _, value, _ in rows],
                 textangle=0,
                 constraintext="none",
@@ -139,9 +141,9 @@ class Prediction:
         )
         room = 0.2 * span  # for the numbers behind the bars
         figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
-        alt = f"Measured: {truth:,.4g} {self.unit}."
+        alt = f"Measured: {told(truth)}."
         if kept is not None:
-            alt += f" Your guess: {kept:,.4g} {self.unit}."
+            alt += f" Your guess: {told(kept)}."
         elif not on_site():
             alt += f" {ASK}"
         title = "<br>".join(textwrap.wrap(self.question, 66))  # the tools stand right of it

@@ -107,8 +107,8 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
                 f"{_count(decoders[name]):,}", f"{work[1] / work[0]:.0%}, {work[2] / work[0]:.0%}",
             )
         )  # fmt: skip
-    head = ("network, axes inside, red channel", "stride behind each stage", "features at the cut", "parameters",
-            "of the decoder", "work of head, of decoder")  # fmt: skip
+    head = ("network; its axes; its red channel", "strides of the stages", "features at the cut", "parameters",
+            "decoder's parameters", "work of head; of decoder")  # fmt: skip
     return html_table(head, rows, (3, 4, 5))
 
 
@@ -125,10 +125,10 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
         inside = f"{config.width} × {side} × {side}"
         parts = [
             (f"latent<br>{decoder.widen.in_channels} × {side} × {side}", "#e5e8ec"),
-            (f"3×3 to {config.width} channels<br>{_count(decoder.widen):,}", "#ffffff"),
+            (f"3×3 to {config.width}<br>{_count(decoder.widen):,}", "#ffffff"),
             (f"{config.restoration} restoration<br>{inside}<br>{_count(decoder.restore):,}", "#f6d9c7"),
-            (f"{config.transformation} {NAMES[family]} blocks<br>{inside}<br>{_count(decoder.transform):,}", "#cfe3f2"),
-            (f"1×1 to {decoder.spec.channels} channels<br>{_count(decoder.project):,}", "#ffffff"),
+            (f"{config.transformation} {NAMES[family]}<br>{inside}<br>{_count(decoder.transform):,}", "#cfe3f2"),
+            (f"1×1 to {decoder.spec.channels}<br>{_count(decoder.project):,}", "#ffffff"),
             (f"features<br>{decoder.spec.channels} × {side} × {side}", "#e5e8ec"),
         ]
         title = {"text": f"<b>{name}</b>", "font_size": 15, "xanchor": "left"}
@@ -148,7 +148,7 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
         )
     figure.update_xaxes(visible=False, range=[-0.55, 5.5])
     figure.update_yaxes(visible=False, range=[0.4 - len(decoders), 0.6])
-    finish(figure, "Decoders, box by box", "; ".join(told) + ".", 110 + 115 * len(decoders))
+    finish(figure, "Decoders and the parameters of each box", "; ".join(told) + ".", 110 + 115 * len(decoders))
     return figure.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 10})
 
 

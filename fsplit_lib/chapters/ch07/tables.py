@@ -28,7 +28,8 @@ def table_curves(crossing: Crossing, quality: str) -> go.Figure:
             for a, cell in cells.items()
         ]
     n = next(iter(crossing.cells.values()))[0].n
-    return rate_accuracy(plots, "Three codecs, three servers", quality, n)
+    figure = rate_accuracy(plots, "Three codecs, three servers", quality, n)
+    return figure.update_xaxes(title_text="mean bytes of a packet")
 
 
 def _two_lines(delta: BDRate) -> str:
@@ -59,7 +60,7 @@ def cross_table(crossing: Crossing) -> go.Figure:
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     alt = f"Bytes against the native pair at equal agreement, codec of one backbone for another: {'; '.join(told)}"
-    title = "Bytes more (+) or less (−) than the native pair needs, 95 % over pictures"
+    title = "Bytes against the native pair, 95 % over pictures"
     return finish(figure, title, alt + ".", 460).update_layout(margin={"t": 110, "b": 20})
 
 
@@ -76,7 +77,7 @@ def equal_byte_tables(crossing: Crossing) -> go.Figure:
                 y=[f"codec of {name_of(n)}" for n in names],
                 text=[[f"{100 * v:.1f}" for v in row] for row in shares], texttemplate="%{text}", textfont={"size": 16},
                 colorscale="RdBu", zmin=-6, zmax=6, showscale=column == 2, xgap=3, ygap=3,
-                colorbar={"title": "points<br>to native"},
+                colorbar={"title": "points above<br>native pair"},
             ),
             1, column,
         )  # fmt: skip
@@ -100,7 +101,7 @@ def blueprint_deltas(crossing: Crossing) -> go.Figure:
             blocks, size = "own" if n == 0 else name_of(family), crossing.cells[cell][0].parameters
             label = f"{name_of(network)} features, {blocks} blocks ({size:,})"
             rows[label] = [crossing.deltas[cell]], look_of_network(family)
-    title, x = "Does the decoder have to be of the family?", "bytes against the native pair at equal agreement (%)"
+    title, x = "Decoders by their blocks", "bytes against the native pair at equal agreement (%)"
     return forest(rows, title, "BD-rates by the decoder's blocks, parameters in brackets", x)
 
 
@@ -128,7 +129,7 @@ def ablation_panel(ablation: Ablation, network: str) -> Panel:
     picked = Look("#D55E00")
     figure.add_trace(curve("this decoder", [], [], picked, width=3.5), 1, 1)
     marks = {
-        "others": {"color": "#b1bac4", "size": 10, "symbol": "square"}, "this one": {"color": picked.color, "size": 16},
+        "others": {"color": "#8b949e", "size": 10, "symbol": "square"}, "this one": {"color": picked.color, "size": 16},
         "smallest within half a point": {"color": "#0072B2", "symbol": "star-open", "size": 24, "line": {"width": 2}},
     }  # fmt: skip
     for name, mark in marks.items():
