@@ -137,10 +137,10 @@ def _empty() -> go.Figure:
     figure.update_yaxes(visible=False, row=1, range=[SIDE - 0.5, -0.5])
     figure.update_yaxes(title_text="softmax probability (%)", range=[0, 100], row=2, col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], row=2, col=4)
-    figure.update_yaxes(rangemode="tozero", row=2, col=4)
+    figure.update_yaxes(title_text="bytes", title_standoff=5, side="right", rangemode="tozero", row=2, col=4)
     legend = {"orientation": "h", "x": 0, "y": 0.45, "yanchor": "bottom"}
     finish(figure, "", "No photo yet.", height=660).update_annotations(font_size=15)
-    return figure.update_layout(barmode="group", bargap=0.2, legend=legend, margin={"l": 60, "r": 15, "t": 75, "b": 60})
+    return figure.update_layout(barmode="group", bargap=0.2, legend=legend, margin={"l": 60, "r": 85, "t": 75, "b": 60})
 
 
 class LambdaPanel(Panel):
