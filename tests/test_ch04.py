@@ -3,11 +3,11 @@
 import itertools
 from dataclasses import replace
 
-import nbformat
 import numpy as np
 import pytest
 import timm
 import torch
+from words import words_of
 
 from fsplit_lib.backbones import load_backbone, photo_backbone
 from fsplit_lib.chapters import ch04
@@ -17,12 +17,12 @@ from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, read_table, read_variants
 from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
+from fsplit_lib.evaluation.variants import EXPERIMENTS
 from fsplit_lib.exercises import check, core
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.forest import forest
 from fsplit_lib.recipes.caltech import ABLATION
-from fsplit_lib.runner.execute import chapters
 from fsplit_lib.saliency import (
     DeletionCurve,
     cascading_randomisation,
@@ -397,6 +397,14 @@ def test_contrasts_by_hand(tmp_path):
     assert arms.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
 
 
+def test_a_codec_of_another_experiment_is_no_variant(tmp_path):
+    points, _ = tables(tmp_path, levels())
+    others = [replace(points[-1], codec=name, bytes=1.0) for name in ("ablation-base", "regulariser-unguided-0")]
+    write_rows(tmp_path / "saliency_variants.csv", [*points, *others])
+    arms = read_variants(tmp_path)
+    assert len(arms.curves) == len(CURVES) and min(p.bytes for p in arms.curves["unguided", 0]) > 1
+
+
 def test_curves_without_shared_quality_and_intervals(tmp_path):
     tables(tmp_path, lambda a, b: None if "guided-0" in a or "guided-0" in b else -20.0)
     assert len(read_variants(tmp_path).contrast("guided", "constant").deltas) == 2  # "unguided-0" is left out as well
@@ -480,7 +488,7 @@ def test_what_the_text_says_of_the_tables():
 
 
 def test_the_words_on_ages_of_maps_are_those_of_their_tables():
-    text = " ".join(c.source for c in nbformat.read(chapters("04")[0], 4).cells if c.cell_type == "markdown")
+    text = words_of("04")
     ages, costs = read_table("map_ages.csv"), read_table("map_ages_costs.csv")
     told = {
         (
@@ -515,7 +523,7 @@ def test_the_words_on_ages_of_maps_are_those_of_their_tables():
 
 
 def test_the_words_on_regularisers_are_those_of_their_tables():
-    text = " ".join(c.source for c in nbformat.read(chapters("04")[0], 4).cells if c.cell_type == "markdown")
+    text = words_of("04")
     tried, signed = read_variants(data_root() / "results", "regularisers"), lambda v: f"{v:+.1f}".replace("-", "−")
 
     def told(arm, against="unguided"):
@@ -525,6 +533,8 @@ def test_the_words_on_regularisers_are_those_of_their_tables():
 
     decay, attention, dropout = (told(arm) for arm in ("decay", "attention", "dropout"))
     crops, decoded, both = told("guided", "constant"), told("decoded", "constant"), told("decoded", "guided")
+    spent = {row.part: row.median_ms * row.times for row in read_table("map_ages_costs.csv")}
+    shares = [100 * spent[part] / (spent[part] + spent["step"]) for part in ("crop", "decoded")]
     lost = sorted(tried.contrast(arm, "unguided").percent for arm in ("guided", "decoded", "constant"))
     for said in (
         f"*Weight decay* needs {decay[0]} bytes {decay[1]} and *attention* {attention[0]} {attention[1]}",
@@ -533,8 +543,11 @@ def test_the_words_on_regularisers_are_those_of_their_tables():
         f"differs from the other by {-tried.contrast('unguided', 'unguided').percent:.1f} %",
         f"maps of the crops need {crops[0]} bytes {crops[1]}, and maps of the decoded features {decoded[0]} {decoded[1]}",
         f"against maps of the crops need {both[0]} {both[1]}",
+        f"only {read_variants(data_root() / 'results').contrast('constant', 'unguided').percent:.1f} % more bytes",
+        f"they cost {min(shares):.0f} to {max(shares):.0f} % of a training",
     ):
         assert said in text, said
+    assert EXPERIMENTS["regularisers"][1] - {"unguided"} == ch04.REGULARISERS.keys()
     pairs = [d for arm in ("decay", "attention") for d in tried.contrast(arm, "unguided").deltas]
     assert len(pairs) == 8 and all(d.percent < 0 for d in pairs)
     verdicts = {arm: tried.contrast(arm, "unguided").verdict for arm in ch04.REGULARISERS}

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import ipywidgets as widgets
-import nbformat
 import numpy as np
 import pytest
 from calibration import slowness
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
+from words import words_of
 
 from fsplit_lib.baselines import IMAGE_CODECS, SCALES, decode_image, encode_image, encode_to_budget
 from fsplit_lib.chapters import ch06
@@ -28,7 +28,6 @@ from fsplit_lib.packet import code_to_lmbda, lmbda_to_code
 from fsplit_lib.panels.photo_picker import MY_OWN
 from fsplit_lib.plots import caption
 from fsplit_lib.plots.pictures import shortened
-from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import load_system
 
 CODEC = "photo-head"
@@ -365,7 +364,7 @@ def test_curves_say_what_they_show(quality):
 
 def test_what_the_text_says_of_the_tables():
     """Numbers in words, each beside the value of the table that it stands for."""
-    text = " ".join(c.source for c in nbformat.read(chapters("06")[0], 4).cells if c.cell_type == "markdown")
+    text = words_of("06")
     photos, table = read_table("photos.csv"), read_table("ablation.csv")
     best, least = ({n: f([100 * p.agreement for p in table if p.codec == f"ablation-{n}"])
                     for n in ("base", "noise", "tail", "adamw", "quarter")} for f in (max, min))  # fmt: skip

@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 
-import nbformat
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solved import solved_builds
+from words import words_of
 
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.baselines import encode_image
@@ -31,7 +31,6 @@ from fsplit_lib.latency.stages import measure_latency
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.offload.server import serving
 from fsplit_lib.plots import caption
-from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import build_system
 
 NEITHER = (None, None)
@@ -190,7 +189,7 @@ def test_crossovers_by_both_sides_of_each_rate():
 
 
 def test_the_words_of_the_chapter_are_those_of_its_tables():
-    text = " ".join(c.source for c in nbformat.read(chapters("08")[0], 4).cells if c.cell_type == "markdown")
+    text = words_of("08")
     tables = {"photo": read_table("latency.csv"), "lean": read_table("latency_lean.csv")}
     where, lite, large = Scenario(Link("", 1.0, 1.0, 10.0), 4.0, 4.0), "tf_efficientnet_lite0", "resnet50"
     lines = {line[:2]: line[2:] for line in plots.crossovers(tables, 0.8, where)}

@@ -88,7 +88,7 @@ def latency(
             write_card(card, made)
             rows, target = made.rows, card
         else:
-            rows, target = _table(found, weights, photos, agreement or [0.8, 0.84], runs, progress), out
+            rows, target = _table(found, weights, photos, agreement, runs, progress), out
             write_rows(out, rows)
     lines: dict[str, None] = {}  # a table repeats what does not depend on the level
     for row in rows:
@@ -124,11 +124,11 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
 
 
 def _table(
-    bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float], runs: int, progress: object
+    bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float] | None, runs: int, progress: object
 ) -> list:
     from fsplit_lib.data import PHOTOS, image_folder, load_photo
     from fsplit_lib.evaluation import RatePoint, read_table
-    from fsplit_lib.latency.stages import measure_latency
+    from fsplit_lib.latency.stages import LEVELS, measure_latency
     from fsplit_lib.system import load_system
     from fsplit_lib.zoo import read_card
 
@@ -136,4 +136,6 @@ def _table(
     scores = [RatePoint(**one) for one in read_card(weights).scores if one["backbone"] == system.backbone.name]
     points = scores + [one for one in read_table("photos.csv") if one.quality is not None]
     pictures = [load_photo(name) for name in PHOTOS] if photos is None else image_folder(photos)
-    return measure_latency(system, bundle, points, load_photo("astronaut"), pictures, agreement, runs, progress)
+    return measure_latency(
+        system, bundle, points, load_photo("astronaut"), pictures, agreement or LEVELS, runs, progress
+    )

@@ -135,11 +135,10 @@ def _maps(backbone: Backbone, h: Tensor) -> Tensor:
 def _rows(step: int, first: str, second: str, age: int, one: Tensor, other: Tensor) -> list[MapAgeRow]:
     found = []
     for kind, layers in enumerate(("cut", "behind")):
-        pairs = zip(one[:, kind].numpy(), other[:, kind].numpy(), strict=True)
-        alike = np.array([map_correlation(*pair) for pair in pairs])
-        others = zip(one[:, kind].numpy(), other[:, kind].roll(1, 0).numpy(), strict=True)
-        control = float(np.mean([map_correlation(*pair) for pair in others]))
-        found.append(
-            MapAgeRow(step, layers, first, second, age, float(alike.mean()), *ends(alike), control, len(alike))
+        alike, others = (
+            np.array([map_correlation(*pair) for pair in zip(one[:, kind].numpy(), maps[:, kind].numpy(), strict=True)])
+            for maps in (other, other.roll(1, 0))
         )
+        shown = (float(alike.mean()), *ends(alike), float(others.mean()))
+        found.append(MapAgeRow(step, layers, first, second, age, *shown, len(alike)))
     return found

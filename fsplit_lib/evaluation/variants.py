@@ -15,23 +15,14 @@ import numpy as np
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
 
-NAME = re.compile(r"(?:saliency|regulariser)-(\w+)-(\d+)|(ablation-base)(-1)?")
-ARMS = {
-    "saliency_variants": {"unguided", "guided", "constant", "shuffled"},
-    "regularisers": {"unguided", "guided", "constant", "decoded", "dropout", "decay", "attention"},
+EXPERIMENTS = {  # table to the names of its codecs, its arms, and what other codecs of the book it takes in
+    "saliency_variants": (r"saliency-(\w+)-(\d+)", {"unguided", "guided", "constant", "shuffled"}, {}),
+    "regularisers": (
+        r"regulariser-(\w+)-(\d+)",
+        {"unguided", "guided", "constant", "decoded", "dropout", "decay", "attention"},
+        {"ablation-base": ("unguided", 0), "ablation-base-1": ("unguided", 1)},
+    ),
 }
-
-
-def arm_of(codec: str) -> tuple[str, int] | None:
-    """Return what a codec's name says of it, its arm and its seed; None for a codec of another experiment.
-
-    >>> arm_of("saliency-guided-1"), arm_of("ablation-base"), arm_of("photo")
-    (('guided', 1), ('unguided', 0), None)
-    """
-    match = NAME.fullmatch(codec)
-    if match is None:
-        return None
-    return ("unguided", int(bool(match[4]))) if match[3] else (match[1], int(match[2]))
 
 
 @dataclass(frozen=True)
@@ -100,21 +91,28 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
 
     Args:
         folder: of the tables.
-        experiment: a key of :data:`ARMS`, such as "regularisers" for ``regularisers.csv`` and ``regularisers_bd_rates.csv``.
+        experiment: a key of :data:`EXPERIMENTS`: "regularisers" reads ``regularisers.csv`` and ``regularisers_bd_rates.csv``.
 
     Raises:
         DataError: a table is missing, or the variants were not measured at the same lambdas.
     """
+    name, arms, taken_in = EXPERIMENTS[experiment]
+
+    def arm_of(codec: str) -> tuple[str, int] | None:
+        match = re.fullmatch(name, codec)
+        return (match[1], int(match[2])) if match else taken_in.get(codec)
+
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
     for point in read_table(f"{experiment}.csv", folder):
         if arm := arm_of(point.codec):
             curves.setdefault(arm, {})[point.lmbda] = point
-    missing = ARMS[experiment] - {arm for arm, _ in curves}
-    if missing or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
+    if arms - {arm for arm, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
-            f"{folder / experiment}.csv needs all {len(ARMS[experiment])} variants at the same lambdas: "
+            f"{folder / experiment}.csv needs all {len(arms)} variants at the same lambdas: "
             f"make it with `{TABLES[f'{experiment}.csv'].command}`"
         )
-    ends = {(arm_of(d.codec), arm_of(d.against)): d for d in read_table(f"{experiment}_bd_rates.csv", folder)}
-    deltas = {pair: delta for pair, delta in ends.items() if all(pair)}
-    return Variants({arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()}, deltas)
+    deltas = {(arm_of(d.codec), arm_of(d.against)): d for d in read_table(f"{experiment}_bd_rates.csv", folder)}
+    return Variants(
+        {arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()},
+        {pair: delta for pair, delta in deltas.items() if all(pair)},
+    )
