@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from dataclasses import astuple
 from pathlib import Path
 
 import nbformat
@@ -27,7 +28,7 @@ from fsplit_lib.evaluation import read_table, read_variants
 from fsplit_lib.evaluation.cross_backbone import read_crossing
 from fsplit_lib.evaluation.map_agreement import map_correlation, measure_maps, peak_is_inside, tail_map
 from fsplit_lib.evaluation.probes import probed_classes
-from fsplit_lib.evaluation.tasks import measure_tasks, task_of_images
+from fsplit_lib.evaluation.tasks import accuracy_gain, measure_tasks, task_of_images
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.latency import Scenario, end_to_end, widest_ratio
 from fsplit_lib.plots import caption
@@ -118,7 +119,10 @@ def test_a_dynamic_weight_is_grad_cam_of_the_features_and_keeps_for_k_steps():
 def test_a_task_is_measured_from_packets_and_from_photos(lab):
     teacher, system = lab
     images, labels = (part[:120] for part in fashion_mnist("test"))
-    rows = measure_tasks({"tiny": system}, teacher, [task_of_images("clothes", images, labels)])
+    rows, gains = measure_tasks({"tiny": system, "again": system}, teacher, [task_of_images("clothes", images, labels)])
+    ((told, tiny, points, *_),) = (astuple(gain)[1:] for gain in gains)
+    assert (told, tiny, points) == ("again", "tiny", 0.0) and gains[0].low == gains[0].high == 0.0
+    rows = [row for row in rows if row.codec != "again"]
     whole, *others = rows
     assert (whole.codec, whole.probe, whole.lost, whole.bytes) == ("teacher", "photos", 0.0, 3 * 32 * 32)
     assert {(r.lmbda, r.probe) for r in others} == {
@@ -130,6 +134,20 @@ def test_a_task_is_measured_from_packets_and_from_photos(lab):
         assert row.accuracy_low <= row.accuracy <= row.accuracy_high and row.lost_low <= row.lost <= row.lost_high
     size = len(system.codec.pack(system.codec.encoder(images_to_tensor(images[:1])), 0.1)[0].to_bytes())
     assert abs(next(r.bytes for r in others if r.lmbda == 0.1) - size) < size
+
+
+def test_a_gain_at_equal_bytes_is_the_area_between_two_curves():
+    rng = np.random.default_rng(0)
+    size = np.geomspace(100, 800, 4)[:, None] * rng.uniform(0.8, 1.25, 400)
+    right = (rng.random((4, 400)) < np.array([0.2, 0.4, 0.6, 0.8])[:, None]).astype(float)
+    points, low, high, least, most = accuracy_gain(
+        0.5 * size, right, size, right
+    )  # half the bytes: 20 points a doubling
+    assert points == pytest.approx(20, abs=3) and low < points < high and low > 10
+    assert (least, most) == pytest.approx((size[0].mean(), size[3].mean() / 2))
+    back = accuracy_gain(size, right, 0.5 * size, right)
+    assert back[:3] == pytest.approx((-points, -high, -low))
+    assert accuracy_gain(size, right, 100 * size, right) is None
 
 
 def test_maps_are_compared_with_their_controls(lab, tmp_path):

@@ -308,13 +308,18 @@ def tasks(
     first = np.sort(np.concatenate([np.flatnonzero(labels == label)[:fashion] for label in range(10)]))
     asked = [task_of_folder(pictures), task_of_images("fashion-mnist, enlarged", images[first], labels[first])]
     with progress_bar("picture", "tasks") as progress:
-        rows = measure_tasks(systems, teacher, asked, progress)
+        rows, gains = measure_tasks(systems, teacher, asked, progress)
     write_rows(out, rows)
+    if gains:
+        write_rows(out.with_name(f"{out.stem}_gains.csv"), gains)
     for row in rows:
         typer.echo(
             f"{row.task:24} {row.codec:18} {label_of(row.lmbda, None):12} {row.bytes:9,.0f} B  probe fitted to {row.probe:7} "
             f"{row.accuracy:6.1%}  lost {row.lost:6.1%}  spread {row.spread:.1%}  n {row.n}"
         )
+    for gain in gains:
+        span = "" if gain.low is None else f" [{gain.low:+.1f}, {gain.high:+.1f}]"
+        typer.echo(f"{gain.task:24} {gain.codec:18} against {gain.against:18} {gain.points:+.1f} points{span}")
     typer.echo(f"{out}")
 
 

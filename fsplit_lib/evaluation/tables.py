@@ -187,6 +187,21 @@ class TaskRow:
 
 
 @dataclass(frozen=True)
+class TaskGainRow:
+    """What one codec's packets are better for than another's at equal bytes; bootstrap over pictures, 95 %."""
+
+    task: str  # name of the labelled pictures
+    codec: str  # the tested weights
+    against: str  # the other ones
+    points: float  # accuracy of the probe fitted to packets, mean difference over the bytes that both reach, in percent
+    low: float | None  # lower end of its interval, or None with too few pictures
+    high: float | None  # upper end
+    bytes_from: float  # the fewest bytes that both reach, mean of whole packets
+    bytes_to: float  # the most
+    n: int  # pictures
+
+
+@dataclass(frozen=True)
 class MapRow:
     """How well the teacher's map survives a codec; intervals are the bootstrap's over photos, 95 %."""
 
@@ -338,6 +353,12 @@ TABLES = {
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
         "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
         "fsplit evaluate tasks FOLDER": {"tasks.csv": TaskRow},
+        "fsplit evaluate tasks FOLDER --weights ablation-base --weights ablation-contrast ...": {
+            "objectives_tasks.csv": TaskRow, "objectives_tasks_gains.csv": TaskGainRow,
+        },
+        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ablation-contrast ...": {
+            "objectives.csv": RatePoint, "objectives_bd_rates.csv": BDRate,
+        },
         "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
         "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
         "fsplit latency --photos FOLDER --weights lean": {"latency_lean.csv": LatencyRow},

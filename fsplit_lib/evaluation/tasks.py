@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.evaluation.evaluate import lmbdas_of, shown_lmbda
 from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
 from fsplit_lib.evaluation.probes import probed_classes
-from fsplit_lib.evaluation.tables import TaskRow
+from fsplit_lib.evaluation.tables import TaskGainRow, TaskRow
 from fsplit_lib.system import FrankenSplit
 
 SETTINGS = 4  # rates of a codec of continuous rate, from the one end of its range to the other
@@ -47,8 +48,10 @@ def measure_tasks(
     backbone: Backbone,
     tasks: Sequence[Task],
     progress: Callable[..., None] = lambda *_: None,
-) -> list[TaskRow]:
+) -> tuple[list[TaskRow], list[TaskGainRow]]:
     """Fit linear probes to the tail's pooled features, from packets and from photos, and compare what they get right.
+
+    Each codec is also compared with each before it, at equal bytes.
 
     Args:
         systems: name of the codec to system, all with the given backbone.
@@ -56,7 +59,7 @@ def measure_tasks(
         tasks: of labelled pictures.
         progress: called with pictures done and pictures in all.
     """
-    rows, done, total = [], 0, sum(len(task.labels) for task in tasks)
+    rows, gains, done, total = [], [], 0, sum(len(task.labels) for task in tasks)
     size = backbone.input_size
     for task in tasks:
         kept: dict[tuple[str, float | None], list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -74,15 +77,19 @@ def measure_tasks(
                     kept.setdefault((name, shown_lmbda(lmbda)), []).append((sizes, pooled))
             done += len(x)
             progress(done, total)
-        rows += _rows(
-            task, {key: tuple(map(np.concatenate, zip(*one, strict=True))) for key, one in kept.items()}, backbone
-        )
-    return rows
+        whole = {key: tuple(map(np.concatenate, zip(*one, strict=True))) for key, one in kept.items()}
+        made, curves = _judged(task, whole, backbone)
+        rows += made
+        for against, codec in combinations(curves, 2):
+            if found := accuracy_gain(*curves[codec], *curves[against]):
+                gains.append(TaskGainRow(task.name, codec, against, *found, len(task.labels)))
+    return rows, gains
 
 
-def _rows(
+def _judged(
     task: Task, kept: dict[tuple[str, float | None], tuple[np.ndarray, np.ndarray]], backbone: Backbone
-) -> list[TaskRow]:
+) -> tuple[list[TaskRow], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """The rows of a task, and of each codec the bytes and what the probe of its packets got right, (S, N) both."""
     n, (teacher, *codecs) = len(task.labels), kept
     right = {(*key, probe): [] for key in kept for probe in ("photos", "packets")}
     for seed in range(SPLITS):
@@ -92,16 +99,60 @@ def _rows(
         for key in codecs:
             right[(*key, "packets")].append(probed_classes(kept[key][1], [], task.labels, seed)[0] == task.labels)
     whole = np.mean(right[(*teacher, "photos")], axis=0)  # (N,) share of the splits in which a picture was right
-    rows = []
+    rows, curves = [], {}
     for (codec, lmbda, probe), splits in right.items():
         if splits:
+            if probe == "packets":
+                curves.setdefault(codec, []).append((kept[codec, lmbda][0], np.mean(splits, axis=0)))
             share, each = np.mean(splits, axis=0), [float(np.mean(one)) for one in splits]
             rows.append(TaskRow(
                 task.name, codec, lmbda, probe, backbone.name, float(kept[codec, lmbda][0].mean()),
                 float(share.mean()), *ends(share), float((whole - share).mean()), *ends(whole - share),
                 max(each) - min(each), SPLITS, len(np.unique(task.labels)), n,
             ))  # fmt: skip
-    return rows
+    return rows, {codec: tuple(map(np.array, zip(*settings, strict=True))) for codec, settings in curves.items()}
+
+
+def accuracy_gain(
+    sizes: np.ndarray, right: np.ndarray, other_sizes: np.ndarray, other_right: np.ndarray
+) -> tuple[float, float | None, float | None, float, float] | None:
+    """Compute how much more of a task one codec's packets get right than another's at equal bytes.
+
+    Both curves of accuracy over the logarithm of mean bytes are interpolated linearly, and their difference is averaged
+    over the bytes that both reach (the Bjøntegaard delta's other direction: quality at equal rate).
+
+    Args:
+        sizes: (S, N) bytes of N pictures' packets at S settings.
+        right: (S, N) in [0, 1], how much of each was answered rightly.
+        other_sizes: (T, N) of the other codec, of the same pictures.
+        other_right: (T, N).
+
+    Returns:
+        Points in percent, both ends of the 95 % bootstrap interval over pictures (None with too few), and the fewest and
+        the most bytes that both reach. None where there are no such bytes.
+
+    >>> size, share = np.array([[100.0, 100], [400, 400]]), np.array([[1.0, 0], [1, 1]])
+    >>> accuracy_gain(size, share, 2 * size, share)  # half the bytes: half of the 50 points that four times as many bring
+    (25.0, None, None, 200.0, 400.0)
+    """
+    n = sizes.shape[1]
+    drawn = np.hstack([np.full((n, 1), 1 / n), resampled(n, DRAWS if n >= LEAST_PHOTOS else 0, 0)])
+    mine, other = ((size @ drawn, share @ drawn) for size, share in ((sizes, right), (other_sizes, other_right)))
+    low, high = max(mine[0][:, 0].min(), other[0][:, 0].min()), min(mine[0][:, 0].max(), other[0][:, 0].max())
+    if low > high:
+        return None
+    at = np.linspace(np.log(low), np.log(high), 33)
+    points = np.array([
+        np.mean(np.interp(at, *_over_bytes(a, b)) - np.interp(at, *_over_bytes(c, d)))
+        for a, b, c, d in zip(*(part.T for part in (*mine, *other)), strict=True)
+    ])  # fmt: skip
+    reach = middle(100 * points[1:], n) or (None, None)
+    return float(100 * points[0]), *reach, float(low), float(high)
+
+
+def _over_bytes(sizes: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(sizes)
+    return np.log(sizes[order]), share[order]
 
 
 def ends(values: np.ndarray) -> tuple[float | None, float | None]:
