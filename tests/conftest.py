@@ -41,3 +41,11 @@ def pytest_runtest_call(item):
 def pytest_runtest_teardown(item):
     sys.setprofile(None)
     return (yield)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trainings_are_repeated():
+    """Tests train whatever they test; only whole chapters (see test_book) read what another run of them has trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FSPLIT_RUNS", raising=False)
+        yield

@@ -22,6 +22,11 @@ BOOK = chapters()
 RUNS = []  # what ran so far, for the tests of the site
 
 
+@pytest.fixture(scope="module", autouse=True)
+def trainings_are_repeated():
+    """Not here: nbval runs the same chapters, without solutions, and trains the same networks."""
+
+
 @pytest.mark.parametrize("notebook", BOOK, ids=lambda p: p.stem)
 def test_runs_with_solutions_and_meets_its_golden_numbers(notebook, tmp_path_factory):
     out = tmp_path_factory.mktemp("executed")

@@ -81,6 +81,27 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(straight):
     assert not torch.equal(twin.codec.encoder.blocks[0].conv1.weight, other.codec.encoder.blocks[0].conv1.weight)
 
 
+def test_a_chapter_that_runs_again_reads_what_it_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("FSPLIT_RUNS", str(tmp_path))
+    short, told = replace(CONFIG, steps=3), []
+    first, log = run(short)
+    (kept,) = tmp_path.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "loss_of", None)  # a step would raise
+        again, same_log = run(short, progress=told.append)
+        with pytest.raises(TypeError):
+            run(replace(short, lmbda=0.2))
+        with pytest.raises(TypeError):  # other first weights
+            source = ArraySource(*(part[:500] for part in fashion_mnist("train")))
+            train_system(
+                build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 16), 77), source, short
+            )
+    assert same(weights(first), weights(again)) and log == same_log == told
+    assert list(tmp_path.iterdir()) == [kept]
+    other, _ = run(replace(short, seed=4))
+    assert len(list(tmp_path.iterdir())) == 2 and not same(weights(first), weights(other))
+
+
 def run_apart(checkpoint, told, at):
     """Train in a process of its own, tell of every step, and hang in the middle of a checkpoint where asked to."""
     torch.set_num_threads(1)

@@ -158,7 +158,8 @@ def _surroundings(folder: Path, seed: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
     code = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]))
     places = ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP", "FSPLIT_HOME", "FSPLIT_OUT")
-    ours = {"PYTHONPATH": code, "FSPLIT_DATA": str(data_root()), "FSPLIT_CHECK": "", "FSPLIT_SEED": str(seed)}
+    ours = {"PYTHONPATH": code, "FSPLIT_DATA": str(data_root()), "FSPLIT_SEED": str(seed)}
+    ours |= {"FSPLIT_CHECK": "", "FSPLIT_RUNS": ""}  # copies train what they train
     ours |= {"FSPLIT_RECORD": str(folder / "checks.jsonl"), **dict.fromkeys(places, str(folder / "desk"))}
     return {"OMP_NUM_THREADS": "1"} | kept | ours  # copies run side by side
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -87,13 +88,16 @@ def test(
 ) -> None:
     """Run everything: unit, property and doctests, nbval on every chapter, the golden numbers.
 
-    Without paths as many processes as there are cores, up to four, share the files, each with one thread for torch.
+    Without paths as many processes as there are cores, up to four, share the files, each with one thread for torch. What a
+    chapter trains with its solutions is not trained again for nbval, which comes last.
     """
     call, environment = [sys.executable, "-m", "pytest", *(paths or [])], dict(os.environ)
-    if not paths:
-        call += ["-n", str(_processes()), "--dist", "loadfile"]
-        environment["OMP_NUM_THREADS"] = "1"  # threads of several processes that wait for one core slow all of them
-    raise typer.Exit(subprocess.call(call, cwd=data_root().parent, env=environment))
+    with tempfile.TemporaryDirectory() as runs:
+        if not paths:
+            call += ["-n", str(_processes()), "--dist", "loadfile", "--no-loadscope-reorder"]
+            environment["OMP_NUM_THREADS"] = "1"  # threads of several processes that wait for one core slow all of them
+            environment["FSPLIT_RUNS"] = runs
+        raise typer.Exit(subprocess.call(call, cwd=data_root().parent, env=environment))
 
 
 def lab() -> None:

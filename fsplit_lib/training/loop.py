@@ -5,10 +5,13 @@
     fine_tune        the decoder and a copy of the tail learn, as in prior split computing
 
 A run is a pure function of its configuration: samples, augmentation and noise are keyed by (seed, step), so a run
-killed at any step and resumed ends with the weights of an uninterrupted one.
+killed at any step and resumed ends with the weights of an uninterrupted one. So a chapter that runs again need not train
+again: where the environment variable ``FSPLIT_RUNS`` names a folder, it keeps the trainings of codecs and decoders, and
+one of the same networks, data and configuration is read from it.
 """
 
 import copy
+import hashlib
 import logging
 import math
 import os
@@ -159,8 +162,26 @@ def _train(
         price = warm_up(config.lmbda if lmbda is None else lmbda, batch.step, config.rate_warmup * config.steps)
         return vars(loss_of(config.objective, system, out, batch.labels, price, weight))
 
+    kept = _kept(system, parts, source, config, options)
+    known = kept is not None and kept.exists()
     rates = {"prior": config.prior_rate, "gains": config.gains_rate}
-    return fit(system, parts, loss, source, config, rate_factors=rates, made_of=made_of, **options)
+    options = options | ({"checkpoint": kept} if kept else {})
+    log = fit(system, parts, loss, source, config, rate_factors=rates, made_of=made_of, **options)
+    for row in log if known and options.get("progress") else ():
+        options["progress"](row)
+    return log
+
+
+def _kept(
+    system: FrankenSplit, parts: dict[str, nn.Module], source: Dataset, config: TrainConfig, options: dict
+) -> Path | None:
+    """Where FSPLIT_RUNS keeps this training: named by all that it starts from, the weights that it changes included."""
+    folder = os.environ.get("FSPLIT_RUNS")
+    if not folder or options.get("checkpoint"):
+        return None
+    state = [zoo.fingerprint(module.state_dict()) for module in (system.codec, system.decoder, *parts.values())]
+    start = [repr(system), *state, system.backbone.fingerprint, repr(config), source.digest]
+    return Path(folder) / f"{hashlib.sha256(repr(start).encode()).hexdigest()[:24]}.ckpt"
 
 
 def fit(
