@@ -136,6 +136,11 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
 
     Raises:
         DataError: no such folder, no photo in it, or photos beside the sub-folders.
+
+    >>> from fsplit_lib.data.files import data_root
+    >>> folder = image_folder(data_root() / "pictures")
+    >>> folder.name, folder.paths[0].name, folder.labels
+    ('pictures', 'overview.png', None)
     """
     folder = Path(folder)
     if not folder.is_dir():
