@@ -144,9 +144,8 @@ def japanese_vowels(split: Literal["train", "test"]) -> tuple[np.ndarray, np.nda
     Raises:
         DataError: the file is missing.
 
-    >>> patches, speakers = japanese_vowels("train")
-    >>> patches.shape, np.bincount(speakers).tolist()
-    ((270, 1, 12, 32), [30, 30, 30, 30, 30, 30, 30, 30, 30])
+    >>> [part.shape for part in japanese_vowels("train")]
+    [(270, 1, 12, 32), (270,)]
     """
     path = data_root() / "speech" / "japanese_vowels.npz"
     if not path.is_file():

@@ -24,7 +24,7 @@ BRANCH = 0.2  # first weight of a residual branch
 
 
 class Affine(nn.Module):
-    """x · weight + bias per channel of (B, C, h, w), then ``act``; there ResNet and EfficientNet normalise over the batch.
+    """x · weight + bias per channel of (B, C, h, w), then ``act``; ResNet and EfficientNet normalise over the batch.
 
     It has no batch statistics, so training behaves the same at any batch size and on any number of
     machines; a small first ``weight`` at the end of a residual branch keeps deep stacks stable.

@@ -137,9 +137,8 @@ def rate_for(ours: EndToEnd, other: EndToEnd, where: Scenario, times: float = 1.
     Raises:
         ParameterError: times is not positive.
 
-    >>> ours = EndToEnd("FrankenSplit", {"encode": 20.0}, {"tail": 5.0}, 1000.0, None)
-    >>> rival = EndToEnd("JPEG", {"encode": 4.0}, {"tail": 5.0}, 5000.0, None)
-    >>> round(rate_for(ours, rival, Scenario()), 6)  # 8 * 4000 bits in 16 ms
+    >>> a, b = EndToEnd("ours", {"encode": 20.0}, {}, 1000, None), EndToEnd("JPEG", {"encode": 4.0}, {}, 5000, None)
+    >>> round(rate_for(a, b, Scenario()), 6)  # 8 * 4000 bits in 16 ms
     2.0
     """
     if times <= 0:
@@ -155,9 +154,8 @@ def widest_ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> tuple[floa
 
     The first is a ratio of bytes, the second a ratio of everything else: Eq. (5) of chapter 08.
 
-    >>> ours = EndToEnd("FrankenSplit", {"encode": 20.0}, {"tail": 5.0}, 1000.0, None)
-    >>> rival = EndToEnd("JPEG", {"encode": 5.0}, {"tail": 5.0}, 2850.0, None)
-    >>> [round(ratio, 6) for ratio in widest_ratio(ours, rival, Scenario())]
+    >>> a, b = EndToEnd("ours", {"encode": 20.0}, {}, 1000, None), EndToEnd("JPEG", {"encode": 8.0}, {}, 2850, None)
+    >>> [round(ratio, 6) for ratio in widest_ratio(a, b, Scenario())]
     [2.0, 0.4]
     """
     slow = (other.up_bytes + other.down_bytes) / max(ours.up_bytes + ours.down_bytes, 1e-9)

@@ -95,7 +95,7 @@ def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0)
 
 
 def best(candidates: list[Route], rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
-    """Find the fastest of several routes, Eq. (4) of chapter 02; rate in bits per second, the others as in :func:`plan`.
+    """Find the fastest of several routes, Eq. (4) of chapter 02; rate in bits a second, the others as in :func:`plan`.
 
     >>> ways = [Route("send", "remote", 0.0, 10_000, 0.1), Route("stay", "local", 0.5, 0, 0.0)]
     >>> [best(ways, rate).route.name for rate in (1e5, 1e6)]

@@ -109,7 +109,7 @@ def multiply_adds(module: nn.Module, *shape: int) -> int:
 def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int) -> list[float]:
     """Time on one thread how long it takes until each link of a chain is done: seconds, medians over passes.
 
-    One thread, because two that wait for each other measure whatever else the machine does. One pass before them is not counted.
+    One thread, because two that wait for each other measure whatever else the machine does.
 
     >>> first, second = time_passes([torch.relu, torch.exp], torch.zeros(8), passes=3)
     >>> 0 <= first <= second

@@ -23,8 +23,7 @@ from fsplit_lib.saliency.maps import saliency_map
 def edge_map(x: Tensor) -> Tensor:
     """Compute Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network.
 
-    >>> step = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 4, 4)
-    >>> edge_map(step)[0, 0, 0].tolist()
+    >>> edge_map(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 4, 4))[0, 0, 0].tolist()
     [0.0, 1.0, 1.0, 0.0]
     """
     kernel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
