@@ -133,7 +133,11 @@ def encode_lossless(image: Image.Image) -> bytes:
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Decode an image file to RGB."""
+    """Decode an image file to RGB.
+
+    >>> decode_image(encode_image(Image.new("L", (8, 6)), "JPEG", 50)).mode
+    'RGB'
+    """
     with Image.open(io.BytesIO(data)) as image:
         return image.convert("RGB")
 

@@ -221,6 +221,15 @@ def loss_of(
         lmbda: weight of the rate; may be one (B,) per picture.
         weight: of every place in the feature distortion, from :func:`saliency_weight`, of every channel, from
             :func:`channel_sensitivity`, or their product.
+
+    Raises:
+        ValueError: "cross_entropy" without labels.
+
+    >>> from fsplit_lib.system import load_system
+    >>> system = load_system("label-head")
+    >>> loss = loss_of("head_distillation", system, system(torch.rand(2, 3, 32, 32)), None, lmbda=2.0)
+    >>> torch.allclose(loss.total, loss.distortion + 2 * loss.rate)
+    True
     """
     teacher = system.backbone
     if objective == "cross_entropy":

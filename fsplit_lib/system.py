@@ -56,6 +56,10 @@ class FrankenSplit(nn.Module):
     Attributes:
         tuned: a copy of the backbone whose tail was fine-tuned to decoded features, as in prior split computing; None
             where the backbone itself answers, as in the paper.
+
+    >>> out = load_system("label-head")(torch.zeros(2, 3, 32, 32))
+    >>> out.y_hat.shape, out.h_hat.shape, out.bits.shape
+    (torch.Size([2, 48, 8, 8]), torch.Size([2, 64, 8, 8]), torch.Size([2]))
     """
 
     def __init__(self, codec: FeatureCodec, decoder: nn.Module, backbone: Backbone):
@@ -117,6 +121,11 @@ def build_system(
 
     Raises:
         ParameterError: the strides do not fit.
+
+    >>> teacher = load_backbone("fashion_resnet")
+    >>> system = build_system(teacher, CodecConfig(strides=(2, 2, 1)), DecoderConfig(width=48, window=4), seed=0)
+    >>> list(system.trainable())
+    ['encoder', 'prior', 'decoder']
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -163,6 +172,11 @@ def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: Deco
 
     Raises:
         ParameterError: the strides do not fit.
+
+    >>> codec = load_codec("label-head")
+    >>> other = attach_decoder(codec, load_backbone("fashion_convnext"), DecoderConfig(width=48), seed=0)
+    >>> other.codec is codec, other(torch.zeros(1, 3, 32, 32)).h_hat.shape
+    (True, torch.Size([1, 64, 8, 8]))
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -201,6 +215,11 @@ def load_codec(name: str | Path, card: zoo.Card | None = None) -> FeatureCodec:
 
     Raises:
         WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
+
+    >>> codec = load_codec("photo")
+    >>> packet = codec.compress(torch.zeros(1, 3, 224, 224), lmbda=1.0)[0]
+    >>> packet.lmbda, codec.decompress([packet]).shape
+    (1.0, torch.Size([1, 48, 28, 28]))
     """
     card = card or zoo.read_card(name)
     state = zoo.read_weights(name, "codec.safetensors", card)
@@ -223,6 +242,11 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
 
     Raises:
         WeightsError: also if there is no decoder for the backbone, or it was trained for other weights of it.
+
+    >>> system = load_system("label-head")
+    >>> packets = system.codec.compress(torch.zeros(2, 3, 32, 32))
+    >>> len(packets), system.answer(packets).shape
+    (2, torch.Size([2, 10]))
     """
     card = zoo.read_card(name)
     codec = load_codec(name, card)

@@ -74,6 +74,10 @@ def read_card(name: str | Path) -> Card:
 
     Raises:
         WeightsError: no such model, a card that cannot be read, or one that names a file outside its folder.
+
+    >>> card = read_card("photo")
+    >>> card.kind, card.architecture["backbone"]
+    ('codec', 'tf_efficientnet_lite0')
     """
     path = _folder(name) / "card.json"
     if not path.is_file():

@@ -83,6 +83,9 @@ def load_backbone(
     Raises:
         ParameterError: no such model or tag, no weights of it are shipped, or a size off the grid.
         WeightsError: the file is missing, broken, or made for another network.
+
+    >>> load_backbone("fashion_resnet").spec
+    FeatureSpec(family='resnet', channels=64, stride=4)
     """
     state = None if weights in ("shipped", "download", "random") else _own_weights(weights)
     if name in OUR_NETWORKS:

@@ -83,7 +83,15 @@ class CodecConfig:
 
 
 class ResidualBlock(nn.Module):
-    """conv 3×3 (stride s) → conv 3×3, plus a 1×1 convolution (stride s) around both."""
+    """conv 3×3 (stride s) → conv 3×3, plus a 1×1 convolution (stride s) around both.
+
+    It takes (B, inside, H, W) to (B, outside, H/s, W/s), with the activations of :class:`CodecConfig`; where ``last``
+    is true, there is none behind the sum.
+
+    >>> block = ResidualBlock(3, 48, 2, "standard", last=False)
+    >>> sum(p.numel() for p in block.parameters()), block(torch.zeros(1, 3, 224, 224)).shape
+    (22320, torch.Size([1, 48, 112, 112]))
+    """
 
     def __init__(self, inside: int, outside: int, stride: int, activation: str, last: bool):
         super().__init__()

@@ -34,6 +34,10 @@ def fashion_mnist(split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarr
 
     Raises:
         DataError: a file is missing or its checksum is wrong.
+
+    >>> images, labels = fashion_mnist("test")
+    >>> images.shape, FASHION_CLASSES[labels[0]]
+    ((10000, 32, 32), 'ankle boot')
     """
     if split not in ("train", "test"):
         raise DataError(f"split must be 'train' or 'test', got {split!r}")

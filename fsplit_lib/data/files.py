@@ -15,6 +15,9 @@ def data_root() -> Path:
 
     Raises:
         DataError: the folder does not exist.
+
+    >>> (data_root() / "weights" / "photo" / "card.json").is_file()
+    True
     """
     named = os.environ.get("FSPLIT_DATA")
     root = Path(named) if named else Path(__file__).resolve().parents[2] / "data"

@@ -136,6 +136,10 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
 
     Raises:
         DataError: no such folder, no photo in it, or photos beside the sub-folders.
+
+    >>> from fsplit_lib.data.files import data_root
+    >>> [path.name for path in image_folder(data_root() / "pictures").paths]
+    ['overview.png']
     """
     folder = Path(folder)
     if not folder.is_dir():

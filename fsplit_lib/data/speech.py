@@ -37,6 +37,9 @@ def read_wav(path: Path) -> np.ndarray:
 
     Raises:
         DataError: the file is missing, no WAV file, or holds no sound.
+
+    >>> read_wav(data_root() / "speech" / "seven.wav").shape
+    (7396,)
     """
     if not Path(path).is_file():
         raise DataError(f"there is no recording {path}")
@@ -66,6 +69,9 @@ def mel_filters(bands: int, size: int, rate: int) -> np.ndarray:
 
     Returns:
         (bands, size // 2 + 1) weights in [0, 1].
+
+    >>> mel_filters(BANDS, FFT, RATE).shape
+    (64, 257)
     """
     top = 2595 * np.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # (bands + 2,) hertz
@@ -79,6 +85,10 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
     Args:
         samples: (N,) at 8 kHz.
+
+    >>> patch = log_mel(np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE))
+    >>> patch.shape, int(patch[0].sum(axis=1).argmax())  # 1000 Hz
+    ((1, 64, 64), 29)
     """
     padded = np.pad(samples, (WINDOW // 2, WINDOW // 2 + HOP))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * np.hanning(WINDOW)
@@ -133,6 +143,9 @@ def japanese_vowels(split: Literal["train", "test"]) -> tuple[np.ndarray, np.nda
 
     Raises:
         DataError: the file is missing.
+
+    >>> [part.shape for part in japanese_vowels("train")]
+    [(270, 1, 12, 32), (270,)]
     """
     path = data_root() / "speech" / "japanese_vowels.npz"
     if not path.is_file():

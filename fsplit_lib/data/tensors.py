@@ -19,5 +19,9 @@ def images_to_tensor(images: np.ndarray) -> Tensor:
 
 
 def photo_tensor(image: Image.Image) -> Tensor:
-    """Return a picture as a batch of one: (1, 3, H, W) float32 in [0, 1]."""
+    """Return a picture as a batch of one: (1, 3, H, W) float32 in [0, 1].
+
+    >>> photo_tensor(Image.new("RGB", (4, 2), "white")).shape
+    torch.Size([1, 3, 2, 4])
+    """
     return torch.from_numpy(to_array(image)).unsqueeze(0)

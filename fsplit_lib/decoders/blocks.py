@@ -24,10 +24,13 @@ BRANCH = 0.2  # first weight of a residual branch
 
 
 class Affine(nn.Module):
-    """x · weight + bias per channel, where ResNet and EfficientNet normalise over the batch.
+    """x · weight + bias per channel of (B, C, h, w), then ``act``; ResNet and EfficientNet normalise over the batch.
 
     It has no batch statistics, so training behaves the same at any batch size and on any number of
     machines; a small first ``weight`` at the end of a residual branch keeps deep stacks stable.
+
+    >>> Affine(8, 0.5)(torch.ones(1, 8, 2, 2)).unique().tolist()
+    [0.5]
     """
 
     def __init__(self, channels: int, weight: float = 1.0, act: nn.Module | None = None):
@@ -45,6 +48,9 @@ class RestorationBlock(nn.Module):
 
     depthwise   7×7 depthwise → 1×1 (×3) → GELU → 1×1: a wide view in few multiplications
     dense       3×3 → GELU → 3×3; the paper's public code has 3×3 → 3×3, and LeakyReLU after them
+
+    >>> [sum(p.numel() for p in RestorationBlock(96, kind).parameters()) for kind in ("depthwise", "dense")]
+    [60672, 166272]
     """
 
     def __init__(self, width: int, kind: str):

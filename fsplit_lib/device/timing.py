@@ -76,6 +76,11 @@ def interleave(
 
     Raises:
         ParameterError: fewer than 2 runs.
+
+    >>> turns = []
+    >>> times = interleave({name: lambda name=name: turns.append(name) for name in "ab"}, runs=2, warmup=1)
+    >>> "".join(turns), times["a"].runs
+    ('ababab', 2)
     """
     if runs < 2:
         raise ParameterError(f"runs must be at least 2, since one has no spread, got {runs}")

@@ -37,6 +37,10 @@ class Tables:
             the last of them the escape; zeros behind.
         lengths: (C,) int32, entries in use, escape included.
         offsets: (C,) int32, the symbol that entry 0 stands for.
+
+    >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
+    >>> t.probabilities(0, np.array([-1, 99])).tolist()  # 99 is no symbol of the table
+    [0.5, 0.0]
     """
 
     frequencies: np.ndarray
@@ -129,6 +133,11 @@ def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True
 
     Raises:
         PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
+
+    >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([0], "i4"))
+    >>> stream = encode_symbols(np.ones((1, 800), "i4"), t)
+    >>> len(stream), int(decode_symbols(stream, t, 800).sum())  # of 1 bit each
+    (103, 800)
     """
     with reading(stream) as coder:
         symbols = pop_symbols(coder, tables, count)
@@ -267,7 +276,12 @@ def symbol_bits(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = 
 
 
 def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
-    """Compute the sum of :func:`symbol_bits`, which no coder can go below."""
+    """Compute the sum of :func:`symbol_bits`, which no coder can go below, for symbols (C, N).
+
+    >>> t = Tables(np.array([[32768, 16384, 16384]], "i4"), np.array([3], "i4"), np.array([0], "i4"))
+    >>> ideal_bits(np.array([[0, 1]]), t), ideal_bits(np.array([[7]]), t)  # 1 + 2 bits; an escape and a byte
+    (3.0, 10.0)
+    """
     return float(symbol_bits(symbols, tables).sum())
 
 
@@ -283,6 +297,13 @@ def table_entries(
 
     Returns:
         Entries int32 and mask, both of the symbols' shape.
+
+    Raises:
+        ValueError: symbols of another shape, or that are no whole numbers of 32 bits.
+
+    >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([0], "i4"))
+    >>> [part.tolist() for part in table_entries(np.array([[0, 1, 99]]), t)]
+    [[[0, 1, 2]], [[False, False, True]]]
     """
     if index is None and (symbols.ndim != 2 or symbols.shape[0] != tables.channels):
         raise ValueError(f"symbols must be ({tables.channels}, N), got {symbols.shape}")

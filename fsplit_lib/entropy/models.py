@@ -26,11 +26,14 @@ with warnings.catch_warnings():  # compressai imports torch_geometric, which sti
 
 
 def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
-    """Integer frequencies (R, L + 1) that add up to 2**16, the last one in use for the escape.
+    """Compute integer frequencies (R, L + 1) that add up to 2**16, the last one in use for the escape.
 
     Args:
         pmf: (R, L) probabilities; row r counts up to ``entries[r]``, what they leave goes to the escape.
         entries: (R,) int.
+
+    >>> frequencies_of(torch.tensor([[0.5, 0.25]]), torch.tensor([2])).tolist()
+    [[32768, 16384, 16384]]
     """
     out = torch.zeros(len(pmf), pmf.shape[1] + 1, dtype=torch.int32)
     for row, (values, count) in enumerate(zip(pmf, entries.tolist(), strict=True)):
@@ -123,6 +126,10 @@ class FactorizedPrior(TableBuffers):
     Args:
         channels: C of the latent.
         init_scale: half the width of the first densities, in symbols.
+
+    >>> p = FactorizedPrior(1).likelihood(torch.arange(-500.0, 501).view(1, 1, 1, -1))
+    >>> round(p.sum().item(), 3)  # over the whole numbers
+    1.0
     """
 
     def __init__(self, channels: int, init_scale: float = 10.0):

@@ -56,7 +56,13 @@ class Rival:
 
 @torch.no_grad()
 def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
-    """Compress the centre crop of a photo, answer from the packet, and ask the teacher as well."""
+    """Compress the centre crop of a photo (RGB, any size), answer from the packet, and ask the teacher as well.
+
+    >>> from fsplit_lib.system import load_system
+    >>> answer = answer_photo(load_system("label-head"), Image.new("RGB", (64, 48)))
+    >>> answer.crop.size, Packet.from_bytes(answer.wire).width, answer.split.shape
+    ((32, 32), 32, (10,))
+    """
     crop = center_crop(image, system.backbone.input_size)
     x = photo_tensor(crop)
     wire = system.codec.compress(x)[0].to_bytes()

@@ -123,6 +123,10 @@ def read_crossing(folder: Path) -> Crossing:
 
     Raises:
         DataError: a table is missing, or has not every pair of backbones.
+
+    >>> from fsplit_lib.data import data_root
+    >>> read_crossing(data_root() / "results").networks
+    ['fashion_resnet', 'fashion_convnext', 'fashion_swin']
     """
     cells: dict[str, list[CrossRow]] = {}
     for row in read_table("cross_backbone.csv", folder):

@@ -95,6 +95,10 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
 
     Raises:
         DataError: a table is missing, or the variants were not measured at the same lambdas.
+
+    >>> from fsplit_lib.data import data_root
+    >>> read_variants(data_root() / "results").seeds("guided")
+    [0, 1]
     """
     name, arms, taken_in = EXPERIMENTS[experiment]
 

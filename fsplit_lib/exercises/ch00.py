@@ -16,7 +16,11 @@ NOT_FOUND = (
 
 
 def read_header(wire: bytes) -> Header:
-    """Read a packet of one stream: version, lmbda, codec id, height, width and payload."""
+    """Read a packet of one stream: version, lmbda, codec id, height, width and payload.
+
+    >>> read_header(Packet(b"abcd", 224, 160, 153, (b"1234",)).to_bytes())
+    (1, 1.0, b'abcd', 224, 160, b'1234')
+    """
     _, first, code, codec_id, height, width = struct.unpack_from("<2sBB4sHH", wire)
     at, length = 12, wire[12] & 127
     while wire[at] > 127:  # another byte of the varint follows
@@ -27,7 +31,12 @@ def read_header(wire: bytes) -> Header:
 
 
 def flipped_bit(wire: bytes) -> tuple[int, int] | None:
-    """Find the bit whose flip makes the checksum match, as (byte, bit from the lowest); None if there is no such bit."""
+    """Find the bit whose flip makes the checksum match, as (byte, bit from the lowest); None if there is no such bit.
+
+    >>> wire = Packet(b"abcd", 224, 160, 153, (b"1234",)).to_bytes()
+    >>> flipped_bit(wire[:6] + bytes([wire[6] ^ 4]) + wire[7:])
+    (6, 2)
+    """
     for place in range(8 * len(wire)):
         tried = bytearray(wire)
         tried[place // 8] ^= 1 << place % 8

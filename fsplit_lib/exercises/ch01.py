@@ -28,6 +28,9 @@ def batch_bounds(
         encoder: p(t|x), (X, T).
         prior: r(t), (T,), positive.
         decoder: q(y|t), (T, Y), positive.
+
+    >>> batch_bounds(np.array([0, 1]), np.array([0, 1]), np.eye(2), np.full(2, 0.5), np.full((2, 4), 0.25))
+    (1.0, 2.0)
     """
     p = encoder[x]  # (N, T)
     rate = (p * np.log2(np.where(p > 0, p, 1) / prior)).sum(1).mean()

@@ -14,7 +14,11 @@ T = (math.sqrt(0.3) - 0.3) / 0.7  # how far half way in logs is from 0.3 towards
 
 
 def gain_between(lmbda: float, anchors: tuple[float, ...], gains: tuple[float, ...]) -> float:
-    """Interpolate the gain between two anchors, Eq. (2) of chapter 06."""
+    """Interpolate the gain between two anchors, Eq. (2) of chapter 06.
+
+    >>> round(gain_between(3.0, (1.0, 9.0), (1.0, 4.0)), 6)
+    2.0
+    """
     return float(np.exp(np.interp(np.log(lmbda), np.log(anchors), np.log(gains))))
 
 
@@ -42,7 +46,11 @@ def _curve_cases() -> list[tuple]:
 
 
 def interval(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Compute the 95 % interval of a mean by drawing the values anew, with replacement."""
+    """Compute the 95 % interval of the mean of values (N,) by drawing them anew, with replacement.
+
+    >>> interval(np.repeat([0.0, 1.0], 50), 1000, np.random.default_rng(0)).round(1)
+    array([0.4, 0.6])
+    """
     picks = rng.integers(len(values), size=(draws, len(values)))
     return np.percentile(values[picks].mean(axis=1), (2.5, 97.5))
 

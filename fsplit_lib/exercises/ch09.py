@@ -87,7 +87,11 @@ def _triangle_cases() -> list[tuple]:
 
 
 def triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    """Weigh frequencies (F,) by the triangles between n + 2 edges: (n, F), 1 at the centre of each."""
+    """Weigh frequencies (F,) by the triangles between edges (n + 2,): (n, F), 1 at the centre of each.
+
+    >>> triangles(np.array([0.0, 2.0, 4.0]), np.arange(5.0))
+    array([[0. , 0.5, 1. , 0.5, 0. ]])
+    """
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     return np.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre)).clip(0)
 

@@ -51,6 +51,11 @@ class Scenario:
         link: to the server.
         slowdown: how much slower than the measuring machine the device is.
         speedup: how much faster than the measuring machine the server is.
+
+    >>> ours = EndToEnd("FrankenSplit", {"encode": 20.0}, {"tail": 5.0}, 1000.0, None)
+    >>> plan = Scenario(slowdown=2.0).plan(ours)
+    >>> plan.device, round(plan.wire, 6), plan.server  # 8 * (1000 + 250) and 8 * 600 bits at 1 Mbit/s
+    (0.04, 0.0148, 0.005)
     """
 
     link: Link = field(default_factory=lambda: Link("1 Mbit/s", 1.0, 1.0, 0.0))
@@ -85,6 +90,11 @@ def end_to_end(
 
     Raises:
         DataError: nothing was measured at the level, or for the network.
+
+    >>> from fsplit_lib.evaluation.tables import read_table
+    >>> ways = end_to_end(read_table("latency.csv"), "tf_efficientnet_lite0", 0.8)
+    >>> list(ways)[:4], ways["on the device"].bytes
+    (['FrankenSplit', 'JPEG', 'WebP', 'AVIF'], 0.0)
     """
     rows = [r for r in rows if r.network in ("", network) and r.level in (None, level) and r.place != "check"]
     if not any(row.level == level for row in rows) or not any(row.network == network for row in rows):
@@ -126,6 +136,10 @@ def rate_for(ours: EndToEnd, other: EndToEnd, where: Scenario, times: float = 1.
 
     Raises:
         ParameterError: times is not positive.
+
+    >>> a, b = EndToEnd("ours", {"encode": 20.0}, {}, 1000, None), EndToEnd("JPEG", {"encode": 4.0}, {}, 5000, None)
+    >>> round(rate_for(a, b, Scenario()), 6)  # 8 * 4000 bits in 16 ms
+    2.0
     """
     if times <= 0:
         raise ParameterError(f"times must be above 0, got {times}")
@@ -139,6 +153,10 @@ def widest_ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> tuple[floa
     """Compute the ratio on an endlessly slow and on an endlessly fast link; on any other it lies between them.
 
     The first is a ratio of bytes, the second a ratio of everything else: Eq. (5) of chapter 08.
+
+    >>> a, b = EndToEnd("ours", {"encode": 20.0}, {}, 1000, None), EndToEnd("JPEG", {"encode": 8.0}, {}, 2850, None)
+    >>> [round(ratio, 6) for ratio in widest_ratio(a, b, Scenario())]
+    [2.0, 0.4]
     """
     slow = (other.up_bytes + other.down_bytes) / max(ours.up_bytes + ours.down_bytes, 1e-9)
     return slow, where.fixed_ms(other) / where.fixed_ms(ours)

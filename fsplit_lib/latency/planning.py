@@ -54,6 +54,10 @@ def routes(
         bits: per value of a sent activation.
         encode_seconds: to code the photo on the device.
         decode_seconds: to decode it at the server.
+
+    >>> points = [SplitPoint("input", 300, 0, 0.0), SplitPoint("block", 900, 5, 0.25), SplitPoint("answer", 10, 9, 1.0)]
+    >>> [(route.name, route.size_bytes, route.server_seconds) for route in routes(points, 100.0)]
+    [('send the photo', 100.0, 1.0), ('block', 900.0, 0.75), ('stay on the device', 0.0, 0.0)]
     """
     whole = points[-1].seconds
     between = [Route(p.name, "split", p.seconds, p.bytes(bits), whole - p.seconds) for p in points[1:-1]]
@@ -68,7 +72,11 @@ def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list
     """Find the split points that beat both ends on *some* link, whatever the server's speed.
 
     Implements Eq. (5) of chapter 02: B_l / B_photo < 1 − t_l / t_all, from comparing Eq. (3) with both ends.
-    Coding time is left out.
+    Coding time is left out. Arguments as in :func:`routes`.
+
+    >>> points = [SplitPoint("input", 300, 0, 0.0), SplitPoint("early", 900, 1, 0.1), SplitPoint("late", 10, 7, 0.5)]
+    >>> [point.name for point in can_win([*points, SplitPoint("answer", 10, 9, 1.0)], 100.0)]
+    ['late']
     """
     whole = points[-1].seconds
     return [p for p in points[1:-1] if p.bytes(bits) / photo_bytes < 1 - p.seconds / whole]
@@ -87,5 +95,10 @@ def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0)
 
 
 def best(candidates: list[Route], rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
-    """Find the fastest of several routes, Eq. (4) of chapter 02."""
+    """Find the fastest of several routes, Eq. (4) of chapter 02; rate in bits a second, the others as in :func:`plan`.
+
+    >>> ways = [Route("send", "remote", 0.0, 10_000, 0.1), Route("stay", "local", 0.5, 0, 0.0)]
+    >>> [best(ways, rate).route.name for rate in (1e5, 1e6)]
+    ['stay', 'send']
+    """
     return min((plan(route, rate, speedup, slowdown) for route in candidates), key=lambda one: one.total)

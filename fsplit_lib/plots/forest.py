@@ -40,6 +40,10 @@ def forest(
         title: of the figure.
         alt: what is compared; the numbers of all rows follow it.
         x_title: of the x axis.
+
+    >>> delta = BDRate("photos", "resnet50", "photo", "JPEG", -40.0, -45.0, -35.0, 0.6, 0.8, 500)
+    >>> forest({"photo": ([delta], Look("#D55E00"))}, "Against JPEG", "Bytes at equal agreement").layout.meta["alt"]
+    'Bytes at equal agreement: photo -40.0 % (-45.0 to -35.0).'
     """
     figure, told = go.Figure(), []
     for place, (label, (deltas, look)) in enumerate(rows.items()):

@@ -67,6 +67,9 @@ def look_of(method: str) -> Look:
 
     Raises:
         KeyError: the method has none yet; add it to :data:`METHODS`, so that it keeps it through the book.
+
+    >>> look_of("JPEG")
+    Look(color='#0072B2', dash='dash', symbol='square')
     """
     if method not in METHODS:
         raise KeyError(f"no look for {method!r}; add it to METHODS (there are {', '.join(METHODS)})")

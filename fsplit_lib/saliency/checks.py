@@ -21,7 +21,11 @@ from fsplit_lib.saliency.maps import saliency_map
 
 
 def edge_map(x: Tensor) -> Tensor:
-    """Compute Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network."""
+    """Compute Sobel's edges of pictures (B, 3, H, W), as (B, 1, H, W) in [0, 1]: a map that never asks a network.
+
+    >>> edge_map(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 4, 4))[0, 0, 0].tolist()
+    [0.0, 1.0, 1.0, 0.0]
+    """
     kernel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
     grey = F.pad(x.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     size = F.conv2d(grey, torch.stack([kernel, kernel.T]).unsqueeze(1)).square().sum(dim=1, keepdim=True).sqrt()
@@ -64,6 +68,11 @@ def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
 
     Raises:
         ParameterError: the network has fewer parts.
+
+    >>> x, backbone = torch.rand(1, 3, 32, 32), load_backbone("fashion_resnet")
+    >>> made = randomised(backbone, 1, seed=0)
+    >>> torch.equal(made.head(x), backbone.head(x)), torch.equal(made(x), backbone(x))
+    (True, False)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -91,6 +100,10 @@ def cascading_randomisation(
         depths: D numbers of untrained parts, see :func:`randomised`.
         seed: of the untrained weights.
         classes: whose score, one per picture: asked of every network, ruined or not.
+
+    >>> x = torch.linspace(0, 1, 3072).view(1, 3, 32, 32)
+    >>> cascading_randomisation(load_backbone("fashion_resnet"), x, "gradcam", (0,), 0, [9]).round(4)
+    array([[1.]])
     """
     grid = [side // backbone.spec.stride for side in x.shape[-2:]]
     whole, *ruined = (
@@ -129,6 +142,11 @@ def deletion_test(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence
 
     Raises:
         ParameterError: a share outside 0 to 1.
+
+    >>> x = torch.rand(2, 3, 32, 32)
+    >>> curve = deletion_test(load_backbone("fashion_resnet"), x, edge_map(x), (0.0, 0.5))
+    >>> curve.share.shape, curve.agreement[0].tolist()
+    ((2, 2), [True, True])
     """
     if not all(0 <= share <= 1 for share in shares):
         raise ParameterError(f"shares must be in 0 to 1, got {list(shares)}")

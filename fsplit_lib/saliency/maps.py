@@ -27,7 +27,12 @@ METHODS = {
 
 
 def saliency_layers(backbone: Backbone) -> dict[int, nn.Module]:
-    """Find the last module of each stride from the cut's on, by stride: for Lite0 those of 8, 16 and 32."""
+    """Find the last module of each stride from the cut's on, by stride: for Lite0 those of 8, 16 and 32.
+
+    >>> from fsplit_lib.backbones import load_backbone
+    >>> list(saliency_layers(load_backbone("fashion_resnet")))
+    [4, 8, 16]
+    """
     modules = [*backbone.head.layers, *backbone.tail.layers]
     strides = strides_of(modules, backbone.head.nhwc, backbone.input_size)
     return {s: m for s, m in zip(strides, modules, strict=True) if s >= backbone.spec.stride}
@@ -56,6 +61,11 @@ def saliency_map(
 
     Raises:
         ParameterError: an unknown method, a stride without layer, or not one class a picture.
+
+    >>> from fsplit_lib.backbones import load_backbone
+    >>> s = saliency_map(load_backbone("fashion_resnet"), torch.rand(2, 3, 32, 32), "gradcam", classes=[3, 4])
+    >>> s.shape, bool(s.min() >= 0 and s.max() <= 1)
+    (torch.Size([2, 1, 32, 32]), True)
     """
     layers = saliency_layers(backbone)
     if method not in METHODS:

@@ -70,7 +70,11 @@ def encode_message(message: str, probs: dict[str, Fraction]) -> str:
 
 
 def decode_message(bits: str, count: int, probs: dict[str, Fraction]) -> str:
-    """Decode the ``count`` symbols that a string of bits stands for: the inverse of :func:`encode_message`."""
+    """Decode the ``count`` symbols that a string of bits stands for: the inverse of :func:`encode_message`.
+
+    >>> decode_message("00", 4, {"A": Fraction(3, 4), "B": Fraction(1, 4)})
+    'AAAA'
+    """
     slots = _slots(probs)
     value, message = Fraction(int(bits, 2), 2 ** len(bits)) if bits else Fraction(0), ""
     for _ in range(count):

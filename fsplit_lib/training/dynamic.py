@@ -20,6 +20,10 @@ class DynamicWeight:
 
     Attributes:
         weight: (B, 1, h, w) in [1/2, 1], or None before the first call.
+
+    >>> weigh = DynamicWeight(lambda h: h.sum(dim=(2, 3)), every=10)
+    >>> weigh(0, torch.tensor([[[[0.0, 1.0]]]])).tolist()
+    [[[[0.5, 1.0]]]]
     """
 
     def __init__(self, tail: Callable[[Tensor], Tensor], every: int):

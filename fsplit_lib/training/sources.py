@@ -207,7 +207,7 @@ class _Sampler:
 def batches(
     source: Dataset, size: int, start: int, steps: int, seed: int, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Iterator[Batch]:
-    """The batches of steps ``start`` to ``steps``.
+    """Yield the batches of steps ``start`` to ``steps``.
 
     Args:
         source: an :class:`ArraySource` or :class:`FolderSource`.
@@ -218,6 +218,10 @@ def batches(
         rank: of this process among ``world``.
         world: number of processes.
         workers: loader processes; 0 loads between the steps.
+
+    >>> source = ArraySource(np.zeros((8, 32, 32), np.uint8), np.arange(8))
+    >>> [(batch.x.shape, sorted(batch.labels.tolist())) for batch in batches(source, 8, start=0, steps=1, seed=0)]
+    [(torch.Size([8, 3, 32, 32]), [0, 1, 2, 3, 4, 5, 6, 7])]
     """
     sampler = _Sampler(len(source), size, start, steps, seed, rank, world)
     loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, persistent_workers=False)
