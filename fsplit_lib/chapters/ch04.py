@@ -280,7 +280,7 @@ def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean:
             return said + f"beyond {lmbdas[-1]:g}, where this codec ends."
         return said + (
             f"{lmbda:g} acts like {moved:.2f}, and the shipped codec writes {after:,.0f} bytes instead of "
-            f"{before:,.0f}, {1 - after / before:.0%} fewer, without knowing any map."
+            f"{before:,.0f}, {abs(1 - after / before):.0%} {'fewer' if after <= before else 'more'}, without knowing any map."
         )
 
     controls = {

@@ -30,7 +30,7 @@ def _cases() -> list[tuple[np.ndarray, np.ndarray]]:
     a, g = rng.random((5, 6, 7)), rng.normal(size=(5, 6, 7))
     while not _cam(a, g).min() < 0 < _cam(a, g).max():  # else the map is empty, or max(0, ·) changes nothing
         g = rng.normal(size=g.shape)
-    return [(a, g)]
+    return [(a, g), (a, np.abs(g))]  # the second map is above 0 everywhere
 
 
 def _network_cases() -> list[tuple]:
@@ -94,23 +94,12 @@ def _weight_form(result: Any, s: Tensor, guidance: str) -> str | None:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.choice(
-        "04.1",
-        "b",
-        {
-            "a": "That is the edge detector. It asks no network, and the smooth places that it spares may matter.",
-            "c": "Bits tell how hard a place is to predict, not whether the answer needs it. Guidance lives on the gap.",
-            "d": "Nobody showed the network an outline. If its answer rests on the background, the map has to say so.",
-        },
-        "Eq. (1) weighs a channel by a gradient. What does a gradient of the score tell?",
-        "A place is redundant for the answer where changing its features would not move the score.",
-    ),
     Exercise.function(
-        "04.2",
+        "04.1",
         lambda a, g: _stretched(np.maximum(_cam(a, g), 0)),
         _cases,
         "Mean of the gradient over both axes of places, one number a channel; weighted sum of channels; max; stretch.",
-        "Four lines of numpy. Everything else in a CAM library is hooks that fetch activations and gradients.",
+        "These are four lines of numpy. The next build fetches the activations and gradients.",
         (
             lambda a, g: _stretched(_cam(a, g)),
             "The max(0, ·) is missing: places that speak against the class would count as dark grey, not as 0.",
@@ -119,15 +108,79 @@ EXERCISES: tuple[Exercise, ...] = (
             lambda a, g: _stretched(np.maximum((g * a).sum(axis=0), 0)),
             "That multiplies place by place before the sum, which is HiResCAM; Eq. (1) first takes the mean.",
             lambda a, g: _stretched(np.maximum(_cam(a, np.abs(g)), 0)),
-            "Absolute gradients count against-votes as votes; keep the sign until the sum is made.",
+            "Absolute gradients count channels that speak against the class as if they spoke for it; keep the sign.",
             lambda a, g: _stretched(np.maximum(_cam(g, a), 0)),
             "Those weights are means of the activations; Eq. (1) takes the mean of the gradient.",
+            lambda a, g: np.maximum(_cam(a, g), 0) / _cam(a, g).max(),
+            "Divided by the maximum alone: Eq. (2) subtracts the minimum first, so that the smallest place has 0.",
+            lambda a, g: _stretched(np.maximum(_cam(a, a / a.mean(axis=(1, 2), keepdims=True) * g), 0)),
+            "Those are the weights of XGradCAM, the right form of Eq. (1); asked is the left one.",
+            lambda a, g: _stretched(np.maximum(g.mean(axis=(1, 2), keepdims=True) * a, 0).sum(axis=0)),
+            "The max(0, ·) came before the sum over channels; in Eq. (2) it comes after it.",
         ),
         same=near(1e-5, 1e-5),
         form=shaped(lambda a, _: a.shape[1:], MAP.format((5, 6, 7))),
     ),
-    Exercise.number(
+    Exercise.function(
+        "04.2",
+        _by_library,
+        _network_cases,
+        "layer.register_forward_hook(f) calls f(module, inputs, h) with the layer's features. In f, keep h.detach() and call "
+        "h.register_hook(k): the backward pass calls k with the gradient. Then network(x)[0, target].backward(), and remove the handle.",
+        "It agrees with pytorch-grad-cam on a network, a layer and classes that you did not choose.",
+        (
+            ("[0, target]", ".max()"),
+            "That explains the network's own first answer; the map was asked for the class `target`.",
+            ("[0, target]", ".sum()"),
+            "`backward()` was called on all scores together; only that of the class `target` is asked for.",
+            ("[0, target]", ".softmax(1)[0, target]"),
+            "That is the gradient of a probability, which depends on all the other scores too. Eq. (1) takes the score.",
+            ('found["g"]), 0)', 'found["g"]), -np.inf)'),
+            "The max(0, ·) of Eq. (2) is missing: what speaks against the class has to be cut off before the stretch.",
+            ("handle.remove()", "pass"),
+            HOOKS_LEFT,
+        ),
+        base=_by_hooks,
+        use=_hooked,
+        same=lambda got, expected: not isinstance(expected, str) and near(1e-5, 1e-4)(got, expected),
+        form=lambda found, *_: found if found is HOOKS_LEFT else shaped(lambda: (9, 7), MAP.format((6, 9, 7)))(found),
+    ),
+    Exercise.function(
         "04.3",
+        saliency_weight,
+        _weight_cases,
+        "Guided: (1 + s) / 2. Constant: the mean of that over the last two axes, one number a photo, at all of its places.",
+        "Both variants give a photo the same mean weight, and only the guided one tells its places apart.",
+        (
+            ("w.mean(dim=(2, 3), keepdim=True)", "w.mean()"),
+            "The control took one mean over all photos. Each photo keeps its own, as it does in guided training.",
+            ("w.mean(dim", "s.mean(dim"),
+            "The control is the mean of s; it should be the mean of the weight, (1 + s) / 2.",
+            ("w.mean(dim=(2, 3), keepdim=True)", "1.0"),
+            "A control of weight 1 is the unguided run. The control has the mean weight of the photo's map.",
+            ("(1 + s) / 2", "s"),
+            "With s itself, a place where s is 0 is ignored entirely. The weight of Eq. (4) stays between ½ and 1.",
+            ("(1 + s) / 2", "1 + s"),
+            "The ½ of Eq. (4) is missing: the weight lies between ½ and 1.",
+        ),
+        base=_weight,
+        use=lambda answer, *case: plain(answer(*case)),
+        same=near(1e-5, 1e-6),
+        form=_weight_form,
+    ),
+    Exercise.choice(
+        "04.4",
+        "b",
+        {
+            "a": "That is the edge detector. It asks no network, and the smooth places that it spares may matter.",
+            "c": "Bits tell how hard a place is to predict, not whether the answer needs it. Guidance uses this difference.",
+            "d": "Nobody showed the network an outline. If its answer rests on the background, the map has to say so.",
+        },
+        "Eq. (1) weighs a channel by a gradient. What does a gradient of the score tell?",
+        "A place is redundant for the answer where changing its features would not move the score.",
+    ),
+    Exercise.number(
+        "04.5",
         2 / 1.25,
         "Eq. (4) gives the mean weight, and Eq. (6) divides lambda by it.",
         "1.6: at this mean every comparison at equal lambda is one between lambda and 1.6 lambda.",
@@ -140,18 +193,18 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.choice(
-        "04.4",
+        "04.6",
         "c",
         {
             "a": "Another seed tells how far runs scatter; both runs still differ in how much *and* where.",
             "b": "The unguided run is what one compares with; its distortion weighs more everywhere.",
-            "d": "A smaller lambda for the guided run is a remedy only if you know how much smaller: that is the question.",
+            "d": "A smaller lambda for the guided run helps only if you know how much smaller it has to be, which is the question.",
         },
-        "You want two losses that charge the same for distortion on average, and differ in the places alone.",
-        "The constant map pays the same and knows no place. What the guided run gains over it comes from where.",
+        "You want two losses with the same mean weight of the errors, which differ in the places alone.",
+        "The constant map has the same mean weight and treats all places alike. What the guided run gains over it comes from the places.",
     ),
     Exercise.number(
-        "04.5",
+        "04.7",
         14,
         "The mean runs over axes 2 and 3. Which sizes are left of (1, 14, 20, 384)?",
         "14 weights, one a row of the photo. The sum over 'channels' then runs over rows, and channels pose as columns.",
@@ -162,52 +215,5 @@ EXERCISES: tuple[Exercise, ...] = (
             20: "Those are the columns: the mean runs over columns and channels, and rows are left.",
             1: "That would be the mean over all three axes; the first of the two sides is left.",
         },
-    ),
-    Exercise.function(
-        "04.6",
-        _by_library,
-        _network_cases,
-        "layer.register_forward_hook(f) calls f(module, inputs, h) with the layer's features. In f, keep h.detach() and call "
-        "h.register_hook(k): the backward pass calls k with the gradient. Then network(x)[0, target].backward(), and remove the handle.",
-        "It agrees with pytorch-grad-cam on a network, layers and classes that you did not choose: the rest of that library is convenience.",
-        (
-            ("[0, target]", ".max()"),
-            "That explains the network's own first answer; the map was asked for the class `target`.",
-            ("[0, target]", ".sum()"),
-            "Backward went out from all scores together; only that of the class `target` is asked.",
-            ("[0, target]", ".softmax(1)[0, target]"),
-            "That is the gradient of a probability, which all the other scores have a part in. Eq. (1) takes the score.",
-            ('found["g"]), 0)', 'found["g"]), -np.inf)'),
-            "The max(0, ·) of Eq. (2) is missing: what speaks against the class has to be cut off before the stretch.",
-            ("handle.remove()", "pass"),
-            HOOKS_LEFT,
-        ),
-        base=_by_hooks,
-        use=_hooked,
-        same=lambda got, expected: not isinstance(expected, str) and near(1e-5, 1e-4)(got, expected),
-        form=lambda found, *_: found if found is HOOKS_LEFT else shaped(lambda: (9, 7), MAP.format((6, 9, 7)))(found),
-    ),
-    Exercise.function(
-        "04.7",
-        saliency_weight,
-        _weight_cases,
-        "Guided: (1 + s) / 2. Constant: the mean of that over the last two axes, one number a photo, at all of its places.",
-        "Both variants charge each photo the same for its errors on average, and only one of them knows a place.",
-        (
-            ("w.mean(dim=(2, 3), keepdim=True)", "w.mean()"),
-            "The control took one mean over all photos. Each photo keeps its own, else photos would be charged differently.",
-            ("w.mean(dim", "s.mean(dim"),
-            "The control is the mean of s; it should be the mean of the weight, (1 + s) / 2.",
-            ("w.mean(dim=(2, 3), keepdim=True)", "1.0"),
-            "A control of weight 1 is the unguided run. It has to charge as little as the map does: its mean weight.",
-            ("(1 + s) / 2", "s"),
-            "With s itself, a place where s is 0 is ignored entirely. The weight of Eq. (4) stays between ½ and 1.",
-            ("(1 + s) / 2", "1 + s"),
-            "The ½ of Eq. (4) is missing: the weight lies between ½ and 1.",
-        ),
-        base=_weight,
-        use=lambda answer, *case: plain(answer(*case)),
-        same=near(1e-5, 1e-6),
-        form=_weight_form,
     ),
 )

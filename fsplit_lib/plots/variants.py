@@ -34,7 +34,8 @@ def two_at_once(
                    cliponaxis=False, marker={"color": colour, "pattern": {"shape": patterns}}),
             1, column,
         )  # fmt: skip
-        figure.update_yaxes(range=[min(0, *values), 1.2 * (max(values) or 1)], row=1, col=column)
+        low, high = 1.2 * min(0, *values), 1.2 * max(0, *values)  # room for what is written beyond each bar
+        figure.update_yaxes(range=[low, high or -0.06 * low or 1], row=1, col=column)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
     return finish(figure, title, alt.replace("<br>", " ") + ".", height=400).update_layout(showlegend=False)

@@ -1,27 +1,13 @@
 # %% 04.1
-answer = "b"
-check("04.1", answer)
-
-
-# %% 04.2
 def my_map(a, g):
     cam = np.maximum((g.mean(axis=(1, 2))[:, None, None] * a).sum(axis=0), 0)
     return (cam - cam.min()) / (cam.max() - cam.min())
 
 
-check("04.2", my_map)
-# %% 04.3
-answer = 2 / (1 + 0.25)
-check("04.3", answer)
-# %% 04.4
-answer = "c"
-check("04.4", answer)
-# %% 04.5
-answer = 14
-check("04.5", answer)
+check("04.1", my_map)
 
 
-# %% 04.6
+# %% 04.2
 def my_grad_cam(network, layer, x, target):
     found = {}
 
@@ -37,10 +23,10 @@ def my_grad_cam(network, layer, x, target):
     return (cam - cam.min()) / (cam.max() - cam.min() + 1e-12)
 
 
-check("04.6", my_grad_cam)
+check("04.2", my_grad_cam)
 
 
-# %% 04.7
+# %% 04.3
 def my_weight(s, guidance):
     weight = (1 + s) / 2
     if guidance == "constant":
@@ -48,4 +34,24 @@ def my_weight(s, guidance):
     return weight
 
 
-check("04.7", my_weight)
+check("04.3", my_weight)
+
+
+# %% 04.4
+answer = "b"
+check("04.4", answer)
+
+
+# %% 04.5
+answer = 2 / (1 + 0.25)
+check("04.5", answer)
+
+
+# %% 04.6
+answer = "c"
+check("04.6", answer)
+
+
+# %% 04.7
+answer = 14
+check("04.7", answer)
