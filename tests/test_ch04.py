@@ -1,4 +1,4 @@
-"""Chapter 04: its checks, its panels, its figures, what a weight does to a loss, and what the arms' tables say."""
+"""Chapter 04: its checks, its panels, its figures, what a weight does to a loss, and what the variants' tables say."""
 
 import itertools
 import json
@@ -361,11 +361,11 @@ def test_the_factor_panel_says_where_the_codec_ends():
 
 
 LMBDAS = (0.1, 0.3, 1.0, 3.0)
-CURVES = [f"saliency-{arm}-{seed}" for arm in ("unguided", "guided", "constant", "shuffled") for seed in (0, 1)]
+CURVES = [f"saliency-{variant}-{seed}" for variant in ("unguided", "guided", "constant", "shuffled") for seed in (0, 1)]
 
 
 def tables(folder, percent, half_width=2.0, save=1.0):
-    """Tables in which ``percent(arm, against)`` is the BD-rate of every pair, and weighted arms write ``save`` times the bytes."""
+    """Tables in which ``percent(variant, against)`` is the BD-rate of every pair, and weighted variants write ``save`` times the bytes."""
     points = [RatePoint("d", "teacher", None, None, "r", 150528.0, 1.0, 0.99, 1.0, 0.9, 0.8, 0.95, 100)]
     for name in CURVES:
         for lmbda in LMBDAS:
@@ -384,7 +384,7 @@ def tables(folder, percent, half_width=2.0, save=1.0):
 
 
 def levels(**bytes_of):
-    """Percent between arms whose curves lie at given multiples of bytes; later seeds lie 1 % higher."""
+    """Percent between variants whose curves lie at given multiples of bytes; later seeds lie 1 % higher."""
 
     def percent(a, b):
         size = [bytes_of.get(name.split("-")[1], 1.0) * 1.01 ** int(name[-1]) for name in (a, b)]
@@ -395,28 +395,28 @@ def levels(**bytes_of):
 
 def test_contrasts_by_hand(tmp_path):
     tables(tmp_path, levels(guided=0.8), save=0.7)
-    arms = read_variants(tmp_path)
-    assert set(arms.curves) == {(name.split("-")[1], int(name[-1])) for name in CURVES}
-    assert [p.bytes for p in arms.curves["guided", 0]] == sorted(
-        (p.bytes for p in arms.curves["guided", 0]), reverse=True
+    variants = read_variants(tmp_path)
+    assert set(variants.curves) == {(name.split("-")[1], int(name[-1])) for name in CURVES}
+    assert [p.bytes for p in variants.curves["guided", 0]] == sorted(
+        (p.bytes for p in variants.curves["guided", 0]), reverse=True
     )
-    found = arms.contrast("guided", "unguided")
+    found = variants.contrast("guided", "unguided")
     assert len(found.deltas) == 4 and found.percent == pytest.approx(-20, abs=1e-3) and found.verdict == "fewer"
     assert found.reach == pytest.approx((100 * (0.8 / 1.01 - 1) - 2, 100 * (0.8 * 1.01 - 1) + 2), abs=1e-3)
-    assert arms.contrast("unguided", "guided").verdict == "more"
-    assert arms.contrast("constant", "shuffled").verdict == "open"
-    assert [(d.codec, d.against) for d in arms.contrast("guided", "guided").deltas] == [
+    assert variants.contrast("unguided", "guided").verdict == "more"
+    assert variants.contrast("constant", "shuffled").verdict == "open"
+    assert [(d.codec, d.against) for d in variants.contrast("guided", "guided").deltas] == [
         ("saliency-guided-1", "saliency-guided-0")
     ]
-    assert arms.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
+    assert variants.at_equal_lmbda("constant") == pytest.approx((-30, 0), abs=1e-3)
 
 
 def test_a_codec_of_another_experiment_is_no_variant(tmp_path):
     points, _ = tables(tmp_path, levels())
     others = [replace(points[-1], codec=name, bytes=1.0) for name in ("ablation-base", "regulariser-unguided-0")]
     write_rows(tmp_path / "saliency_variants.csv", [*points, *others])
-    arms = read_variants(tmp_path)
-    assert len(arms.curves) == len(CURVES) and min(p.bytes for p in arms.curves["unguided", 0]) > 1
+    variants = read_variants(tmp_path)
+    assert len(variants.curves) == len(CURVES) and min(p.bytes for p in variants.curves["unguided", 0]) > 1
 
 
 def test_curves_without_shared_quality_and_intervals(tmp_path):
@@ -435,7 +435,7 @@ def test_tables_that_are_not_those_of_the_arms_are_refused(tmp_path):
         read_variants(tmp_path)
     points, _ = tables(tmp_path, levels())
     for wrong in (
-        [p for p in points if "shuffled" not in p.codec],  # an arm is missing
+        [p for p in points if "shuffled" not in p.codec],  # a variant is missing
         [p for p in points if (p.codec, p.lmbda) != ("saliency-guided-1", 0.3)],  # a lambda is missing
         points[:1],
     ):
@@ -465,8 +465,8 @@ def unguided_at(sizes):
 
 def test_a_forest_has_a_marker_per_pair_and_fills_what_is_sure(tmp_path):
     tables(tmp_path, levels(guided=0.8), save=0.7)
-    arms, look = read_variants(tmp_path), ch04.VARIANTS["guided"]
-    pairs = {"sure": arms.contrast("guided", "unguided"), "open": arms.contrast("constant", "shuffled")}
+    variants, look = read_variants(tmp_path), ch04.VARIANTS["guided"]
+    pairs = {"sure": variants.contrast("guided", "unguided"), "open": variants.contrast("constant", "shuffled")}
     figure = forest({name: (c.deltas, look) for name, c in pairs.items()}, "t", "BD-rates")
     assert [len(t.x) for t in figure.data] == [4, 4] and "sure -20.0 % (-22.0 to -18.0)" in caption(figure)
     assert set(figure.data[0].marker.symbol) == {"circle"} and set(figure.data[1].marker.symbol) == {"circle-open"}
@@ -495,10 +495,10 @@ def test_bars_of_negative_values_hang_from_zero_below_the_title():
 
 
 def test_what_the_text_says_of_the_tables():
-    arms, text = read_variants(data_root() / "results"), words_of("04")
+    variants, text = read_variants(data_root() / "results"), words_of("04")
 
-    def told(arm, against):
-        found = arms.contrast(arm, against)
+    def told(variant, against):
+        found = variants.contrast(variant, against)
         low, high = (f"{v:+.1f}".replace("-", "−") for v in found.reach)
         assert found.verdict == "open"
         return f"{abs(found.percent):.1f} % {'fewer' if found.percent < 0 else 'more'}", f"{low} to {high} %"
@@ -506,21 +506,21 @@ def test_what_the_text_says_of_the_tables():
     unguided, constant, shuffled, even = (
         told(*pair.split()) for pair in ("guided unguided", "guided constant", "guided shuffled", "constant unguided")
     )
-    variants = ("unguided", "guided", "constant", "shuffled")
+    named = ("unguided", "guided", "constant", "shuffled")
     for said in (
         f"*Guided against unguided* needs {unguided[0]} bytes. The intervals reach from {unguided[1]}",
         f"*Guided against constant* needs {constant[0]} bytes ({constant[1]}), and *guided against shuffled* "
         f"{shuffled[0]} ({shuffled[1]})",
         f"*Constant against unguided* needs {even[0]} bytes ({even[1]})",
-        f"differ by up to {max(abs(arms.contrast(v, v).percent) for v in variants):.1f} %",
-        f"at equal lambda our guided variant writes {-arms.at_equal_lmbda('guided')[0]:.0f} % fewer bytes",
+        f"differ by up to {max(abs(variants.contrast(v, v).percent) for v in named):.1f} %",
+        f"at equal lambda our guided variant writes {-variants.at_equal_lmbda('guided')[0]:.0f} % fewer bytes",
     ):
         assert said in text, said
     for other in ("constant", "shuffled"):
-        assert all(d.percent < 0 for d in arms.contrast("guided", other).deltas)
-    assert sum(d.low > 0 for d in arms.contrast("constant", "unguided").deltas) == 1  # "in one of the four pairs"
-    assert all(-29 < arms.at_equal_lmbda(v)[0] < -23 for v in variants[1:])  # "about a quarter"
-    assert arms.contrast("guided", "unguided").reach[0] > -25  # the paper's number "lies outside these intervals"
+        assert all(d.percent < 0 for d in variants.contrast("guided", other).deltas)
+    assert sum(d.low > 0 for d in variants.contrast("constant", "unguided").deltas) == 1  # "in one of the four pairs"
+    assert all(-29 < variants.at_equal_lmbda(v)[0] < -23 for v in named[1:])  # "about a quarter"
+    assert variants.contrast("guided", "unguided").reach[0] > -25  # the paper's number "lies outside these intervals"
 
 
 def test_the_words_on_spoiled_features_are_the_golden_numbers():
@@ -573,16 +573,16 @@ def test_the_words_on_regularisers_are_those_of_their_tables():
     text = words_of("04")
     tried, signed = read_variants(data_root() / "results", "regularisers"), lambda v: f"{v:+.1f}".replace("-", "−")
 
-    def told(arm, against="unguided"):
-        found = tried.contrast(arm, against)
+    def told(variant, against="unguided"):
+        found = tried.contrast(variant, against)
         low, high = (f"{v:.1f}" if found.verdict == "more" else signed(v) for v in found.reach)
         return f"{abs(found.percent):.1f} % {'fewer' if found.percent < 0 else 'more'}", f"({low} to {high} %)"
 
-    decay, attention, dropout = (told(arm) for arm in ("decay", "attention", "dropout"))
+    decay, attention, dropout = (told(variant) for variant in ("decay", "attention", "dropout"))
     crops, decoded, both = told("guided", "constant"), told("decoded", "constant"), told("decoded", "guided")
     spent = {row.part: row.median_ms * row.times for row in read_table("map_ages_costs.csv")}
     shares = [100 * spent[part] / (spent[part] + spent["step"]) for part in ("crop", "decoded")]
-    lost = sorted(tried.contrast(arm, "unguided").percent for arm in ("guided", "decoded", "constant"))
+    lost = sorted(tried.contrast(variant, "unguided").percent for variant in ("guided", "decoded", "constant"))
     for said in (
         f"*Weight decay* needs {decay[0]} bytes {decay[1]} and *attention* {attention[0]} {attention[1]}",
         f"*Dropout* needs {dropout[0]} bytes {dropout[1]}",
@@ -595,9 +595,9 @@ def test_the_words_on_regularisers_are_those_of_their_tables():
     ):
         assert said in text, said
     assert EXPERIMENTS["regularisers"][1] - {"unguided"} == ch04.REGULARISERS.keys()
-    pairs = [d for arm in ("decay", "attention") for d in tried.contrast(arm, "unguided").deltas]
+    pairs = [d for variant in ("decay", "attention") for d in tried.contrast(variant, "unguided").deltas]
     assert len(pairs) == 8 and all(d.percent < 0 for d in pairs)
-    verdicts = {arm: tried.contrast(arm, "unguided").verdict for arm in ch04.REGULARISERS}
+    verdicts = {variant: tried.contrast(variant, "unguided").verdict for variant in ch04.REGULARISERS}
     assert verdicts == dict.fromkeys(("guided", "decoded", "constant", "dropout"), "more") | dict.fromkeys(
         ("decay", "attention"), "open"
     )

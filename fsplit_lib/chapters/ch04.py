@@ -148,24 +148,24 @@ def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
     return finish(figure, "How fast a map goes stale", alt, 480)
 
 
-def against_unguided(arms: Variants) -> go.Figure:
+def against_unguided(variants: Variants) -> go.Figure:
     """Draw agreement over bytes as the difference to the unguided run of the same seed at the same bytes.
 
     The band is the 95 % interval of one unguided point; the black line is one unguided seed against the other.
     """
-    first, *later = arms.seeds("unguided")
-    pairs = [(name, s, s) for name in list(VARIANTS)[1:] for s in arms.seeds(name) if s in (first, *later)]
+    first, *later = variants.seeds("unguided")
+    pairs = [(name, s, s) for name in list(VARIANTS)[1:] for s in variants.seeds(name) if s in (first, *later)]
     lines = []
     for name, seed, anchor in [("unguided", s, first) for s in later] + pairs:
-        sizes, kept = np.array(sorted((p.bytes, p.agreement) for p in arms.curves["unguided", anchor])).T
-        shared = (p for p in arms.curves[name, seed] if sizes[0] <= p.bytes <= sizes[-1])
+        sizes, kept = np.array(sorted((p.bytes, p.agreement) for p in variants.curves["unguided", anchor])).T
+        shared = (p for p in variants.curves[name, seed] if sizes[0] <= p.bytes <= sizes[-1])
         points, look = sorted(shared, key=lambda p: p.bytes), VARIANTS[name]
         y = [100 * (p.agreement - float(np.interp(np.log(p.bytes), np.log(sizes), kept))) for p in points]
         mark = {"symbol": look.symbol if seed == first else f"{look.symbol}-open", "size": 9}
         hover = "%{x:,.0f} bytes<br>%{y:+.1f} points"
         x = [p.bytes for p in points]
         lines.append(curve(f"{name}, seed {seed}", x, y, look, width=1.5, marker=mark, hovertemplate=hover))
-    rows = sorted(arms.curves["unguided", first], key=lambda p: p.bytes)
+    rows = sorted(variants.curves["unguided", first], key=lambda p: p.bytes)
     label = "agreement minus unguided (points)"
     figure = rate_accuracy({"": lines}, "What each variant adds to unguided training", label, rows[0].n)
     figure.add_scatter(

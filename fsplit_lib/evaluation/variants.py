@@ -1,4 +1,4 @@
-"""The variants of the two experiments of chapter 04, compared twice: at equal lambda, and at equal quality.
+"""The variants of the experiments of chapters 04 and 09, compared twice: at equal lambda, and at equal quality.
 
 At equal lambda any weight below 1 seems to save bytes (chapter 04, Eq. (6)), so that comparison shows
 the confound. At equal quality, by whole curves, a variant is ahead of another only if it is so for every
@@ -15,13 +15,14 @@ import numpy as np
 from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
 
-EXPERIMENTS = {  # table to the names of its codecs, its arms, and what other codecs of the book it takes in
+EXPERIMENTS = {  # table to the names of its codecs, its variants, and what other codecs of the book it takes in
     "saliency_variants": (r"saliency-(\w+)-(\d+)", {"unguided", "guided", "constant", "shuffled"}, {}),
     "regularisers": (
         r"regulariser-(\w+)-(\d+)",
         {"unguided", "guided", "constant", "decoded", "dropout", "decay", "attention"},
         {"ablation-base": ("unguided", 0), "ablation-base-1": ("unguided", 1)},
     ),
+    "objectives": (r"ablation-(\w+?)(?:-(\d+))?", {"base", "contrast", "augment", "both"}, {}),
 }
 
 
@@ -29,7 +30,7 @@ EXPERIMENTS = {  # table to the names of its codecs, its arms, and what other co
 class Contrast:
     """One variant against another, over all pairs of seeds."""
 
-    arm: str  # the tested guidance
+    variant: str  # the tested guidance
     against: str  # the other one
     deltas: tuple[BDRate, ...]  # one per pair of seeds whose curves share any quality
 
@@ -61,28 +62,28 @@ class Variants:
 
     def seeds(self, guidance: str) -> list[int]:
         """List the seeds that a variant was trained with."""
-        return sorted(seed for arm, seed in self.curves if arm == guidance)
+        return sorted(seed for variant, seed in self.curves if variant == guidance)
 
-    def contrast(self, arm: str, against: str) -> Contrast:
+    def contrast(self, variant: str, against: str) -> Contrast:
         """Compare one variant with another, pair by pair; a variant with itself: each later seed against each earlier one.
 
         Raises:
             DataError: no two of their curves share any quality.
         """
-        pairs = [((arm, s), (against, t)) for s in self.seeds(arm) for t in self.seeds(against)]
-        wanted = [pair for pair in pairs if arm != against or pair[0][1] > pair[1][1]]
+        pairs = [((variant, s), (against, t)) for s in self.seeds(variant) for t in self.seeds(against)]
+        wanted = [pair for pair in pairs if variant != against or pair[0][1] > pair[1][1]]
         found = tuple(d for d in map(self.deltas.get, wanted) if d is not None and d.percent is not None)
         if not found:
-            raise DataError(f"the tables know no two curves of {arm} and {against} that share any quality")
-        return Contrast(arm, against, found)
+            raise DataError(f"the tables know no two curves of {variant} and {against} that share any quality")
+        return Contrast(variant, against, found)
 
-    def at_equal_lmbda(self, arm: str, against: str = "unguided") -> tuple[float, float]:
+    def at_equal_lmbda(self, variant: str, against: str = "unguided") -> tuple[float, float]:
         """Compute the bytes in percent and the agreement in points that a variant has more, mean over lambdas and seeds."""
-        (size, kept), (other_size, other_kept) = self._means(arm), self._means(against)
+        (size, kept), (other_size, other_kept) = self._means(variant), self._means(against)
         return float(100 * np.expm1(size - other_size)), float(100 * (kept - other_kept))
 
     def _means(self, guidance: str) -> tuple[float, float]:
-        points = [p for (arm, _), curve in self.curves.items() if arm == guidance for p in curve]
+        points = [p for (variant, _), curve in self.curves.items() if variant == guidance for p in curve]
         return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.agreement for p in points]))
 
 
@@ -100,23 +101,23 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
     >>> read_variants(data_root() / "results").seeds("guided")
     [0, 1]
     """
-    name, arms, taken_in = EXPERIMENTS[experiment]
+    name, variants, taken_in = EXPERIMENTS[experiment]
 
-    def arm_of(codec: str) -> tuple[str, int] | None:
+    def variant_of(codec: str) -> tuple[str, int] | None:
         match = re.fullmatch(name, codec)
-        return (match[1], int(match[2])) if match else taken_in.get(codec)
+        return (match[1], int(match[2] or 0)) if match else taken_in.get(codec)
 
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
     for point in read_table(f"{experiment}.csv", folder):
-        if arm := arm_of(point.codec):
-            curves.setdefault(arm, {})[point.lmbda] = point
-    if arms - {arm for arm, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
+        if variant := variant_of(point.codec):
+            curves.setdefault(variant, {})[point.lmbda] = point
+    if variants - {variant for variant, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
-            f"{folder / experiment}.csv needs all {len(arms)} variants at the same lambdas: "
+            f"{folder / experiment}.csv needs all {len(variants)} variants at the same lambdas: "
             f"make it with `{TABLES[f'{experiment}.csv'].command}`"
         )
-    deltas = {(arm_of(d.codec), arm_of(d.against)): d for d in read_table(f"{experiment}_bd_rates.csv", folder)}
+    deltas = {(variant_of(d.codec), variant_of(d.against)): d for d in read_table(f"{experiment}_bd_rates.csv", folder)}
     return Variants(
-        {arm: [curve[at] for at in sorted(curve)] for arm, curve in curves.items()},
+        {variant: [curve[at] for at in sorted(curve)] for variant, curve in curves.items()},
         {pair: delta for pair, delta in deltas.items() if all(pair)},
     )
