@@ -66,8 +66,8 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     figure.layout.annotations = end_numbers(reach, [f"{totals[name]:,.1f}" for name in names], far)
     alt = "Milliseconds on the device: " + ", ".join(f"{name} {total:,.1f}" for name, total in totals.items()) + "."
     alt += f" Too noisy to conclude anything: {', '.join(noisy)}." if noisy else ""
-    finish(figure, title, alt, height=170 + 34 * max(len(bars), 5))
-    return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 95, "r": 75})
+    finish(figure, title, alt, height=195 + 34 * max(len(bars), 5))
+    return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 120, "r": 75})  # a legend of two lines
 
 
 def _at(where: Scenario, rate: float) -> Scenario:
@@ -126,7 +126,7 @@ def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go
         figure.add_vline(x=link.uplink_mbit_s, line={"color": "#c9d1d9", "dash": "dot"})
         figure.add_annotation(
             x=np.log10(link.uplink_mbit_s), y=1 - 0.055 * (number % 2), yref="paper", text=link.name.split()[0],
-            showarrow=False, xanchor="right" if number % 2 else "left", font_size=13, bgcolor="rgba(255,255,255,0.8)",
+            showarrow=False, xanchor="left" if number % 2 else "right", font_size=13, bgcolor="rgba(255,255,255,0.8)",
         )  # fmt: skip
     figure.update_xaxes(range=[np.log10(0.03), 3])
     figure.update_yaxes(title_text="photo in, answer out (ms)", type="log", dtick=1)
@@ -153,7 +153,7 @@ def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, tit
         figure.add_annotation(x=0, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="left",
                               yanchor="bottom", bgcolor="rgba(255,255,255,0.8)")  # fmt: skip
     figure.update_yaxes(
-        title_text="time, as a multiple of FrankenSplit's", type="log",
+        title_text="times as long as FrankenSplit", type="log",
         range=[np.log10(0.7 * max(min(seen), 0.02)), np.log10(1.5 * max(seen))],
         tickvals=[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100],
     )  # fmt: skip
@@ -185,8 +185,10 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
         doubt = f", {len(card.doubts)} of {len(card.rows)} rows not conclusive" if card.doubts else ""
         told.append(f"{card.name}: {times}{doubt}")
     figure.update_xaxes(title_text="median ± half the interquartile range (ms)", type="log", dtick=1)
-    figure.update_yaxes(autorange="reversed", tickfont={"size": 14}).update_layout(showlegend=True)
-    return finish(figure, "Device cards", "; ".join(told) + ".", height=200 + 36 * len(wanted))
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 14})
+    finish(figure, "Device cards", "; ".join(told) + ".", height=170 + 36 * len(wanted) + 24 * len(found))
+    below = {"x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}  # names of machines are long
+    return figure.update_layout(showlegend=True, legend=below, margin={"b": 75 + 24 * len(found)})
 
 
 def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:

@@ -1,4 +1,4 @@
-"""Exercises of chapter 08: five on times and rates, a timing harness, a layer in 8 bits, the crossover in closed form."""
+"""Exercises of chapter 08: a layer in 8 bits, a timing harness, the crossover in closed form, five on times and rates."""
 
 import logging
 import tempfile
@@ -33,56 +33,7 @@ def _cases() -> list[tuple[float, ...]]:
     return [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
 
 
-# 08.6 --------------------------------------------------------------------------------------------
-
-
-def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
-    """Time a call by a clock of seconds; return median and distance of the quartiles of its runs, in milliseconds.
-
-    >>> clock = iter([0.0, 9.0, 0.0, 0.001, 0.0, 0.002, 0.0, 0.003])
-    >>> [round(ms, 6) for ms in timing(lambda: None, 1, 3, lambda: next(clock))]
-    [2.0, 1.0]
-    """
-    took = []
-    for _ in range(warmup + runs):
-        begun = clock()
-        call()
-        took.append(1e3 * (clock() - begun))
-    kept = np.array(took[warmup:])
-    low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75])
-    return float(middle), float(high - low)
-
-
-def _try_timing(answer: Callable, warmup: int, runs: int, seconds: list[float]) -> tuple:
-    """Return what is told of a call that takes these seconds in turn, by a clock of its own, and how often it was called."""
-    now, calls = [100.0], []
-
-    def call() -> None:
-        calls.append(1)
-        now[0] += seconds[(len(calls) - 1) % len(seconds)]
-
-    return (*answer(call, warmup, runs, lambda: now[0]), len(calls))
-
-
-def _timing_cases() -> list[tuple]:
-    rng, cases = inputs(86), []
-    for warmup, runs in ((3, 9), (2, 20), (0, 6)):
-        seconds = rng.uniform(0.004, 0.009, warmup + runs)
-        seconds[:warmup] *= 20  # cold
-        seconds[-1] = 0.5  # disturbed
-        cases.append((warmup, runs, seconds.tolist()))
-    return cases
-
-
-def _form_of_timing(result: Any, *_: Any) -> str | None:
-    if len(result) != 3:
-        return "Return two numbers: the median and the distance of the quartiles."
-    for one in result[:2]:
-        float(one)
-    return None if result[2] else "Your function never ran the call."
-
-
-# 08.7 --------------------------------------------------------------------------------------------
+# 08.1 --------------------------------------------------------------------------------------------
 
 
 def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -138,9 +89,18 @@ def onnxruntime_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np
 
 
 def _layer_cases() -> list[tuple]:
+    """Draw layers: activations of both signs, from 0 on, above 0 and below, and many at a least value between two steps."""
     rng, cases = inputs(87), []
-    for low in (-1.0, 0.0):
-        x, weight = rng.uniform(low, 3.0, (12, 24)), rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
+    between = -3.0 * 60.7 / (255 - 60.7)  # -60.7 steps of the range from here to 3
+    for low, high, least in (
+        (-1.0, 3.0, -1.0),
+        (0.0, 3.0, 0.0),
+        (0.5, 3.0, 0.5),
+        (-3.0, -0.5, -3.0),
+        (-2.0, 4.0, between),
+    ):
+        x = rng.uniform(low, high, (12, 24)).clip(least, 3.0)
+        weight = rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
         cases.append(tuple(v.astype(np.float32) for v in (x, weight, rng.standard_normal(5))))
     return cases
 
@@ -150,7 +110,56 @@ def _same_layer(got: Any, expected: np.ndarray) -> bool:
     return float(np.isclose(got, expected, rtol=1e-4, atol=1e-4).all(axis=1).mean()) > 0.8
 
 
-# 08.8 --------------------------------------------------------------------------------------------
+# 08.2 --------------------------------------------------------------------------------------------
+
+
+def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """Time a call by a clock of seconds; return median and distance of the quartiles of its runs, in milliseconds.
+
+    >>> clock = iter([0.0, 9.0, 0.0, 0.001, 0.0, 0.002, 0.0, 0.003])
+    >>> [round(ms, 6) for ms in timing(lambda: None, 1, 3, lambda: next(clock))]
+    [2.0, 1.0]
+    """
+    took = []
+    for _ in range(warmup + runs):
+        begun = clock()
+        call()
+        took.append(1e3 * (clock() - begun))
+    kept = np.array(took[warmup:])
+    low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75])
+    return float(middle), float(high - low)
+
+
+def _try_timing(answer: Callable, warmup: int, runs: int, seconds: list[float]) -> tuple:
+    """Return what is told of a call that takes these seconds in turn, by a clock of its own, and how often it was called."""
+    now, calls = [100.0], []
+
+    def call() -> None:
+        calls.append(1)
+        now[0] += seconds[(len(calls) - 1) % len(seconds)]
+
+    return (*answer(call, warmup, runs, lambda: now[0]), len(calls))
+
+
+def _timing_cases() -> list[tuple]:
+    rng, cases = inputs(86), []
+    for warmup, runs in ((3, 9), (2, 20), (0, 6)):
+        seconds = rng.uniform(0.004, 0.009, warmup + runs)
+        seconds[:warmup] *= 20  # cold
+        seconds[-1] = 0.5  # disturbed
+        cases.append((warmup, runs, seconds.tolist()))
+    return cases
+
+
+def _form_of_timing(result: Any, *_: Any) -> str | None:
+    if len(result) != 3:
+        return "Return two numbers: the median and the distance of the quartiles."
+    for one in result[:2]:
+        float(one)
+    return None if result[2] else "Your function never ran the call."
+
+
+# 08.3 --------------------------------------------------------------------------------------------
 
 
 def crossover(ours_ms: float, ours_bytes: float, other_ms: float, other_bytes: float) -> float | None:
@@ -188,80 +197,46 @@ def _crossover_cases() -> list[tuple]:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.number(
+    Exercise.function(
         "08.1",
-        CROSSING,
-        "Eq. (4) with S = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere. Bits per millisecond are kbit/s.",
-        "1.41 Mbit/s: below it, the 3,000 bytes saved take longer than the 17 ms that the packet costs elsewhere.",
-        {
-            CROSSING / 8: "A byte has eight bits.",
-            24 / 9: "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's.",
-            12 / 17: "Only the difference in bytes counts: 3,000.",
-            CROSSING * 1e3: "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s.",
-            CROSSING * 1e6: "Right, in bits a second; the question asks for Mbit/s.",
-            24 / 32: "The JPEG takes time on device and server too: only the difference counts.",
-        },
-    ),
-    Exercise.number(
-        "08.2",
-        3.0,
-        "Let the rate go to zero: what is left of the two times? Then to infinity.",
-        "Three times, on an endlessly slow link: no link makes a method faster than its bytes allow, unless it also computes less.",
-        {
-            15 / 32: "That is the other end, an endlessly fast link: there the packet is slower.",
-            5350 / 2350: "You added the 850 bytes of headers; this exercise leaves them out.",
-            16.0: "That is somebody's claim; with these bytes it cannot be reached.",
-            (15 + 36) / (32 + 12): "That is the ratio at 1 Mbit/s; slower links give more.",
-            1 / 3: "The question is how many times as long the JPEG takes: turn it around.",
-        },
-    ),
-    Exercise.number(
-        "08.3",
-        10.0,
-        "On an endlessly fast link without delay: 10 + 20 / s < 12. Solve for s.",
-        "More than ten times: an encoder that costs nearly as much as the network it feeds leaves the server nothing to win.",
-        {
-            20 / 12: "The encoder's 10 ms come first; the server has only 2 ms left.",
-            2.0: "Those are the milliseconds that are left; how much faster must 20 ms become to fit into them?",
-            1.2: "That compares the encoder with the network; the server's work comes on top.",
-        },
-    ),
-    Exercise.choice(
-        "08.4",
-        "c",
-        {
-            "a": "Digits do not make it certain: half of the runs lie outside those quartiles.",
-            "b": "The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
-            "d": "A mean is pulled by the few runs that something disturbed; more of them make it no fairer.",
-        },
-        "What could make the quartiles lie so far apart, and would it hit both methods alike?",
-        "First find the cause; timing in turns makes the rest hit both alike; and a spread that stays wide belongs into the sentence.",
-    ),
-    Exercise.function(
-        "08.5",
-        _total,
-        _cases,
-        "Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
-        "This is the whole model. Everything else in the chapter is in measuring what goes into it.",
+        onnxruntime_layer,
+        _layer_cases,
+        "Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of integers, times step, times scale, plus the bias.",
+        "Your layer and onnxruntime's give the same numbers: 8-bit inference is a product of integers, multiplied by two scales.",
         (
-            ("8e-3 *", "1e-3 *"),
-            "A byte has eight bits.",
-            ("2 * delay", "delay"),
-            "The answer has to come back: the delay is paid twice.",
-            ("8e-3 *", "8 *"),
-            "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
-            ("/ speedup", "* speedup"),
-            "A server that is faster takes less: divide by its speed-up.",
-            ("* slowdown", "/ slowdown"),
-            "A slower device takes longer: multiply by its slowdown.",
+            ("/ 64", "/ 127"),
+            "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
+            ("/ 64", "/ 63"),
+            "In 7 bits onnxruntime lets the largest weight be 64, not 63.",
+            ("max(axis=1)", "max(keepdims=True)[0]"),
+            "You have one scale for all weights; every output, a row of the weight, has its own.",
+            ("np.round", "np.floor"),
+            "You round down; round to the nearest.",
+            ("(whole - zero) @ weights.T * step", "x @ weights.T"),
+            "Only the weights are quantised; the activations have to be integers from 0 to 255 too.",
+            ("(whole - zero)", "whole"),
+            "Subtract the zero point from the integer activations before you multiply.",
+            ("min(x.min(), 0), max(x.max(), 0)", "x.min(), x.max()"),
+            "Your range is that of x alone; stretch it until it includes 0.",
+            ("np.round(-low / step)", "-low / step"),
+            "Your zero point is not an integer; round it.",
+            ("np.round(weight / scale[:, None])", "weight / scale[:, None]"),
+            "Only the activations are quantised; round the weights to integers too.",
+            (" + bias", ""),
+            "The bias is missing.",
+            lambda x, w, b: x @ w.T + b,
+            "That is the layer in float32: nothing is quantised.",
         ),
+        base=int8_layer,
+        same=_same_layer,
+        form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
     ),
     Exercise.function(
-        "08.6",
+        "08.2",
         timing,
         _timing_cases,
         "Call warmup times without keeping the time. Then, for each run, read the clock, call, read the clock again. np.quantile(took, [0.25, 0.5, 0.75]), in milliseconds.",
-        "Cold runs are left out and one disturbed run moves nothing: the median and the quartiles do not care how long it took.",
+        "Cold runs are left out, and median and quartiles do not depend on how long one disturbed run took.",
         (
             ("took[warmup:]", "took"),
             "You kept the warm-up; the first runs are cold, so call without keeping their time.",
@@ -282,35 +257,7 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_try_timing,
     ),
     Exercise.function(
-        "08.7",
-        onnxruntime_layer,
-        _layer_cases,
-        "Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of whole numbers, times step, times scale, plus the bias.",
-        "Your layer and onnxruntime's agree: 8-bit inference is a product of whole numbers between two scales, and nothing more.",
-        (
-            ("/ 64", "/ 127"),
-            "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
-            ("/ 64", "/ 63"),
-            "In 7 bits onnxruntime lets the largest weight be 64, not 63.",
-            ("max(axis=1)", "max(keepdims=True)[0]"),
-            "You have one scale for all weights; every output, a row of the weight, has its own.",
-            ("np.round", "np.floor"),
-            "You round down; round to the nearest.",
-            ("(whole - zero) @ weights.T * step", "x @ weights.T"),
-            "Only the weights are quantised; the activations have to be whole numbers of 0 to 255 too.",
-            ("(whole - zero)", "whole"),
-            "Take the zero point off the whole activations before you multiply.",
-            (" + bias", ""),
-            "The bias is missing.",
-            lambda x, w, b: x @ w.T + b,
-            "That is the layer in float32: nothing is quantised.",
-        ),
-        base=int8_layer,
-        same=_same_layer,
-        form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
-    ),
-    Exercise.function(
-        "08.8",
+        "08.3",
         crossover,
         _crossover_cases,
         "Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
@@ -330,6 +277,10 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_try_crossover,
         edges=(
             (
+                (32.0, 1500.0, 15.0, 1500.0),
+                "Where both send equally many bytes, the formula gives a rate of 0, and no link has it: return None.",
+            ),
+            (
                 (32.0, 4500.0, 15.0, 1500.0),
                 "Where one way has more bytes and more milliseconds, no rate makes them equal: return None.",
             ),
@@ -341,6 +292,74 @@ EXERCISES: tuple[Exercise, ...] = (
                 (15.0, 1500.0, 15.0, 4500.0),
                 "Where both take equally many milliseconds, the one of fewer bytes is faster on every link: return None instead of dividing by 0.",
             ),
+        ),
+    ),
+    Exercise.number(
+        "08.4",
+        CROSSING,
+        "Eq. (4) with S = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere. Bits per millisecond are kbit/s.",
+        "1.41 Mbit/s: below it, the 3,000 bytes saved take longer than the 17 ms that the packet costs elsewhere.",
+        {
+            CROSSING / 8: "A byte has eight bits.",
+            24 / 9: "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's.",
+            12 / 17: "Only the difference in bytes counts: 3,000.",
+            CROSSING * 1e3: "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s.",
+            CROSSING * 1e6: "Right, in bits a second; the question asks for Mbit/s.",
+            24 / 32: "The JPEG takes time on device and server too: only the difference counts.",
+        },
+    ),
+    Exercise.number(
+        "08.5",
+        3.0,
+        "Let the rate go to zero: what is left of the two times? Then to infinity.",
+        "Three times, the ratio of the bytes: the slower the link, the closer the ratio of the times comes to it.",
+        {
+            15 / 32: "That is the other end, an endlessly fast link: there the packet is slower.",
+            5350 / 2350: "You added the 850 bytes of headers; this exercise leaves them out.",
+            16.0: "That is somebody's claim; with these bytes it cannot be reached.",
+            (15 + 36) / (32 + 12): "That is the ratio at 1 Mbit/s; slower links give more.",
+            1 / 3: "The question is how many times as long the JPEG takes: turn it around.",
+        },
+    ),
+    Exercise.number(
+        "08.6",
+        10.0,
+        "On an endlessly fast link without delay: 10 + 20 / s < 12. Solve for s.",
+        "More than ten times: our encoder takes nearly as long as the whole network, so the server's part has to fit into 2 ms.",
+        {
+            20 / 12: "The encoder's 10 ms come first; the server has only 2 ms left.",
+            2.0: "Those are the milliseconds that are left; how much faster must 20 ms become to fit into them?",
+            1.2: "That compares the encoder with the network; the server's work comes on top.",
+        },
+    ),
+    Exercise.choice(
+        "08.7",
+        "c",
+        {
+            "a": "More digits make the difference no more certain: half of the runs lie outside those quartiles.",
+            "b": "The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
+            "d": "A few disturbed runs move a mean, and in more runs there are more disturbed ones.",
+        },
+        "What could make the quartiles lie so far apart, and would it affect both methods alike?",
+        "First look for the cause. Timing in turns makes a disturbance affect both alike. A spread that stays large supports no conclusion.",
+    ),
+    Exercise.function(
+        "08.8",
+        _total,
+        _cases,
+        "Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
+        "These four terms are the whole model of the chapter.",
+        (
+            ("8e-3 *", "1e-3 *"),
+            "A byte has eight bits.",
+            ("2 * delay", "delay"),
+            "The answer has to come back: the delay is paid twice.",
+            ("8e-3 *", "8 *"),
+            "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
+            ("/ speedup", "* speedup"),
+            "A server that is faster takes less: divide by its speed-up.",
+            ("* slowdown", "/ slowdown"),
+            "A slower device takes longer: multiply by its slowdown.",
         ),
     ),
 )
