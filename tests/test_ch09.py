@@ -285,7 +285,12 @@ def test_the_words_of_the_chapter_are_those_of_its_tables():
     tasks = {(r.task, r.lmbda, r.probe): r for r in read_table("tasks.csv") if r.codec == "photo"}
     lmbdas = sorted({rate for _, rate, _ in tasks})
     clothes = "fashion-mnist, enlarged"
-    assert all(tasks[t, rate, "packets"].lost_low < 0 for t in ("caltech101", clothes) for rate in lmbdas[:2])
+    assert all(tasks[t, rate, "packets"].lost_low < 0 for t in ("caltech101", clothes, "elpv") for rate in lmbdas[:2])
+    assert all(tasks[t, rate, "packets"].lost_low < 0 for t in (clothes, "elpv") for rate in lmbdas)
+    cells = [tasks["elpv", rate, "photos"] for rate in lmbdas]
+    assert [round(100 * row.lost) for row in (cells[0], cells[-1])] == [4, 22] and cells[0].lost_low > 0
+    assert (round(cells[-1].bytes), cells[-1].n) == (526, 1000) and 100 * cells[-1].accuracy == pytest.approx(57, abs=0.5)
+    assert 100 * (cells[0].accuracy + cells[0].lost) == pytest.approx(79, abs=0.5)
     coarse = tasks["caltech101", lmbdas[-1], "packets"]
     assert 100 * coarse.lost == pytest.approx(4, abs=0.5) and coarse.bytes == pytest.approx(830, abs=5)
     assert all(
@@ -313,7 +318,7 @@ def test_the_words_of_the_chapter_are_those_of_its_tables():
 def test_figures_say_what_they_show():
     tasks, maps = read_table("tasks.csv"), read_table("maps.csv")
     figure = ch09.tasks_over_bytes([row for row in tasks if row.codec in ("teacher", "photo")])
-    assert [t.name for t in figure.data] == ["probe fitted to photos", "probe fitted to packets"] * 2
+    assert [t.name for t in figure.data] == ["probe fitted to photos", "probe fitted to packets"] * 3
     assert "Caltech-101, from photos: 86.7 (n = 1,010, 101 classes)" in caption(figure)
     figure = ch09.maps_over_bytes(maps)
     assert [t.name for t in figure.data] == ["FrankenSplit"] * 2 + ["JPEG"] * 2

@@ -27,6 +27,7 @@ from fsplit_lib.data import (
     caltech101,
     center_crop,
     data_root,
+    elpv,
     fashion_mnist,
     image_folder,
     load_photo,
@@ -670,6 +671,21 @@ def test_hidden_folders_and_folders_named_like_photos_are_passed_over(tmp_path):
     (tmp_path / ".mine" / "cats" / "album.jpg").mkdir()
     folder = image_folder(tmp_path / ".mine")  # a hidden folder that was asked for is read
     assert [p.name for p in folder.paths] == ["a.png", "b.png"] and folder.classes == ("cats", "dogs")
+
+
+def test_cells_are_whole_or_defective(tmp_path):
+    (tmp_path / "data").mkdir()
+    table = tmp_path / "data" / "labels.csv"
+    table.write_text("images/cell0001.png  1.0                 mono\nimages/cell0002.png  0.3333333333333333  poly\n")
+    folder = elpv(tmp_path)
+    assert (folder.name, folder.labels, folder.classes) == ("elpv", (1, 0), ("whole", "defective"))
+    assert folder.paths == tuple(tmp_path / "data" / "images" / f"cell000{n}.png" for n in (1, 2))
+    assert elpv(tmp_path / "data") == folder and "BY-NC-SA" in folder.licence
+    with pytest.raises(DataError, match="pip install elpv-dataset"):
+        elpv(tmp_path / "nothing")
+    table.write_text("path,label\na.png,1\n")
+    with pytest.raises(DataError, match="not ELPV's table"):
+        elpv(tmp_path)
 
 
 @pytest.mark.parametrize("inside", ["caltech101/101_ObjectCategories", "101_ObjectCategories", "."])

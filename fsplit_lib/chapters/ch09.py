@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.chapters.ch04 import overlay
 from fsplit_lib.evaluation.map_agreement import map_correlation, peak_is_inside
-from fsplit_lib.evaluation.tables import MapRow, TaskRow
+from fsplit_lib.evaluation.tables import MapRow, TaskGainRow, TaskRow
+from fsplit_lib.evaluation.variants import Variants
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
 from fsplit_lib.plots.pictures import picture, side_by_side
@@ -20,7 +21,12 @@ from fsplit_lib.plots.style import Look, caption, finish, look_of
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0072B2", "dash", "square"))
-TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST"}
+OBJECTIVES = {
+    "contrast": "a contrastive term",
+    "augment": "stronger augmentation",
+    "both": "both",
+}
+TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV"}
 
 
 def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
@@ -52,6 +58,32 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
             f"{TASKS.get(task, task)}, from photos: {100 * row.accuracy:.1f} (n = {row.n:,}, {row.classes} classes)"
         )
     return figure.update_layout(meta={"alt": f"{caption(figure)} {'; '.join(told)}."})
+
+
+def objective_lines(variants: Variants, gains: Sequence[TaskGainRow]) -> list[list[str]]:
+    """Write what each other objective does against the base, a line each, over all pairs of seeds.
+
+    Args:
+        variants: of the experiment "objectives", see :func:`fsplit_lib.evaluation.variants.read_variants`.
+        gains: of ``objectives_tasks_gains.csv``.
+
+    Returns:
+        The name, the teacher's own answer (bytes more or fewer at equal agreement, %), and for each task of
+        :data:`TASKS` the points of accuracy more or fewer at equal bytes; each with the ends of all its intervals.
+    """
+    lines = []
+    for variant, name in OBJECTIVES.items():
+        bytes_for = variants.contrast(variant, "base")
+        told = [(bytes_for.percent, *bytes_for.reach)]
+        for task in TASKS:
+            mine = [
+                g for g in gains if g.task == task and g.codec.startswith(f"ablation-{variant}") and "base" in g.against
+            ]
+            told.append((np.mean([g.points for g in mine]), min(g.low for g in mine), max(g.high for g in mine)))
+        lines.append(
+            [name, *(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−") for value, low, high in told)]
+        )
+    return lines
 
 
 def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:

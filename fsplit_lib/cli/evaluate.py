@@ -294,11 +294,17 @@ def tasks(
     weights: Annotated[list[str] | None, WEIGHTS] = None,
     each: Annotated[int, typer.Option(min=3, help="Photos of each class, drawn at random.")] = 10,
     fashion: Annotated[int, typer.Option(min=3, help="Test pictures of each class of Fashion-MNIST, enlarged.")] = 40,
+    cells: Annotated[
+        Path | None, typer.Option("--elpv", help="Folder of ELPV's solar cells; left out without.")
+    ] = None,
+    each_kind: Annotated[
+        int, typer.Option("--cells", min=3, help="Cells, whole and defective, so many of each.")
+    ] = 500,
 ) -> None:
     """Measure other questions behind the same packets: what a linear probe gets right from packets, and from photos."""
     import numpy as np
 
-    from fsplit_lib.data import fashion_mnist, training_folder, write_rows
+    from fsplit_lib.data import elpv, fashion_mnist, training_folder, write_rows
     from fsplit_lib.evaluation.tables import label_of
     from fsplit_lib.evaluation.tasks import measure_tasks, task_of_folder, task_of_images
 
@@ -307,6 +313,8 @@ def tasks(
     images, labels = fashion_mnist("test")
     first = np.sort(np.concatenate([np.flatnonzero(labels == label)[:fashion] for label in range(10)]))
     asked = [task_of_folder(pictures), task_of_images("fashion-mnist, enlarged", images[first], labels[first])]
+    if cells is not None:
+        asked.append(task_of_folder(elpv(cells).drawn(each_kind, 0, each=True)))
     with progress_bar("picture", "tasks") as progress:
         rows, gains = measure_tasks(systems, teacher, asked, progress)
     write_rows(out, rows)

@@ -24,6 +24,7 @@ SUFFIXES = {
 NAMED = 5  # of the files that are left out, in a warning
 CALTECH = {"accordion", "Faces_easy", "car_side", "windsor_chair", "yin_yang"}  # five of its 101 categories
 CALTECH_LICENCE = "Fei-Fei et al. 2004; CC BY 4.0"
+ELPV_LICENCE = "Deitsch et al. 2019; CC BY-NC-SA 4.0"
 WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
 
 
@@ -212,6 +213,30 @@ def _is_caltech(place: Path) -> bool:
     """Tell whether its categories are there: other data sets have an accordion too."""
     inside = {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
     return inside >= CALTECH and len(inside) >= 100
+
+
+def elpv(root: str | Path) -> ImageFolder:
+    """Read ELPV (Deitsch et al. 2019), electroluminescence pictures of solar cells, as the package elpv-dataset lays it out.
+
+    The classes are "whole" and "defective": whether experts thought a defect at least as likely as not.
+
+    Args:
+        root: the package's ``elpv_dataset``, its ``data`` sub-folder, or a copy.
+
+    Raises:
+        DataError: the table ``labels.csv`` is not there, or is another one.
+    """
+    found = next((place for place in (Path(root) / "data", Path(root)) if (place / "labels.csv").is_file()), None)
+    if found is None:
+        raise DataError(
+            f"no ELPV below {root}: expected labels.csv beside images; `pip install elpv-dataset` brings both"
+        )
+    lines = [line.split() for line in (found / "labels.csv").read_text("utf-8").splitlines()]  # path, probability, kind
+    try:
+        labels = tuple(int(float(probability) >= 0.5) for _, probability, _ in lines)
+    except ValueError as error:
+        raise DataError(f"{found / 'labels.csv'} is not ELPV's table of path, probability and kind of cell") from error
+    return ImageFolder("elpv", tuple(found / path for path, *_ in lines), labels, ("whole", "defective"), ELPV_LICENCE)
 
 
 def training_folder(root: str | Path) -> ImageFolder:

@@ -352,7 +352,7 @@ TABLES = {
         },
         "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
         "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
-        "fsplit evaluate tasks FOLDER": {"tasks.csv": TaskRow},
+        "fsplit evaluate tasks FOLDER --elpv CELLS": {"tasks.csv": TaskRow},
         "fsplit evaluate tasks FOLDER --weights ablation-base --weights ablation-contrast ...": {
             "objectives_tasks.csv": TaskRow, "objectives_tasks_gains.csv": TaskGainRow,
         },
