@@ -289,7 +289,9 @@ def test_the_words_of_the_chapter_are_those_of_its_tables():
     assert all(tasks[t, rate, "packets"].lost_low < 0 for t in (clothes, "elpv") for rate in lmbdas)
     cells = [tasks["elpv", rate, "photos"] for rate in lmbdas]
     assert [round(100 * row.lost) for row in (cells[0], cells[-1])] == [4, 22] and cells[0].lost_low > 0
-    assert (round(cells[-1].bytes), cells[-1].n) == (526, 1000) and 100 * cells[-1].accuracy == pytest.approx(57, abs=0.5)
+    assert (round(cells[-1].bytes), cells[-1].n) == (526, 1000) and 100 * cells[-1].accuracy == pytest.approx(
+        57, abs=0.5
+    )
     assert 100 * (cells[0].accuracy + cells[0].lost) == pytest.approx(79, abs=0.5)
     coarse = tasks["caltech101", lmbdas[-1], "packets"]
     assert 100 * coarse.lost == pytest.approx(4, abs=0.5) and coarse.bytes == pytest.approx(830, abs=5)

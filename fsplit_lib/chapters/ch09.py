@@ -30,7 +30,7 @@ TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashi
 
 
 def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
-    """Draw what a linear probe gets right over bytes, a plot per task; the dotted line is what it gets right from photos.
+    """Draw what a linear probe gets right over bytes, a plot per task; the dotted line is what it gets right without a packet.
 
     Of the codec ``photo`` both probes of ``tasks.csv`` are drawn, of other codecs the one that was fitted to packets.
     """
@@ -50,10 +50,12 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
             lines.append(curve(name, [r.bytes for r in mine], share, look, (low, high)))
         plots[TASKS.get(task, task)] = lines
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
+    figure.update_xaxes(title_text="", tickvals=[500, 1000, 2000, 4000], tickangle=0)  # three columns: one title
+    figure.update_xaxes(title_text="mean bytes of the whole packet", col=1 + len(plots) // 2)
     told = []
     for column, (task, row) in enumerate(teachers.items(), start=1):
         line = {"dash": "dot", "color": look_of("teacher").color}
-        figure.add_hline(y=100 * row.accuracy, line=line, annotation_text="from photos", row=1, col=column)
+        figure.add_hline(y=100 * row.accuracy, line=line, annotation_text="without a packet", row=1, col=column)
         told.append(
             f"{TASKS.get(task, task)}, from photos: {100 * row.accuracy:.1f} (n = {row.n:,}, {row.classes} classes)"
         )
