@@ -26,7 +26,7 @@ def test_no_answer_draws_the_hint_and_nonsense_never_raises(exercise):
         assert check(exercise.id, nonsense).status == "wrong"
 
 
-@pytest.mark.parametrize(("id", "answer"), [("01.1", 2.536), ("01.2", 0.737), ("01.3", 1.3333), ("01.5", "b")])
+@pytest.mark.parametrize(("id", "answer"), [("01.3", 2.536), ("01.4", 0.737), ("01.5", 1.3333), ("01.7", "b")])
 def test_right_answers(id, answer):
     assert check(id, answer).status == "right"
 
@@ -37,7 +37,7 @@ def test_information_exercise_knows_its_mistakes():
         used = p > 0
         return float(((p if weights is None else weights)[used] * log(p[used] / product[used])).sum())
 
-    assert check("01.4", information).status == "right"
+    assert check("01.6", information).status == "right"
     wrong = {
         "nats": lambda p: information(p, np.log),
         "sign": lambda p: -information(p),
@@ -51,8 +51,8 @@ def test_information_exercise_knows_its_mistakes():
     }
     for word, function in wrong.items():
         with np.errstate(divide="ignore", invalid="ignore"):
-            assert word in check("01.4", function).message, word
-    assert "without calling" in check("01.4", 1.0).message
+            assert word in check("01.6", function).message, word
+    assert "without calling" in check("01.6", 1.0).message
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
@@ -60,7 +60,7 @@ def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, mo
     solved = {"check": check, "np": np, "math": math}
     exec((Path(__file__).parents[1] / "notebooks" / "solutions" / "01.py").read_text("utf-8"), solved)
     monkeypatch.setattr(core, "SEED", seed)
-    for id, name in (("01.6", "my_step"), ("01.7", "my_bounds")):
+    for id, name in (("01.1", "my_step"), ("01.2", "my_bounds")):
         assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"
         for trap in EXERCISES[id].traps:
             assert check(id, trap.value).message == trap.message
@@ -73,26 +73,26 @@ def test_builds_tell_of_zeros_and_of_rows_that_do_not_add_up():
         weights = p_t * 2 ** (-beta * (p_y_x[:, None] * np.log2(ratio)).sum(2))
         return weights / weights.sum(1, keepdims=True)
 
-    assert "0 counts as 0" in check("01.6", step).message
+    assert "0 counts as 0" in check("01.1", step).message
 
     def product(p_xy, encoder, beta):  # its NaN would come later, where p(y|t) has become 0
         p_y_x, p_t = p_xy / p_xy.sum(1, keepdims=True), p_xy.sum(1) @ encoder
         weights = p_t * 2 ** (beta * p_y_x @ np.log2(encoder.T @ p_xy / p_t[:, None]).T)
         return weights / weights.sum(1, keepdims=True)
 
-    assert "p(y|t) is 0" in check("01.6", product).message
+    assert "p(y|t) is 0" in check("01.1", product).message
     assert (
         "Your columns"
-        in check("01.6", lambda p, e, b: update_encoder(p, e, b) / update_encoder(p, e, b).sum(0)).message
+        in check("01.1", lambda p, e, b: update_encoder(p, e, b) / update_encoder(p, e, b).sum(0)).message
     )
-    assert "which is what the sign" in check("01.6", lambda p, e, b: 2 * update_encoder(p, e, b)).message
-    assert "of the shape" in check("01.6", lambda p, e, b: update_encoder(p, e, b).T).message
+    assert "which is what the sign" in check("01.1", lambda p, e, b: 2 * update_encoder(p, e, b)).message
+    assert "of the shape" in check("01.1", lambda p, e, b: update_encoder(p, e, b).T).message
 
     def bounds(x, y, encoder, prior, decoder):
         p = encoder[x]
         return (p * np.log2(p / prior)).sum(1).mean(), -(p * np.log2(decoder[:, y].T)).sum(1).mean()
 
-    assert "0 counts as 0" in check("01.7", bounds).message
+    assert "0 counts as 0" in check("01.2", bounds).message
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])

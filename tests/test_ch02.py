@@ -26,7 +26,7 @@ def test_no_answer_draws_the_hint_and_nonsense_never_raises(exercise):
         assert check(exercise.id, nonsense).status == "wrong"
 
 
-@pytest.mark.parametrize(("id", "answer"), [("02.1", 401408), ("02.2", 4.444), ("02.3", "a")])
+@pytest.mark.parametrize(("id", "answer"), [("02.3", 401408), ("02.4", 4.444), ("02.5", "a")])
 def test_right_answers(id, answer):
     assert check(id, answer).status == "right"
 
@@ -35,10 +35,10 @@ def test_route_exercise_knows_its_mistakes():
     def total(device, sizes, server, rate, eight=8):
         return [d + eight * s / rate + t for d, s, t in zip(device, sizes, server, strict=True)]
 
-    assert check("02.4", lambda *a: int(np.argmin(total(*a)))).status == "right"
-    assert "eight" in check("02.4", lambda *a: int(np.argmin(total(*a, eight=1)))).message
-    assert "smallest" in check("02.4", lambda d, s, t, r: int(np.argmin(s))).message
-    assert "slowest" in check("02.4", lambda *a: int(np.argmax(total(*a)))).message
+    assert check("02.6", lambda *a: int(np.argmin(total(*a)))).status == "right"
+    assert "eight" in check("02.6", lambda *a: int(np.argmin(total(*a, eight=1)))).message
+    assert "smallest" in check("02.6", lambda d, s, t, r: int(np.argmin(s))).message
+    assert "slowest" in check("02.6", lambda *a: int(np.argmax(total(*a)))).message
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
@@ -46,7 +46,7 @@ def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, mo
     solved = {"check": check, "torch": torch, "nn": nn}
     exec((Path(__file__).parents[1] / "notebooks" / "solutions" / "02.py").read_text("utf-8"), solved)
     monkeypatch.setattr(core, "SEED", seed)
-    for id, name in (("02.5", "my_costs"), ("02.6", "my_split")):
+    for id, name in (("02.1", "my_costs"), ("02.2", "my_split")):
         assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"
         for trap in EXERCISES[id].traps:
             assert check(id, trap.value).message == trap.message
@@ -70,9 +70,9 @@ def test_hooks_that_stay_and_layers_that_are_left_out_are_told():
         network(x)
         return found
 
-    assert "remove()" in check("02.5", forgets).message
-    assert "your list has 3 pairs" in check("02.5", lambda network, x: layer_costs(network, x)[:3]).message
-    assert "0 to 6" in check("02.6", lambda *_: 7).message
+    assert "remove()" in check("02.1", forgets).message
+    assert "your list has 3 pairs" in check("02.1", lambda network, x: layer_costs(network, x)[:3]).message
+    assert "0 to 6" in check("02.2", lambda *_: 7).message
 
 
 def test_the_best_split_of_a_chain_is_the_best_route():

@@ -26,14 +26,14 @@ from fsplit_lib.training.sources import ArraySource, batches
 STEPS = 120
 
 
-@pytest.mark.parametrize(("id", "answer"), [("05.1", 9), ("05.2", 0.00234375), ("05.3", "B")])
+@pytest.mark.parametrize(("id", "answer"), [("05.7", 9), ("05.8", 0.00234375), ("05.9", "B")])
 def test_right_answers(id, answer):
     assert check(id, answer).status == "right"
 
 
 @pytest.mark.parametrize("answer", ["nine", None, float("nan"), True, [9]])
 def test_what_is_no_number_is_told_so(answer):
-    assert "number" in check("05.1", answer).message
+    assert "number" in check("05.7", answer).message
 
 
 def test_the_function_exercise_knows_six_mistakes():
@@ -53,7 +53,7 @@ def test_the_function_exercise_knows_six_mistakes():
     assert "without calling" in check("05.4", 1.0).message
 
 
-BUILDS = ("05.6", "05.7", "05.8", "05.9", "05.10")
+BUILDS = ("05.1", "05.2", "05.3", "05.5", "05.6")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_the_solutions_of_the_builds_are_right(built):
 
 @pytest.mark.parametrize("id", BUILDS)
 def test_builds_are_graded_alike_under_another_seed(built, id, monkeypatch):
-    mine = dict(zip(BUILDS, ("MyBlock", "MyEncoder", "my_quantiser", "my_bits", "my_step"), strict=True))[id]
+    mine = dict(zip(BUILDS, ("MyBlock", "MyEncoder", "my_bits", "my_quantiser", "my_step"), strict=True))[id]
     monkeypatch.setattr(core, "SEED", 12345)
     assert check(id, built[0][mine]).status == "right"
     assert [check(id, trap.value).message for trap in EXERCISES[id].traps] == [t.message for t in EXERCISES[id].traps]
@@ -98,8 +98,8 @@ def test_a_block_without_bias_is_told_its_number_of_parameters():
         def forward(self, x):
             return self.only(x)
 
-    assert "yours has 135 parameters, asked are 390" in check("05.6", Block).message
-    assert "shape (2,)" in check("05.9", lambda p: p).message
+    assert "yours has 135 parameters, asked are 390" in check("05.1", Block).message
+    assert "shape (2,)" in check("05.3", lambda p: p).message
 
 
 def test_own_lines_train_to_the_same_curve_as_the_library(built, teacher):
@@ -124,8 +124,8 @@ def test_own_lines_train_to_the_same_curve_as_the_library(built, teacher):
 
 def test_strict_mode_raises(monkeypatch):
     monkeypatch.setenv("FSPLIT_CHECK", "strict")
-    with pytest.raises(AssertionError, match=r"05\.1 is unanswered"):
-        check("05.1", ...)
+    with pytest.raises(AssertionError, match=r"05\.7 is unanswered"):
+        check("05.7", ...)
 
 
 @pytest.fixture(scope="module")

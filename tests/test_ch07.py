@@ -334,7 +334,7 @@ def test_the_slider_over_the_ablation(tmp_path):
 # exercises ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("id", "answer"), [("07.1", 1.995), ("07.2", 40), ("07.3", "C"), ("07.4", 9)])
+@pytest.mark.parametrize(("id", "answer"), [("07.5", 1.995), ("07.6", 40), ("07.7", "C"), ("07.8", 9)])
 def test_right_answers(id, answer):
     assert check(id, answer).status == "right"
 
@@ -343,7 +343,7 @@ def test_the_function_exercise_knows_its_mistakes():
     def within(s, loss):
         return [k for k in s if s[k] >= max(s.values()) - loss]
 
-    assert check("07.5", lambda s, p, loss: min(within(s, loss), key=p.get)).status == "right"
+    assert check("07.9", lambda s, p, loss: min(within(s, loss), key=p.get)).status == "right"
     wrong = {
         "best": lambda s, *_: max(s, key=s.get),
         "smallest": lambda _, p, __: min(p, key=p.get),
@@ -354,21 +354,21 @@ def test_the_function_exercise_knows_its_mistakes():
         "largest": lambda s, p, loss: max(within(s, loss), key=p.get),
         "worst": lambda s, _, loss: min(within(s, loss), key=s.get),
     }  # fmt: skip
-    said = {name: check("07.5", f) for name, f in wrong.items()}
+    said = {name: check("07.9", f) for name, f in wrong.items()}
     assert all(v.status == "wrong" and "Hint" not in v.message for v in said.values())
     assert len({v.message for v in said.values()}) == len(wrong)
-    assert "raised ZeroDivisionError" in check("07.5", lambda *_: 1 / 0).message
-    assert "itself" in check("07.5", 3).message and "name" in check("07.5", lambda *_: 0.9).message
+    assert "raised ZeroDivisionError" in check("07.9", lambda *_: 1 / 0).message
+    assert "itself" in check("07.9", 3).message and "name" in check("07.9", lambda *_: 0.9).message
 
 
 @pytest.fixture
 def solved():
     """The book's solutions, by exercise."""
-    given = solved_builds("07", 6, nn=torch.nn, F=torch.nn.functional, torch=torch, Affine=Affine)
+    given = solved_builds("07", nn=torch.nn, F=torch.nn.functional, torch=torch, Affine=Affine)
     return {id: given[id] for id in BUILDS}
 
 
-BUILDS = ("07.6", "07.7", "07.8", "07.9")
+BUILDS = ("07.1", "07.2", "07.3", "07.4")
 
 
 @pytest.mark.parametrize("seed", (0, 11))
@@ -385,9 +385,9 @@ def test_a_build_of_another_shape_or_without_an_answer_is_told():
 
         def forward(self, x): ...
 
-    assert check("07.6", Empty).status == check("07.8", lambda *_: ...).status == "unanswered"
-    assert "shape has to stay (2, 4, 8, 9)" in check("07.7", lambda x, w: x.permute(0, 2, 3, 1)).message
-    assert "a number" in check("07.9", lambda *_: "D").message
+    assert check("07.1", Empty).status == check("07.3", lambda *_: ...).status == "unanswered"
+    assert "shape has to stay (2, 4, 8, 9)" in check("07.2", lambda x, w: x.permute(0, 2, 3, 1)).message
+    assert "a number" in check("07.4", lambda *_: "D").message
 
 
 def test_a_decoder_of_own_blocks_computes_and_learns_what_the_library_s_does(solved):
@@ -398,7 +398,7 @@ def test_a_decoder_of_own_blocks_computes_and_learns_what_the_library_s_does(sol
         )
         torch.nn.init.normal_(theirs.project.weight)
         mine = deepcopy(theirs)
-        plots.use_blocks(mine, solved["07.6"], {"convnext": solved["07.7"], "swin": solved["07.8"]})
+        plots.use_blocks(mine, solved["07.1"], {"convnext": solved["07.2"], "swin": solved["07.3"]})
         results = [one(y_hat) for one in (theirs, mine)]
         assert torch.allclose(*results, atol=1e-4)
         gradients = [

@@ -46,7 +46,7 @@ def test_what_is_no_function_or_fails_or_returns_nothing_is_told(exercise):
 
 
 def test_an_estimate_is_no_length_of_a_stream_at_any_seed(monkeypatch):
-    exercise = EXERCISES["03.5"]
+    exercise = EXERCISES["03.7"]
     estimate = next(trap for trap in exercise.traps if trap.message.startswith("That is the estimate"))
     for seed in (1, 2, 3):
         monkeypatch.setattr(core, "SEED", seed)

@@ -285,8 +285,8 @@ def test_solutions_are_filled_in_and_graded_strictly(tmp_path):
     assert "answer = 42" in nbformat.read(run.executed, as_version=4).cells[-1].source
     assert [p.name for p in (tmp_path / "out").glob(".*")] == []
     assert "answer = ..." in path.read_text()
-    (solutions / "77.py").write_text("# %% 77.1\nfrom fsplit_lib.exercises import check\ncheck('00.1', 1)\n")
-    with pytest.raises(ChapterError, match=r"exercise 00\.1 is wrong"):
+    (solutions / "77.py").write_text("# %% 77.1\nfrom fsplit_lib.exercises import check\ncheck('00.3', 1)\n")
+    with pytest.raises(ChapterError, match=r"exercise 00\.3 is wrong"):
         run_chapter(path, tmp_path / "out", solutions=solutions, progress=False)
 
 

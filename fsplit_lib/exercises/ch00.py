@@ -97,7 +97,7 @@ def _place_form(result: Any, wire: bytes) -> str | None:
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
-        "00.6",
+        "00.1",
         read_header,
         _packets,
         "struct.unpack_from with the format <2sBB4sHH reads the first 12 bytes; then a loop reads the varint.",
@@ -125,7 +125,7 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_header_form,
     ),
     Exercise.function(
-        "00.7",
+        "00.2",
         flipped_bit,
         _damaged,
         "Flip each bit in turn (a bytearray, ^= 1 << bit) and compare zlib.crc32 of all but the last four bytes with those four.",
@@ -147,7 +147,7 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_place_form,
     ),
     Exercise.number(
-        "00.1",
+        "00.3",
         0.25,
         "Eq. (1): bits on the wire, divided by pixels of the crop. A pixel is one place, whatever its colours.",
         "0.25 bit per pixel, against 24 for the raw crop. This unit lets pictures of different sizes "
@@ -161,7 +161,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.number(
-        "00.2",
+        "00.4",
         4.5,
         "Add up the fields of the table that are not payload. The length is a varint, 7 bits in each byte, and 382 does not fit 7 bits.",
         "18 of 400 bytes. At 4 kB the same 18 bytes are half a percent: "
@@ -175,7 +175,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.number(
-        "00.3",
+        "00.5",
         0.15,
         "Eq. (2) for each file, then the difference. A network's mega is 1,000,000, and its unit is the bit.",
         "0.15 s saved a photo. The ratio is 16, but the ratio of bytes is not yet a ratio of waiting times: "
@@ -190,7 +190,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.choice(
-        "00.4",
+        "00.6",
         "b",
         {
             "a": "The decoder makes the 40 x 28 x 28 map of the server's network; no part of it makes pixels.",
@@ -202,7 +202,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "paints a guess of the photo from the packet: it would be blurred, but it would not be nothing.",
     ),
     Exercise.choice(
-        "00.5",
+        "00.7",
         "c",
         {
             "a": "The decoder's weights lie in the same folder as everything else; nothing here is secret.",

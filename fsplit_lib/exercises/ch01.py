@@ -83,7 +83,7 @@ EDGE = (np.array([0, 1, 1]), np.array([0, 1, 0]), np.eye(2), np.array([0.25, 0.7
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
-        "01.6",
+        "01.1",
         theory.update_encoder,
         _steps,
         "p_x = p_xy.sum(1), then p(t) = p_x @ encoder and p(y|t) = encoder.T @ p_xy / p_t[:, None]. "
@@ -116,7 +116,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ),
     ),
     Exercise.function(
-        "01.7",
+        "01.2",
         batch_bounds,
         _batches,
         "encoder[x] has one row p(t|x) for each sample, and decoder[:, y].T one row q(y|t). "
@@ -144,7 +144,7 @@ EXERCISES: tuple[Exercise, ...] = (
         edges=((EDGE, f"Right, but not where p(t|x) = 0: there {ZERO}"),),
     ),
     Exercise.number(
-        "01.1",
+        "01.3",
         TOLD,
         "I(X;Y) = H(Y) − H(Y|X). The answers are equally likely overall; what is open, once the class is known?",
         "One wrong answer in ten takes away a quarter of the information, because the receiver does not know which answers are wrong.",
@@ -158,7 +158,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.number(
-        "01.2",
+        "01.4",
         PQ,
         "Eq. (2): the mean, under p, of log2(p / q).",
         "A code built for the wrong coin wastes three quarters of a bit on every throw.",
@@ -170,7 +170,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.number(
-        "01.3",
+        "01.5",
         (2 - 1) / (1.7 - 0.95),
         "Write down Eq. (5) for both. B costs one bit more and keeps 0.75 bits more.",
         "From there on three quarters of a bit of relevance are worth a whole bit of rate.",
@@ -181,7 +181,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.function(
-        "01.4",
+        "01.6",
         theory.mutual_information,
         lambda: [(inputs(1).dirichlet(np.ones(12)).reshape(3, 4),)],
         "Marginals by p_xy.sum(axis, keepdims=True); then Eq. (3), over the cells where p(x,y) > 0.",
@@ -204,7 +204,7 @@ EXERCISES: tuple[Exercise, ...] = (
         edges=(((np.array([[0.5, 0.0], [0.0, 0.5]]),), f"Right, but not where p(x,y) = 0: there {ZERO}"),),
     ),
     Exercise.choice(
-        "01.5",
+        "01.7",
         "b",
         {
             "a": "Its parameters are many times more than a linear reader of 10 classes needs; capacity is not what is short.",

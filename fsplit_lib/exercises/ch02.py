@@ -125,7 +125,7 @@ def _cases() -> list[tuple[list[float], list[float], list[float], float]]:
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
-        "02.5",
+        "02.1",
         layer_costs,
         _networks,
         "A forward hook is called as hook(layer, inputs, output) after each pass of its layer: append the pair there. "
@@ -152,7 +152,7 @@ EXERCISES: tuple[Exercise, ...] = (
         same=lambda got, expected: near()(got[0], expected[0]),
     ),
     Exercise.function(
-        "02.6",
+        "02.2",
         best_split,
         _chains,
         "For k from 0 to the number of layers: sum(seconds[:k]), the bytes behind layer k, sum(seconds[k:]) / speedup. "
@@ -177,7 +177,7 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_split_form,
     ),
     Exercise.number(
-        "02.1",
+        "02.3",
         512 * 28 * 28,
         "Eq. (1): channels times height times width, at one byte a value.",
         "401,408 bytes: the picture itself, raw, has 150,528. Splitting alone made it larger.",
@@ -189,7 +189,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.number(
-        "02.2",
+        "02.4",
         8 * (JPEG - SENT) / COST / 1e6,
         "Set Eq. (3) of both routes equal. The bytes saved are worth 8 · Δbytes / r seconds; computing costs 27 ms net.",
         "4.4 Mbit/s: below it the bottleneck is faster, above it the wire is so fast that bytes are not worth computing for.",
@@ -202,7 +202,7 @@ EXERCISES: tuple[Exercise, ...] = (
         },
     ),
     Exercise.choice(
-        "02.3",
+        "02.5",
         "a",
         {
             "b": "Activations are stored as floats in memory, but the figure counts 8 bits a value.",
@@ -213,7 +213,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
     ),
     Exercise.function(
-        "02.4",
+        "02.6",
         _fastest,
         _cases,
         "For each route: device + 8 · bytes / rate + server; then the index of the smallest.",

@@ -133,45 +133,8 @@ def _judged(answer: Callable, pmf: list[float]) -> str:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.number(
-        "03.1",
-        -math.log2(WIDTH),
-        "Eq. (4): multiply the probabilities of A, B, A and C; then −log2.",
-        "6.06 bits: a coder ends within two bits of that, for the whole message and not for every symbol.",
-        {
-            -math.log(WIDTH): "Those are nats: use log2.",
-            WIDTH: "That is the width of the interval; the bits are −log2 of it.",
-            math.log2(WIDTH): "Widths are below 1, so their log is negative: mind the sign.",
-            -math.log2(WIDTH) / 4: "That is the mean per symbol; asked is the message.",
-            7.0: "That is rounded up to whole bits; asked is −log2 of the width itself.",
-            8.0: "Two bits a symbol is what a code of fixed length would take.",
-        },
-    ),
-    Exercise.number(
-        "03.2",
-        37_632 * -math.log2(0.9) / 8,
-        "Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
-        "715 bytes for 37,632 symbols that carry no information. Small packets therefore need a probability much closer to 1 for the most frequent symbol.",
-        {
-            37_632 * -math.log2(0.9): "Those are bits; a byte has eight.",
-            37_632 * -math.log(0.9) / 8: "Those are nats, divided by eight: use log2.",
-            784 * -math.log2(0.9) / 8: "That is one channel; there are 48.",
-            37_632 / 8: "One bit a symbol is what a code without fractions of a bit would take.",
-        },
-    ),
-    Exercise.choice(
-        "03.3",
-        "d",
-        {
-            "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
-            "b": "The stream would be as long: its length was fixed when it was written.",
-            "c": "The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
-        },
-        "After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
-        "One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
-    ),
     Exercise.function(
-        "03.4",
+        "03.1",
         _mass,
         lambda: [(_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist(), inputs(4).uniform(-5, 5, 6))],
         "A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
@@ -191,23 +154,7 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_one_each,
     ),
     Exercise.function(
-        "03.5",
-        _bytes,
-        lambda: [_wandered()],
-        "Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
-        "Three lines, and the first is easily forgotten: without updated quantiles the tables cover the wrong range.",
-        (
-            ("prior.update()", "prior.update(update_quantiles=False)"),
-            "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
-            lambda prior, values: 8 * _bytes(prior, values),
-            "Those are bits; a byte has eight.",
-            lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
-            "That is the estimate of the density, not the length of a stream that somebody could read.",
-        ),
-        same=_same_length,
-    ),
-    Exercise.function(
-        "03.6",
+        "03.2",
         AnsStack,
         _messages,
         "push: divmod(self.number, f[s]) gives the quotient and the rest that the equation asks for. pop: the rest of a division by 65,536 lies in "
@@ -234,7 +181,7 @@ EXERCISES: tuple[Exercise, ...] = (
         asked="class",
     ),
     Exercise.function(
-        "03.7",
+        "03.3",
         _rounded,
         _densities,
         "Append what the probabilities leave for the escape; round 65,536 p, but never below 1; mend the sum at the largest entry.",
@@ -252,5 +199,58 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_judged,
         same=lambda got, expected: got == expected,
         form=lambda fault, *_: fault or None,
+    ),
+    Exercise.number(
+        "03.4",
+        -math.log2(WIDTH),
+        "Eq. (4): multiply the probabilities of A, B, A and C; then −log2.",
+        "6.06 bits: a coder ends within two bits of that, for the whole message and not for every symbol.",
+        {
+            -math.log(WIDTH): "Those are nats: use log2.",
+            WIDTH: "That is the width of the interval; the bits are −log2 of it.",
+            math.log2(WIDTH): "Widths are below 1, so their log is negative: mind the sign.",
+            -math.log2(WIDTH) / 4: "That is the mean per symbol; asked is the message.",
+            7.0: "That is rounded up to whole bits; asked is −log2 of the width itself.",
+            8.0: "Two bits a symbol is what a code of fixed length would take.",
+        },
+    ),
+    Exercise.number(
+        "03.5",
+        37_632 * -math.log2(0.9) / 8,
+        "Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
+        "715 bytes for 37,632 symbols that carry no information. Small packets therefore need a probability much closer to 1 for the most frequent symbol.",
+        {
+            37_632 * -math.log2(0.9): "Those are bits; a byte has eight.",
+            37_632 * -math.log(0.9) / 8: "Those are nats, divided by eight: use log2.",
+            784 * -math.log2(0.9) / 8: "That is one channel; there are 48.",
+            37_632 / 8: "One bit a symbol is what a code without fractions of a bit would take.",
+        },
+    ),
+    Exercise.choice(
+        "03.6",
+        "d",
+        {
+            "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
+            "b": "The stream would be as long: its length was fixed when it was written.",
+            "c": "The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
+        },
+        "After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
+        "One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
+    ),
+    Exercise.function(
+        "03.7",
+        _bytes,
+        lambda: [_wandered()],
+        "Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
+        "Three lines, and the first is easily forgotten: without updated quantiles the tables cover the wrong range.",
+        (
+            ("prior.update()", "prior.update(update_quantiles=False)"),
+            "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
+            lambda prior, values: 8 * _bytes(prior, values),
+            "Those are bits; a byte has eight.",
+            lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
+            "That is the estimate of the density, not the length of a stream that somebody could read.",
+        ),
+        same=_same_length,
     ),
 )

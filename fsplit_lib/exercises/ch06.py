@@ -67,60 +67,8 @@ def _as_ends(answer: Callable, values: np.ndarray, draws: int, rng: np.random.Ge
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.number(
-        "06.1",
-        math.sqrt(1.2 * 0.5),
-        "First t: how far is the square root of 0.3 from 0.3 towards 1, in logs? Then Eq. (2).",
-        "0.775: half way in the log of lambda is half way in the log of the gain.",
-        {
-            0.85: "That is the arithmetic mean; gains multiply, so take the geometric one.",
-            1.2 ** (1 - T) * 0.5**T: "Your t runs evenly in lambda; it has to run evenly in its log.",
-            0.6: "That is the product; its square root is missing.",
-            1
-            / math.sqrt(
-                0.6
-            ): "That is one over the gain. Asked is the gain; the server's inverse gain is learned on its own.",
-        },
-    ),
-    Exercise.number(
-        "06.2",
-        -40.0,
-        "At every quality the ratio of bytes is the same. What does Eq. (4) make of a constant ratio?",
-        "Minus 40 %: with a constant ratio the mean of the log ratio is that ratio, and the whole curve says one number.",
-        {
-            40.0: "The sign: B needs fewer bytes, and fewer is negative.",
-            200 / 3: "That is A against B; asked is B against A.",
-            60.0: "That is what is left of the bytes; asked is the change.",
-            -0.4: "In percent, please.",
-            100 * math.log(0.6): "The mean of the logs still has to go through the exponential, minus one.",
-        },
-    ),
-    Exercise.number(
-        "06.3",
-        (1.96 / 0.01) ** 2 * 0.75 * 0.25,
-        "The half width of a share's interval is about 1.96 · sqrt(p (1 − p) / n).",
-        "About 7,200. Our 500 give almost ± 4 points, so differences of one or two points here are no differences.",
-        {
-            (1.96 / 0.02) ** 2 * 0.75 * 0.25: "That is for ± 2 points: the half width is 0.01.",
-            0.75 * 0.25 / 0.01**2: "The 1.96 of a 95 % interval is missing.",
-            (1.96 / 0.01) ** 2 * 0.25: "That is the worst case p = 1/2; here p is 3/4.",
-            1.96 / 0.01 * 0.75 * 0.25: "Solve for n: the ratio has to be squared.",
-        },
-        relative=0.02,
-    ),
-    Exercise.choice(
-        "06.4",
-        "c",
-        {
-            "a": "Lambda is no quality: another loss makes another trade at the same lambda, as chapter 04 shows with a constant map.",
-            "b": "At equal bytes one compares quality, which is fair at one point; it is not the question of how many bytes are saved.",
-            "d": "More points make the curve smoother; they do not make two different qualities comparable.",
-        },
-        "Which of the numbers do the two codecs share, and what is asked?",
-        "Saved bytes only mean something at equal quality, and over a whole curve nobody can pick the point that suits.",
-    ),
     Exercise.function(
-        "06.5",
+        "06.1",
         gain_between,
         _cases,
         "Find the neighbours, t from the logs of lambda, then gain_a ** (1 − t) · gain_b ** t.",
@@ -139,7 +87,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ),
     ),
     Exercise.function(
-        "06.6",
+        "06.2",
         bd_rate,
         _curve_cases,
         "Interpolate the log of the bytes over quality for both curves, average the difference over the shared quality, then 100 · (exp − 1).",
@@ -166,7 +114,7 @@ EXERCISES: tuple[Exercise, ...] = (
         same=lambda got, expected: math.isclose(1 + got / 100, 1 + expected / 100, rel_tol=5e-3),
     ),
     Exercise.function(
-        "06.7",
+        "06.3",
         interval,
         _interval_cases,
         "rng.integers(n, size=(draws, n)) picks the photos; np.percentile(means, [2.5, 97.5]) cuts off both ends.",
@@ -190,5 +138,57 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_as_ends,
         form=lambda ends, *_: None if ends.shape == (2,) else f"Return two numbers; yours have shape {ends.shape}.",
         same=lambda got, expected: np.allclose(got, expected, rtol=0, atol=0.16),  # two sets of draws differ a little
+    ),
+    Exercise.number(
+        "06.4",
+        math.sqrt(1.2 * 0.5),
+        "First t: how far is the square root of 0.3 from 0.3 towards 1, in logs? Then Eq. (2).",
+        "0.775: half way in the log of lambda is half way in the log of the gain.",
+        {
+            0.85: "That is the arithmetic mean; gains multiply, so take the geometric one.",
+            1.2 ** (1 - T) * 0.5**T: "Your t runs evenly in lambda; it has to run evenly in its log.",
+            0.6: "That is the product; its square root is missing.",
+            1
+            / math.sqrt(
+                0.6
+            ): "That is one over the gain. Asked is the gain; the server's inverse gain is learned on its own.",
+        },
+    ),
+    Exercise.number(
+        "06.5",
+        -40.0,
+        "At every quality the ratio of bytes is the same. What does Eq. (4) make of a constant ratio?",
+        "Minus 40 %: with a constant ratio the mean of the log ratio is that ratio, and the whole curve says one number.",
+        {
+            40.0: "The sign: B needs fewer bytes, and fewer is negative.",
+            200 / 3: "That is A against B; asked is B against A.",
+            60.0: "That is what is left of the bytes; asked is the change.",
+            -0.4: "In percent, please.",
+            100 * math.log(0.6): "The mean of the logs still has to go through the exponential, minus one.",
+        },
+    ),
+    Exercise.number(
+        "06.6",
+        (1.96 / 0.01) ** 2 * 0.75 * 0.25,
+        "The half width of a share's interval is about 1.96 · sqrt(p (1 − p) / n).",
+        "About 7,200. Our 500 give almost ± 4 points, so differences of one or two points here are no differences.",
+        {
+            (1.96 / 0.02) ** 2 * 0.75 * 0.25: "That is for ± 2 points: the half width is 0.01.",
+            0.75 * 0.25 / 0.01**2: "The 1.96 of a 95 % interval is missing.",
+            (1.96 / 0.01) ** 2 * 0.25: "That is the worst case p = 1/2; here p is 3/4.",
+            1.96 / 0.01 * 0.75 * 0.25: "Solve for n: the ratio has to be squared.",
+        },
+        relative=0.02,
+    ),
+    Exercise.choice(
+        "06.7",
+        "c",
+        {
+            "a": "Lambda is no quality: another loss makes another trade at the same lambda, as chapter 04 shows with a constant map.",
+            "b": "At equal bytes one compares quality, which is fair at one point; it is not the question of how many bytes are saved.",
+            "d": "More points make the curve smoother; they do not make two different qualities comparable.",
+        },
+        "Which of the numbers do the two codecs share, and what is asked?",
+        "Saved bytes only mean something at equal quality, and over a whole curve nobody can pick the point that suits.",
     ),
 )

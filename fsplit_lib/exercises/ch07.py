@@ -73,7 +73,7 @@ def _shape_of_x(result: Any, x: Tensor, *_: Any) -> str | None:
 alike = near(1e-3, 2e-4)  # single precision
 
 
-# 07.6 --------------------------------------------------------------------------------------------
+# 07.1 --------------------------------------------------------------------------------------------
 
 
 class _Block(nn.Module):
@@ -110,7 +110,7 @@ def _block_cases() -> list[tuple]:
     return [(width, _normal(rng, 2, width, 5, 6), int(rng.integers(10**6))) for width in (4, 6)]
 
 
-# 07.7 --------------------------------------------------------------------------------------------
+# 07.2 --------------------------------------------------------------------------------------------
 
 
 def _timm_convnext(x: Tensor, w: dict[str, Tensor]) -> Tensor:
@@ -132,7 +132,7 @@ def _convnext_cases() -> list[tuple]:
     return [(_normal(rng, 2, len(b.gamma), 8, 9), {k: v.detach() for k, v in b.named_parameters()}) for b in blocks]
 
 
-# 07.8 --------------------------------------------------------------------------------------------
+# 07.3 --------------------------------------------------------------------------------------------
 
 
 def _timm_swin(x: Tensor, w: dict[str, Tensor], bias: Tensor, mask: Tensor | None, window: int, shift: int) -> Tensor:  # noqa: ARG001
@@ -184,7 +184,7 @@ def _swin_cases() -> list[tuple]:
     return cases
 
 
-# 07.9 --------------------------------------------------------------------------------------------
+# 07.4 --------------------------------------------------------------------------------------------
 
 
 def decoder_step(
@@ -230,88 +230,8 @@ def _form_of_step(result: tuple, _: int) -> str | None:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.number(
+    Exercise.function(
         "07.1",
-        RESNET / NEXT,
-        "The first has 2 · 9 · 48² weights. In the second, the 7×7 convolution has one filter a channel, and two 1×1 layers follow.",
-        "2.00: blueprints of equal depth and width do not weigh the same, so the experiment with foreign blocks compares bias and size at once.",
-        {
-            RESNET / (57 * WIDTH**2): "A depthwise convolution has one 7×7 filter a channel: 49 · 48 weights.",
-            RESNET / (49 * WIDTH + 2 * WIDTH**2): "The 1×1 layers go to four times the width and back.",
-            RESNET / 2 / NEXT: "The ResNet block has two 3×3 convolutions.",
-            RESNET / (49 * WIDTH + 4 * WIDTH**2): "There are two 1×1 layers: to four times the width, and back.",
-            (RESNET + 2 * WIDTH) / (NEXT + 6 * WIDTH): "That counts biases too; leave them out.",
-            NEXT / RESNET: "The question is how many times as many the ResNet block has: turn it around.",
-        },
-    ),
-    Exercise.number(
-        "07.2",
-        40.0,
-        "One packet has to be good enough for both servers. How large is it, and how large are the two others together?",
-        "40 %: 72 bytes instead of 120. A foreign codec may be dearer than a native one and still be the cheapest way to ask two servers.",
-        {
-            50.0: "The second server needs a fifth more bytes than its own codec would: 72, not 60.",
-            60.0: "That is what is left of the bytes; asked is the saving.",
-            48.0: "Those are bytes; asked is the share of the 120.",
-            45.0: "There is no packet of the average size: the one that is sent has to serve the dearer server.",
-            72.0: "That is the size of the one packet, in bytes; asked is what it saves of the two.",
-            0.4: "That is a share; the answer is asked in per cent.",
-            -40.0: "A saving counts as positive here.",
-            -20.0: "That compares with one native packet; the phone would have to send two.",
-        },
-    ),
-    Exercise.choice(
-        "07.3",
-        "c",
-        {
-            "a": "The encoder goes from pixels to the latent and runs no part of any network; the server learns to read its packets.",
-            "b": "The tables describe the latent's symbols, and those come from the encoder, which has not changed.",
-            "d": "Mean and spread belong to the decoder, at the server; the phone knows no features.",
-        },
-        "What does the codec id hash, and whose parameters does train_decoder hand to the optimiser?",
-        "Nothing: encoder, gains and tables are the codec, and the codec id says that both ends hold the same one.",
-    ),
-    Exercise.number(
-        "07.4",
-        9.0,
-        "How does a squared error grow if everything is three times as large? The other term of the loss is in bits, and does not grow.",
-        "Nine times: without the division by the spread, every backbone would need a lambda of its own, and one grid of lambdas would compare nothing.",
-        {
-            3.0: "The error grows three times; the distortion is its square.",
-            1 / 9: "The distortion grows, so bits have to become dearer, not cheaper, to keep the balance.",
-            1.0: "That is so with the spread divided out, as in our loss; here it is left out.",
-            27.0: "A square, not a cube: D is a mean of squared errors, however many elements there are.",
-        },
-    ),
-    Exercise.function(
-        "07.5",
-        _smallest,
-        _cases,
-        "Find the best score, keep the names whose score is at least that minus the loss, return the one of fewest parameters.",
-        "This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
-        (
-            ("min(within, key=parameters.get)", "max(scores, key=scores.get)"),
-            "That is the best decoder; asked is the smallest one that is nearly as good.",
-            ("min(within", "min(scores"),
-            "That is the smallest of all: first leave out those that lose too much.",
-            ("- loss", "* (1 - loss)"),
-            "The loss is no share of the best: best minus loss.",
-            ("- loss", "- loss / 100"),
-            "Scores and loss are both shares: do not divide by 100.",
-            ("- loss", "- 0.005"),
-            "The loss is an argument; your function always uses 0.005.",
-            ("min(within", "max(within"),
-            "You take the largest in reach; take the smallest.",
-            ("- loss", "- max(loss - 1e-9, 0)"),
-            "Best minus loss itself is still within: use >=.",
-            ("key=parameters.get", "key=scores.get"),
-            "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.",
-        ),
-        same=lambda got, expected: got == expected,
-        form=_name,
-    ),
-    Exercise.function(
-        "07.6",
         lambda width: RestorationBlock(width, "depthwise"),
         _block_cases,
         "In __init__: nn.Sequential of nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1) and Affine(width, 0.2), in this order. In forward: x plus what they make of x.",
@@ -341,7 +261,7 @@ EXERCISES: tuple[Exercise, ...] = (
         asked="class",
     ),
     Exercise.function(
-        "07.7",
+        "07.2",
         _timm_convnext,
         _convnext_cases,
         "F.conv2d with padding=3 and groups=C; permute to (B, h, w, C); F.layer_norm over C with eps 1e-6; F.linear, F.gelu, F.linear; times gamma; permute back; add x.",
@@ -365,7 +285,7 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_shape_of_x,
     ),
     Exercise.function(
-        "07.8",
+        "07.3",
         _timm_swin,
         _swin_cases,
         "Windows: view as (B, h/M, M, w/M, M, C), exchange the two axes in the middle, reshape to (B, windows, M², C); the way back is the same in reverse. Heads: unflatten(-1, (3, heads, -1)), then permute, so that q, k and v each are (B, windows, heads, M², C/heads).",
@@ -389,7 +309,7 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_shape_of_x,
     ),
     Exercise.function(
-        "07.9",
+        "07.4",
         decoder_step,
         lambda: [(int(seed),) for seed in inputs(79).integers(10**6, size=2)],
         'y_hat comes out of codec.quantise(codec.encoder(x), "straight_through", noise)[0], inside torch.no_grad(). Then the distortion of 05.4, zero_grad, backward, step.',
@@ -411,5 +331,85 @@ EXERCISES: tuple[Exercise, ...] = (
         same=alike,
         form=_form_of_step,
         use=_try_step,
+    ),
+    Exercise.number(
+        "07.5",
+        RESNET / NEXT,
+        "The first has 2 · 9 · 48² weights. In the second, the 7×7 convolution has one filter a channel, and two 1×1 layers follow.",
+        "2.00: blueprints of equal depth and width do not weigh the same, so the experiment with foreign blocks compares bias and size at once.",
+        {
+            RESNET / (57 * WIDTH**2): "A depthwise convolution has one 7×7 filter a channel: 49 · 48 weights.",
+            RESNET / (49 * WIDTH + 2 * WIDTH**2): "The 1×1 layers go to four times the width and back.",
+            RESNET / 2 / NEXT: "The ResNet block has two 3×3 convolutions.",
+            RESNET / (49 * WIDTH + 4 * WIDTH**2): "There are two 1×1 layers: to four times the width, and back.",
+            (RESNET + 2 * WIDTH) / (NEXT + 6 * WIDTH): "That counts biases too; leave them out.",
+            NEXT / RESNET: "The question is how many times as many the ResNet block has: turn it around.",
+        },
+    ),
+    Exercise.number(
+        "07.6",
+        40.0,
+        "One packet has to be good enough for both servers. How large is it, and how large are the two others together?",
+        "40 %: 72 bytes instead of 120. A foreign codec may be dearer than a native one and still be the cheapest way to ask two servers.",
+        {
+            50.0: "The second server needs a fifth more bytes than its own codec would: 72, not 60.",
+            60.0: "That is what is left of the bytes; asked is the saving.",
+            48.0: "Those are bytes; asked is the share of the 120.",
+            45.0: "There is no packet of the average size: the one that is sent has to serve the dearer server.",
+            72.0: "That is the size of the one packet, in bytes; asked is what it saves of the two.",
+            0.4: "That is a share; the answer is asked in per cent.",
+            -40.0: "A saving counts as positive here.",
+            -20.0: "That compares with one native packet; the phone would have to send two.",
+        },
+    ),
+    Exercise.choice(
+        "07.7",
+        "c",
+        {
+            "a": "The encoder goes from pixels to the latent and runs no part of any network; the server learns to read its packets.",
+            "b": "The tables describe the latent's symbols, and those come from the encoder, which has not changed.",
+            "d": "Mean and spread belong to the decoder, at the server; the phone knows no features.",
+        },
+        "What does the codec id hash, and whose parameters does train_decoder hand to the optimiser?",
+        "Nothing: encoder, gains and tables are the codec, and the codec id says that both ends hold the same one.",
+    ),
+    Exercise.number(
+        "07.8",
+        9.0,
+        "How does a squared error grow if everything is three times as large? The other term of the loss is in bits, and does not grow.",
+        "Nine times: without the division by the spread, every backbone would need a lambda of its own, and one grid of lambdas would compare nothing.",
+        {
+            3.0: "The error grows three times; the distortion is its square.",
+            1 / 9: "The distortion grows, so bits have to become dearer, not cheaper, to keep the balance.",
+            1.0: "That is so with the spread divided out, as in our loss; here it is left out.",
+            27.0: "A square, not a cube: D is a mean of squared errors, however many elements there are.",
+        },
+    ),
+    Exercise.function(
+        "07.9",
+        _smallest,
+        _cases,
+        "Find the best score, keep the names whose score is at least that minus the loss, return the one of fewest parameters.",
+        "This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
+        (
+            ("min(within, key=parameters.get)", "max(scores, key=scores.get)"),
+            "That is the best decoder; asked is the smallest one that is nearly as good.",
+            ("min(within", "min(scores"),
+            "That is the smallest of all: first leave out those that lose too much.",
+            ("- loss", "* (1 - loss)"),
+            "The loss is no share of the best: best minus loss.",
+            ("- loss", "- loss / 100"),
+            "Scores and loss are both shares: do not divide by 100.",
+            ("- loss", "- 0.005"),
+            "The loss is an argument; your function always uses 0.005.",
+            ("min(within", "max(within"),
+            "You take the largest in reach; take the smallest.",
+            ("- loss", "- max(loss - 1e-9, 0)"),
+            "Best minus loss itself is still within: use >=.",
+            ("key=parameters.get", "key=scores.get"),
+            "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.",
+        ),
+        same=lambda got, expected: got == expected,
+        form=_name,
     ),
 )

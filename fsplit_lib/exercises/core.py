@@ -293,8 +293,8 @@ def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdic
         Raises:
             KeyError: there is no such exercise.
 
-        >>> check("00.1", ...), check("00.1", "many")
-        (00.1, unanswered. A hint: print(check.exercises['00.1'].hint), 00.1, wrong. The answer is a number, not str.)
+        >>> check("00.3", ...), check("00.3", "many")
+        (00.3, unanswered. A hint: print(check.exercises['00.3'].hint), 00.3, wrong. The answer is a number, not str.)
         """
         if id not in exercises:
             raise KeyError(f"no exercise {id!r}; there are {', '.join(exercises)}")
@@ -335,8 +335,8 @@ def make_own(exercises: Mapping[str, Exercise]) -> Callable[[str, Callable, Call
         Raises:
             KeyError: there is no such exercise.
 
-        >>> own("05.9", ..., len) is len
-        Exercise 05.9 is not solved yet, so this chapter goes on with the library's len.
+        >>> own("05.3", ..., len) is len
+        Exercise 05.3 is not solved yet, so this chapter goes on with the library's len.
         True
         """
         exercise = exercises[id]

@@ -1,4 +1,4 @@
-# %% 02.5
+# %% 02.1
 def my_costs(network, x):
     costs = []
 
@@ -14,10 +14,10 @@ def my_costs(network, x):
     return costs
 
 
-check("02.5", my_costs)
+check("02.1", my_costs)
 
 
-# %% 02.6
+# %% 02.2
 def my_split(seconds, sizes, photo, rate, speedup):
     times = []
     for k in range(len(seconds) + 1):
@@ -26,22 +26,22 @@ def my_split(seconds, sizes, photo, rate, speedup):
     return times.index(min(times))
 
 
-check("02.6", my_split)
-# %% 02.1
-answer = 512 * 28 * 28
-check("02.1", answer)
-# %% 02.2
-answer = 8 * (20_000 - 5_000) / (0.030 - 0.003) / 1e6
-check("02.2", answer)
+check("02.2", my_split)
 # %% 02.3
-answer = "a"
+answer = 512 * 28 * 28
 check("02.3", answer)
-
-
 # %% 02.4
+answer = 8 * (20_000 - 5_000) / (0.030 - 0.003) / 1e6
+check("02.4", answer)
+# %% 02.5
+answer = "a"
+check("02.5", answer)
+
+
+# %% 02.6
 def my_best(device, sizes, server, rate):
     times = [d + 8 * size / rate + s for d, size, s in zip(device, sizes, server, strict=True)]
     return times.index(min(times))
 
 
-check("02.4", my_best)
+check("02.6", my_best)

@@ -1,32 +1,12 @@
 # %% 03.1
-answer = -np.log2(0.5 * 0.3 * 0.5 * 0.2)
-check("03.1", answer)
-# %% 03.2
-answer = 48 * 28 * 28 * -np.log2(0.9) / 8
-check("03.2", answer)
-# %% 03.3
-answer = "d"
-check("03.3", answer)
-
-
-# %% 03.4
 def my_likelihood(cumulative, v):
     return cumulative(v + 0.5) - cumulative(v - 0.5)
 
 
-check("03.4", my_likelihood)
+check("03.1", my_likelihood)
 
 
-# %% 03.5
-def my_bytes(prior, values):
-    prior.update()
-    return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
-
-
-check("03.5", my_bytes)
-
-
-# %% 03.6
+# %% 03.2
 class MyCoder:
     def __init__(self, stream=b""):
         self.number = int.from_bytes(stream, "little")
@@ -48,10 +28,10 @@ class MyCoder:
         return self.number.to_bytes((self.number.bit_length() + 7) // 8, "little")
 
 
-check("03.6", MyCoder)
+check("03.2", MyCoder)
 
 
-# %% 03.7
+# %% 03.3
 def my_frequencies(pmf):
     shares = [*pmf, max(1 - sum(pmf), 0)]
     f = [max(1, round(65536 * p)) for p in shares]
@@ -59,4 +39,22 @@ def my_frequencies(pmf):
     return f
 
 
-check("03.7", my_frequencies)
+check("03.3", my_frequencies)
+# %% 03.4
+answer = -np.log2(0.5 * 0.3 * 0.5 * 0.2)
+check("03.4", answer)
+# %% 03.5
+answer = 48 * 28 * 28 * -np.log2(0.9) / 8
+check("03.5", answer)
+# %% 03.6
+answer = "d"
+check("03.6", answer)
+
+
+# %% 03.7
+def my_bytes(prior, values):
+    prior.update()
+    return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
+
+
+check("03.7", my_bytes)

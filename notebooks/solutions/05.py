@@ -1,26 +1,4 @@
 # %% 05.1
-answer = sum(-math.log2(p) for p in (0.5, 0.25, 0.125, 0.125))
-check("05.1", answer)
-# %% 05.2
-answer = 0.3 * 8 / (32 * 32)
-check("05.2", answer)
-# %% 05.3
-answer = "b"
-check("05.3", answer)
-
-
-# %% 05.4
-def my_distillation(h, h_hat, spread):
-    return (((h - h_hat) / spread) ** 2).mean()
-
-
-check("05.4", my_distillation)
-# %% 05.5
-answer = "a"
-check("05.5", answer)
-
-
-# %% 05.6
 class MyBlock(nn.Module):
     def __init__(self, inside, outside, stride, last):
         super().__init__()
@@ -34,10 +12,10 @@ class MyBlock(nn.Module):
         return out if self.last else out.relu()
 
 
-check("05.6", MyBlock)
+check("05.1", MyBlock)
 
 
-# %% 05.7
+# %% 05.2
 class MyEncoder(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -49,26 +27,34 @@ class MyEncoder(nn.Module):
         return self.blocks(2 * x - 1)
 
 
-check("05.7", MyEncoder)
+check("05.2", MyEncoder)
 
 
-# %% 05.8
-def my_quantiser(y, noise):
-    return y + (torch.round(y) - y).detach(), y + noise
-
-
-check("05.8", my_quantiser)
-
-
-# %% 05.9
+# %% 05.3
 def my_bits(likelihoods):
     return -torch.log2(likelihoods).sum(dim=(1, 2, 3))
 
 
-check("05.9", my_bits)
+check("05.3", my_bits)
 
 
-# %% 05.10
+# %% 05.4
+def my_distillation(h, h_hat, spread):
+    return (((h - h_hat) / spread) ** 2).mean()
+
+
+check("05.4", my_distillation)
+
+
+# %% 05.5
+def my_quantiser(y, noise):
+    return y + (torch.round(y) - y).detach(), y + noise
+
+
+check("05.5", my_quantiser)
+
+
+# %% 05.6
 def my_step(system, optimiser, x, noise, lmbda):
     y_hat, noisy = quantise(system.codec.encoder(x), noise)
     likelihoods = system.codec.prior.likelihood(noisy)
@@ -85,4 +71,18 @@ def my_step(system, optimiser, x, noise, lmbda):
     return distortion.item(), rate.item()
 
 
-check("05.10", my_step)
+check("05.6", my_step)
+# %% 05.7
+answer = sum(-math.log2(p) for p in (0.5, 0.25, 0.125, 0.125))
+check("05.7", answer)
+# %% 05.8
+answer = 0.3 * 8 / (32 * 32)
+check("05.8", answer)
+# %% 05.9
+answer = "b"
+check("05.9", answer)
+
+
+# %% 05.10
+answer = "a"
+check("05.10", answer)

@@ -1,27 +1,4 @@
 # %% 07.1
-answer = 2 * 9 * 48**2 / (49 * 48 + 2 * 4 * 48**2)
-check("07.1", answer)
-# %% 07.2
-answer = 100 * (1 - 60 * 1.2 / (60 + 60))
-check("07.2", answer)
-# %% 07.3
-answer = "c"
-check("07.3", answer)
-# %% 07.4
-answer = 3**2
-check("07.4", answer)
-
-
-# %% 07.5
-def my_decoder(scores, parameters, loss):
-    best = max(scores.values())
-    return min((name for name in scores if scores[name] >= best - loss), key=parameters.get)
-
-
-check("07.5", my_decoder)
-
-
-# %% 07.6
 class MyRestorationBlock(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -37,10 +14,10 @@ class MyRestorationBlock(nn.Module):
         return x + self.branch(x)
 
 
-check("07.6", MyRestorationBlock)
+check("07.1", MyRestorationBlock)
 
 
-# %% 07.7
+# %% 07.2
 def my_convnext(x, w):
     y = F.conv2d(x, w["conv_dw.weight"], w["conv_dw.bias"], padding=3, groups=x.shape[1]).permute(0, 2, 3, 1)
     y = F.layer_norm(y, y.shape[-1:], w["norm.weight"], w["norm.bias"], 1e-6)
@@ -49,10 +26,10 @@ def my_convnext(x, w):
     return x + y.permute(0, 3, 1, 2)
 
 
-check("07.7", my_convnext)
+check("07.2", my_convnext)
 
 
-# %% 07.8
+# %% 07.3
 def my_swin(x, w, bias, mask, window, shift):
     (b, rows, columns, c), heads = x.shape, len(bias)
     y = F.layer_norm(x, (c,), w["norm1.weight"], w["norm1.bias"]).roll((-shift, -shift), (1, 2))
@@ -70,10 +47,10 @@ def my_swin(x, w, bias, mask, window, shift):
     return x + F.linear(y, w["mlp.fc2.weight"], w["mlp.fc2.bias"])
 
 
-check("07.8", my_swin)
+check("07.3", my_swin)
 
 
-# %% 07.9
+# %% 07.4
 def my_decoder_step(codec, decoder, optimiser, x, h, noise):
     with torch.no_grad():
         y_hat, _ = codec.quantise(codec.encoder(x), "straight_through", noise)
@@ -84,4 +61,25 @@ def my_decoder_step(codec, decoder, optimiser, x, h, noise):
     return distortion.item()
 
 
-check("07.9", my_decoder_step)
+check("07.4", my_decoder_step)
+# %% 07.5
+answer = 2 * 9 * 48**2 / (49 * 48 + 2 * 4 * 48**2)
+check("07.5", answer)
+# %% 07.6
+answer = 100 * (1 - 60 * 1.2 / (60 + 60))
+check("07.6", answer)
+# %% 07.7
+answer = "c"
+check("07.7", answer)
+# %% 07.8
+answer = 3**2
+check("07.8", answer)
+
+
+# %% 07.9
+def my_decoder(scores, parameters, loss):
+    best = max(scores.values())
+    return min((name for name in scores if scores[name] >= best - loss), key=parameters.get)
+
+
+check("07.9", my_decoder)
