@@ -193,7 +193,8 @@ def test_follows_the_template(notebook):
     breaks = parameters_of(notebook)["breaks"]
     assert breaks.default == "nothing" and len(breaks.options) >= 4  # each choice removes one ingredient
     assert len(exercises) >= 3
-    assert sorted(exercises) == sorted(id for id in EXERCISES if id.startswith(number))
+    assert exercises == [id for id in EXERCISES if id.startswith(number)]
+    assert exercises == [f"{number}.{place}" for place in range(1, len(exercises) + 1)]
     for part in ("What could go wrong", "## Summary", "## References", "Further reading", "**Eq. (1)**"):
         assert part in text, part
     assert "headline(" in code and ".static()" not in code  # a panel is there once

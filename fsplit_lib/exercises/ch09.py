@@ -132,20 +132,8 @@ EXERCISES: tuple[Exercise, ...] = (
         form=_loss_shape,
         same=near(1e-4, 1e-5),
     ),
-    Exercise.number(
-        "09.2",
-        math.log(64),
-        "If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
-        "ln 64 = 4.16 nats, whatever the temperature. The chapter calls this chance, ln B for B pictures.",
-        {
-            6.0: "That is in bits; InfoNCE counts nats, the natural logarithm.",
-            1 / 64: "That is the share of each; the loss is minus its logarithm.",
-            -math.log(64): "The sign: the logarithm of a share is negative, and the loss is minus that.",
-            2 * math.log(64): "The two directions are averaged, not added.",
-        },
-    ),
     Exercise.function(
-        "09.3",
+        "09.2",
         DynamicWeight,
         _frames,
         "At the first call and at step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
@@ -174,33 +162,8 @@ EXERCISES: tuple[Exercise, ...] = (
         same=lambda got, expected: not isinstance(expected, str) and near(1e-5, 1e-4)(got, expected),
         asked="class",
     ),
-    Exercise.number(
-        "09.4",
-        4.0,
-        "Spread the refresh over its 16 steps first, then take its share of what a step costs with it.",
-        "4 %: refreshed every 16 steps, a dynamic map costs next to nothing. Refreshed at every step it would take 40 %.",
-        {
-            40.0: "That is a refresh at every step; here it comes once in 16.",
-            100 * 1.25 / 30: "That is the share of the step without maps; asked is the share of the whole training.",
-            0.04: "In percent, please.",
-            100
-            * 20
-            / 30: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
-        },
-    ),
-    Exercise.choice(
-        "09.5",
-        "b",
-        {
-            "a": "A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
-            "c": "That compares two ways of sending. Both could score well because all maps look alike.",
-            "d": "The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
-        },
-        "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
-        "Objects stand in the middle of photos, so maps of any two photos agree a little. Only what lies above that comes from the packet.",
-    ),
     Exercise.function(
-        "09.6",
+        "09.3",
         triangles,
         _triangle_cases,
         "Two slopes of shape (n, F), by np.minimum the smaller of them, and .clip(0).",
@@ -217,5 +180,42 @@ EXERCISES: tuple[Exercise, ...] = (
         ),
         same=near(1e-5, 1e-9),
         form=shaped(lambda edges, hertz: (len(edges) - 2, len(hertz)), "All triangles are {wanted}; yours is {got}."),
+    ),
+    Exercise.number(
+        "09.4",
+        math.log(64),
+        "If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
+        "ln 64 = 4.16 nats, whatever the temperature. The chapter calls this chance, ln B for B pictures.",
+        {
+            6.0: "That is in bits; InfoNCE counts nats, the natural logarithm.",
+            1 / 64: "That is the share of each; the loss is minus its logarithm.",
+            -math.log(64): "The sign: the logarithm of a share is negative, and the loss is minus that.",
+            2 * math.log(64): "The two directions are averaged, not added.",
+        },
+    ),
+    Exercise.number(
+        "09.5",
+        4.0,
+        "Spread the refresh over its 16 steps first, then take its share of what a step costs with it.",
+        "4 %: refreshed every 16 steps, a dynamic map costs next to nothing. Refreshed at every step it would take 40 %.",
+        {
+            40.0: "That is a refresh at every step; here it comes once in 16.",
+            100 * 1.25 / 30: "That is the share of the step without maps; asked is the share of the whole training.",
+            0.04: "In percent, please.",
+            100
+            * 20
+            / 30: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
+        },
+    ),
+    Exercise.choice(
+        "09.6",
+        "b",
+        {
+            "a": "A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
+            "c": "That compares two ways of sending. Both could score well because all maps look alike.",
+            "d": "The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
+        },
+        "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
+        "Objects stand in the middle of photos, so maps of any two photos agree a little. Only what lies above that comes from the packet.",
     ),
 )

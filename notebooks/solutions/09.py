@@ -6,12 +6,9 @@ def my_info_nce(z, z_hat, temperature):
 
 
 check("09.1", my_info_nce)
+
+
 # %% 09.2
-answer = math.log(64)
-check("09.2", answer)
-
-
-# %% 09.3
 class MyDynamicWeight:
     def __init__(self, tail, every):
         self.tail, self.every, self.weight = tail, every, None
@@ -26,20 +23,23 @@ class MyDynamicWeight:
         return self.weight
 
 
-check("09.3", MyDynamicWeight)
-# %% 09.4
-answer = 100 * (20 / 16) / (30 + 20 / 16)
-check("09.4", answer)
-# %% 09.5
-answer = "b"
-check("09.5", answer)
+check("09.2", MyDynamicWeight)
 
 
-# %% 09.6
+# %% 09.3
 def my_triangles(edges, hertz):
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (hertz - left) / (centre - left), (right - hertz) / (right - centre)
     return np.minimum(rising, falling).clip(0)
 
 
-check("09.6", my_triangles)
+check("09.3", my_triangles)
+# %% 09.4
+answer = math.log(64)
+check("09.4", answer)
+# %% 09.5
+answer = 100 * (20 / 16) / (30 + 20 / 16)
+check("09.5", answer)
+# %% 09.6
+answer = "b"
+check("09.6", answer)
