@@ -1,11 +1,13 @@
 """Chapter 09: another task and the places of an answer over bytes, and maps that go stale."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
+from IPython.display import HTML
 from PIL import Image
 from plotly.subplots import make_subplots
 
@@ -15,7 +17,7 @@ from fsplit_lib.evaluation.tables import MapRow, TaskGainRow, TaskRow
 from fsplit_lib.evaluation.variants import Variants
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
-from fsplit_lib.plots.pictures import picture, side_by_side
+from fsplit_lib.plots.pictures import html_table, picture, side_by_side
 from fsplit_lib.plots.style import Look, caption, finish, look_of
 
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
@@ -62,30 +64,36 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
     return figure.update_layout(meta={"alt": f"{caption(figure)} {'; '.join(told)}."})
 
 
-def objective_lines(variants: Variants, gains: Sequence[TaskGainRow]) -> list[list[str]]:
-    """Write what each other objective does against the base, a line each, over all pairs of seeds.
+def objectives_table(variants: Variants, gains: Sequence[TaskGainRow]) -> HTML:
+    """Tabulate what each other objective does against the base: the mean over pairs of seeds, and the ends of all intervals.
 
     Args:
         variants: of the experiment "objectives", see :func:`fsplit_lib.evaluation.variants.read_variants`.
         gains: of ``objectives_tasks_gains.csv``.
-
-    Returns:
-        The name, the teacher's own answer (bytes more or fewer at equal agreement, %), and for each task of
-        :data:`TASKS` the points of accuracy more or fewer at equal bytes; each with the ends of all its intervals.
     """
-    lines = []
+    head, lines = ["added to head distillation", "teacher's answer: bytes at equal agreement (%)"], []
+    for task in dict.fromkeys(gain.task for gain in gains):
+        head.append(f"{TASKS[task]}: points at equal bytes")
     for variant, name in OBJECTIVES.items():
-        bytes_for = variants.contrast(variant, "base")
-        told = [(bytes_for.percent, *bytes_for.reach)]
-        for task in TASKS:
-            mine = [
-                g for g in gains if g.task == task and g.codec.startswith(f"ablation-{variant}") and "base" in g.against
-            ]
-            told.append((np.mean([g.points for g in mine]), min(g.low for g in mine), max(g.high for g in mine)))
-        lines.append(
-            [name, *(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−") for value, low, high in told)]
-        )
-    return lines
+        found = variants.contrast(variant, "base")
+        told = [(found.percent, *found.reach), *mean_gains(gains, variant).values()]
+        lines.append([name, *("{:+.1f} ({:+.1f} to {:+.1f})".format(*one) for one in told)])
+    return html_table(head, lines, tuple(range(1, len(head))))
+
+
+def mean_gains(gains: Sequence[TaskGainRow], variant: str) -> dict[str, tuple[float, float, float]]:
+    """Average a variant's gains over the base, by task: the mean over pairs of seeds, and the ends of all intervals.
+
+    >>> row = lambda codec, points: TaskGainRow("a", codec, "ablation-base", points, points - 1, points + 1, 1, 2, 100)
+    >>> mean_gains([row("ablation-both", 1.0), row("ablation-both-1", 2.0), row("ablation-contrast", 9.0)], "both")
+    {'a': (1.5, 0.0, 3.0)}
+    """
+    told = {}
+    for task in dict.fromkeys(gain.task for gain in gains):
+        named = re.compile(rf"ablation-{variant}(-\d+)?"), re.compile(r"ablation-base(-\d+)?")
+        mine = [g for g in gains if g.task == task and named[0].fullmatch(g.codec) and named[1].fullmatch(g.against)]
+        told[task] = float(np.mean([g.points for g in mine])), min(g.low for g in mine), max(g.high for g in mine)
+    return told
 
 
 def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
