@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from solved import solved_builds
 from typer.testing import CliRunner
+from words import words_of
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
@@ -315,6 +316,31 @@ def test_the_words_of_the_chapter_are_those_of_its_tables():
         < maps["JPEG", 3.0].correlation_high
         < ours.correlation_low
     )
+
+
+def test_the_words_on_other_objectives_are_those_of_their_tables():
+    variants, gains = read_variants(data_root() / "results", "objectives"), read_table("objectives_tasks_gains.csv")
+    found = {name: variants.contrast(name, "base") for name in ch09.OBJECTIVES}
+    assert {name: one.verdict for name, one in found.items()} == {"contrast": "more", "augment": "open", "both": "open"}
+    assert found["both"].percent == pytest.approx(found["contrast"].percent, abs=3)
+    assert found["contrast"].percent == pytest.approx(10, abs=0.5)  # of the summary
+    (photos, clothes), ways = list(ch09.TASKS)[:2], ("contrast", "augment")
+    points = {(way, task): ch09.mean_gains(gains, way)[task] for way in ways for task in (photos, clothes)}
+    assert all(low < 0 < high for _, low, high in points.values())
+    said = {
+        "needs {} % more bytes ({} to {})": (found["contrast"].percent, *found["contrast"].reach),
+        "could be shown ({} %, {} to {})": (found["augment"].percent, *found["augment"].reach),
+        "changes by {} points on Caltech-101 ({} to {})": points["contrast", photos],
+        "by {} points on enlarged Fashion-MNIST ({} to {})": points["contrast", clothes],
+        "gains {} points on Caltech-101 ({} to {})": points["augment", photos],
+        "and {} on enlarged Fashion-MNIST ({} to {})": points["augment", clothes],
+    }
+    text = re.sub(r"[−+](?=\d)", lambda sign: {"−": "-", "+": ""}[sign[0]], words_of("09"))
+    assert [
+        one for one in (form.format(*(f"{v:.1f}" for v in told)) for form, told in said.items()) if one not in text
+    ] == []
+    table = ch09.objectives_table(variants, gains).data
+    assert "+10.1 (+2.0 to +18.9)" in table and table.count("<tr>") == 4
 
 
 def test_figures_say_what_they_show():
