@@ -233,9 +233,15 @@ def test_right_answers(id, answer):
 def numbers_of_the_claims():
     """What the shipped tables say of each of the paper's claims, in the form in which the texts have it."""
     results, said = data_root() / "results", "{:+.1f} % ({:+.1f} to {:+.1f}"
-    prior = {d.codec: d for d in read_table("prior_work_bd_rates.csv") if d.against == "ablation-base"}
-    rivals = [prior[f"prior-{name}"] for name in ("student", "patch-4", "reduction")]
-    turned = [[100 * (100 / (100 + v) - 1) for v in (d.percent, d.high, d.low)] for d in rivals]  # seen from the base
+    prior = read_variants(results, "prior_work")
+    rivals = [(one.percent, *one.reach) for one in (prior.contrast(name, "base") for name in ("student", "patch-4"))]
+    (cut,) = (
+        d for d in read_table("prior_work_bd_rates.csv") if (d.codec, d.against) == ("prior-reduction", "ablation-base")
+    )
+    rivals.append((cut.percent, cut.low, cut.high))
+    turned = [
+        [100 * (100 / (100 + v) - 1) for v in (rate, high, low)] for rate, low, high in rivals
+    ]  # seen from the base
     variants = read_variants(results)
     guided = [variants.contrast("guided", other) for other in ("unguided", "constant")]
     rows = read_table("latency.csv")

@@ -12,10 +12,10 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import PixelBackbone, load_backbone
 from fsplit_lib.cli.evaluate import _curves_of
 from fsplit_lib.codec import CodecConfig, Encoder
-from fsplit_lib.data import ImageFolder
+from fsplit_lib.data import ImageFolder, data_root
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation import read_table
+from fsplit_lib.evaluation import read_table, read_variants
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.objectives import stage_distillation
 from fsplit_lib.recipes.caltech import PHOTO as CALTECH
@@ -147,6 +147,17 @@ def test_the_words_of_chapter_06_are_those_of_its_tables():
     assert told("prior-student") == [137, 113, 168]
     assert [round(100 * (1 - 1 / (1 + value / 100))) for value in told("prior-student")] == [58, 53, 63]
     assert told("prior-patch-4")[::2] == [8, 16] and deltas["prior-patch-4"].low == pytest.approx(-0.2, abs=0.05)
+    variants = read_variants(data_root() / "results", "prior_work")
+    student, patches, base = (variants.contrast(name, "base") for name in ("student", "patch-4", "base"))
+    turned = [round(100 * (1 - 1 / (1 + value / 100))) for value in (student.percent, *student.reach)]
+    assert len(student.deltas) == len(patches.deltas) == 3 and turned == [57, 51, 63] and student.verdict == "more"
+    assert (round(patches.percent), round(patches.reach[1])) == (10, 19) and patches.reach[0] == pytest.approx(
+        -0.2, abs=0.05
+    )
+    assert (
+        sum(delta.low > 0 for delta in patches.deltas) == 2 and round(100 * (1 - 1 / (1 + patches.percent / 100))) == 9
+    )
+    assert base.percent == pytest.approx(-2.5, abs=0.05)
     assert told("prior-pixels") == [66, 42, 94] and told("ablation-tiny") == [61, 42, 87]
     assert told("ablation-lean") == [-9, -14, -3]
     times = [1 + deltas[f"prior-reduction{kind}"].percent / 100 for kind in ("", ", 8 bits per value")]

@@ -1,4 +1,4 @@
-"""The variants of the experiments of chapters 04 and 09, compared twice: at equal lambda, and at equal quality.
+"""The variants of the experiments of chapters 04, 06 and 09, compared twice: at equal lambda, and at equal quality.
 
 At equal lambda any weight below 1 seems to save bytes (chapter 04, Eq. (6)), so that comparison shows
 the confound. At equal quality, by whole curves, a variant is ahead of another only if it is so for every
@@ -22,6 +22,7 @@ EXPERIMENTS = {  # table to the names of its codecs, its variants, and what othe
         {"unguided", "guided", "constant", "decoded", "dropout", "decay", "attention"},
         {"ablation-base": ("unguided", 0), "ablation-base-1": ("unguided", 1)},
     ),
+    "prior_work": (r"(?:ablation|prior)-(base|student|patch-4)(?:-(\d+))?", {"base", "student", "patch-4"}, {}),
     "objectives": (r"ablation-(\w+?)(?:-(\d+))?", {"base", "contrast", "augment", "both"}, {}),
 }
 

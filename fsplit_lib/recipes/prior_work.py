@@ -85,6 +85,8 @@ PRIOR = {
        for channels in CHANNELS},
     "patch-4-tail": _with_tail("an 8 x 8 convolution and four residual blocks", "prior-patch-4"),
     "pixels": short_run("a learned image codec: the same encoder and decoder, for pixels", pixels=True),
+    "student-1": short_run("the Entropic Student's encoder once more, from another seed", {"seed": 1}, codec=STUDENT),
+    "patch-4-1": short_run("the patches and blocks once more, from another seed", {"seed": 1}, codec=PATCHES[4]),
     "patch-0": short_run("an 8 x 8 convolution alone", codec=PATCHES[0]),
     "student-own": short_run(
         "the Entropic Student by its own recipe: generalised head distillation, noise, Adam",
