@@ -20,6 +20,7 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from plotly.offline import get_plotlyjs
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 from fsplit_lib.runner.execute import ChapterRun
 
@@ -81,7 +82,8 @@ def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
         (static / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         config = CONFIG | {"html_static_path": [str(static)]}
         trees = Path(scratch, "trees")
-        Sphinx(source, None, pages, trees, "html", config, status=None, warning=sys.stderr, freshenv=True).build()
+        with docutils_namespace():  # a second book of the same process registers Sphinx's nodes again
+            Sphinx(source, None, pages, trees, "html", config, status=None, warning=sys.stderr, freshenv=True).build()
         shutil.rmtree(site, ignore_errors=True)
         pages.rename(site)
     return site / "index.html"
