@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
+from fsplit_lib.evaluation.intervals import middle, resampled
 from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.tables import BDRate, RatePoint
 
@@ -106,7 +106,7 @@ def bd_rates(
         known = ", ".join(dict.fromkeys(codec for _, codec in curves))
         raise ParameterError(f"no curve {', '.join(sorted(unknown))}; there are {known}")
     n = len(measured[0].sizes)
-    picks = resampled(n, draws if n >= LEAST_PHOTOS else 0, seed)
+    picks = resampled(n, draws, seed)
     whole = np.full((n, 1), 1 / n)
     means = {key: [_means(group, share) for share in (whole, picks)] for key, group in curves.items()}
     found = []

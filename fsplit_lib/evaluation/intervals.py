@@ -23,8 +23,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def resampled(n: int, draws: int, seed: int) -> np.ndarray:
-    """Draw sets of n photos from n with replacement: the share of each photo in each set, (n, draws)."""
-    return np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=draws).T / n
+    """Draw sets of n photos from n with replacement: the share of each photo in each set, (n, draws).
+
+    None are drawn, (n, 0), for fewer than :data:`LEAST_PHOTOS`, which make no interval.
+    """
+    return np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=draws if n >= LEAST_PHOTOS else 0).T / n
 
 
 def middle(values: np.ndarray, n: int) -> tuple[float, float] | None:

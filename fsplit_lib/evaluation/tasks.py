@@ -12,7 +12,7 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.evaluation.evaluate import lmbdas_of, shown_lmbda
-from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, middle, resampled
+from fsplit_lib.evaluation.intervals import middle, resampled
 from fsplit_lib.evaluation.probes import probed_classes
 from fsplit_lib.evaluation.tables import TaskGainRow, TaskRow
 from fsplit_lib.system import FrankenSplit
@@ -136,7 +136,7 @@ def accuracy_gain(
     (25.0, None, None, 200.0, 400.0)
     """
     n = sizes.shape[1]
-    drawn = np.hstack([np.full((n, 1), 1 / n), resampled(n, DRAWS if n >= LEAST_PHOTOS else 0, 0)])
+    drawn = np.hstack([np.full((n, 1), 1 / n), resampled(n, DRAWS, 0)])
     mine, other = ((size @ drawn, share @ drawn) for size, share in ((sizes, right), (other_sizes, other_right)))
     low, high = max(mine[0][:, 0].min(), other[0][:, 0].min()), min(mine[0][:, 0].max(), other[0][:, 0].max())
     if low > high:
@@ -158,4 +158,4 @@ def _over_bytes(sizes: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.nd
 def ends(values: np.ndarray) -> tuple[float | None, float | None]:
     """Compute the 95 % bootstrap interval of a mean over pictures (N,), or None and None where there are too few."""
     n = len(values)
-    return middle(values @ resampled(n, DRAWS if n >= LEAST_PHOTOS else 0, 0), n) or (None, None)
+    return middle(values @ resampled(n, DRAWS, 0), n) or (None, None)
