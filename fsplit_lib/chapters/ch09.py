@@ -1,7 +1,6 @@
 """Chapter 09: another task and the places of an answer over bytes, and maps that go stale."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from plotly.subplots import make_subplots
 from fsplit_lib.chapters.ch04 import overlay
 from fsplit_lib.evaluation.map_agreement import map_correlation, peak_is_inside
 from fsplit_lib.evaluation.tables import MapRow, TaskGainRow, TaskRow
-from fsplit_lib.evaluation.variants import Variants
+from fsplit_lib.evaluation.variants import Variants, variant_of
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
 from fsplit_lib.plots.pictures import html_table, picture, side_by_side
@@ -88,12 +87,15 @@ def mean_gains(gains: Sequence[TaskGainRow], variant: str) -> dict[str, tuple[fl
     >>> mean_gains([row("ablation-both", 1.0), row("ablation-both-1", 2.0), row("ablation-contrast", 9.0)], "both")
     {'a': (1.5, 0.0, 3.0)}
     """
-    told = {}
-    for task in dict.fromkeys(gain.task for gain in gains):
-        named = re.compile(rf"ablation-{variant}(-\d+)?"), re.compile(r"ablation-base(-\d+)?")
-        mine = [g for g in gains if g.task == task and named[0].fullmatch(g.codec) and named[1].fullmatch(g.against)]
-        told[task] = float(np.mean([g.points for g in mine])), min(g.low for g in mine), max(g.high for g in mine)
-    return told
+    pairs: dict[str, list[TaskGainRow]] = {}
+    for gain in gains:
+        tested, against = (variant_of(name, "objectives") for name in (gain.codec, gain.against))
+        if (tested[0], against[0]) == (variant, "base"):
+            pairs.setdefault(gain.task, []).append(gain)
+    return {
+        task: (float(np.mean([g.points for g in mine])), min(g.low for g in mine), max(g.high for g in mine))
+        for task, mine in pairs.items()
+    }
 
 
 def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:

@@ -88,6 +88,17 @@ class Variants:
         return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.agreement for p in points]))
 
 
+def variant_of(codec: str, experiment: str) -> tuple[str, int] | None:
+    """Return what a codec's name says of it, its variant and its seed; None for a codec of another experiment.
+
+    >>> variant_of("saliency-guided-1", "saliency_variants"), variant_of("ablation-both", "objectives")
+    (('guided', 1), ('both', 0))
+    """
+    name, _, taken_in = EXPERIMENTS[experiment]
+    match = re.fullmatch(name, codec)
+    return (match[1], int(match[2] or 0)) if match else taken_in.get(codec)
+
+
 def read_variants(folder: Path, experiment: str = "saliency_variants") -> Variants:
     """Read an experiment's two tables; rows of other methods are left out.
 
@@ -102,22 +113,20 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
     >>> read_variants(data_root() / "results").seeds("guided")
     [0, 1]
     """
-    name, variants, taken_in = EXPERIMENTS[experiment]
-
-    def variant_of(codec: str) -> tuple[str, int] | None:
-        match = re.fullmatch(name, codec)
-        return (match[1], int(match[2] or 0)) if match else taken_in.get(codec)
-
+    _, variants, _ = EXPERIMENTS[experiment]
     curves: dict[tuple[str, int], dict[float, RatePoint]] = {}
     for point in read_table(f"{experiment}.csv", folder):
-        if variant := variant_of(point.codec):
+        if variant := variant_of(point.codec, experiment):
             curves.setdefault(variant, {})[point.lmbda] = point
     if variants - {variant for variant, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
         raise DataError(
             f"{folder / experiment}.csv needs all {len(variants)} variants at the same lambdas: "
             f"make it with `{TABLES[f'{experiment}.csv'].command}`"
         )
-    deltas = {(variant_of(d.codec), variant_of(d.against)): d for d in read_table(f"{experiment}_bd_rates.csv", folder)}
+    deltas = {
+        (variant_of(delta.codec, experiment), variant_of(delta.against, experiment)): delta
+        for delta in read_table(f"{experiment}_bd_rates.csv", folder)
+    }
     return Variants(
         {variant: [curve[at] for at in sorted(curve)] for variant, curve in curves.items()},
         {pair: delta for pair, delta in deltas.items() if all(pair)},
