@@ -6,7 +6,7 @@
 
 A run is a pure function of its configuration: samples, augmentation and noise are keyed by (seed, step), so a run
 killed at any step and resumed ends with the weights of an uninterrupted one. So a chapter that runs again need not train
-again: where the environment variable ``FSPLIT_RUNS`` names a folder, it keeps the trainings of codecs and decoders, and
+again: where the environment variable ``FSPLIT_RUNS`` names a folder, it keeps finished trainings of codecs and decoders, and
 one of the same networks, data and configuration is read from it.
 """
 
@@ -165,7 +165,7 @@ def _train(
     kept = _kept(system, parts, source, config, options)
     known = kept is not None and kept.exists()
     rates = {"prior": config.prior_rate, "gains": config.gains_rate}
-    options = options | ({"checkpoint": kept} if kept else {})
+    options = options | ({"checkpoint": kept, "checkpoint_every": config.steps} if kept else {})
     log = fit(system, parts, loss, source, config, rate_factors=rates, made_of=made_of, **options)
     for row in log if known and options.get("progress") else ():
         options["progress"](row)
