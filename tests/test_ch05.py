@@ -183,6 +183,8 @@ def test_without_noise_rounding_comes_as_a_shock(teacher, healthy, pictures):
     shock = distortion_in_use(broken.system, pictures[0]) / belief(broken)[0]
     usual = distortion_in_use(healthy.system, pictures[0]) / belief(healthy)[0]
     assert shock > 1.15 * usual
+    (seen, rate), (healthy_seen, healthy_rate) = belief(broken), belief(healthy)
+    assert seen == pytest.approx(healthy_seen, rel=0.15) and rate < 0.2 * healthy_rate
 
 
 def test_without_a_rate_term_bytes_explode(teacher, healthy, pictures):
