@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import Backbone, PixelBackbone, load_backbone
-from fsplit_lib.codec import CodecConfig, FeatureCodec, Quantiser
+from fsplit_lib.codec import CodecConfig, FeatureCodec, Quantiser, build_codec
 from fsplit_lib.decoders import Decoder, DecoderConfig, build_decoder
 from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.packet import Packet
@@ -28,7 +28,7 @@ class ForwardPass:
     Attributes:
         x: (B, 3, H, W) pixels in [0, 1].
         y_hat: (B, C, h, w) latent at the decoder.
-        likelihoods: (B, C, h, w) in (0, 1].
+        likelihoods: (B, C, h, w) in (0, 1], or (B, n, 1, 1) of all that is sent where there is side information.
         h_hat: (B, C_h, h, w) decoded features.
     """
 
@@ -101,8 +101,8 @@ class FrankenSplit(nn.Module):
 
     def trainable(self) -> dict[str, nn.Module]:
         """Return the modules that learn; densities and gains take larger steps than convolutions."""
-        pieces = {"encoder": self.codec.encoder, "prior": self.codec.prior, "decoder": self.decoder}
-        return pieces if self.codec.gains is None else pieces | {"gains": self.codec.gains}
+        pieces = self.codec.trainable()
+        return {name: pieces.pop(name) for name in ("encoder", "prior")} | {"decoder": self.decoder} | pieces
 
 
 def build_system(
@@ -129,7 +129,7 @@ def build_system(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        codec = FeatureCodec(codec_config)
+        codec = build_codec(codec_config)
         decoder = _decoder_behind(codec_config, backbone, decoder_config)
     return FrankenSplit(codec, decoder, backbone)
 
@@ -226,7 +226,7 @@ def load_codec(name: str | Path, card: zoo.Card | None = None) -> FeatureCodec:
     if "codec" not in card.architecture:
         raise WeightsError(f"{card.name} is a {card.kind}, not a codec")
     try:
-        codec = FeatureCodec(CodecConfig.from_dict(card.architecture["codec"]))
+        codec = build_codec(CodecConfig.from_dict(card.architecture["codec"]))
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # what torch says of odd sizes
         raise WeightsError(f"the card of {card.name} describes no codec that can be built: {error}") from error
     zoo.load_strictly(codec, state, f"{card.name}/codec.safetensors")
@@ -255,7 +255,7 @@ def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSp
         raise WeightsError(f"the card of {card.name} names no backbone or no decoders: restore it or train again")
     backbone = backbone or load_backbone(own)
     if card.architecture.get("target") == "pixels":
-        backbone = PixelBackbone(backbone)
+        backbone = PixelBackbone(backbone, codec.config.stride)
     if backbone.name not in decoders:
         raise WeightsError(
             f"{card.name} has decoders for {', '.join(decoders)}, not for {backbone.name}; "

@@ -273,11 +273,12 @@ def work(
     from fsplit_lib.data import load_photo, write_rows
     from fsplit_lib.latency.work import measure_work
     from fsplit_lib.recipes.caltech import DECODERS, ENCODERS
-    from fsplit_lib.recipes.prior_work import PRIOR_ENCODERS
+    from fsplit_lib.recipes.prior_work import PRIOR_ENCODERS, SIDE_INFORMATION
 
     backbone = load_backbone("tf_efficientnet_lite0")
     with progress_bar("round") as progress:
-        rows = measure_work(ENCODERS | PRIOR_ENCODERS, DECODERS, backbone, load_photo("astronaut"), runs, progress)
+        codecs = ENCODERS | PRIOR_ENCODERS, SIDE_INFORMATION, DECODERS
+        rows = measure_work(*codecs, backbone, load_photo("astronaut"), runs, progress)
     write_rows(out, rows)
     for row in rows:
         size = "" if not row.parameters else f"{row.parameters:,} parameters, {row.multiply_adds / 1e6:,.0f} M"

@@ -15,16 +15,17 @@ from timm.layers import SEModule
 from torch import Tensor, nn
 
 from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
-from fsplit_lib.codec.prior_work import GdnEncoder, PatchEncoder, ReductionEncoder
+from fsplit_lib.codec.prior_work import AnalysisTransform, GdnEncoder, PatchEncoder, ReductionEncoder
 from fsplit_lib.packet import lmbda_to_code
 
-Kind = Literal["residual", "attention", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction"]
+Kind = Literal["residual", "attention", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction", "compressai"]
 OTHERS = {
     "lean": LeanEncoder,
     "tiny": TinyEncoder,
     "gdn": GdnEncoder,
     **{f"patch-{blocks}": partial(PatchEncoder, blocks=blocks) for blocks in (0, 4, 8)},
     "reduction": ReductionEncoder,
+    "compressai": AnalysisTransform,
 }
 
 
@@ -46,6 +47,8 @@ class CodecConfig:
             others those of earlier split computing in :mod:`fsplit_lib.codec.prior_work`.
         channels: of the input; 3 for photos, the only ones of other kinds than "residual" and "attention".
         context: whether neighbours choose a symbol's table, see :class:`fsplit_lib.entropy.context.Context`.
+        side_information: channels that describe every symbol's distribution, see
+            :class:`fsplit_lib.codec.side_information.SideInformationCodec`; 0 for a factorised prior.
     """
 
     widths: tuple[int, int, int] = (48, 64, 48)
@@ -56,6 +59,7 @@ class CodecConfig:
     kind: Kind = "residual"
     channels: int = 3
     context: bool = False
+    side_information: int = 0
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):
@@ -64,7 +68,9 @@ class CodecConfig:
             raise ValueError(f"channels must be 3, or at least 1 for a residual encoder, got {self.channels}")
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
-        if self.kind in OTHERS and self.kind != "reduction" and self.strides[2] != 1:
+        if self.side_information < 0 or (self.side_information and self.context):
+            raise ValueError(f"side_information must be >= 0, and 0 beside a context, got {self.side_information}")
+        if self.kind in OTHERS and self.kind not in ("reduction", "compressai") and self.strides[2] != 1:
             raise ValueError(f"the third stride of a {self.kind} encoder must be 1, got {self.strides}")
         if len(self.anchors) == 1 or list(self.anchors) != sorted(set(self.anchors)):
             raise ValueError(f"anchors must be none, or two and more in ascending order, got {self.anchors}")

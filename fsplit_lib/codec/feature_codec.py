@@ -23,7 +23,7 @@ from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 Quantiser = Literal["noise", "straight_through", "none"]
-LATER = {"anchors": (), "kind": "residual", "channels": 3, "context": False}  # fields younger than codec ids
+LATER = {"anchors": (), "kind": "residual", "channels": 3, "context": False, "side_information": 0}  # fields younger than codec ids
 
 
 class FeatureCodec(nn.Module):
@@ -40,6 +40,16 @@ class FeatureCodec(nn.Module):
         self.prior = FactorizedPrior(config.widths[-1])
         self.context = ContextBuffers() if config.context else None
         self._memo = Memo()
+
+    @property
+    def noise_channels(self) -> int:
+        """Channels of the noise that :meth:`quantise` takes: those of y."""
+        return self.config.widths[-1]
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """Return the modules that learn."""
+        pieces = {"encoder": self.encoder, "prior": self.prior}
+        return pieces if self.gains is None else pieces | {"gains": self.gains}
 
     @property
     def codes(self) -> range:
@@ -140,12 +150,18 @@ class FeatureCodec(nn.Module):
         Raises:
             PacketError: there is none, or one belongs to another codec, differs in size, or does not decode.
         """
+        self._size_of(packets)
+        packer = self.packer
+        return torch.from_numpy(np.stack([packer.unpack(packet) for packet in packets]))
+
+    def _size_of(self, packets: list[Packet]) -> tuple[int, int]:
+        """Height and width of the latents of packets of one picture size; PacketError where they differ."""
         sizes = {(packet.height, packet.width) for packet in packets}
         if len(sizes) != 1:
             told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)) or "no packet"
             raise PacketError(f"one call decodes packets of one picture size, got {told}: call once for each size")
-        packer = self.packer
-        return torch.from_numpy(np.stack([packer.unpack(packet) for packet in packets]))
+        height, width = sizes.pop()
+        return height // self.config.stride, width // self.config.stride
 
     @torch.no_grad()
     def ideal_bits(self, x: Tensor, lmbda: float | None = None) -> list[float]:

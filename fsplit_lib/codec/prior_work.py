@@ -3,13 +3,15 @@
     gdn         x ──► 5×5, stride 2 ──► GDN ──► 5×5, stride 2 ──► GDN ──► 2×2 ──► y, stride 4     138,672 parameters
     patch-N     x ──► 8×8, stride 8 ──► N residual blocks ──► 1×1 ──► y, stride 8                 N = 4: 623,552
     reduction   x ──► 7×7, stride 2 ──► max-pool, stride 2 ──► 2×2, stride 2 ──► y of few channels
+    compressai  x ──► 5×5, stride 2 ──► GDN (three times) ──► 5×5, stride 2 ──► y, stride 16      1,493,312 parameters
 
-At 224 x 224 they do 589, 488 (N = 4) and 119 million multiply-adds; the paper's encoder does 530.
+At 224 x 224 they do 589, 488 (N = 4), 119 and 2,116 million multiply-adds; the paper's encoder does 530.
 
 Sources: Matsubara, Yang, Levorato & Mandt 2022, "Supervised Compression for Resource-Constrained Edge Computing
 Systems" (gdn, the Entropic Student); Duan & Zhu 2022, "Efficient Feature Compression for Edge-Cloud Systems"
 (patch); Matsubara, Callegaro, Singh, Levorato & Restuccia 2022, "BottleFit", and Matsubara & Levorato 2020, "Neural
-Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks" (reduction).
+Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks" (reduction); Ballé et al.
+2018, "Variational image compression with a scale hyperprior", at the smallest size that CompressAI has (compressai).
 """
 
 import warnings
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
     warnings.simplefilter("ignore", FutureWarning)
     from compressai.layers import GDN1
+    from compressai.models import FactorizedPrior as ImageCodec
 
 
 class GdnEncoder(nn.Sequential):
@@ -109,3 +112,23 @@ class ReductionEncoder(nn.Sequential):
             nn.MaxPool2d(3, strides[1], padding=1),
             nn.Conv2d(stem, latent, 2, strides[2]),
         )
+
+
+class AnalysisTransform(nn.Sequential):
+    """Encode as CompressAI's image codecs do: four strided convolutions with generalised divisive normalisation.
+
+    Args:
+        widths: channels inside (twice), and of the latent.
+        strides: must be 4, 2 and 2; the first counts for two convolutions.
+
+    >>> import torch
+    >>> encoder = AnalysisTransform((128, 128, 192), (4, 2, 2))
+    >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 64, 64)).shape
+    (1493312, torch.Size([1, 192, 4, 4]))
+    """
+
+    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
+        inside, again, latent = widths
+        if inside != again or strides != (4, 2, 2):
+            raise ValueError(f"the first two widths must be equal and the strides 4, 2, 2, got {widths} and {strides}")
+        super().__init__(*ImageCodec(inside, latent).g_a)

@@ -7,6 +7,7 @@ those of the target's own family, since features come out best from layers that 
 No block upsamples: the latent has the stride of the features, or a finer one that the first convolution reduces.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,7 +19,11 @@ from fsplit_lib.backbones.cut import Family
 from fsplit_lib.decoders.blocks import TRANSFORMATION, RestorationBlock
 from fsplit_lib.errors import ParameterError
 
-Kind = Literal["depthwise", "dense"]
+with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
+    warnings.simplefilter("ignore", FutureWarning)
+    from compressai.models import FactorizedPrior as ImageCodec
+
+Kind = Literal["depthwise", "dense", "compressai"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class DecoderConfig:
         transformation: number of transformation blocks of the backbone's family.
         width: channels inside.
         kind: of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow.
+            "compressai" is no stack of blocks, but :class:`SynthesisTransform`.
         family: of the transformation blocks; the backbone's own where None. Another one makes a mismatched
             decoder, to test what the shared bias is worth.
         window: of Swin's blocks, in latent positions; other families have none.
@@ -63,8 +69,11 @@ class Decoder(nn.Module):
         self.project = nn.Conv2d(config.width, spec.channels, 1)
         nn.init.zeros_(self.project.weight)  # the first guess is the teacher's mean: distortion 1
         nn.init.zeros_(self.project.bias)
-        self.register_buffer("mean", torch.zeros(1, spec.channels, 1, 1))
-        self.register_buffer("spread", torch.ones(1, spec.channels, 1, 1))
+        self._begin_statistics()
+
+    def _begin_statistics(self) -> None:
+        self.register_buffer("mean", torch.zeros(1, self.spec.channels, 1, 1))
+        self.register_buffer("spread", torch.ones(1, self.spec.channels, 1, 1))
 
     @torch.no_grad()
     def fit_statistics(self, h: Tensor) -> None:
@@ -93,6 +102,30 @@ class Decoder(nn.Module):
         return self.project(self.inner(y_hat)) * self.spread + self.mean
 
 
+class SynthesisTransform(Decoder):
+    """Decode to pixels as CompressAI's image codecs do, for a network that is cut before its first layer.
+
+    Args:
+        latent_channels: C of y_hat, at stride 16.
+        spec: of :class:`fsplit_lib.backbones.PixelBackbone` with patches of 16 pixels.
+        config: its width is that of all layers.
+
+    >>> decoder = SynthesisTransform(192, FeatureSpec("resnet", 768, 16), DecoderConfig(width=128, kind="compressai"))
+    >>> decoder(torch.zeros(1, 192, 4, 4)).shape
+    torch.Size([1, 768, 4, 4])
+    """
+
+    def __init__(self, latent_channels: int, spec: FeatureSpec, config: DecoderConfig):
+        nn.Module.__init__(self)
+        self.spec, self.config = spec, config
+        self.synthesis = ImageCodec(config.width, latent_channels).g_s  # (B, 3, 16·h, 16·w)
+        self._begin_statistics()
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        """Decode a latent (B, C, h, w) to patches of pixels (B, 768, h, w)."""
+        return nn.functional.pixel_unshuffle(self.synthesis(y_hat), 16) * self.spread + self.mean
+
+
 def build_decoder(
     latent_channels: int, spec: FeatureSpec, config: DecoderConfig = DecoderConfig(), stride: int = 1
 ) -> Decoder:
@@ -112,4 +145,8 @@ def build_decoder(
         raise ParameterError(f"block counts must be >= 0, width and window >= 1, got {config}")
     if config.kind not in get_args(Kind):
         raise ParameterError(f"kind must be one of {', '.join(get_args(Kind))}, got {config.kind!r}")
+    if config.kind == "compressai":
+        if (spec.channels, spec.stride, stride) != (768, 16, 1):
+            raise ParameterError("a decoder of kind compressai makes pixels from a latent of stride 16 and nothing else")
+        return SynthesisTransform(latent_channels, spec, config)
     return Decoder(latent_channels, spec, config, stride)

@@ -3,7 +3,8 @@
     y ──► h_a ──► z ──► its own stream ──► h_s ──► scales (and means) ──► p(y | z)
 
 Source: Ballé et al. 2018 (arXiv 1802.01436) for scales, Minnen, Ballé & Toderici 2018 (arXiv 1809.02736) for means.
-Here for latents that are already whole symbols, so that every entropy model codes the very same ones.
+Both chapters' models code latents that are already whole symbols: of a frozen encoder, so that every entropy model codes
+the very same ones, or of one that was trained with its hyperprior (:class:`fsplit_lib.codec.side_information.SideInformationCodec`).
 
 y's tables are chosen by a network in floating point, at both ends: two machines may round differently and then read
 another message. So these streams are measured and decoded on one machine, and no packet holds them.
@@ -94,19 +95,23 @@ class Hyperprior(TableBuffers):
         last.bias[: len(std)] = std.expm1().log()  # softplus backwards
         last.weight.mul_(0.1)
 
-    def parameters_of_y(self, z_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the scales and means (B, C, h, w) that z_hat stands for."""
-        out = self.h_s(z_hat)
+    def parameters_of_y(self, z_hat: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Compute the scales and means (B, C, height, width) that z_hat stands for."""
+        out = self.h_s(z_hat)[..., :height, :width]
         scales, means = out.chunk(2, dim=1) if self.means else (out, torch.zeros_like(out))
         return nn.functional.softplus(scales).clamp_min(0.11), means
 
     def forward(self, y: Tensor, noise_z: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute likelihoods of symbols y (B, C, h, w) and of their noisy side information z (B, N, h/4, w/4)."""
+        """Compute likelihoods of symbols y (B, C, h, w) and of their noisy side information z (B, N, ⌈h/4⌉, ⌈w/4⌉)."""
         y = y - self.mean
-        z = self._analyse(y) + noise_z
-        return gaussian_likelihood(y, *self.parameters_of_y(z)), self.prior.likelihood(z)
+        return self.likelihoods(y, self.analyse(y) + noise_z)
 
-    def _analyse(self, y: Tensor) -> Tensor:
+    def likelihoods(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the likelihoods of centred symbols y (B, C, h, w) that z describes, and of z."""
+        return gaussian_likelihood(y, *self.parameters_of_y(z, *y.shape[-2:])), self.prior.likelihood(z)
+
+    def analyse(self, y: Tensor) -> Tensor:
+        """Compute side information z (B, N, ⌈h/4⌉, ⌈w/4⌉) of centred symbols y (B, C, h, w)."""
         return self.h_a(y if self.means else y.abs())
 
     @torch.no_grad()
@@ -122,17 +127,9 @@ class Hyperprior(TableBuffers):
 
     @torch.no_grad()
     def compress(self, y: Tensor) -> SideStreams:
-        """Compress symbols (1, C, h, w), whole numbers, to two streams.
-
-        Raises:
-            ValueError: h or w is not a multiple of 4.
-        """
-        if y.shape[-2] % 4 or y.shape[-1] % 4:
-            raise ValueError(
-                f"sides of the latent must be multiples of 4, got {tuple(y.shape[-2:])}; crop or pad it first"
-            )
+        """Compress symbols (1, C, h, w), whole numbers, to two streams."""
         y = y - self.mean
-        z_symbols = self.prior.to_symbols(self._analyse(y))
+        z_symbols = self.prior.to_symbols(self.analyse(y))
         index, whole = self._context(z_symbols, *y.shape[-2:])
         symbols = (y - whole).int().numpy().ravel()
         return SideStreams(encode_symbols(z_symbols[0], self.prior.tables), encode_indexed(symbols, index, self.tables))
@@ -144,14 +141,15 @@ class Hyperprior(TableBuffers):
         Raises:
             PacketError: a stream does not decode.
         """
-        z_symbols = decode_symbols(streams.z, self.prior.tables, height // 4 * (width // 4))[None]
+        z_symbols = decode_symbols(streams.z, self.prior.tables, -(-height // 4) * -(-width // 4))[None]
         index, whole = self._context(z_symbols, height, width)
         symbols = decode_indexed(streams.y, index, self.tables)
         return torch.from_numpy(symbols).float().view_as(whole) + whole + self.mean
 
     def _context(self, z_symbols: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Tensor]:
         """The table of each symbol (C·h·w,), and the whole part of its mean (1, C, h, w)."""
-        scales, means = self.parameters_of_y(self.prior.from_symbols(z_symbols, height // 4, width // 4))
+        z_hat = self.prior.from_symbols(z_symbols, -(-height // 4), -(-width // 4))
+        scales, means = self.parameters_of_y(z_hat, height, width)
         whole = means.round()
         middle = (SCALES[1:] * SCALES[:-1]).sqrt()  # the nearest scale, by ratio
         scale = torch.bucketize(scales, middle)

@@ -20,6 +20,7 @@ from fsplit_lib.system import FrankenSplit
 BARE_JPEG = "JPEG, no tables"
 BATCH = 250  # images in memory at once
 UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
+LATENT_ALONE = "latent alone"  # what a codec with side information would send if that were free
 
 
 def evaluate_images(system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str) -> RatePoint:
@@ -99,9 +100,9 @@ def evaluate_photos(
         lmbdas: settings of a codec of continuous rate, from the one end of its range to the other.
 
     Returns:
-        Every system and quality on every photo, and the teacher itself (bytes: raw 8-bit RGB). JPEG comes
-        twice: as files, and without the tables that two ends could agree on. Channel reduction comes twice: as
-        packets, and as plain bytes without header.
+        Every system and quality on every photo, and the teacher itself (bytes: raw 8-bit RGB). Three come twice. JPEG
+        comes as files, and without the tables that two ends could agree on. Channel reduction comes as packets, and
+        as plain bytes without header. A codec with side information comes as packets, and without its first stream.
     """
     size = backbone.input_size
     rows: dict[tuple[str, float | None, int | None], list[tuple[int, int]]] = {}
@@ -119,10 +120,13 @@ def evaluate_photos(
                 for lmbda in lmbdas_of(system, lmbdas):
                     packets = system.codec.pack(y, lmbda)
                     answer = int(system.answer(packets).argmax())
-                    rows.setdefault((name, shown_lmbda(lmbda), None), []).append((len(packets[0].to_bytes()), answer))
+                    sent = {name: len(packets[0].to_bytes())}
                     if system.codec.config.kind == "reduction":
-                        plain = f"{name}, {UNCODED}", shown_lmbda(lmbda), None
-                        rows.setdefault(plain, []).append((y.numel(), answer))
+                        sent[f"{name}, {UNCODED}"] = y.numel()
+                    if system.codec.config.side_information:
+                        sent[f"{name}, {LATENT_ALONE}"] = sent[name] - len(packets[0].streams[0])
+                    for curve, length in sent.items():
+                        rows.setdefault((curve, shown_lmbda(lmbda), None), []).append((length, answer))
             for (codec, quality), file in zip(settings, files, strict=True):
                 data = file.result()
                 answer = int(backbone(photo_tensor(decode_image(data))).argmax())

@@ -306,7 +306,7 @@ class LatencyRow:
 class WorkRow:
     """One network or image codec, for one crop of 224 x 224 on one thread."""
 
-    part: str  # "encoder", "decoder", "decoder + tail", "head", "network" or "image codec"
+    part: str  # "encoder", "side information", "decoder", "decoder + tail", "head", "network" or "image codec"
     name: str  # of the encoder, decoder, network or library
     parameters: int  # how many; 0 for an image codec
     multiply_adds: int  # how many; 0 for an image codec
@@ -344,6 +344,9 @@ TABLES = {
         },
         "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-student ... --anchor ablation-base": {
             "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
+        },
+        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-hyperprior ...": {
+            "learned_codecs.csv": RatePoint, "learned_codecs_bd_rates.csv": BDRate,
         },
         "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
         "fsplit evaluate work": {"work.csv": WorkRow},

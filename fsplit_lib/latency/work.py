@@ -17,6 +17,7 @@ from torch import nn
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import encode_image
 from fsplit_lib.codec import CodecConfig, Encoder
+from fsplit_lib.codec.side_information import SideInformationCodec
 from fsplit_lib.data.images import center_crop, to_array
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device import interleave
@@ -32,16 +33,18 @@ NAMES = {"JPEG": "libjpeg", "WebP": "libwebp"}
 
 def measure_work(
     encoders: Mapping[str, CodecConfig],
+    side_information: Mapping[str, CodecConfig],
     decoders: Mapping[str, DecoderConfig],
     backbone: Backbone,
     photo: Image.Image,
     runs: int = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[WorkRow]:
-    """Time every encoder in float32 and int8, and every decoder with the tail behind it, in turns on one thread.
+    """Time encoders in float32 and int8, networks of side information, and decoders with the tail behind, in turns on one thread.
 
     Args:
         encoders: name to configuration.
+        side_information: name to configuration of a codec that has some: its two networks run on the phone as well.
         decoders: name to configuration; each reads a latent of 48 channels at stride 8.
         backbone: the network that answers; its whole and its head are timed as well.
         photo: that is encoded, and from which 8-bit ranges are taken.
@@ -52,6 +55,10 @@ def measure_work(
     x = to_array(crop)[None]
     latent = torch.zeros(1, 48, x.shape[2] // 8, x.shape[3] // 8)
     parts = [("encoder", name, Encoder(config), torch.from_numpy(x)) for name, config in encoders.items()]
+    for name, config in side_information.items():
+        prior = SideInformationCodec(config).prior
+        y = torch.zeros(1, config.widths[-1], *(side // config.stride for side in x.shape[2:]))
+        parts.append(("side information", name, nn.Sequential(prior.h_a, prior.h_s), y))
     parts += [
         ("network", backbone.name, backbone, torch.from_numpy(x)),
         ("head", backbone.name, backbone.head, torch.from_numpy(x)),

@@ -206,7 +206,7 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
     config, folder, maps = plan.train, caltech101(run.data).readable(thorough=False), None
     backbone = load_backbone("tf_efficientnet_lite0")
     if plan.start is None:
-        target = PixelBackbone(backbone) if plan.pixels else backbone
+        target = PixelBackbone(backbone, plan.codec.stride) if plan.pixels else backbone
         system = build_system(target, plan.codec, plan.decoder, config.seed)
     else:
         system = load_system(plan.start if plan.start in zoo.card_names() else run.out.parent / plan.start, backbone)

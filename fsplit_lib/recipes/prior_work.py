@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fsplit_lib.codec import CodecConfig
+from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.entropy.models import frequencies_of
 from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, short_run, train_on_caltech
 from fsplit_lib.recipes.context import Recipe
@@ -24,13 +25,18 @@ STUDENT = replace(ANY_RATE, widths=(96, 48, 24), strides=(2, 2, 1), kind="gdn")
 PATCHES = {
     blocks: replace(ANY_RATE, widths=(128, 64, 64), strides=(8, 1, 1), kind=f"patch-{blocks}") for blocks in (0, 4)
 }
+HYPERPRIOR = replace(ANY_RATE, side_information=32)
+IMAGES = replace(ANY_RATE, widths=(128, 128, 192), strides=(4, 2, 2), kind="compressai")  # CompressAI's smallest size
+PIXELS = DecoderConfig(0, 0, 128, "compressai")
 REDUCTION = CodecConfig(widths=(64, 64, 3), kind="reduction")
 PRIOR_ENCODERS = {
     "Entropic Student": STUDENT,
     "patch, 0 blocks": PATCHES[0],
     "patch, 4 blocks": PATCHES[4],
     "channel reduction": REDUCTION,
+    "CompressAI": IMAGES,
 }
+SIDE_INFORMATION = {"FrankenSplit": HYPERPRIOR, "CompressAI": replace(IMAGES, side_information=128)}
 SECOND_STAGE = {"steps": 782, "objective": "tail_distillation", "optimiser": "adamw", "learning_rate": 3e-4}
 CHANNELS = (1, 3, 6)  # of the latent, in channel reduction: each is one point of its curve
 
@@ -85,6 +91,15 @@ PRIOR = {
        for channels in CHANNELS},
     "patch-4-tail": _with_tail("an 8 x 8 convolution and four residual blocks", "prior-patch-4"),
     "pixels": short_run("a learned image codec: the same encoder and decoder, for pixels", pixels=True),
+    "hyperprior": short_run("side information: a scale and a mean for every symbol", codec=HYPERPRIOR),
+    "pixels-hyperprior": short_run("the same encoder for pixels, with side information", codec=HYPERPRIOR, pixels=True),
+    "compressai": short_run(
+        "CompressAI's factorised prior at its smallest size, for pixels", codec=IMAGES, decoder=PIXELS, pixels=True
+    ),
+    "compressai-hyperprior": short_run(
+        "CompressAI's mean-scale hyperprior at its smallest size, for pixels",
+        codec=SIDE_INFORMATION["CompressAI"], decoder=PIXELS, pixels=True,
+    ),
     "student-1": short_run("the Entropic Student's encoder once more, from another seed", {"seed": 1}, codec=STUDENT),
     "patch-4-1": short_run("the patches and blocks once more, from another seed", {"seed": 1}, codec=PATCHES[4]),
     "patch-0": short_run("an 8 x 8 convolution alone", codec=PATCHES[0]),

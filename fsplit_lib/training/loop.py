@@ -145,11 +145,12 @@ def _train(
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None  # (B,), one per picture
-        latent = (codec.config.widths[-1], batch.x.shape[-2] // stride, batch.x.shape[-1] // stride)
+        places = batch.x.shape[-2] // stride, batch.x.shape[-1] // stride
         keep = None
         if config.dropout:
-            keep = (batch.noise(latent, key=5) + 0.5 >= config.dropout) / (1 - config.dropout)  # (B, C, h, w)
-        out = module(batch.x, config.quantiser, batch.noise(latent), lmbda, keep)
+            keep = (batch.noise((codec.config.widths[-1], *places), key=5) + 0.5 >= config.dropout) / (1 - config.dropout)  # (B, C, h, w)
+        noise = batch.noise((codec.noise_channels, *places))
+        out = module(batch.x, config.quantiser, noise, lmbda, keep)
         seen = batch.saliency
         if config.guidance != "unguided" and config.maps != "photo":
             with torch.no_grad():

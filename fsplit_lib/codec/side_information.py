@@ -1,0 +1,145 @@
+"""A codec that says in a second, smaller latent how wide the distribution of every symbol is, and where its mean lies.
+
+    y ──► × gain ──► u ──► h_a ──► z ──► first stream ──► h_s ──► scales, means ──► p(u | z) ──► second stream
+
+Encoder and side information are trained together, as Minnen, Ballé & Toderici 2018 do (arXiv 1809.02736). It is here to be
+measured: both ends compute the tables of u in floating point, so its packets are read on the machine that made them.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fsplit_lib import zoo
+from fsplit_lib.codec.encoder import CodecConfig
+from fsplit_lib.codec.feature_codec import FeatureCodec, Quantiser
+from fsplit_lib.entropy.hyperprior import Hyperprior, SideStreams
+from fsplit_lib.entropy.packer import Packer
+from fsplit_lib.errors import PacketError, ParameterError
+from fsplit_lib.packet import Packet, code_to_lmbda, lmbda_to_code
+
+
+class SideInformationCodec(FeatureCodec):
+    """Encoder, gains and mean-scale hyperprior; its packets hold two streams.
+
+    >>> codec = SideInformationCodec(CodecConfig(side_information=16))
+    >>> codec.update()
+    >>> packet = codec.compress(torch.zeros(1, 3, 64, 64))[0]
+    >>> len(packet.streams), codec.decompress([packet]).shape
+    (2, torch.Size([1, 48, 8, 8]))
+    """
+
+    def __init__(self, config: CodecConfig):
+        super().__init__(config)
+        self.prior = Hyperprior(config.widths[-1], config.side_information, means=True)
+
+    @property
+    def noise_channels(self) -> int:
+        """Channels of the noise that :meth:`quantise` takes: those of y, then those of z."""
+        return self.config.widths[-1] + self.config.side_information
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """Return the modules that learn; "prior" is the density of z."""
+        networks = nn.ModuleList([self.prior.h_a, self.prior.h_s])
+        return super().trainable() | {"prior": self.prior.prior, "hyperprior": networks}
+
+    def update(self, update_quantiles: bool = True, keep_grid: bool = False) -> None:  # noqa: ARG002
+        """Build the integer tables, of z and of every scale; u is rounded to whole numbers at all times."""
+        self.prior.update()
+
+    @property
+    def packer(self) -> Packer:
+        """There is none.
+
+        Raises:
+            ParameterError: always.
+        """
+        raise ParameterError("a network chooses the tables of this codec, so no phone can pack with it")
+
+    @property
+    def codec_id(self) -> bytes:
+        """4 bytes: SHA-256 of all weights and tables, every bit of them: a slightly other h_s reads another message."""
+        state = {name: value.cpu() for name, value in self.state_dict().items()}
+        return self._memo.get(
+            (*self.parameters(), *self.buffers()), lambda: bytes.fromhex(zoo.fingerprint(state))[:4]
+        )
+
+    def quantise(
+        self, y: Tensor, quantiser: Quantiser, noise: Tensor | None, lmbda: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute what the decoder sees, and the likelihoods of u and z.
+
+        Args:
+            y: (B, C, h, w).
+            quantiser: "noise" or "straight_through", see :meth:`FeatureCodec.quantise`.
+            noise: U(−½, ½), (B, C + N, h, w); z takes the last N channels at every fourth place. None rounds.
+            lmbda: (B,) rate weights, for a codec with gains; its own by default.
+
+        Returns:
+            y_hat (B, C, h, w), and the likelihoods (B, C·h·w + N·⌈h/4⌉·⌈w/4⌉, 1, 1) of all that is sent.
+
+        Raises:
+            ValueError: quantiser "none", which has no rate.
+        """
+        if quantiser == "none":
+            raise ValueError("a codec with side information cannot be trained without a quantiser")
+        gain, inverse = self._gain(y, lmbda)
+        u = y * gain
+        u_hat = u.round()
+        if noise is None:
+            z = self.prior.prior.quantise(self.prior.analyse(u_hat))
+            paid = self.prior.likelihoods(u_hat, z)
+        else:
+            channels = y.shape[1]
+            noisy = u + noise[:, :channels]
+            u_hat = noisy if quantiser == "noise" else u + (u_hat - u).detach()
+            paid = self.prior.likelihoods(noisy, self.prior.analyse(u) + noise[:, channels:, ::4, ::4])
+        return u_hat * inverse, torch.cat([p.flatten(1) for p in paid], 1)[..., None, None]
+
+    @torch.no_grad()
+    def pack(self, y: Tensor, lmbda: float | None = None) -> list[Packet]:
+        """Make packets of latents (B, C, h, w), at a rate weight; the codec's own by default.
+
+        Raises:
+            ParameterError: lmbda outside the codec's range.
+        """
+        code = lmbda_to_code(self.config.lmbda if lmbda is None else lmbda)
+        if code not in self.codes:
+            raise ParameterError(f"this codec packs with lmbda {self.lmbdas[0]:.3g} to {self.lmbdas[-1]:.3g}")
+        gain, _ = self._gain(y, torch.tensor([code_to_lmbda(code)]))
+        streams = [self.prior.compress(one) for one in (y * gain).round().split(1)]
+        height, width = (side * self.config.stride for side in y.shape[-2:])
+        return [Packet(self.codec_id, height, width, code, (one.z, one.y)) for one in streams]
+
+    def symbols(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
+        """There are none without their tables.
+
+        Raises:
+            ParameterError: always.
+        """
+        raise ParameterError("the symbols of a codec with side information are not those of a factorised prior")
+
+    @torch.no_grad()
+    def decompress(self, packets: list[Packet]) -> Tensor:
+        """Read the quantised latents y_hat (B, C, h, w) of packets of one picture size, made on this machine.
+
+        Raises:
+            PacketError: there is none, or one belongs to another codec, differs in size, or does not decode.
+        """
+        height, width = self._size_of(packets)
+        found = []
+        for packet in packets:
+            if packet.codec_id != self.codec_id or len(packet.streams) != 2 or packet.lmbda_code not in self.codes:
+                raise PacketError(f"the packet of codec {packet.codec_id.hex()} is none of codec {self.codec_id.hex()}")
+            _, inverse = self._gain(torch.zeros(1), torch.tensor([packet.lmbda]))
+            found.append(self.prior.decompress(SideStreams(*packet.streams), height, width) * inverse)
+        return torch.cat(found)
+
+
+def build_codec(config: CodecConfig) -> FeatureCodec:
+    """Build the untrained codec of a configuration, with side information or without.
+
+    >>> type(build_codec(CodecConfig(side_information=16))).__name__
+    'SideInformationCodec'
+    """
+    return (SideInformationCodec if config.side_information else FeatureCodec)(config)
