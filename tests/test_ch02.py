@@ -135,12 +135,12 @@ def test_a_regions_name_stands_inside_the_region(monkeypatch):
     rates, speedups, kinds = np.geomspace(1e5, 1e8, 5), np.array([1.0, 3.0, 10.0]), list(ch02.KINDS)
     grid = np.array([[0, 0, 1, 1, 1], [2, 2, 2, 2, 2], [0, 0, 1, 1, 1]])
 
-    def best(_, rate, speedup, __):
+    def best(_, rate, speedup):
         at = int(np.argmin(abs(speedups - speedup))), int(np.argmin(abs(rates - rate)))
         return SimpleNamespace(route=SimpleNamespace(kind=kinds[grid[at]]))
 
     monkeypatch.setattr(ch02, "best", best)
-    figure = ch02.decision_map([], rates, speedups, 1.0, "three regions")
+    figure = ch02.decision_map([], rates, speedups, "three regions")
     assert len(figure.layout.annotations) >= 3
     for note in figure.layout.annotations:
         row, column = np.argmin(abs(np.log10(speedups) - note.y)), np.argmin(abs(np.log10(rates / 1e6) - note.x))

@@ -25,10 +25,10 @@ from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import LatencyRow, RatePoint, read_table
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch08 import int8_layer
-from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, settings_at, widest_ratio
+from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.end_to_end import REPLY_BYTES, REQUEST_BYTES
 from fsplit_lib.latency.measured import through_server
-from fsplit_lib.latency.stages import measure_latency
+from fsplit_lib.latency.stages import measure_latency, settings_at
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.offload.server import serving
 from fsplit_lib.plots import caption

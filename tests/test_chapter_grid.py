@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from test_cli import fsplit, refused
 
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.runner.chapters import points_of, run_chapter_grid
+from fsplit_lib.runner.chapters import run_chapter_grid
 from fsplit_lib.runner.parameters import parameters_of
 
 PARAMETERS = 'from typing import Annotated, Literal\nlmbda: Annotated[float, 0.1, 3] = 0.5\nbackbone: Literal["small", "large"] = "small"\nseed: int = 0'
@@ -25,11 +25,6 @@ def chapter(tmp_path):
     path.parent.mkdir()
     nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
     return path
-
-
-def test_all_combinations():
-    points = points_of({"a": [1, 2], "b": ["x", "y", "z"], "c": [0]})
-    assert len(points) == 6 and points[1] == {"a": 1, "b": "y", "c": 0} and points_of({}) == [{}]
 
 
 def test_every_point_once_and_a_failed_one_again(chapter, tmp_path):

@@ -82,20 +82,17 @@ def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float
     return panel
 
 
-def decision_map(
-    candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, slowdown: float, title: str
-) -> go.Figure:
+def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, title: str) -> go.Figure:
     """Draw which kind of route is fastest, over link rate and server speed.
 
     Args:
         candidates: the routes to choose from.
         rates: (R,) bits per second.
         speedups: (S,) of the server over the reference machine.
-        slowdown: of the device under the reference machine.
         title: of the figure.
     """
     kinds = list(KINDS)
-    grid = np.array([[kinds.index(best(candidates, rate, s, slowdown).route.kind) for rate in rates] for s in speedups])
+    grid = np.array([[kinds.index(best(candidates, rate, s).route.kind) for rate in rates] for s in speedups])
     edges = np.linspace(0, 1, len(kinds) + 1)
     scale = [[edges[i + side], colour] for i, colour in enumerate(KINDS.values()) for side in (0, 1)]
     bar = {"tickvals": list(range(len(kinds))), "ticktext": kinds, "title": "fastest"}

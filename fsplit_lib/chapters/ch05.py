@@ -1,12 +1,13 @@
 """Chapter 05: train live, estimate against wire, noise against rounding, rate against accuracy, and what breaks it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.panels.base import Choice, Number, Panel
 from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.style import Look, finish, look_of
@@ -113,14 +114,6 @@ def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[floa
     return figure.update_layout(legend=above, margin={"t": 95})
 
 
-class Scored(Protocol):
-    """What the panel reports of a finished run: bytes and accuracy through real packets."""
-
-    bytes: float
-    top1: float
-    agreement: float
-
-
 class TrainingPanel(Panel):
     """Train live and draw while it happens.
 
@@ -137,7 +130,7 @@ class TrainingPanel(Panel):
     def __init__(
         self,
         train: Callable[[float, str, Callable[[LogRow], None]], LabRun],
-        score: Callable[[LabRun], Scored],
+        score: Callable[[LabRun], RatePoint],
         lmbda: float = 0.3,
         draw_every: int = 10,
     ):

@@ -74,20 +74,16 @@ def _at(where: Scenario, rate: float) -> Scenario:
     return Scenario(Link("", rate, rate, where.link.delay_ms), where.slowdown, where.speedup)
 
 
-def winners(
-    found: dict[str, EndToEnd], where: Scenario, low: float = 0.01, high: float = 1e4
-) -> list[tuple[str, float, float]]:
-    """Find which method is fastest from which link rate to which, in Mbit/s, between the crossovers of all pairs.
+def winners(found: dict[str, EndToEnd], where: Scenario) -> list[tuple[str, float, float]]:
+    """Find which method is fastest from which link rate to which, 0.01 to 10,000 Mbit/s, between the crossovers of all pairs.
 
     Args:
         found: methods.
         where: its link's rates do not matter, its delay does.
-        low: least rate.
-        high: largest rate.
     """
     ways = list(found.values())
     pairs = [rate_for(a, b, where) for i, a in enumerate(ways) for b in ways[i + 1 :]]
-    edges = [low, *sorted(rate for rate in pairs if rate is not None and low < rate < high), high]
+    edges = [0.01, *sorted(rate for rate in pairs if rate is not None and 0.01 < rate < 1e4), 1e4]
     spans: list[tuple[str, float, float]] = []
     for left, right in itertools.pairwise(edges):
         middle = _at(where, float(np.sqrt(left * right)))

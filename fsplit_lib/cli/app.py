@@ -43,10 +43,7 @@ def main() -> None:
             warnings.showwarning = lambda message, *_: typer.echo(f"note: {message}", err=True)
             warnings.filterwarnings("ignore", "Image size")  # of Pillow; open_image refuses such a photo in a sentence
             app()
-    except FsplitError as error:
-        typer.secho(f"fsplit: {error}", fg="red", err=True)
-        sys.exit(2)
-    except OSError as error:  # a folder that cannot be made, a file that may not be read
-        sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        typer.secho(f"fsplit: {sentence}", fg="red", err=True)
+    except (FsplitError, OSError) as error:  # of OSErrors: a folder that cannot be made, a file that may not be read
+        named = getattr(error, "filename", None)
+        typer.secho(f"fsplit: {named}: {error.strerror}" if named else f"fsplit: {error}", fg="red", err=True)
         sys.exit(2)

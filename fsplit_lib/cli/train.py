@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsplit_lib.cli.classroom import Scheduler
+from fsplit_lib.cli.classroom import Processes, Scheduler
 from fsplit_lib.cli.photos import Backbone
 from fsplit_lib.cli.progress import progress_bar
 
@@ -25,10 +25,7 @@ def train(
     ] = Path("build/saliency/caltech101.safetensors"),
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
     scheduler: Scheduler = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(min=0, help="Local processes of a grid; one per core by default, 0 for none of its own."),
-    ] = None,
+    processes: Processes = None,
     backbone: Backbone = None,
     weights: Annotated[
         str | None, typer.Option(help="Codec that photo-decoder adds a decoder to; photo by default.")

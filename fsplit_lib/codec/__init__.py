@@ -4,5 +4,3 @@ from fsplit_lib.codec.encoder import CodecConfig, Encoder
 from fsplit_lib.codec.feature_codec import FeatureCodec, Quantiser
 from fsplit_lib.codec.gains import Gains
 from fsplit_lib.codec.side_information import build_codec
-
-__all__ = ["CodecConfig", "Encoder", "FeatureCodec", "Gains", "Quantiser", "build_codec"]

@@ -18,7 +18,9 @@ from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
 from fsplit_lib.codec.prior_work import AnalysisTransform, GdnEncoder, PatchEncoder, ReductionEncoder
 from fsplit_lib.packet import lmbda_to_code
 
-Kind = Literal["residual", "attention", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction", "compressai"]
+Kind = Literal[
+    "residual", "attention", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction", "compressai"
+]
 OTHERS = {
     "lean": LeanEncoder,
     "tiny": TinyEncoder,

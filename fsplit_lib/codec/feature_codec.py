@@ -23,7 +23,13 @@ from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 Quantiser = Literal["noise", "straight_through", "none"]
-LATER = {"anchors": (), "kind": "residual", "channels": 3, "context": False, "side_information": 0}  # fields younger than codec ids
+LATER = {
+    "anchors": (),
+    "kind": "residual",
+    "channels": 3,
+    "context": False,
+    "side_information": 0,
+}  # fields younger than codec ids
 
 
 class FeatureCodec(nn.Module):

@@ -6,7 +6,6 @@ Encoder and side information are trained together, as Minnen, Ballé & Toderici 
 measured: both ends compute the tables of u in floating point, so its packets are read on the machine that made them.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,9 +59,7 @@ class SideInformationCodec(FeatureCodec):
     def codec_id(self) -> bytes:
         """4 bytes: SHA-256 of all weights and tables, every bit of them: a slightly other h_s reads another message."""
         state = {name: value.cpu() for name, value in self.state_dict().items()}
-        return self._memo.get(
-            (*self.parameters(), *self.buffers()), lambda: bytes.fromhex(zoo.fingerprint(state))[:4]
-        )
+        return self._memo.get((*self.parameters(), *self.buffers()), lambda: bytes.fromhex(zoo.fingerprint(state))[:4])
 
     def quantise(
         self, y: Tensor, quantiser: Quantiser, noise: Tensor | None, lmbda: Tensor | None = None
@@ -110,14 +107,6 @@ class SideInformationCodec(FeatureCodec):
         streams = [self.prior.compress(one) for one in (y * gain).round().split(1)]
         height, width = (side * self.config.stride for side in y.shape[-2:])
         return [Packet(self.codec_id, height, width, code, (one.z, one.y)) for one in streams]
-
-    def symbols(self, y: Tensor, lmbda: float | None = None) -> np.ndarray:
-        """There are none without their tables.
-
-        Raises:
-            ParameterError: always.
-        """
-        raise ParameterError("the symbols of a codec with side information are not those of a factorised prior")
 
     @torch.no_grad()
     def decompress(self, packets: list[Packet]) -> Tensor:

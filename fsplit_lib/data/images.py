@@ -227,6 +227,9 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     Returns:
         An RGB image of ``size`` x ``size`` pixels.
 
+    Raises:
+        DataError: one side is more than 64 times the other.
+
     >>> center_crop(Image.new("RGB", (640, 480)), 224).size
     (224, 224)
     """

@@ -1,5 +1,6 @@
 """Seven licensed photos that scikit-image and scikit-learn ship: for looking, never for training."""
 
+import importlib.resources
 import os
 
 from PIL import Image
@@ -35,5 +36,4 @@ def load_photo(name: str) -> Image.Image:
             return open_image(name)
         raise DataError(f"no photo is called {name!r} and no such file exists; known photos: {', '.join(PHOTOS)}")
     package, file = PHOTOS[name]
-    module = __import__(package, fromlist=["__file__"])
-    return open_image(os.path.join(os.path.dirname(module.__file__), file))
+    return open_image(importlib.resources.files(package) / file)

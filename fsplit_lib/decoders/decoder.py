@@ -147,6 +147,8 @@ def build_decoder(
         raise ParameterError(f"kind must be one of {', '.join(get_args(Kind))}, got {config.kind!r}")
     if config.kind == "compressai":
         if (spec.channels, spec.stride, stride) != (768, 16, 1):
-            raise ParameterError("a decoder of kind compressai makes pixels from a latent of stride 16 and nothing else")
+            raise ParameterError(
+                "a decoder of kind compressai makes pixels from a latent of stride 16 and nothing else"
+            )
         return SynthesisTransform(latent_channels, spec, config)
     return Decoder(latent_channels, spec, config, stride)

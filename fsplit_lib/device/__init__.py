@@ -10,15 +10,3 @@ from fsplit_lib.device.bundle import Bundle, read_bundle
 from fsplit_lib.device.card import DeviceCard, read_card, read_cards, write_card
 from fsplit_lib.device.runtime import DeviceEncoder
 from fsplit_lib.device.timing import Timing, interleave
-
-__all__ = [
-    "Bundle",
-    "DeviceCard",
-    "DeviceEncoder",
-    "Timing",
-    "interleave",
-    "read_bundle",
-    "read_card",
-    "read_cards",
-    "write_card",
-]

@@ -126,7 +126,7 @@ def _libraries_alone(encoder: DeviceEncoder, photo: Image.Image, lmbda: float | 
 
 
 def int8_symbols_that_differ(bundle: Bundle, photo: Image.Image) -> float | None:
-    """Percent of a photo's symbols that the int8 encoder makes different from float32; None without such an encoder."""
+    """Compute the percent of a photo's symbols that int8 makes different from float32; None without such an encoder."""
     if "encoder.int8.onnx" not in bundle.files:
         return None
     packer = bundle.packer

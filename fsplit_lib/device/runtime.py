@@ -52,7 +52,7 @@ class Network:
         self.threads = threads
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The network's only output for its only input."""
+        """Compute the network's only output for its only input."""
         return self._session.run(None, {self._name: x})[0]
 
 

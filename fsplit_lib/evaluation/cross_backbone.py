@@ -94,7 +94,11 @@ class Ablation:
 
     def curves(self, network: str) -> dict[tuple[int, int], list[CrossRow]]:
         """Return (restoration, width) to its rows from the fewest bytes up, of the first seed."""
-        return {key[:2]: rows for key, rows in self._cells(network).items() if key[2] == self._first}
+        cells: dict[tuple[int, int], list[CrossRow]] = {}
+        for row in sorted(self.rows, key=lambda row: (row.restoration, row.width, row.bytes)):
+            if (row.decoded, row.seed) == (network, self._first):
+                cells.setdefault((row.restoration, row.width), []).append(row)
+        return cells
 
     def scores(self, network: str) -> tuple[dict[tuple[int, int], float], tuple[float, float]]:
         """Compute accuracy at equal bytes by (restoration, width), of the first seed, and the range of bytes."""
@@ -109,13 +113,6 @@ class Ablation:
     @property
     def _first(self) -> int:
         return min(row.seed for row in self.rows)
-
-    def _cells(self, network: str) -> dict[tuple[int, int, int], list[CrossRow]]:
-        cells: dict[tuple[int, int, int], list[CrossRow]] = {}
-        for row in sorted(self.rows, key=lambda row: (row.restoration, row.width, row.seed, row.bytes)):
-            if row.decoded == network:
-                cells.setdefault((row.restoration, row.width, row.seed), []).append(row)
-        return cells
 
 
 def read_crossing(folder: Path) -> Crossing:

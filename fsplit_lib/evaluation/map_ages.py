@@ -52,6 +52,9 @@ def measure_map_ages(
         steps: of the training.
         count: crops whose maps are compared.
         progress: called with steps done and steps in all.
+
+    Returns:
+        The rows, and the trained system.
     """
     config, few = replace(plan.train, steps=steps), folder.drawn(count, plan.train.seed)
     system = build_system(backbone, plan.codec, plan.decoder, config.seed)

@@ -31,8 +31,6 @@ EXPERIMENTS = {  # table to the names of its codecs, its variants, and what othe
 class Contrast:
     """One variant against another, over all pairs of seeds."""
 
-    variant: str  # the tested guidance
-    against: str  # the other one
     deltas: tuple[BDRate, ...]  # one per pair of seeds whose curves share any quality
 
     @property
@@ -76,7 +74,7 @@ class Variants:
         found = tuple(d for d in map(self.deltas.get, wanted) if d is not None and d.percent is not None)
         if not found:
             raise DataError(f"the tables know no two curves of {variant} and {against} that share any quality")
-        return Contrast(variant, against, found)
+        return Contrast(found)
 
     def at_equal_lmbda(self, variant: str, against: str = "unguided") -> tuple[float, float]:
         """Compute the bytes in percent and the agreement in points that a variant has more, mean over lambdas and seeds."""

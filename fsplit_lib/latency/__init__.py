@@ -6,23 +6,3 @@
 from fsplit_lib.latency.end_to_end import EndToEnd, Scenario, end_to_end, rate_for, ratio, widest_ratio
 from fsplit_lib.latency.planning import Plan, Route, best, can_win, plan, routes
 from fsplit_lib.latency.profiling import SplitPoint, profile, time_passes
-from fsplit_lib.latency.settings import settings_at
-
-__all__ = [
-    "EndToEnd",
-    "Plan",
-    "Route",
-    "Scenario",
-    "SplitPoint",
-    "best",
-    "can_win",
-    "end_to_end",
-    "plan",
-    "profile",
-    "rate_for",
-    "ratio",
-    "routes",
-    "settings_at",
-    "time_passes",
-    "widest_ratio",
-]

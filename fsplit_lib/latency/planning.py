@@ -11,7 +11,7 @@ class Route:
 
     Attributes:
         name: as in figures.
-        kind: "local", "remote" or "split".
+        kind: "local", "remote", "compressed" or "split".
         device_seconds: on the reference machine.
         size_bytes: sent; 0 if nothing is.
         server_seconds: on the reference machine.
@@ -82,23 +82,22 @@ def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list
     return [p for p in points[1:-1] if p.bytes(bits) / photo_bytes < 1 - p.seconds / whole]
 
 
-def plan(route: Route, rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
+def plan(route: Route, rate: float, speedup: float = 1.0) -> Plan:
     """Plan a route in a scenario; time on the wire is Eq. (2) of chapter 02, which leaves out any delay.
 
     Args:
         route: measured on the reference machine.
         rate: of the link to the server, bits per second; chapter 08's :class:`fsplit_lib.offload.Link` knows more.
         speedup: how much faster than the reference machine the server is.
-        slowdown: how much slower than the reference machine the device is.
     """
-    return Plan(route, route.device_seconds * slowdown, 8 * route.size_bytes / rate, route.server_seconds / speedup)
+    return Plan(route, route.device_seconds, 8 * route.size_bytes / rate, route.server_seconds / speedup)
 
 
-def best(candidates: list[Route], rate: float, speedup: float = 1.0, slowdown: float = 1.0) -> Plan:
+def best(candidates: list[Route], rate: float, speedup: float = 1.0) -> Plan:
     """Find the fastest of several routes, Eq. (4) of chapter 02; rate in bits a second, the others as in :func:`plan`.
 
     >>> ways = [Route("send", "remote", 0.0, 10_000, 0.1), Route("stay", "local", 0.5, 0, 0.0)]
     >>> [best(ways, rate).route.name for rate in (1e5, 1e6)]
     ['stay', 'send']
     """
-    return min((plan(route, rate, speedup, slowdown) for route in candidates), key=lambda one: one.total)
+    return min((plan(route, rate, speedup) for route in candidates), key=lambda one: one.total)

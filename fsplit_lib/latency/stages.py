@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import timm
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fsplit_lib.backbones import Backbone, FeatureSpec, Head, Tail, stages_of
 from fsplit_lib.baselines import decode_image, encode_image, encode_lossless, pack_features, unpack_features
+from fsplit_lib.data import ImageFolder
 from fsplit_lib.data.images import center_crop, to_array
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device import Bundle, DeviceEncoder, Timing, interleave
@@ -27,9 +28,9 @@ from fsplit_lib.device.export import to_onnx
 from fsplit_lib.device.runtime import FILES, Network
 from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.curves import monotone
 from fsplit_lib.evaluation.tables import LatencyRow, RatePoint
 from fsplit_lib.latency.profiling import units_of
-from fsplit_lib.latency.settings import settings_at
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
@@ -44,13 +45,6 @@ Setting = tuple[float | None, float | None]  # lmbda of ours, quality of an imag
 NONE: Setting = (None, None)
 Key = tuple[str, str, float | None, float | None, str, str, int]  # network, method, setting, stage, precision, threads
 Score = tuple[str, float | None, float | None, str]  # method, setting, precision
-
-
-class Photos(Protocol):
-    """Anything that has photos by number."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Image.Image: ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def measure_latency(
     bundle: Bundle,
     points: Sequence[RatePoint],
     photo: Image.Image,
-    photos: Photos,
+    photos: Sequence[Image.Image] | ImageFolder,
     levels: Sequence[float] = LEVELS,
     runs: int = 100,
     progress: Callable[[int, int], None] = lambda *_: None,
@@ -123,6 +117,35 @@ def measure_latency(
     finally:
         torch.set_num_threads(threads)
     return _rows(timings, places, scores, chosen, len(photos))
+
+
+def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[str, float]:
+    """Find for each method the quality or rate weight of a given agreement, between two measured points.
+
+    Qualities are interpolated linearly and rate weights on a log scale, both on the monotone curve through the points.
+
+    Args:
+        points: rows of ``photos.csv``.
+        level: the agreement, in (0, 1).
+        codec: weights of ours; it is called FrankenSplit in the result.
+
+    Returns:
+        Methods that reach the level, each with its setting.
+    """
+    curves: dict[str, list[tuple[float, float, float]]] = {}
+    for point in points:
+        if point.quality is not None:
+            curves.setdefault(point.codec, []).append((point.bytes, point.agreement, point.quality))
+        elif point.codec == codec:
+            curves.setdefault(OURS, []).append((point.bytes, point.agreement, point.lmbda))
+    found = {}
+    for method, rows in curves.items():
+        size, agreement, knob = np.array(sorted(rows)).T
+        agreement = monotone(size, agreement)[1]
+        if agreement[0] <= level <= agreement[-1]:
+            at = np.interp(level, agreement, np.log(knob) if method == OURS else knob)
+            found[method] = float(np.exp(at)) if method == OURS else float(round(at))
+    return found
 
 
 def _setting(method: str, value: float) -> Setting:
@@ -203,7 +226,7 @@ def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
 
 @torch.no_grad()
 def _scores(
-    system: FrankenSplit, bundle: Bundle, photos: Photos, lmbdas: Sequence[float],
+    system: FrankenSplit, bundle: Bundle, photos: Sequence[Image.Image] | ImageFolder, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], done: Callable[[int], None],
 ) -> dict[Score, tuple[float, float]]:  # fmt: skip
     """Measure mean bytes and agreement, by method, setting and precision."""

@@ -113,7 +113,7 @@ class Prediction:
         self._said.value = self._sentence()
 
     def reveal(self, truth: float, method: str = "FrankenSplit") -> go.Figure:
-        """Guess against truth, as two bars; without a guess, the truth and the request for one.
+        """Draw guess against truth, as two bars; without a guess, the truth and the request for one.
 
         Args:
             truth: what was measured; is noted in the ledger.

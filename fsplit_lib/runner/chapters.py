@@ -12,15 +12,6 @@ from fsplit_lib.runner.grid import Cell, cell_name, run_grid
 from fsplit_lib.runner.parameters import check_parameters
 
 
-def points_of(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return all combinations of the values of some axes.
-
-    >>> points_of({"lmbda": [0.3, 1.0], "seed": [0]})
-    [{'lmbda': 0.3, 'seed': 0}, {'lmbda': 1.0, 'seed': 0}]
-    """
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-
-
 def run_chapter_grid(
     chapter: Path,
     axes: dict[str, list[Any]],
@@ -52,7 +43,8 @@ def run_chapter_grid(
         raise ParameterError(f"{empty[0]} needs at least one value")
     if twice := [f"{k} = {v!r}" for k, values in axes.items() for i, v in enumerate(values) if v in values[:i]]:
         raise ParameterError(f"{twice[0]} is there twice; give each value once")
-    points, version, out = points_of(axes), sha256_of(chapter), out.resolve()
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    version, out = sha256_of(chapter), out.resolve()
     for point in points:
         check_parameters(chapter, point)
     cells = {}

@@ -51,7 +51,11 @@ class Cell:
 
     @property
     def digest(self) -> str:
-        """What tells the cell from another of its name: function and options, but no paths and no limits."""
+        """What tells the cell from another of its name: function and options, but no paths and no limits.
+
+        Raises:
+            ParameterError: JSON cannot hold an option.
+        """
         what = {k: v for k, v in self.options.items() if not isinstance(v, Path)}
         try:
             text = json.dumps([self.function.__module__, self.function.__qualname__, what], sort_keys=True)

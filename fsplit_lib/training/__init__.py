@@ -3,5 +3,3 @@
 from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, fit, train_decoder, train_system
 from fsplit_lib.training.sources import ArraySource, FolderSource
-
-__all__ = ["ArraySource", "FolderSource", "LogRow", "TrainConfig", "fit", "train_decoder", "train_system"]

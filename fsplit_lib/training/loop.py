@@ -148,7 +148,8 @@ def _train(
         places = batch.x.shape[-2] // stride, batch.x.shape[-1] // stride
         keep = None
         if config.dropout:
-            keep = (batch.noise((codec.config.widths[-1], *places), key=5) + 0.5 >= config.dropout) / (1 - config.dropout)  # (B, C, h, w)
+            drawn = batch.noise((codec.config.widths[-1], *places), key=5) + 0.5  # (B, C, h, w)
+            keep = (drawn >= config.dropout) / (1 - config.dropout)
         noise = batch.noise((codec.noise_channels, *places))
         out = module(batch.x, config.quantiser, noise, lmbda, keep)
         seen = batch.saliency

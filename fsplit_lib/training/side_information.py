@@ -43,7 +43,7 @@ class EntropyModels(nn.Module):
 
 
 def load_entropy_models(name: str = "side-information") -> EntropyModels:
-    """Trained models, tables and all.
+    """Load trained models, tables and all.
 
     Raises:
         WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
@@ -105,7 +105,7 @@ def measure_side_information(
     photos: ImageFolder,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[SideRow]:
-    """Real streams of the three models for the same symbols, on the centre crops of a folder.
+    """Measure real streams of the three models for the same symbols, on the centre crops of a folder.
 
     Args:
         models: frozen.

@@ -24,7 +24,7 @@ from fsplit_lib.errors import DataError
 
 
 def key_of(*numbers: int) -> int:
-    """One 63-bit seed from several numbers, such as (seed, step)."""
+    """Compute one 63-bit seed from several numbers, such as (seed, step)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
@@ -58,7 +58,7 @@ class Batch:
         return drawn.to(self.x.device)
 
     def log_uniform(self, low: float, high: float) -> Tensor:
-        """(B,) numbers between low and high, spread evenly over the batch and uniform on a log scale.
+        """Draw (B,) numbers between low and high, spread evenly over the batch and uniform on a log scale.
 
         The samples of one step are strata of the range, in random order: a step never sees only coarse
         or only fine rate weights.
