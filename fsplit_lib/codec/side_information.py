@@ -1,6 +1,7 @@
 """A codec that says in a second, smaller latent how wide the distribution of every symbol is, and where its mean lies.
 
-    y ──► × gain ──► u ──► h_a ──► z ──► first stream ──► h_s ──► scales, means ──► p(u | z) ──► second stream
+    y ──► h_a ──► z ──► first stream ──► h_s ──► scales, means ──► × gain ──┐
+    └───► × gain ──► u ─────────────────────────────────────────────► p(u | z) ──► second stream
 
 Encoder and side information are trained together, as Minnen, Ballé & Toderici 2018 do (arXiv 1809.02736). It is here to be
 measured: both ends compute the tables of u in floating point, so its packets are read on the machine that made them.
@@ -84,13 +85,12 @@ class SideInformationCodec(FeatureCodec):
         u = y * gain
         u_hat = u.round()
         if noise is None:
-            z = self.prior.prior.quantise(self.prior.analyse(u_hat))
-            paid = self.prior.likelihoods(u_hat, z)
+            paid = self.prior.likelihoods(u_hat, self.prior.prior.quantise(self.prior.analyse(y)), gain)
         else:
             channels = y.shape[1]
             noisy = u + noise[:, :channels]
             u_hat = noisy if quantiser == "noise" else u + (u_hat - u).detach()
-            paid = self.prior.likelihoods(noisy, self.prior.analyse(u) + noise[:, channels:, ::4, ::4])
+            paid = self.prior.likelihoods(noisy, self.prior.analyse(y) + noise[:, channels:, ::4, ::4], gain)
         return u_hat * inverse, torch.cat([p.flatten(1) for p in paid], 1)[..., None, None]
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class SideInformationCodec(FeatureCodec):
         if code not in self.codes:
             raise ParameterError(f"this codec packs with lmbda {self.lmbdas[0]:.3g} to {self.lmbdas[-1]:.3g}")
         gain, _ = self._gain(y, torch.tensor([code_to_lmbda(code)]))
-        streams = [self.prior.compress(one) for one in (y * gain).round().split(1)]
+        streams = [self.prior.compress((one * gain).round(), one, gain) for one in y.split(1)]
         height, width = (side * self.config.stride for side in y.shape[-2:])
         return [Packet(self.codec_id, height, width, code, (one.z, one.y)) for one in streams]
 
@@ -120,8 +120,8 @@ class SideInformationCodec(FeatureCodec):
         for packet in packets:
             if packet.codec_id != self.codec_id or len(packet.streams) != 2 or packet.lmbda_code not in self.codes:
                 raise PacketError(f"the packet of codec {packet.codec_id.hex()} is none of codec {self.codec_id.hex()}")
-            _, inverse = self._gain(torch.zeros(1), torch.tensor([packet.lmbda]))
-            found.append(self.prior.decompress(SideStreams(*packet.streams), height, width) * inverse)
+            gain, inverse = self._gain(torch.zeros(1), torch.tensor([packet.lmbda]))
+            found.append(self.prior.decompress(SideStreams(*packet.streams), height, width, gain) * inverse)
         return torch.cat(found)
 
 

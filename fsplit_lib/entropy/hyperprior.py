@@ -95,20 +95,22 @@ class Hyperprior(TableBuffers):
         last.bias[: len(std)] = std.expm1().log()  # softplus backwards
         last.weight.mul_(0.1)
 
-    def parameters_of_y(self, z_hat: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Compute the scales and means (B, C, height, width) that z_hat stands for."""
+    def parameters_of_y(
+        self, z_hat: Tensor, height: int, width: int, gain: Tensor | float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the scales and means (B, C, height, width) that z_hat stands for, of symbols with a gain."""
         out = self.h_s(z_hat)[..., :height, :width]
         scales, means = out.chunk(2, dim=1) if self.means else (out, torch.zeros_like(out))
-        return nn.functional.softplus(scales).clamp_min(0.11), means
+        return (gain * nn.functional.softplus(scales)).clamp_min(0.11), gain * means
 
     def forward(self, y: Tensor, noise_z: Tensor) -> tuple[Tensor, Tensor]:
         """Compute likelihoods of symbols y (B, C, h, w) and of their noisy side information z (B, N, ⌈h/4⌉, ⌈w/4⌉)."""
         y = y - self.mean
         return self.likelihoods(y, self.analyse(y) + noise_z)
 
-    def likelihoods(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the likelihoods of centred symbols y (B, C, h, w) that z describes, and of z."""
-        return gaussian_likelihood(y, *self.parameters_of_y(z, *y.shape[-2:])), self.prior.likelihood(z)
+    def likelihoods(self, y: Tensor, z: Tensor, gain: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """Compute the likelihoods of centred symbols y (B, C, h, w) that z and the gain describe, and of z."""
+        return gaussian_likelihood(y, *self.parameters_of_y(z, *y.shape[-2:], gain)), self.prior.likelihood(z)
 
     def analyse(self, y: Tensor) -> Tensor:
         """Compute side information z (B, N, ⌈h/4⌉, ⌈w/4⌉) of centred symbols y (B, C, h, w)."""
@@ -126,30 +128,38 @@ class Hyperprior(TableBuffers):
         self.lengths, self.offsets = 2 * reach + 2, -reach
 
     @torch.no_grad()
-    def compress(self, y: Tensor) -> SideStreams:
-        """Compress symbols (1, C, h, w), whole numbers, to two streams."""
+    def compress(self, y: Tensor, latent: Tensor | None = None, gain: Tensor | float = 1.0) -> SideStreams:
+        """Compress symbols to two streams.
+
+        Args:
+            y: (1, C, h, w) whole numbers.
+            latent: (1, C, h, w) that z is made of, before its gain and its rounding; the symbols themselves by default.
+            gain: (1, C, 1, 1) between the two; both ends know it.
+        """
         y = y - self.mean
-        z_symbols = self.prior.to_symbols(self.analyse(y))
-        index, whole = self._context(z_symbols, *y.shape[-2:])
+        z_symbols = self.prior.to_symbols(self.analyse(y if latent is None else latent))
+        index, whole = self._context(z_symbols, *y.shape[-2:], gain)
         symbols = (y - whole).int().numpy().ravel()
         return SideStreams(encode_symbols(z_symbols[0], self.prior.tables), encode_indexed(symbols, index, self.tables))
 
     @torch.no_grad()
-    def decompress(self, streams: SideStreams, height: int, width: int) -> Tensor:
-        """Decompress two streams to symbols (1, C, h, w).
+    def decompress(self, streams: SideStreams, height: int, width: int, gain: Tensor | float = 1.0) -> Tensor:
+        """Decompress two streams to symbols (1, C, h, w), with the gain of :meth:`compress`.
 
         Raises:
             PacketError: a stream does not decode.
         """
         z_symbols = decode_symbols(streams.z, self.prior.tables, -(-height // 4) * -(-width // 4))[None]
-        index, whole = self._context(z_symbols, height, width)
+        index, whole = self._context(z_symbols, height, width, gain)
         symbols = decode_indexed(streams.y, index, self.tables)
         return torch.from_numpy(symbols).float().view_as(whole) + whole + self.mean
 
-    def _context(self, z_symbols: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Tensor]:
+    def _context(
+        self, z_symbols: np.ndarray, height: int, width: int, gain: Tensor | float
+    ) -> tuple[np.ndarray, Tensor]:
         """The table of each symbol (C·h·w,), and the whole part of its mean (1, C, h, w)."""
         z_hat = self.prior.from_symbols(z_symbols, -(-height // 4), -(-width // 4))
-        scales, means = self.parameters_of_y(z_hat, height, width)
+        scales, means = self.parameters_of_y(z_hat, height, width, gain)
         whole = means.round()
         middle = (SCALES[1:] * SCALES[:-1]).sqrt()  # the nearest scale, by ratio
         scale = torch.bucketize(scales, middle)
