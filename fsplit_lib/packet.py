@@ -73,6 +73,10 @@ class Packet:
         width: of the picture in pixels.
         lmbda_code: 0-255, see :func:`code_to_lmbda`.
         streams: the entropy coder's output.
+
+    >>> packet = Packet(b"abcd", 224, 224, 100, (b"stream",))
+    >>> Packet.from_bytes(packet.to_bytes()) == packet
+    True
     """
 
     codec_id: bytes

@@ -137,6 +137,10 @@ def read_cards(folder: str | Path) -> list[DeviceCard]:
 
     Raises:
         DataError: no such folder, or a file in it is no card.
+
+    >>> from fsplit_lib.data import data_root
+    >>> [card.name for card in read_cards(data_root() / "results" / "device_cards")]
+    ['cloud server, 2 cores of an Intel Xeon']
     """
     folder = Path(folder)
     if not folder.is_dir():

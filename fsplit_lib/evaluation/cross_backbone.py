@@ -142,6 +142,10 @@ def read_ablation(folder: Path) -> Ablation:
 
     Raises:
         DataError: a table is missing, or a decoder has no time.
+
+    >>> from fsplit_lib.data import data_root
+    >>> read_ablation(data_root() / "results").networks
+    ['fashion_resnet', 'fashion_convnext', 'fashion_swin']
     """
     rows = read_table("decoder_ablation.csv", folder)
     times = read_table("decoder_ablation_times.csv", folder)
@@ -158,6 +162,10 @@ def read_photo_servers(folder: Path) -> dict[str, list[RatePoint]]:
 
     Raises:
         DataError: the table is missing, or two backbones were not sent the same packets.
+
+    >>> from fsplit_lib.data import data_root
+    >>> sorted(read_photo_servers(data_root() / "results"))
+    ['tf_efficientnet_lite0', 'tf_efficientnet_lite1', 'tf_efficientnet_lite2']
     """
     found: dict[str, list[RatePoint]] = {}
     for point in sorted(read_table("photos_backbones.csv", folder), key=lambda point: point.bytes):

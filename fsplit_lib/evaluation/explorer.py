@@ -70,6 +70,12 @@ class RateExplorer:
         lmbdas: (L,) every rate weight of the wire that the codec can use.
         sizes: (L,) bytes of the whole packet at each of them.
         files: of each image codec, the files that some packet has to be compared with, smallest first.
+
+    >>> from fsplit_lib.data import load_photo
+    >>> from fsplit_lib.system import load_system
+    >>> explorer = RateExplorer(load_system("photo"), load_photo("chelsea"), rivals=())
+    >>> len(explorer.sizes), explorer.sizes[0] > explorer.sizes[-1]
+    (76, True)
     """
 
     @torch.no_grad()
@@ -121,6 +127,12 @@ def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks
 
     Raises:
         ParameterError: nothing of that name can break.
+
+    >>> from fsplit_lib.system import load_system
+    >>> system, y = load_system("photo"), torch.zeros(1, 48, 28, 28)
+    >>> sizes = [encode_with_wrong_gain(system, y, 1.0, breaks)[0] for breaks in ("nothing", "the inverse gain")]
+    >>> sizes[0] == sizes[1]  # the server's fault changes no byte
+    True
     """
     if breaks not in WRONG_GAINS:
         raise ParameterError(f"breaks must be one of {', '.join(WRONG_GAINS)}, got {breaks!r}")

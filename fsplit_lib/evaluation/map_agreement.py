@@ -36,6 +36,13 @@ def tail_map(backbone: Backbone, layers: list[nn.Module], h: Tensor, target: int
 
     Returns:
         (h, w) in [0, 1].
+
+    >>> from fsplit_lib.backbones import load_backbone
+    >>> backbone = load_backbone("tf_efficientnet_lite0")
+    >>> h = backbone.head(torch.zeros(1, 3, 64, 64))
+    >>> layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > 8]
+    >>> tail_map(backbone, layers, h, target=0).shape
+    (8, 8)
     """
     turn = (lambda one: one.permute(0, 3, 1, 2)) if backbone.tail.nhwc else None
     with torch.enable_grad(), GradCAM(backbone.tail, layers, reshape_transform=turn) as cam:

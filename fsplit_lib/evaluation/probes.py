@@ -74,12 +74,17 @@ def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> flo
 
     Returns:
         1 − squared error / variance, over all K together; 0 is what the average alone would score.
+
+    >>> latent = np.random.default_rng(0).normal(size=(60, 3))
+    >>> round(linear_probe(latent, latent @ np.ones((3, 1)), trained_on=40), 2)
+    1.0
     """
     from sklearn.linear_model import RidgeCV  # takes a second, which few chapters need
 
     reader = RidgeCV(alphas=10.0 ** np.arange(0, 6)).fit(latent[:trained_on], wanted[:trained_on])
     truth = wanted[trained_on:]
-    error = ((reader.predict(latent[trained_on:]) - truth) ** 2).sum()
+    read = reader.predict(latent[trained_on:]).reshape(truth.shape)  # sklearn drops the axis of a single number
+    error = ((read - truth) ** 2).sum()
     return float(1 - error / ((truth - truth.mean(axis=0)) ** 2).sum())
 
 

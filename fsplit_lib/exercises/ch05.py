@@ -32,7 +32,12 @@ def _feature_cases() -> list[tuple]:
 
 
 def copy_weights(mine: nn.Module, theirs: nn.Module) -> nn.Module:
-    """Copy the convolutions of one network into another's of the same shapes, in order; returns ``mine``."""
+    """Copy the convolutions of one network into another's of the same shapes, in order; returns ``mine``.
+
+    >>> mine, theirs = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+    >>> torch.equal(copy_weights(mine, theirs).weight, theirs.weight)
+    True
+    """
     mine_convs, rest = ([part for part in net.modules() if isinstance(part, nn.Conv2d)] for net in (mine, theirs))
     for part in mine_convs:
         found = next((other for other in rest if other.weight.shape == part.weight.shape), None)

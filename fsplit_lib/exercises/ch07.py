@@ -119,7 +119,13 @@ def _timm_convnext(x: Tensor, w: dict[str, Tensor]) -> Tensor:
 
 
 def convnext_block(x: Tensor, w: dict[str, Tensor]) -> Tensor:
-    """Compute ConvNeXt's block (B, C, h, w) from primitives and the parameters w of timm's."""
+    """Compute ConvNeXt's block (B, C, h, w) from primitives and the parameters w of timm's.
+
+    >>> from timm.models.convnext import ConvNeXtBlock
+    >>> block, x = ConvNeXtBlock(8).eval(), torch.rand(1, 8, 4, 4)
+    >>> torch.allclose(convnext_block(x, dict(block.named_parameters())), block(x), atol=1e-5)
+    True
+    """
     y = F.conv2d(x, w["conv_dw.weight"], w["conv_dw.bias"], padding=3, groups=x.shape[1]).permute(0, 2, 3, 1)
     y = F.layer_norm(y, y.shape[-1:], w["norm.weight"], w["norm.bias"], 1e-6)
     y = F.linear(F.gelu(F.linear(y, w["mlp.fc1.weight"], w["mlp.fc1.bias"])), w["mlp.fc2.weight"], w["mlp.fc2.bias"])

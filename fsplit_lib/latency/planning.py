@@ -15,6 +15,9 @@ class Route:
         device_seconds: on the reference machine.
         size_bytes: sent; 0 if nothing is.
         server_seconds: on the reference machine.
+
+    >>> plan(Route("send", "remote", 0.01, 10_000, 0.1), rate=1e6).total
+    0.19
     """
 
     name: str

@@ -37,6 +37,9 @@ class Link:
         jitter_ms: the delay varies by at most this, uniformly, never changing the order of bytes.
         loss: probability that a segment has to be sent again.
         source: where the numbers come from; what is nobody's measurement is called an assumption.
+
+    >>> Link("example", 8.0, 8.0, 20.0).transfer_ms(1000, 0)
+    21.0
     """
 
     name: str

@@ -22,7 +22,7 @@ from fsplit_lib.plots.style import finish, look_of
 
 COLUMNS = ("id", "question", "guess", "truth", "unit", "agreement")
 ON_SITE = (
-    "<p><b>Predict.</b> {} Guess before you read on; in JupyterLab (make lab) your guess is drawn beside the truth.</p>"
+    "<p><b>Predict.</b> <i>{}</i><br>Guess before you read on. In JupyterLab (make lab) your guess is drawn beside the truth.</p>"
 )
 ASK = "No guess was kept: keep one above, then run this cell again."
 

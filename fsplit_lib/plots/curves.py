@@ -32,6 +32,9 @@ def curve(
         whiskers: (N,) lower ends and (N,) upper ends, in units of y.
         width: of the line in pixels.
         trace: further properties of the plotly trace.
+
+    >>> curve("ours", [100, 200], [0.5, 0.7], Look("#000000")).mode
+    'lines+markers'
     """
     if whiskers is not None:
         low, high = (np.asarray(end, float) for end in whiskers)
@@ -52,6 +55,11 @@ def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **sty
         quality: "agreement" or "top1".
         look: colour, dash and marker.
         style: passed to :func:`curve`.
+
+    >>> from fsplit_lib.evaluation import read_table
+    >>> ours = [point for point in read_table("photos.csv") if point.codec == "photo"]
+    >>> rate_curve("photo", ours, "agreement", Look("#000000")).y[-1] > 85
+    True
     """
     rows = sorted(points, key=lambda row: row.bytes)
     share, low, high = (100 * np.array([getattr(row, quality + end) for row in rows]) for end in ("", "_low", "_high"))

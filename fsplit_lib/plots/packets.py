@@ -71,7 +71,12 @@ def hexdump(wire: bytes) -> go.Figure:
 
 
 def field_table(wire: bytes) -> HTML:
-    """List the fields of a packet: name, offset, bytes, content and meaning."""
+    """List the fields of a packet: name, offset, bytes, content and meaning.
+
+    >>> from fsplit_lib.packet import Packet
+    >>> "stream" in field_table(Packet(b"abcd", 224, 224, 100, (b"stream",)).to_bytes()).data
+    True
+    """
     swatch = '<span style="background:{};padding:.1em .6em;margin-right:.5em"></span>{}'
     rows = [
         (swatch.format(TINTS[name], name), f"{offset:,}", f"{len(data):,}",

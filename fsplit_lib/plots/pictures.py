@@ -37,7 +37,11 @@ def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height:
 
 
 def paint_map(values: np.ndarray, scale: str) -> Image.Image:
-    """Paint a map (H, W) in [0, 1] in one of plotly's colour scales."""
+    """Paint a map (H, W) in [0, 1] in one of plotly's colour scales.
+
+    >>> paint_map(np.array([[0.0, 1.0]]), "Greys").size
+    (2, 1)
+    """
     image = Image.fromarray((255 * values).round().astype(np.uint8), "P")
     palette = np.array(sample_colorscale(scale, 256, colortype="tuple"))  # (256, 3) in [0, 1]
     image.putpalette((255 * palette).round().astype(np.uint8).tobytes())
@@ -45,7 +49,11 @@ def paint_map(values: np.ndarray, scale: str) -> Image.Image:
 
 
 def mosaic(values: np.ndarray, scale: str) -> Image.Image:
-    """Paint channels (C, H, W), eight in a row, with a white line between them."""
+    """Paint channels (C, H, W), eight in a row, with a white line between them.
+
+    >>> mosaic(np.zeros((12, 4, 4)), "Viridis").size
+    (39, 9)
+    """
     _, height, width = values.shape
     canvas = Image.new("RGB", (8 * (width + 1) - 1, -(-len(values) // 8) * (height + 1) - 1), "white")
     for n, channel in enumerate(values):
@@ -54,7 +62,11 @@ def mosaic(values: np.ndarray, scale: str) -> Image.Image:
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: tuple[int, ...]) -> HTML:
-    """Lay out a small table, which scrolls where the page is narrower; ``numbers`` are the columns to align right."""
+    """Lay out a small table, which scrolls where the page is narrower; ``numbers`` are the columns to align right.
+
+    >>> html_table(["codec", "bytes"], [["JPEG", "1,200"]], (1,)).data.count("<td")
+    2
+    """
 
     def line(tag: str, cells: Sequence[str]) -> str:
         whole = "right;white-space:nowrap" if tag == "td" else "right"  # a number and its unit stay in one line

@@ -84,6 +84,9 @@ def finish(figure: go.Figure, title: str, alt: str, height: int = 420) -> go.Fig
         title: says what is shown; the claim stands in the text.
         alt: one sentence with numbers, computed from the data, for readers who cannot see the figure.
         height: in pixels.
+
+    >>> finish(go.Figure(), "Bytes", "There are none.").layout.meta
+    {'alt': 'There are none.'}
     """
     figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt})
     return figure

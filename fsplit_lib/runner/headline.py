@@ -32,6 +32,9 @@ def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:
 
     Raises:
         ValueError: a number is not finite.
+
+    >>> headline("00", bytes=1024).numbers
+    {'bytes': 1024.0}
     """
     plain = {name: float(value) for name, value in numbers.items()}
     for name, value in plain.items():

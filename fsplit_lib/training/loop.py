@@ -57,6 +57,19 @@ def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **o
 
     Returns:
         The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
+
+    >>> import numpy as np
+    >>> from fsplit_lib.backbones import load_backbone
+    >>> from fsplit_lib.codec import CodecConfig
+    >>> from fsplit_lib.decoders import DecoderConfig
+    >>> from fsplit_lib.system import build_system
+    >>> from fsplit_lib.training import ArraySource
+    >>> codec, decoder = CodecConfig((8, 8, 4), (2, 2, 1)), DecoderConfig(1, 0, 8)
+    >>> system = build_system(load_backbone("fashion_resnet"), codec, decoder, seed=0)
+    >>> source = ArraySource(np.zeros((4, 32, 32), np.uint8), np.zeros(4, int))
+    >>> log = train_system(system, source, TrainConfig(steps=2, batch=2))
+    >>> len(log), list(log[-1].values)
+    (2, ['distortion', 'rate', 'total'])
     """
     log = _train(system, system.trainable(), source, config, options)
     system.codec.update(keep_grid=config.quantiser == "straight_through")

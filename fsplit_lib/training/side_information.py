@@ -47,6 +47,10 @@ def load_entropy_models(name: str = "side-information") -> EntropyModels:
 
     Raises:
         WeightsError: see :func:`fsplit_lib.zoo.read_weights`.
+
+    >>> models = load_entropy_models()
+    >>> sorted(stream_sizes(models, torch.zeros(1, 48, 28, 28)))
+    ['factorised', 'mean-scale hyperprior', 'scale hyperprior']
     """
     state = zoo.read_weights(name, "models.safetensors")
     models = EntropyModels()

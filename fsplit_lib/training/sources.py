@@ -77,6 +77,11 @@ class ArraySource(Dataset):
         labels: (N,).
         augment: shift and flip.
         maps: saliency (N, 1, h, w) in [0, 1], for images that are not augmented.
+
+    >>> source = ArraySource(np.zeros((4, 32, 32), np.uint8), np.arange(4))
+    >>> x, labels = source.__getitems__([(2, 0), (3, 0)])  # (image, key of its augmentation)
+    >>> x.shape, labels.tolist()
+    (torch.Size([2, 3, 32, 32]), [2, 3])
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, augment: bool = False, maps: Tensor | None = None):
