@@ -20,7 +20,7 @@ bench: $(STAMP)
 	$(VENV)/bin/python -m pytest -s tests/bench_coding.py tests/bench_slider.py
 
 proof: $(STAMP)
-	$(VENV)/bin/python -m pytest -s tests/proof_device.py tests/proof_offload.py tests/proof_book.py
+	$(VENV)/bin/python -m pytest -s tests/proof_device.py tests/proof_processor.py tests/proof_offload.py tests/proof_book.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || \

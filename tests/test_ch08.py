@@ -191,6 +191,7 @@ def test_crossovers_by_both_sides_of_each_rate():
 
 def test_the_words_of_the_chapter_are_those_of_its_tables():
     text = words_of("08")
+    assert f"Of {len(PHOTOS) * 48 * 28 * 28:,} symbols none differed" in text  # tests/proof_processor.py counts them
     tables = {"photo": read_table("latency.csv"), "lean": read_table("latency_lean.csv")}
     where, lite, large = Scenario(Link("", 1.0, 1.0, 10.0), 4.0, 4.0), "tf_efficientnet_lite0", "resnet50"
     lines = {line[:2]: line[2:] for line in plots.crossovers(tables, 0.8, where)}

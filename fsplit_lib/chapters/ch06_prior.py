@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from fsplit_lib.evaluation import BDRate, RatePoint
 from fsplit_lib.evaluation.curves import bytes_at
+from fsplit_lib.evaluation.evaluate import LATENT_ALONE
 from fsplit_lib.evaluation.tables import WorkRow
 from fsplit_lib.panels.base import Number, Panel
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
@@ -35,6 +36,9 @@ PRIOR = {
     "prior-reduction": Method("channel reduction, entropy coded", CUT, "channel reduction"),
     "prior-reduction, 8 bits per value": Method("channel reduction, 8 bits", UNCODED, "channel reduction"),
     "prior-pixels": Method("the same encoder for pixels", Look("#663300", "longdashdot", "pentagon"), "FrankenSplit"),
+    "prior-hyperprior": Method("the base, with side information", Look("#D55E00", "dash", "circle-open"), "FrankenSplit"),
+    "prior-pixels-hyperprior": Method("pixels, with side information", Look("#663300", "dot", "pentagon-open"), "FrankenSplit"),
+    "prior-compressai": Method("CompressAI's networks, pixels", Look("#0072B2", "solid", "square"), "CompressAI"),
     "ablation-lean": Method("lean encoder and decoder", Look("#CC79A7", "longdash", "diamond"), "lean"),
     "ablation-tiny": Method("tiny encoder, lean decoder", Look("#999933", "longdashdot", "star"), "tiny"),
 }  # fmt: skip
@@ -56,6 +60,27 @@ def deltas_of_prior_work(deltas: Sequence[BDRate], names: Sequence[str]) -> go.F
     found = {d.codec: d for d in deltas if d.against == BASE}
     rows = {PRIOR[name].label: ([found[name]], PRIOR[name].look) for name in names if name in found}
     return forest(rows, "Bytes against FrankenSplit's base", "BD-rates against the base")
+
+
+LEARNED = {  # label to a curve of ``learned_codecs.csv``, and the one that it is compared with
+    "features: side information": ("prior-hyperprior", BASE),
+    "the same, if it were free": (f"prior-hyperprior, {LATENT_ALONE}", BASE),
+    "pixels: side information": ("prior-pixels-hyperprior", "prior-pixels"),
+    "the same for pixels, if it were free": (f"prior-pixels-hyperprior, {LATENT_ALONE}", "prior-pixels"),
+    "pixels: CompressAI's networks": ("prior-compressai", "prior-pixels"),
+    "pixels instead of features": ("prior-pixels", BASE),
+}
+
+
+def deltas_of_learned_codecs(deltas: Sequence[BDRate]) -> go.Figure:
+    """Draw what side information, pixels, and larger networks cost, each against the codec that lacks only them."""
+    found = {(d.codec, d.against): d for d in deltas}
+    rows = {
+        label: ([found[pair]], PRIOR[pair[0].partition(",")[0]].look)
+        for label, pair in LEARNED.items()
+        if pair in found
+    }
+    return forest(rows, "Bytes more or less at equal agreement", "BD-rates of learned codecs")
 
 
 class WorkPanel(Panel):

@@ -21,9 +21,7 @@ from fsplit_lib.panels.base import Number, on_site
 from fsplit_lib.plots.style import finish, look_of
 
 COLUMNS = ("id", "question", "guess", "truth", "unit", "agreement")
-ON_SITE = (
-    "<p><b>Predict.</b> <i>{}</i><br>Guess before you read on. In JupyterLab (make lab) your guess is drawn beside the truth.</p>"
-)
+ON_SITE = "<p><b>Predict.</b> <i>{}</i><br>Guess before you read on. In JupyterLab (make lab) your guess is drawn beside the truth.</p>"
 ASK = "No guess was kept: keep one above, then run this cell again."
 
 
