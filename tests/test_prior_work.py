@@ -16,10 +16,11 @@ from fsplit_lib.data import ImageFolder, data_root
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import read_table, read_variants
+from fsplit_lib.evaluation.evaluate import LATENT_ALONE
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.objectives import stage_distillation
 from fsplit_lib.recipes.caltech import PHOTO as CALTECH
-from fsplit_lib.recipes.prior_work import PATCHES, PRIOR, STUDENT, fit_eight_bits
+from fsplit_lib.recipes.prior_work import IMAGES, PATCHES, PRIOR, STUDENT, fit_eight_bits
 from fsplit_lib.system import build_system, load_system, save_system
 from fsplit_lib.training import TrainConfig
 from fsplit_lib.training.loop import fine_tune, train_system
@@ -180,6 +181,36 @@ def test_the_words_of_chapter_06_are_those_of_its_tables():
     assert lean.median_ms / paper.median_ms == pytest.approx(1 / 4, abs=0.02)
     assert tiny.multiply_adds / paper.multiply_adds == pytest.approx(1 / 20, abs=0.002)
     assert max(row.iqr_ms / row.median_ms for row in read_table("work.csv")) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_the_words_on_learned_codecs_are_those_of_their_tables():
+    points = {(p.codec, p.lmbda): p for p in read_table("learned_codecs.csv")}
+    deltas = {(d.codec, d.against): d for d in read_table("learned_codecs_bd_rates.csv")}
+
+    def told(codec, against):
+        delta = deltas[codec, against]
+        return [round(value) for value in (delta.percent, delta.low, delta.high)]
+
+    side, pixels, base = "prior-hyperprior", "prior-pixels-hyperprior", "ablation-base"
+    assert told(side, base) == [-3, -9, 3] and told(f"{side}, {LATENT_ALONE}", base) == [-5, -11, 2]
+    assert told(pixels, "prior-pixels") == [14, 7, 23]
+    assert told("prior-compressai", "prior-pixels") == [-26, -31, -20]
+    assert told("prior-compressai", base) == [38, 12, 79]
+    shared = deltas["prior-compressai", base]
+    assert [round(100 * end) for end in (shared.agreement_from, shared.agreement_to)] == [36, 45]
+    for codec, size in ((side, 15), (pixels, 3)):
+        spent = [
+            p.bytes - points[f"{codec}, {LATENT_ALONE}", p.lmbda].bytes for p in points.values() if p.codec == codec
+        ]
+        assert len(spent) == 7 and all(round(one) == size for one in spent), spent
+    assert round(multiply_adds(Encoder(IMAGES), 1, 3, 224, 224) / 1e6) == 2116
+    frozen = {row.model: row.y_bytes + row.z_bytes for row in read_table("side_information.csv")}
+    assert round(100 * (1 - frozen["mean-scale hyperprior"] / frozen["factorised"])) == 4
+    own = [p for p in points.values() if p.codec == "prior-student-own"]
+    assert round(100 * max(p.agreement for p in own)) == 26 and deltas["prior-student-own", base].percent is None
+    ours = [p for p in read_table("prior_work.csv") if p.codec == "prior-student"]
+    near = [min(rows, key=lambda p: abs(p.bytes - 810)) for rows in (own, ours)]
+    assert [round(100 * p.agreement) for p in near] == [23, 21] and all(abs(p.bytes - 810) < 10 for p in near)
 
 
 def test_the_words_on_the_lean_codec_are_those_of_its_tables():
