@@ -206,6 +206,14 @@ def test_the_words_on_learned_codecs_are_those_of_their_tables():
     assert round(multiply_adds(Encoder(IMAGES), 1, 3, 224, 224) / 1e6) == 2116
     frozen = {row.model: row.y_bytes + row.z_bytes for row in read_table("side_information.csv")}
     assert round(100 * (1 - frozen["mean-scale hyperprior"] / frozen["factorised"])) == 4
+    took = {(row.part, row.name, row.precision): row.median_ms for row in read_table("work.csv")}
+    ours, side_ms = took["encoder", "FrankenSplit", "float32"], took["side information", "FrankenSplit", "float32"]
+    assert [round(took["encoder", "CompressAI", "float32"]), round(ours)] == [49, 10]
+    assert round(side_ms, 1) == 1.5 and round(100 * side_ms / ours) == 15
+    share = {name: took["encoder", name, "int8"] / time for (part, name, kind), time in took.items()
+             if part == "encoder" and kind == "float32"}  # fmt: skip
+    assert [round(100 * share[name]) for name in ("FrankenSplit", "patch, 4 blocks")] == [60, 48]
+    assert all(share[name] > 0.95 for name in ("tiny", "patch, 0 blocks", "channel reduction"))
     own = [p for p in points.values() if p.codec == "prior-student-own"]
     assert round(100 * max(p.agreement for p in own)) == 26 and deltas["prior-student-own", base].percent is None
     ours = [p for p in read_table("prior_work.csv") if p.codec == "prior-student"]
