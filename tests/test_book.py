@@ -105,7 +105,8 @@ def test_every_page_lives_with_the_network_off(site, browser):
             assert said != said_then and drawn != drawn_then, page.name
             label = "return arguments[0].labels.length === 1 && arguments[0].labels[0].textContent"
             assert len(browser.execute_script(label, control)) > 2  # what a screen reader says
-        own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")  # the last two of the browser's empty first page
+        # the last two are of the browser's empty first page
+        own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")
         assert [address for address in requested(browser) if not address.startswith(own)] == []
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 

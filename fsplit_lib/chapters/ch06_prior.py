@@ -38,20 +38,22 @@ PRIOR = {
     "prior-pixels": Method("the same encoder for pixels", Look("#663300", "longdashdot", "pentagon"), "FrankenSplit"),
     "prior-hyperprior": Method("the base, with side information", Look("#D55E00", "dash", "circle-open"), "FrankenSplit"),
     "prior-pixels-hyperprior": Method("pixels, with side information", Look("#663300", "dot", "pentagon-open"), "FrankenSplit"),
-    "prior-compressai": Method("CompressAI's networks, pixels", Look("#0072B2", "solid", "square"), "CompressAI"),
+    "prior-compressai": Method("CompressAI's networks, pixels", Look("#117733", "solid", "diamond"), "CompressAI"),
     "ablation-lean": Method("lean encoder and decoder", Look("#CC79A7", "longdash", "diamond"), "lean"),
     "ablation-tiny": Method("tiny encoder, lean decoder", Look("#999933", "longdashdot", "star"), "tiny"),
 }  # fmt: skip
 
 
-def curves_of_prior_work(points: Sequence[RatePoint], names: Sequence[str]) -> go.Figure:
+def curves_of_prior_work(
+    points: Sequence[RatePoint], names: Sequence[str], title: str = "One budget of training, one decoder"
+) -> go.Figure:
     """Draw agreement over bytes for some keys of :data:`PRIOR`, beside JPEG and AVIF where the table has them."""
     lines = []
     for name in (*names, "JPEG", "AVIF"):
         if rows := [p for p in points if p.codec == name]:
             method = PRIOR.get(name) or Method(name, look_of(name))
             lines.append(rate_curve(method.label, rows, "agreement", method.look, width=3.5 if name == BASE else 2))
-    figure = rate_accuracy({"": lines}, "One budget of training, one decoder", n=points[0].n, height=620)
+    figure = rate_accuracy({"": lines}, title, n=points[0].n, height=620)
     return figure.update_xaxes(range=[2.5, 4]).update_yaxes(range=[0, 100])
 
 
