@@ -77,11 +77,7 @@ LEARNED = {  # label to a curve of ``learned_codecs.csv``, and the one that it i
 def deltas_of_learned_codecs(deltas: Sequence[BDRate]) -> go.Figure:
     """Draw what side information, pixels, and larger networks cost, each against the codec that lacks only them."""
     found = {(d.codec, d.against): d for d in deltas}
-    rows = {
-        label: ([found[pair]], PRIOR[pair[0].partition(",")[0]].look)
-        for label, pair in LEARNED.items()
-        if pair in found
-    }
+    rows = {label: ([found[pair]], PRIOR[pair[0].partition(",")[0]].look) for label, pair in LEARNED.items()}
     return forest(rows, "Bytes more or less at equal agreement", "BD-rates of learned codecs")
 
 

@@ -59,8 +59,10 @@ class SideInformationCodec(FeatureCodec):
     @property
     def codec_id(self) -> bytes:
         """4 bytes: SHA-256 of all weights and tables, every bit of them: a slightly other h_s reads another message."""
-        state = {name: value.cpu() for name, value in self.state_dict().items()}
-        return self._memo.get((*self.parameters(), *self.buffers()), lambda: bytes.fromhex(zoo.fingerprint(state))[:4])
+        return self._memo.get((*self.parameters(), *self.buffers()), self._make_id)
+
+    def _make_id(self) -> bytes:
+        return bytes.fromhex(zoo.fingerprint({name: value.cpu() for name, value in self.state_dict().items()}))[:4]
 
     def quantise(
         self, y: Tensor, quantiser: Quantiser, noise: Tensor | None, lmbda: Tensor | None = None
