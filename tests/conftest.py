@@ -6,7 +6,7 @@ import sys
 import pytest
 from equations import equations
 
-CALLED = pytest.StashKey[set]()
+MISSED = pytest.StashKey[dict]()
 NAMED = {equation.id: equation.function for equation in equations()}
 
 
@@ -21,9 +21,17 @@ def _codes(name):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    if any(item.iter_markers("equation")):  # what a fixture calls counts
-        item.stash[CALLED] = set()
-        sys.setprofile(lambda frame, event, _: item.stash[CALLED].add(frame.f_code) if event == "call" else None)
+    missed = {NAMED[id]: _codes(NAMED[id]) for mark in item.iter_markers("equation") for id in mark.args}
+
+    def note(frame, event, _):
+        for name in [name for name, codes in missed.items() if event == "call" and frame.f_code in codes]:
+            del missed[name]
+        if not missed:
+            sys.setprofile(None)  # the rest of the test runs at its own pace
+
+    item.stash[MISSED] = missed
+    if missed:  # what a fixture calls counts
+        sys.setprofile(note)
     return (yield)
 
 
@@ -31,9 +39,9 @@ def pytest_runtest_setup(item):
 def pytest_runtest_call(item):
     result = yield
     sys.setprofile(None)
-    ids = [id for mark in item.iter_markers("equation") for id in mark.args]
-    missed = [NAMED[id] for id in ids if not _codes(NAMED[id]) & item.stash[CALLED]]
-    assert not missed, f"this test is marked with {', '.join(ids)} and never calls {', '.join(missed)}"
+    assert not (missed := item.stash[MISSED]), (
+        f"this test is marked with an equation and never calls {', '.join(missed)}"
+    )
     return result
 
 

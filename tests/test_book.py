@@ -57,10 +57,14 @@ def browser(tmp_path_factory):
 
 
 def opened(browser, page):
+    """Open a page and every lesser section of it; return how many of these there are."""
     browser.get(page.as_uri())
     drawn = "return [...document.querySelectorAll('figure.plot')].every(f => f.querySelector('.main-svg'))"
     wait_for(browser, drawn, 60)
+    folded = "return document.querySelectorAll('details.more:not([open]) > summary > :is(h2, h3)').length"
+    lesser = browser.execute_script(folded)
     browser.execute_script("document.querySelectorAll('details.more').forEach(fold => fold.open = true)")
+    return lesser
 
 
 def test_the_book_is_whole_and_small(site):
@@ -84,9 +88,15 @@ def test_the_book_is_whole_and_small(site):
 
 
 def test_every_page_lives_with_the_network_off(site, browser):
-    """All figures are drawn, nothing is asked of the network, and a key moves every panel and its sentence."""
+    """All figures are drawn, in lesser sections as well; nothing is asked of the network; a key moves every panel."""
+    wide = """return [...document.querySelectorAll('details.more .drawing')].every(box =>
+                Math.abs(box.querySelector('.main-svg').getBoundingClientRect().width - box.clientWidth) < 2)"""
+    folds = 0
     for page in [site / "index.html", *sorted(site.glob("[0-9]*.html"))]:
-        opened(browser, page)
+        asked = len(re.findall(r"<h[23]>More: ", page.read_text()))
+        folds += asked
+        assert opened(browser, page) == asked, page.name
+        wait_for(browser, wide, 30)
         assert undrawn(browser) == [], page.name
         assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), page.name
         for panel in browser.find_elements("css selector", "figure.panel:has(input, select)"):
@@ -109,23 +119,6 @@ def test_every_page_lives_with_the_network_off(site, browser):
         own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")
         assert [address for address in requested(browser) if not address.startswith(own)] == []
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
-def test_lesser_sections_are_folded_and_fill_the_page_when_opened(site, browser):
-    folds = 0
-    for page in sorted(site.glob("[0-9]*.html")):
-        asked = len(re.findall(r"<h[23]>More: ", page.read_text()))
-        folds += asked
-        browser.get(page.as_uri())
-        wait_for(
-            browser, "return [...document.querySelectorAll('figure.plot')].every(f => f.querySelector('.main-svg'))", 60
-        )
-        closed = "return document.querySelectorAll('details.more:not([open]) > summary > :is(h2, h3)').length"
-        assert browser.execute_script(closed) == asked
-        browser.execute_script("document.querySelectorAll('details.more').forEach(fold => fold.open = true)")
-        wide = """return [...document.querySelectorAll('details.more .drawing')].every(box =>
-                    Math.abs(box.querySelector('.main-svg').getBoundingClientRect().width - box.clientWidth) < 2)"""
-        wait_for(browser, wide, 30)
     assert folds or len(RUNS) < len(BOOK)
 
 

@@ -237,9 +237,9 @@ def photos(desk):
     folder = desk / "photos"
     rng = np.random.default_rng(0)
     for n, size in enumerate(((40, 30), (64, 64), (300, 200))):
-        pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)  # smooth when enlarged: noise takes codecs seconds
         folder.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(folder / f"{n}.png")
+        Image.fromarray(pixels).resize(size).save(folder / f"{n}.png")
     return folder
 
 

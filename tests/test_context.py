@@ -150,7 +150,7 @@ def codec() -> FeatureCodec:
     torch.manual_seed(0)
     codec = FeatureCodec(CodecConfig(widths=(8, 8, 6), lmbda=0.5, anchors=(0.3, 1.0)))
     with torch.no_grad():
-        codec.gains.log_gain += 3
+        codec.gains.log_gain += 1
     codec.update()
     return codec.eval()
 
@@ -191,7 +191,8 @@ def test_a_context_of_other_rate_weights_is_refused(codec):
         other.pack(codec.encoder(torch.rand(1, 3, 64, 64)).detach())
 
 
-def test_what_a_context_saves_is_measured_on_real_streams(codec, tmp_path):
+def test_what_a_context_saves_is_measured_on_real_streams(codec, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsplit_lib.evaluation.context_gain.CROPS", 32)
     for number in range(3):
         picture = Image.fromarray(np.random.default_rng(number).integers(0, 256, (240, 250, 3), dtype=np.uint8))
         picture.resize((24, 24)).resize((250, 240)).save(tmp_path / f"{number}.png")
