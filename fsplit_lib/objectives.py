@@ -28,18 +28,11 @@ TEMPERATURE = 0.1  # of that contrast: cosines are divided by it
 
 @dataclass
 class Loss:
-    """One value of an objective and its two parts, as scalars with gradient.
+    """One value of an objective and its two parts, as scalars with gradient."""
 
-    Attributes:
-        distortion: 1.0 is what the teacher's mean features would score (head distillation), or nats
-            (cross-entropy).
-        rate: bits per input pixel.
-        total: distortion + lmbda · rate.
-    """
-
-    distortion: Tensor
-    rate: Tensor
-    total: Tensor
+    distortion: Tensor  # 1.0 is what the teacher's mean features would score (head distillation), or nats
+    rate: Tensor  # bits per input pixel
+    total: Tensor  # distortion + lmbda · rate
 
 
 def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor | None = None) -> Tensor:

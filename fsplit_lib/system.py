@@ -23,19 +23,12 @@ TAIL_FILE = "tail.safetensors"
 
 @dataclass
 class ForwardPass:
-    """What one pass through the split network leaves for an objective.
+    """What one pass through the split network leaves for an objective."""
 
-    Attributes:
-        x: (B, 3, H, W) pixels in [0, 1].
-        y_hat: (B, C, h, w) latent at the decoder.
-        likelihoods: (B, C, h, w) in (0, 1], or (B, n, 1, 1) of all that is sent where there is side information.
-        h_hat: (B, C_h, h, w) decoded features.
-    """
-
-    x: Tensor
-    y_hat: Tensor
-    likelihoods: Tensor
-    h_hat: Tensor
+    x: Tensor  # (B, 3, H, W) pixels in [0, 1]
+    y_hat: Tensor  # (B, C, h, w) latent at the decoder
+    likelihoods: Tensor  # (B, C, h, w) in (0, 1], or (B, n, 1, 1) of all that is sent where there is side information
+    h_hat: Tensor  # (B, C_h, h, w) decoded features
 
     @property
     def bits(self) -> Tensor:

@@ -30,33 +30,19 @@ TABLE = re.compile(r"(?:^|\.)(frequencies|lengths|offsets|context\.(?:channels|g
 
 @dataclass
 class Card:
-    """What a reader has to know about a set of weights.
+    """What a reader has to know about a set of weights."""
 
-    Attributes:
-        name: of the folder.
-        kind: "codec" or "backbone".
-        summary: one sentence.
-        command: what makes these weights again.
-        data: what they were trained on, with its licence.
-        training: steps, samples, seed, objective and so on, as numbers and words.
-        architecture: what has to be built before the weights fit.
-        scores: measured, each with data, n and interval.
-        limits: what to know before trusting the numbers.
-        machine: where training and measuring ran.
-        files: name to sha256.
-    """
-
-    name: str
-    kind: str
-    summary: str
-    command: str
-    data: str
-    training: dict
-    architecture: dict
-    scores: list[dict] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
-    machine: str = ""
-    files: dict[str, str] = field(default_factory=dict)
+    name: str  # of the folder
+    kind: str  # "codec", "backbone" or "entropy models"
+    summary: str  # one sentence
+    command: str  # what makes these weights again
+    data: str  # what they were trained on, with its licence
+    training: dict  # steps, samples, seed, objective and so on, as numbers and words
+    architecture: dict  # what has to be built before the weights fit
+    scores: list[dict] = field(default_factory=list)  # measured, each with data, n and interval
+    limits: list[str] = field(default_factory=list)  # what to know before trusting the numbers
+    machine: str = ""  # where training and measuring ran
+    files: dict[str, str] = field(default_factory=dict)  # name to sha256
 
 
 def card_names() -> list[str]:

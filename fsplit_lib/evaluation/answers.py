@@ -19,21 +19,13 @@ from fsplit_lib.system import FrankenSplit
 
 @dataclass(frozen=True)
 class Answer:
-    """One photo through the whole line, beside what the teacher says without compression.
+    """One photo through the whole line, beside what the teacher says without compression."""
 
-    Attributes:
-        crop: what both saw.
-        wire: the packet as it travels.
-        ideal_bits: what the integer tables assign to the latent; no coder can go below.
-        teacher: (classes,) softmax probabilities without compression.
-        split: (classes,) softmax probabilities from the packet.
-    """
-
-    crop: Image.Image
-    wire: bytes
-    ideal_bits: float
-    teacher: np.ndarray
-    split: np.ndarray
+    crop: Image.Image  # what both saw
+    wire: bytes  # the packet as it travels
+    ideal_bits: float  # what the integer tables assign to the latent; no coder can go below
+    teacher: np.ndarray  # (classes,) softmax probabilities without compression
+    split: np.ndarray  # (classes,) softmax probabilities from the packet
 
     @property
     def agreement(self) -> bool:

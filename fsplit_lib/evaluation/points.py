@@ -10,29 +10,17 @@ from fsplit_lib.evaluation.tables import RatePoint
 
 @dataclass(frozen=True)
 class PerImageResult:
-    """One setting of one codec on every picture of a set.
-
-    Attributes:
-        dataset: name of the pictures.
-        codec: name of the curve, as in :class:`~fsplit_lib.evaluation.tables.RatePoint`.
-        lmbda: rate weight of a codec of ours, else None.
-        quality: of an image codec, else None.
-        backbone: network that judged.
-        sizes: (N,) bytes of whole packets or files.
-        decided: (N,) top-1 behind the codec.
-        teacher: (N,) the teacher's top-1 on the same crops.
-        labels: (N,) true classes, or None.
-    """
+    """One setting of one codec on every picture of a set; the first five are those of a :class:`RatePoint`."""
 
     dataset: str
     codec: str
     lmbda: float | None
     quality: float | None
     backbone: str
-    sizes: np.ndarray
-    decided: np.ndarray
-    teacher: np.ndarray
-    labels: np.ndarray | None
+    sizes: np.ndarray  # (N,) bytes of whole packets or files
+    decided: np.ndarray  # (N,) top-1 behind the codec
+    teacher: np.ndarray  # (N,) the teacher's top-1 on the same crops
+    labels: np.ndarray | None  # (N,) true classes
 
     def point(self) -> RatePoint:
         """Summarise as the row of a result table."""

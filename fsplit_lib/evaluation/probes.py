@@ -13,17 +13,11 @@ from fsplit_lib.theory import entropy
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Bits per picture of a latent whose symbols are coded one by one.
+    """Bits per picture of a latent whose symbols are coded one by one."""
 
-    Attributes:
-        spent: Σ_i H(s_i), what an ideal coder of single symbols pays.
-        label: Σ_i I(s_i; label), corrected by the shuffled control.
-        control: the same sum with shuffled labels: the bias of the estimate, already subtracted.
-    """
-
-    spent: float
-    label: float
-    control: float
+    spent: float  # Σ_i H(s_i), what an ideal coder of single symbols pays
+    label: float  # Σ_i I(s_i; label), corrected by the shuffled control
+    control: float  # the same sum with shuffled labels: the bias of the estimate, already subtracted
 
     @property
     def rest(self) -> float:

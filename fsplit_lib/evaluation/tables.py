@@ -135,33 +135,19 @@ class SideRow:
 
 @dataclass(frozen=True)
 class ContextRow:
-    """A codec's symbols at one rate weight, coded with its channels' own tables and with a causal context.
+    """A codec's symbols at one rate weight, coded with its channels' own tables and with a causal context."""
 
-    Attributes:
-        dataset: name of the photos.
-        codec: weights.
-        lmbda: rate weight.
-        plain_bytes: mean stream with the channels' own tables.
-        context_bytes: mean stream with the context.
-        saved_percent: what the context saves of the bytes of all photos.
-        saved_low: lower end of the 95 % bootstrap interval over photos.
-        saved_high: upper end.
-        plain_ms: median time of coding one photo with the own tables.
-        context_ms: with the context, timed in turns with it.
-        n: photos.
-    """
-
-    dataset: str
-    codec: str
-    lmbda: float
-    plain_bytes: float
-    context_bytes: float
-    saved_percent: float
-    saved_low: float | None
-    saved_high: float | None
-    plain_ms: float
-    context_ms: float
-    n: int
+    dataset: str  # name of the photos
+    codec: str  # weights
+    lmbda: float  # rate weight
+    plain_bytes: float  # mean stream with the channels' own tables
+    context_bytes: float  # mean stream with the context
+    saved_percent: float  # what the context saves of the bytes of all photos
+    saved_low: float | None  # lower end of the 95 % bootstrap interval over photos
+    saved_high: float | None  # upper end
+    plain_ms: float  # median time of coding one photo with the own tables
+    context_ms: float  # with the context, timed in turns with it
+    n: int  # photos
 
 
 @dataclass(frozen=True)
@@ -223,52 +209,30 @@ class MapRow:
 
 @dataclass(frozen=True)
 class MapAgeRow:
-    """How alike two Grad-CAM maps are at one point of a training; intervals are the bootstrap's over crops, 95 %.
+    """How alike two Grad-CAM maps are at one point of a training; intervals are the bootstrap's over crops, 95 %."""
 
-    Attributes:
-        step: of the training, counted from 1.
-        layers: whose maps: "cut", or "behind" it, of stride 16 and 32.
-        first: "crop" for the teacher's map of the very crop, or "decoded" for the split network's.
-        second: "photo" for the teacher's map of the whole photo, cropped; "crop"; or "decoded", at the point before.
-        age: steps between the two maps.
-        correlation: Pearson's, mean over the crops.
-        correlation_low: lower end of its interval, or None with too few crops.
-        correlation_high: upper end.
-        control: mean correlation of the first map with the second of another crop.
-        n: crops.
-    """
-
-    step: int
-    layers: str
-    first: str
-    second: str
-    age: int
-    correlation: float
-    correlation_low: float | None
-    correlation_high: float | None
-    control: float
-    n: int
+    step: int  # of the training, counted from 1
+    layers: str  # whose maps: "cut", or "behind" it, of stride 16 and 32
+    first: str  # "crop" for the teacher's map of the very crop, or "decoded" for the split network's
+    second: str  # "photo" for the teacher's map of the whole photo, cropped; "crop"; "decoded", at the point before
+    age: int  # steps between the two maps
+    correlation: float  # Pearson's, mean over the crops
+    correlation_low: float | None  # lower end of its interval, or None with too few crops
+    correlation_high: float | None  # upper end
+    control: float  # mean correlation of the first map with the second of another crop
+    n: int  # crops
 
 
 @dataclass(frozen=True)
 class MapCostRow:
-    """What a part of training costs, in processor time of one thread.
+    """What a part of training costs, in processor time of one thread."""
 
-    Attributes:
-        part: "step" of 16 crops without maps; maps of its "crop"s or "decoded" features; or one "photo"'s map, once.
-        median_ms: over the runs, all parts in turns.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-        times: how often 25,008 crops of Caltech-101 need it.
-        cpu: that ran it.
-    """
-
-    part: str
-    median_ms: float
-    iqr_ms: float
-    runs: int
-    times: int
-    cpu: str
+    part: str  # "step" of 16 crops without maps; maps of its "crop"s or "decoded" features; one "photo"'s map, once
+    median_ms: float  # over the runs, all parts in turns
+    iqr_ms: float  # between the quartiles
+    runs: int  # after warming up
+    times: int  # how often 25,008 crops of Caltech-101 need it
+    cpu: str  # that ran it
 
 
 @dataclass(frozen=True)

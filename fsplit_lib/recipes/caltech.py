@@ -44,35 +44,21 @@ UNLABELLED = "no labels were used; the decoder saw straight-through rounding, wh
 
 @dataclass(frozen=True)
 class CaltechRun:
-    """What one of these trainings is.
+    """What one of these trainings is."""
 
-    Attributes:
-        listed: one line for the list of recipes.
-        summary: one sentence for the card.
-        limits: what to know before trusting the numbers.
-        train: configuration of the run.
-        codec: configuration of the codec.
-        decoder: configuration of the decoder.
-        crop: side in pixels.
-        start: weights to go on from, shipped or beside the run's own; their configurations count then.
-        behind: fine-tune decoder and tail behind the codec of ``start``, which stays as it is.
-        pixels: the decoder makes the picture, and the whole network answers.
-        finish: is called with the trained system and some latents of training crops, before they are stored.
-        strong: whether crops are as small as 8 % of the photo, instead of 25 %, and change their colours.
-    """
-
-    listed: str
-    summary: str
-    limits: tuple[str, ...]
+    listed: str  # one line for the list of recipes
+    summary: str  # one sentence for the card
+    limits: tuple[str, ...]  # what to know before trusting the numbers
     train: TrainConfig
     codec: CodecConfig = ANY_RATE
     decoder: DecoderConfig = SMALL
-    crop: int = 96
-    start: str | None = None
-    behind: bool = False
-    pixels: bool = False
+    crop: int = 96  # side in pixels
+    start: str | None = None  # weights to go on from, shipped or beside the run's own; their configurations count then
+    behind: bool = False  # fine-tune decoder and tail behind the codec of ``start``, which stays as it is
+    pixels: bool = False  # the decoder makes the picture, and the whole network answers
+    # is called with the trained system and some latents of training crops, before they are stored
     finish: Callable[[FrankenSplit, Tensor], None] | None = None
-    strong: bool = False
+    strong: bool = False  # crops are as small as 8 % of the photo, instead of 25 %, and change their colours
 
 
 STRAIGHT = TrainConfig(

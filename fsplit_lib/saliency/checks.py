@@ -119,15 +119,10 @@ def _parts(backbone: Backbone) -> list[nn.Module]:
 
 @dataclass(frozen=True)
 class DeletionCurve:
-    """What was left of the answers when features were spoiled.
+    """What was left of the answers when features were spoiled."""
 
-    Attributes:
-        share: (S, B) softmax share of the teacher's top-1 that is left.
-        agreement: (S, B) whether the decision survived.
-    """
-
-    share: np.ndarray
-    agreement: np.ndarray
+    share: np.ndarray  # (S, B) softmax share of the teacher's top-1 that is left
+    agreement: np.ndarray  # (S, B) whether the decision survived
 
 
 @torch.no_grad()
