@@ -54,18 +54,16 @@ def fit_context(counts: np.ndarray, groups: np.ndarray, count: int = 64, seed: i
 
 def count_symbols(symbols: np.ndarray) -> np.ndarray:
     """Count symbols (B, C, h, w) int32 by pass, channel and neighbourhood: (2, C, SUMS · ACTIVITIES, WIDTH)."""
-    return np.stack([_count(symbols, number) for number in AROUND])
-
-
-def _count(symbols: np.ndarray, number: int) -> np.ndarray:
-    """Histograms (C, SUMS · ACTIVITIES, WIDTH) of symbols (B, C, h, w) by their neighbourhood."""
     batch, channels, height, width = symbols.shape
-    places = places_of(height, width)[number]
-    seen = np.stack([neighbourhoods(one, number) for one in symbols])
-    own = np.clip(symbols.reshape(batch, channels, -1)[:, :, places], -SPAN, SPAN) + SPAN
-    cell = (np.arange(channels)[:, None] * SUMS * ACTIVITIES + seen) * WIDTH + own
-    counts = np.bincount(cell.ravel(), minlength=channels * SUMS * ACTIVITIES * WIDTH)
-    return counts.reshape(channels, SUMS * ACTIVITIES, WIDTH)
+    shape = channels, SUMS * ACTIVITIES, WIDTH
+    counts = []
+    for number in AROUND:
+        places = places_of(height, width)[number]
+        seen = np.stack([neighbourhoods(one, number) for one in symbols])
+        own = np.clip(symbols.reshape(batch, channels, -1)[:, :, places], -SPAN, SPAN) + SPAN
+        cell = np.ravel_multi_index((np.arange(channels)[:, None], seen, own), shape)
+        counts.append(np.bincount(cell.ravel(), minlength=np.prod(shape)).reshape(shape))
+    return np.stack(counts)
 
 
 def _cluster(weights: np.ndarray, count: int, seed: int, rounds: int = 20) -> tuple[Tables, np.ndarray]:

@@ -86,9 +86,6 @@ def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **
             latents, as in use.
         options: as in :func:`fit`.
 
-    Returns:
-        The log, as of :func:`train_system`.
-
     Raises:
         RuntimeError: the codec has no tables yet, or is no longer the one that it was.
     """
@@ -106,9 +103,6 @@ def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **opti
         source: of photos.
         config: of the run, with the objective "tail_distillation".
         options: as in :func:`fit`.
-
-    Returns:
-        The log, as of :func:`train_system`.
 
     Raises:
         RuntimeError: see :func:`train_decoder`.
@@ -213,7 +207,6 @@ def fit(
     made_of: dict[str, object] | None = None,
     workers: int = 0,
     accelerator: str = "cpu",
-    fabric: Fabric | None = None,
 ) -> list[LogRow]:
     """Train ``parts`` of ``module`` and return the log.
 
@@ -231,29 +224,26 @@ def fit(
             the source's digest, and is refused where either differs.
         workers: loader processes.
         accelerator: "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU in
-            any case, so a run may be resumed on another device; afterwards the module is on the CPU again.
-        fabric: for processes and precision; by default one process of ``config.precision``, or as many as
-            torchrun has started, which then share every global batch. BatchNorm sees only its process's share;
-            codec and decoders have none.
+            any case, so a run may be resumed on another device; afterwards the module is on the CPU again. As many
+            processes as torchrun has started share every global batch. BatchNorm sees only its process's share; codec
+            and decoders have none.
 
     Raises:
         ParameterError: the processes cannot share the batch evenly, or there is no such accelerator.
         WeightsError: the checkpoint is broken or belongs to another configuration, data set or network.
         DivergedError: the loss is no longer finite.
     """
-    fabric = fabric or _fabric(config, accelerator)
+    fabric = _fabric(config, accelerator)
     if config.batch % fabric.world_size:
         raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
-    optimisers = _optimisers(parts, rate_factors or {}, config)
-    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
-    wrapped, *optimisers = fabric.setup(module, *optimisers)
+    wrapped, *optimisers = fabric.setup(module, *_optimisers(parts, rate_factors or {}, config))
     run = asdict(config) | ({"data": source.digest, **(made_of or {})} if checkpoint else {})
     start, told = checkpoints.resume(checkpoint, parts, optimisers, run) if checkpoint else (0, [])
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
-    log = [LogRow(**row) for row in told]
-    device = machine(fabric.device)
-    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, device, start)
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    log, where = [LogRow(**row) for row in told], machine(fabric.device)
+    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, where, start)
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
@@ -271,7 +261,7 @@ def fit(
             optimiser.zero_grad()
         fabric.backward(values["total"])
         torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        for group in groups:
             group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         for optimiser in optimisers:
             optimiser.step()
@@ -289,14 +279,11 @@ def _fabric(config: TrainConfig, accelerator: str) -> Fabric:
     """One process on one device, or what torchrun says in the environment."""
     if accelerator not in ("auto", "cpu", "cuda") or (accelerator == "cuda" and not torch.cuda.is_available()):
         raise ParameterError(f"accelerator must be auto, cpu, or cuda where there is a GPU, got {accelerator!r}")
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
     world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if world == 1:
-        return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
-    fabric = Fabric(
-        accelerator=accelerator, strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision
-    )
+        return Fabric(accelerator=kind, devices=1, precision=config.precision)
+    fabric = Fabric(accelerator=kind, strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision)
     fabric.launch()
     return fabric
 

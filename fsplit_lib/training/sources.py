@@ -86,13 +86,10 @@ class ArraySource(Dataset):
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, augment: bool = False, maps: Tensor | None = None):
         if maps is not None and (augment or len(maps) != len(images)):
-            raise DataError(
-                f"{len(images)} images, none of them augmented, need as many saliency maps: got {len(maps)}"
-            )
+            raise DataError(f"{len(images)} images without augmentation need as many saliency maps, got {len(maps)}")
         self.images, self.labels, self.maps = images, labels, maps
-        self.augment = (
-            v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()]) if augment else None
-        )
+        moved = v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()])
+        self.augment = moved if augment else None
 
     @property
     def digest(self) -> str:
@@ -136,19 +133,15 @@ class FolderSource(Dataset):
         if maps is not None and len(maps) != len(folder):
             raise DataError(f"{len(folder)} photos need as many saliency maps, got {len(maps)}")
         self.folder, self.maps, self.grid = folder, maps, crop // stride
-        self.augment = v2.Compose(
-            [
-                v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC),
-                v2.RandomHorizontalFlip(),
-            ]
-        )
+        cut = v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC)
+        self.augment = v2.Compose([cut, v2.RandomHorizontalFlip()])
         self.colour = v2.Compose([v2.ColorJitter(0.4, 0.4, 0.4, 0.1), v2.RandomGrayscale(0.2)]) if colours else None
 
     @property
     def digest(self) -> str:
         """What tells these crops from others: names, sizes and classes of the photos, their maps, the transform."""
         photos = [f"{path.name} {path.stat().st_size}" for path in self.folder.paths]
-        colour = None if self.colour is None else repr(self.colour)
+        colour = repr(self.colour) if self.colour else ""
         return _digest(repr(photos), repr(self.folder.labels), *(self.maps or ()), repr(self.augment), colour)
 
     def __len__(self) -> int:
@@ -229,10 +222,8 @@ def batches(
     [(torch.Size([8, 3, 32, 32]), [0, 1, 2, 3, 4, 5, 6, 7])]
     """
     sampler = _Sampler(len(source), size, start, steps, seed, rank, world)
-    loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, persistent_workers=False)
+    loader = DataLoader(
+        source, batch_sampler=sampler, num_workers=workers, collate_fn=tuple
+    )  # made whole by the source
     for step, sample in enumerate(loader, start=start):
         yield Batch(sample, step, seed, size, rank, world)
-
-
-def _as_is(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return batch
