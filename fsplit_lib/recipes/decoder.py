@@ -19,14 +19,12 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import Backbone, photo_backbone
 from fsplit_lib.data import ImageFolder, training_folder
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.recipes.caltech import record_of
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import FrankenSplit, add_decoder, attach_decoder, load_codec
-from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import train_decoder
+from fsplit_lib.training import Batch, FolderSource, TrainConfig, batches, train_decoder
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import Batch, FolderSource, batches
 
 DECODER_RUN = TrainConfig(
     steps=1200, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
@@ -91,11 +89,9 @@ def train_decoder_for(
         raise WeightsError(
             f"{run.out} holds codec {theirs.hex()}, and {weights} is codec {codec_id.hex()}: name another --out"
         )
-    checkpoint = {
-        "checkpoint": run.work / f"{run.out.name}-{backbone.name}-{codec_id.hex()}.ckpt",
-        "checkpoint_every": 100,
-    }
-    log = train_decoder(system, source, config, **run.options(config) | checkpoint)
+    checkpoint = run.work / f"{run.out.name}-{backbone.name}-{codec_id.hex()}.ckpt"
+    options = run.options(config) | {"checkpoint": checkpoint, "checkpoint_every": 100}
+    log = train_decoder(system, source, config, **options)
     if fresh:
         zoo.copy_model(weights, run.out)
     native = backbone.network.pretrained_cfg["input_size"][-1]
@@ -113,12 +109,10 @@ def train_decoder_for(
 
 
 def _recipe(name: str, given: str | None, run: RunContext) -> str:
-    if run.data is None:
-        raise DataError("this recipe trains on a folder of photos: give it with --data")
-    given = given or run.backbone
+    photos, given = run.folder_of("photos"), given or run.backbone
     if given is None:
         raise ParameterError("for which backbone? Give timm's name with --backbone, such as resnet50.a1_in1k")
-    folder, backbone = training_folder(run.data).readable(thorough=False), photo_backbone(given)
+    folder, backbone = training_folder(photos).readable(thorough=False), photo_backbone(given)
     chosen = {"--backbone": run.backbone, "--weights": run.weights}
     command = ["fsplit", "train", name, "--data", "FOLDER", *(w for pair in chosen.items() if pair[1] for w in pair)]
     train_decoder_for(run, backbone, folder, shlex.join(command))

@@ -9,7 +9,6 @@ them in one run; none of these weights are shipped.
 """
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from torch import Tensor
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.entropy.models import frequencies_of
-from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, short_run, train_on_caltech
-from fsplit_lib.recipes.context import Recipe
+from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, recipes_of, short_run
 from fsplit_lib.system import FrankenSplit
 
 STUDENT = replace(ANY_RATE, widths=(96, 48, 24), strides=(2, 2, 1), kind="gdn")
@@ -110,7 +108,4 @@ PRIOR = {
         codec=STUDENT,
     ),
 }  # fmt: skip
-PRIOR_RECIPES = tuple(
-    Recipe(f"prior-{name}", plan.listed, partial(train_on_caltech, f"prior-{name}", plan))
-    for name, plan in PRIOR.items()
-)
+PRIOR_RECIPES = recipes_of({f"prior-{name}": plan for name, plan in PRIOR.items()})

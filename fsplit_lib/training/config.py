@@ -29,7 +29,7 @@ class TrainConfig:
     # 1 / (1 - dropout)
     dropout: float = 0.0
     optimiser: Literal["adamw", "muon"] = "adamw"  # "muon" for dense layers, with AdamW for everything else
-    # where the feature distortion counts; all but "unguided" need maps. See :func:`fsplit_lib.objectives.saliency_weight`
+    # where the feature distortion counts (:func:`fsplit_lib.objectives.saliency_weight`); all but "unguided" need maps
     guidance: Guidance = "unguided"
     # where these come from: the "photo", made once and cropped with it, from a source that has them; the very "crop";
     # or the "decoded" features. The last two are made at every step, by :mod:`fsplit_lib.training.dynamic`
