@@ -1,6 +1,5 @@
 """``fsplit export`` and ``fsplit latency``: what a device needs, and what it and its rivals take."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,6 @@ from fsplit_lib.cli.photos import DEFAULT, Weights
 from fsplit_lib.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fsplit_lib.device import Bundle
 
 Calibrate = Annotated[
@@ -38,25 +35,21 @@ def export(
 
 
 def _export(out: Path, weights: str, calibrate: Path | None, network: bool) -> "Bundle":
+    import numpy as np
+
     from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.data import center_crop, to_array, training_folder
     from fsplit_lib.device.export import export_bundle
     from fsplit_lib.system import load_codec
     from fsplit_lib.zoo import read_card
 
-    codec, photos = load_codec(weights), None if calibrate is None else list(_calibration(calibrate))
+    codec, photos = load_codec(weights), None
+    if calibrate is not None:
+        pictures = training_folder(calibrate).readable(thorough=False)
+        chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PHOTOS).astype(int)).tolist()
+        photos = [to_array(center_crop(pictures[index]))[None] for index in chosen]
     backbone = load_backbone(read_card(weights).architecture["backbone"]) if network else None
     return export_bundle(out, codec, Path(weights).name, photos, backbone)
-
-
-def _calibration(folder: Path) -> Iterator["np.ndarray"]:
-    import numpy as np
-
-    from fsplit_lib.data import center_crop, to_array, training_folder
-
-    pictures = training_folder(folder).readable(thorough=False)
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PHOTOS).astype(int))
-    for index in map(int, chosen):
-        yield to_array(center_crop(pictures[index]))[None]
 
 
 def latency(
