@@ -100,15 +100,10 @@ class Ablation:
                 cells.setdefault((row.restoration, row.width), []).append(row)
         return cells
 
-    def scores(self, network: str) -> tuple[dict[tuple[int, int], float], tuple[float, float]]:
-        """Compute accuracy at equal bytes by (restoration, width), of the first seed, and the range of bytes."""
-        return equal_bytes(self.curves(network))
-
     def smallest(self, network: str) -> tuple[int, int]:
         """Find the smallest decoder within half a point of the best, Eq. (4) of chapter 07."""
         mine = [row for row in self.rows if row.decoded == network and row.seed == self._first]
-        ((_, restoration, width),) = smallest_within(mine)
-        return restoration, width
+        return smallest_within(mine)[0][1:]
 
     @property
     def _first(self) -> int:
