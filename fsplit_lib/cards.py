@@ -3,7 +3,7 @@
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import GenericAlias, UnionType
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 from fsplit_lib.errors import FsplitError
@@ -42,8 +42,7 @@ def checked_fields(told: object, kind: type, where: str, error: type[FsplitError
         if field.name in told:
             value = told[field.name]
             if not _fits(value, field.type):
-                name = getattr(field.type, "__name__", str(field.type))
-                name = str(field.type) if isinstance(field.type, GenericAlias | UnionType) else name
+                name = field.type.__name__ if type(field.type) is type else field.type
                 raise error(f"{where}: the field {field.name} must be of type {name}, got {_short(value)}")
             found[field.name] = value
         elif field.default is MISSING and field.default_factory is MISSING:

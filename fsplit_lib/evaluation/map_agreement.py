@@ -60,8 +60,8 @@ def map_correlation(before: np.ndarray, after: np.ndarray) -> float:
     return float(a @ b) / size if size > 1e-12 else 0.0
 
 
-def peak_is_inside(before: np.ndarray, after: np.ndarray, top: float = TOP) -> bool:
-    """Tell whether the largest place of ``after`` is among the ``top`` share of places of ``before``: the pointing game.
+def peak_is_inside(before: np.ndarray, after: np.ndarray) -> bool:
+    """Tell whether the largest place of ``after`` is among the top fifth of places of ``before``: the pointing game.
 
     Source: Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop" (arXiv 1608.00507), with the map
     before in place of a drawn object. A flat map has no peak.
@@ -70,7 +70,7 @@ def peak_is_inside(before: np.ndarray, after: np.ndarray, top: float = TOP) -> b
     >>> peak_is_inside(before, before), peak_is_inside(before, -before)
     (True, False)
     """
-    inside = np.argsort(-before.ravel(), kind="stable")[: round(top * before.size)]
+    inside = np.argsort(-before.ravel(), kind="stable")[: round(TOP * before.size)]
     return bool(np.ptp(after) > 0 and after.argmax() in inside)
 
 

@@ -76,14 +76,14 @@ class Variants:
             raise DataError(f"the tables know no two curves of {variant} and {against} that share any quality")
         return Contrast(found)
 
-    def at_equal_lmbda(self, variant: str, against: str = "unguided") -> tuple[float, float]:
+    def at_equal_lmbda(self, variant: str) -> tuple[float, float]:
         """Compute the bytes in percent and the agreement in points that a variant has more, mean over lambdas and seeds."""
-        (size, kept), (other_size, other_kept) = self._means(variant), self._means(against)
-        return float(100 * np.expm1(size - other_size)), float(100 * (kept - other_kept))
-
-    def _means(self, guidance: str) -> tuple[float, float]:
-        points = [p for (variant, _), curve in self.curves.items() if variant == guidance for p in curve]
-        return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.agreement for p in points]))
+        means = []
+        for wanted in (variant, "unguided"):
+            points = [p for (name, _), curve in self.curves.items() if name == wanted for p in curve]
+            means.append(np.mean([(np.log(p.bytes), p.agreement) for p in points], axis=0))
+        size, kept = means[0] - means[1]
+        return float(100 * np.expm1(size)), float(100 * kept)
 
 
 def variant_of(codec: str, experiment: str) -> tuple[str, int] | None:

@@ -7,7 +7,6 @@ A cell stores its codec in a folder that all workers have to see, and returns wh
 picture, so that intervals and BD-rates can be computed afterwards.
 """
 
-from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -21,7 +20,7 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.decoders import DecoderConfig, build_decoder
-from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
+from fsplit_lib.device.timing import interleave
 from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images
 from fsplit_lib.evaluation.cross_backbone import smallest_within
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
@@ -132,21 +131,17 @@ def cross_rows(results: dict[str, dict]) -> list[CrossRow]:
 
 
 @torch.no_grad()
-def time_decoders(decoders: dict[Hashable, tuple[str, dict]], runs: int = ENOUGH_RUNS) -> dict[Hashable, Timing]:
-    """Time how long decoders take to turn one latent into features here, in turns, on one thread.
-
-    Args:
-        decoders: backbone and configuration, by any name; untrained ones take as long as trained ones.
-        runs: rounds.
-    """
+def _time_decoders(plan: CrossPlan, choices: list[tuple[str, int, int]]) -> list[DecodeTime]:
+    """How long decoders take to turn one latent into features here, in turns, on one thread, trained or not."""
     y_hat, threads = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), torch.get_num_threads()
     calls = {}
-    for key, (backbone, config) in decoders.items():
-        spec = load_backbone(backbone, "random").spec
-        calls[key] = partial(build_decoder(LAB_WIDTHS[-1], spec, DecoderConfig(**config)).eval(), y_hat)
+    for network, restoration, width in choices:
+        config = DecoderConfig(**plan.decoder | {"restoration": restoration, "width": width})
+        decoder = build_decoder(LAB_WIDTHS[-1], load_backbone(network, "random").spec, config)
+        calls[network, restoration, width] = partial(decoder.eval(), y_hat)
     torch.set_num_threads(1)
     try:
-        return interleave(calls, runs)
+        return [DecodeTime(*key, one.median_ms, one.iqr_ms, one.runs) for key, one in interleave(calls).items()]
     finally:
         torch.set_num_threads(threads)
 
@@ -199,9 +194,7 @@ def _ablation(plan: CrossPlan, run: RunContext) -> str:
     results |= run.grid(cells(winners, plan.seeds))
     table = run.out.with_suffix(".csv")
     write_rows(table, cross_rows(results))
-    timed = time_decoders({(n, r, w): (n, plan.decoder | {"restoration": r, "width": w}) for n, r, w in choices})
-    times = [DecodeTime(*key, one.median_ms, one.iqr_ms, one.runs) for key, one in timed.items()]
-    write_rows(table.with_name(f"{table.stem}_times.csv"), times)
+    write_rows(table.with_name(f"{table.stem}_times.csv"), _time_decoders(plan, choices))
     told = ", ".join(f"{_family(n)} {r} blocks of width {w}" for n, r, w in winners)
     return f"{table}: {len(results)} cells; smallest within half a point: {told}"
 

@@ -46,16 +46,12 @@ class MapOrigin:
         return cls(backbone.name, backbone.fingerprint, method, strides, backbone.spec.stride)
 
 
+@dataclass(frozen=True)
 class SaliencyMaps:
-    """The maps of one file, by the SHA-256 of the photo's file.
+    """The maps of one file."""
 
-    Attributes:
-        origin: network and method.
-        maps: key to (h, w) float16 in [0, 1].
-    """
-
-    def __init__(self, origin: MapOrigin, maps: dict[str, Tensor]):
-        self.origin, self.maps = origin, maps
+    origin: MapOrigin  # network and method
+    maps: dict[str, Tensor]  # SHA-256 of a photo's file to (h, w) float16 in [0, 1]
 
     @classmethod
     def load(cls, path: Path) -> "SaliencyMaps":
