@@ -76,11 +76,7 @@ def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
 
 
 def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
-    """Compute the mean KL divergence from the teacher's answer to the split network's, in nats.
-
-    Args:
-        teacher: (B, classes) logits of the whole backbone.
-        logits: (B, classes) of the same tail on decoded features.
+    """Compute the mean KL divergence from the teacher's answer to the split network's, logits (B, classes), in nats.
 
     >>> import torch
     >>> half, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 50.0]])
@@ -112,11 +108,7 @@ def info_nce(z: Tensor, z_hat: Tensor, temperature: float = TEMPERATURE) -> Tens
 
 
 def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """Compute the cross-entropy of the labels, in nats: the direct objective.
-
-    Args:
-        logits: (B, classes) of the frozen tail on decoded features.
-        labels: (B,) classes.
+    """Compute the cross-entropy of labels (B,) under logits (B, classes), in nats: the direct objective.
 
     Raises:
         ValueError: there are no labels, or a photo has none (-1).

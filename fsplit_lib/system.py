@@ -99,10 +99,7 @@ class FrankenSplit(nn.Module):
 
 
 def build_system(
-    backbone: Backbone,
-    codec_config: CodecConfig,
-    decoder_config: DecoderConfig,
-    seed: int,
+    backbone: Backbone, codec_config: CodecConfig, decoder_config: DecoderConfig, seed: int
 ) -> FrankenSplit:
     """Build an untrained system with reproducible first weights.
 
@@ -155,16 +152,9 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
 
 
 def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig, seed: int) -> FrankenSplit:
-    """Attach an untrained decoder for another backbone to a trained codec.
+    """Attach an untrained decoder for another backbone to a trained codec, which is shared, not copied.
 
-    Args:
-        codec: is shared, not copied.
-        backbone: the teacher; the encoder's stride must divide that of its cut.
-        decoder_config: of the decoder.
-        seed: of the decoder's first weights.
-
-    Raises:
-        ParameterError: the strides do not fit.
+    Arguments and errors are those of :func:`build_system`.
 
     >>> codec = load_codec("label-head")
     >>> other = attach_decoder(codec, load_backbone("fashion_convnext"), DecoderConfig(width=48), seed=0)

@@ -19,8 +19,7 @@ QUALITIES = {
 if TYPE_CHECKING:
     from fsplit_lib.backbones import Backbone
     from fsplit_lib.data import ImageFolder
-    from fsplit_lib.evaluation import BDRate, RatePoint
-    from fsplit_lib.evaluation.points import PerImageResult
+    from fsplit_lib.evaluation import BDRate, PerImageResult, RatePoint
     from fsplit_lib.system import FrankenSplit
 
 WEIGHTS = typer.Option(help="Codecs of one backbone; may be given more than once.")
@@ -183,17 +182,13 @@ def speech(
     """Measure bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
     from dataclasses import asdict
 
-    from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data import write_rows
     from fsplit_lib.data.speech import spoken_digits
     from fsplit_lib.evaluation import bd_rates, evaluate_speech
-    from fsplit_lib.system import load_system
     from fsplit_lib.zoo import write_scores
 
-    folders = {Path(given).name: given for given in weights or ["speech"]}
     paths, digits = spoken_digits(folder, "test")
-    teacher = load_backbone("speech-teacher")
-    systems = {name: load_system(given, teacher) for name, given in folders.items()}
+    systems, teacher = _systems(weights or ["speech"])
     with progress_bar("recording", folder.name) as progress:
         measured = evaluate_speech(systems, teacher, paths, digits, "spoken digits, held-out speakers", progress)
     points = [one.point() for one in measured]
@@ -202,9 +197,9 @@ def speech(
         deltas = bd_rates(measured, progress=progress)
     write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
-        for name, given in folders.items():
-            write_scores(given, [asdict(point) for point in points if point.codec == name])
-    _tell(points, [delta for delta in deltas if delta.codec in folders], teacher.name)
+        for given in weights or ["speech"]:
+            write_scores(given, [asdict(point) for point in points if point.codec == Path(given).name])
+    _tell(points, [delta for delta in deltas if delta.codec in systems], teacher.name)
     typer.echo(f"{out}")
 
 

@@ -49,11 +49,8 @@ def train(
 
         def progress(done: int, total: int, values: dict[str, Any]) -> None:
             steps.append(done)
-            bar(
-                done,
-                total,
-                {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in values.items()},
-            )
+            shown = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in values.items()}
+            bar(done, total, shown)
 
         if rank:  # the first process tells and writes for all
             out, progress = work / f"process-{rank}" / out.name, None

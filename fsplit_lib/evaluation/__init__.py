@@ -11,8 +11,7 @@ from fsplit_lib.evaluation.evaluate import (
     top1_of_images,
 )
 from fsplit_lib.evaluation.intervals import wilson
-from fsplit_lib.evaluation.points import PerImageResult
 from fsplit_lib.evaluation.probes import linear_probe, what_symbols_tell
 from fsplit_lib.evaluation.speech import evaluate_speech
-from fsplit_lib.evaluation.tables import TABLES, BDRate, LatencyRow, RatePoint, SweepRow, read_table
+from fsplit_lib.evaluation.tables import TABLES, BDRate, LatencyRow, PerImageResult, RatePoint, SweepRow, read_table
 from fsplit_lib.evaluation.variants import Variants, read_variants

@@ -15,8 +15,7 @@ from scipy.optimize import isotonic_regression
 
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.intervals import middle, resampled
-from fsplit_lib.evaluation.points import PerImageResult
-from fsplit_lib.evaluation.tables import BDRate, RatePoint
+from fsplit_lib.evaluation.tables import BDRate, PerImageResult, RatePoint
 
 RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
 LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not the curves

@@ -17,8 +17,7 @@ from fsplit_lib.baselines import decode_image, encode_image, scan_bytes
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
-from fsplit_lib.evaluation.points import PerImageResult
-from fsplit_lib.evaluation.tables import RatePoint
+from fsplit_lib.evaluation.tables import PerImageResult, RatePoint
 from fsplit_lib.system import FrankenSplit, load_system
 
 BARE_JPEG = "JPEG, no tables"
@@ -171,14 +170,8 @@ def evaluate_in_processes(
 ) -> list[PerImageResult]:
     """Measure what :func:`evaluate_photos` does: here for one job, by processes of one torch thread each for more.
 
-    Args:
-        weights: name of a curve to the weights to load.
-        backbone: the teacher, as :func:`fsplit_lib.backbones.photo_backbone` reads it.
-        folder: of photos.
-        image_codecs: codec name to qualities.
-        jobs: processes.
-        progress: called with photos done and photos in all.
-        lmbdas: settings of a codec of continuous rate.
+    Its arguments, but for ``weights``, name of a curve to the weights to load, and ``backbone``, as
+    :func:`fsplit_lib.backbones.photo_backbone` reads it.
 
     Raises:
         WeightsError: before any process starts, for weights that do not load.

@@ -22,7 +22,7 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import decode_image, encode_image
 from fsplit_lib.data.speech import RATE, log_mel, read_wav
 from fsplit_lib.evaluation.evaluate import curve_of_images, lmbdas_of, top1_of_images
-from fsplit_lib.evaluation.points import PerImageResult
+from fsplit_lib.evaluation.tables import PerImageResult
 from fsplit_lib.system import FrankenSplit
 
 BITS = (8, 4, 3, 2, 1)  # of a mel value

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.intervals import LEAST_PHOTOS
+from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, wilson
 
 
 def label_of(lmbda: float | None, quality: float | None) -> str:
@@ -34,6 +36,29 @@ class RatePoint:
     top1_low: float | None  # lower end, or None
     top1_high: float | None  # upper end, or None
     n: int  # pictures
+
+
+@dataclass(frozen=True)
+class PerImageResult:
+    """One setting of one codec on every picture of a set; the first five are those of a :class:`RatePoint`."""
+
+    dataset: str
+    codec: str
+    lmbda: float | None
+    quality: float | None
+    backbone: str
+    sizes: np.ndarray  # (N,) bytes of whole packets or files
+    decided: np.ndarray  # (N,) top-1 behind the codec
+    teacher: np.ndarray  # (N,) the teacher's top-1 on the same crops
+    labels: np.ndarray | None  # (N,) true classes
+
+    def point(self) -> RatePoint:
+        """Summarise as the row of a result table."""
+        n, ours = len(self.sizes), (self.dataset, self.codec, self.lmbda, self.quality, self.backbone)
+        agree = int((self.decided == self.teacher).sum())
+        right = None if self.labels is None else int((self.decided == self.labels).sum())
+        top1 = (None, None, None) if right is None else (right / n, *wilson(right, n))
+        return RatePoint(*ours, float(np.mean(self.sizes)), agree / n, *wilson(agree, n), *top1, n)
 
 
 @dataclass(frozen=True)

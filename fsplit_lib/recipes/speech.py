@@ -39,13 +39,7 @@ CODEC = TrainConfig(
 def warped(images: np.ndarray, copies: int, seed: int) -> np.ndarray:
     """Draw speakers that nobody recorded: stretched in time and frequency, shifted, louder, softer, and tilted.
 
-    Args:
-        images: patches (N, 1, H, W) uint8.
-        copies: of each patch.
-        seed: of the draws.
-
-    Returns:
-        (copies · N, 1, H, W) uint8.
+    Patches (N, 1, H, W) uint8 become (copies · N, 1, H, W).
     """
     generator, made = torch.Generator().manual_seed(seed), []
     for _ in range(copies):

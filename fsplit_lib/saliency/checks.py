@@ -47,11 +47,7 @@ def concentration(values: np.ndarray) -> float:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
-    """Compute Spearman's correlation of two maps, picture by picture; 0 where one of them is flat.
-
-    Args:
-        a: (B, 1, h, w).
-        b: (B, 1, h, w).
+    """Compute Spearman's correlation (B,) of two maps (B, 1, h, w), picture by picture; 0 where one of them is flat.
 
     >>> a = torch.rand(2, 1, 4, 4)
     >>> rank_correlation(a, torch.cat([a[:1] ** 2, -a[1:]])).round(6).tolist()

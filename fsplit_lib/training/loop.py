@@ -79,12 +79,8 @@ def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **o
 def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
     """Train only the decoder, Eq. (2) of chapter 07: the codec was trained with another backbone, and stays bit for bit.
 
-    Args:
-        system: a trained codec, with a new decoder and its backbone; only the decoder changes.
-        source: of photos.
-        config: of the run. The rate is a constant here; with "straight_through" the decoder sees rounded
-            latents, as in use.
-        options: as in :func:`fit`.
+    Arguments and log are those of :func:`train_system`; only the decoder of ``system`` changes. The rate is a constant
+    here; with the quantiser "straight_through" the decoder sees rounded latents, as in use.
 
     Raises:
         RuntimeError: the codec has no tables yet, or is no longer the one that it was.
@@ -96,13 +92,8 @@ def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **opti
     """Train the decoder and a tail of its own behind a codec that stays bit for bit, as prior split computing does.
 
     The second stage of Matsubara et al. 2022 (Entropic Student, BottleFit): the encoder is frozen, and decoder and
-    tail learn the teacher's answers.
-
-    Args:
-        system: a trained one; its decoder changes, and ``tuned`` becomes a copy of the teacher whose tail learns.
-        source: of photos.
-        config: of the run, with the objective "tail_distillation".
-        options: as in :func:`fit`.
+    tail learn the teacher's answers, by the objective "tail_distillation". Arguments and log are those of
+    :func:`train_system`; ``system.tuned`` becomes a copy of the teacher whose tail learns.
 
     Raises:
         RuntimeError: see :func:`train_decoder`.

@@ -60,13 +60,10 @@ def load_entropy_models(name: str = "side-information") -> EntropyModels:
 def train_entropy_models(
     codec: FeatureCodec, source: Dataset, config: TrainConfig, **options: object
 ) -> tuple[EntropyModels, list[LogRow]]:
-    """Train the three on one stream of photos; the encoder stays as it is.
+    """Train the three on the latents that the codec's encoder, which stays as it is, makes of one stream of photos.
 
-    Args:
-        codec: whose encoder makes the latents.
-        source: of photos.
-        config: of the run; its lmbda and objective mean nothing here, only bits count.
-        options: as in :func:`~fsplit_lib.training.loop.fit`.
+    The configuration's lmbda and objective mean nothing here, only bits count; ``options`` are those of
+    :func:`~fsplit_lib.training.loop.fit`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -100,13 +97,9 @@ def train_entropy_models(
 def measure_side_information(
     models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Callable[..., None] = lambda *_: None
 ) -> list[SideRow]:
-    """Measure real streams of the three models for the same symbols, on the centre crops of a folder.
+    """Measure real streams of the three models for the same symbols of a codec, on the centre crops of a folder.
 
-    Args:
-        models: frozen.
-        codec: whose encoder makes the latents.
-        photos: to measure on.
-        progress: called with photos done and photos in all.
+    ``progress`` is called with photos done and photos in all.
     """
     sizes: dict[str, list[tuple[int, int]]] = {}
     for done in range(len(photos)):

@@ -180,26 +180,17 @@ def _keyed(transform: v2.Transform, image: Any, key: int) -> Any:
         return transform(image)
 
 
-class _Sampler:
-    """Lists of (index, key): the samples of each step from ``start`` on, this process's share of them."""
-
-    def __init__(self, length: int, size: int, start: int, steps: int, seed: int, rank: int, world: int):
-        self.length, self.size, self.start, self.steps = length, size, start, steps
-        self.seed, self.rank, self.world = seed, rank, world
-
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, np.empty(0)
-        for step in range(self.start, self.steps):
-            wanted = []
-            for position in range(step * self.size, (step + 1) * self.size):
-                if position // self.length != epoch:
-                    epoch = position // self.length
-                    order = np.random.default_rng(key_of(self.seed, epoch, 2)).permutation(self.length)
-                wanted.append((int(order[position % self.length]), key_of(self.seed, position, 3)))
-            yield wanted[self.rank :: self.world]
+def _samples(length: int, size: int, steps: range, seed: int) -> Iterator[list[tuple[int, int]]]:
+    """(index, key) of each sample of each step."""
+    epoch, order = -1, np.empty(0)
+    for step in steps:
+        wanted = []
+        for position in range(step * size, (step + 1) * size):
+            if position // length != epoch:
+                epoch = position // length
+                order = np.random.default_rng(key_of(seed, epoch, 2)).permutation(length)
+            wanted.append((int(order[position % length]), key_of(seed, position, 3)))
+        yield wanted
 
 
 def batches(
@@ -221,9 +212,7 @@ def batches(
     >>> [(batch.x.shape, sorted(batch.labels.tolist())) for batch in batches(source, 8, start=0, steps=1, seed=0)]
     [(torch.Size([8, 3, 32, 32]), [0, 1, 2, 3, 4, 5, 6, 7])]
     """
-    sampler = _Sampler(len(source), size, start, steps, seed, rank, world)
-    loader = DataLoader(
-        source, batch_sampler=sampler, num_workers=workers, collate_fn=tuple
-    )  # made whole by the source
+    share = (wanted[rank::world] for wanted in _samples(len(source), size, range(start, steps), seed))
+    loader = DataLoader(source, batch_sampler=share, num_workers=workers, collate_fn=tuple)  # a source makes it whole
     for step, sample in enumerate(loader, start=start):
         yield Batch(sample, step, seed, size, rank, world)
