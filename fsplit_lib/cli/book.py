@@ -13,6 +13,7 @@ import typer
 
 from fsplit_lib.cli.progress import progress_bar
 from fsplit_lib.data.files import data_root
+from fsplit_lib.errors import ParameterError
 
 
 def book(
@@ -28,7 +29,6 @@ def book(
     ] = None,
 ) -> None:
     """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.runner.execute import ChapterRun, chapters, run_chapters
     from fsplit_lib.runner.parameters import read_parameter
     from fsplit_lib.runner.site import build_site

@@ -1,5 +1,6 @@
 """``fsplit serve`` and ``fsplit send``: both ends of the link."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,8 @@ from typing import Annotated
 import typer
 
 from fsplit_lib.cli.photos import DEFAULT, Backbone, Weights
+from fsplit_lib.data import center_crop, open_image
+from fsplit_lib.errors import DataError, ParameterError
 
 Token = Annotated[
     str | None, typer.Option(envvar="FSPLIT_TOKEN", help="Bearer token; required on any address but loopback.")
@@ -31,8 +34,6 @@ def serve(
     ] = False,
 ) -> None:
     """Answer packets, and photos for comparison, over HTTP."""
-    import sys
-
     from fsplit_lib.backbones import photo_backbone
     from fsplit_lib.offload import server
     from fsplit_lib.system import load_system
@@ -62,8 +63,6 @@ def send(
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
 ) -> None:
     """Encode a photo here, send it, and print the server's answer with its times."""
-    from fsplit_lib.data import center_crop, open_image
-    from fsplit_lib.errors import DataError, ParameterError
     from fsplit_lib.offload import Client
 
     if not photo.is_file():

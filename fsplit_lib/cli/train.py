@@ -1,6 +1,8 @@
 """``fsplit train``: make shipped weights again; ``fsplit saliency``: the maps that guide some of them, once."""
 
+import logging
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 from fsplit_lib.cli.classroom import Processes, Scheduler
 from fsplit_lib.cli.photos import Backbone
 from fsplit_lib.cli.progress import progress_bar
+from fsplit_lib.data import training_folder
 
 
 def train(
@@ -33,8 +36,6 @@ def train(
     accelerator: Annotated[str, typer.Option(help="auto takes a GPU where there is one; or cpu, or cuda.")] = "auto",
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
-    import logging
-
     from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 
     if recipe == "list":
@@ -73,10 +74,7 @@ def saliency(
     backbone: Annotated[str, typer.Option(help="The teacher whose top-1 is explained.")] = "tf_efficientnet_lite0",
 ) -> None:
     """Compute the saliency map of every photo and keep them in one file; run it again to go on after a crash."""
-    import time
-
     from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.data import training_folder
     from fsplit_lib.saliency import build_saliency_maps
 
     pictures = training_folder(folder).readable(thorough=False)
