@@ -10,13 +10,7 @@ from fsplit_lib.errors import FsplitError
 
 
 def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
-    """Read a file that holds one JSON object.
-
-    Args:
-        path: of the file.
-        kind: what it should be, for the message.
-        error: raised if it is anything else, however deeply nested.
-    """
+    """Read a file that holds one JSON object, or raise ``error`` that it is not the ``kind`` of thing it should be."""
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as wrong:
@@ -27,13 +21,9 @@ def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
 
 
 def checked_fields(told: object, kind: type, where: str, error: type[FsplitError]) -> dict[str, Any]:
-    """Read the fields of a dataclass from JSON, each of its own type; those with a default may be missing.
+    """Read the fields of a dataclass from what JSON held, each of its own type; those with a default may be missing.
 
-    Args:
-        told: what JSON held.
-        kind: the dataclass.
-        where: it stood, for the message.
-        error: raised if a field is missing or of another type.
+    If one is missing or of another type, ``error`` is raised, and says ``where`` it stood.
     """
     if not isinstance(told, dict):
         raise error(f"{where} must be an object with the fields {', '.join(f.name for f in fields(kind))}")

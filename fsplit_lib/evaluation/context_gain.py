@@ -13,8 +13,8 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.device.timing import interleave
 from fsplit_lib.evaluation.intervals import middle, resampled
 from fsplit_lib.evaluation.tables import ContextRow
+from fsplit_lib.training import FolderSource, batches
 from fsplit_lib.training.context import learn_context
-from fsplit_lib.training.sources import FolderSource, batches
 
 CROPS, CROP = 512, 160  # that a context is learned from
 

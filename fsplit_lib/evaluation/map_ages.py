@@ -26,10 +26,9 @@ from fsplit_lib.evaluation.tasks import ends
 from fsplit_lib.saliency import saliency_layers, saliency_map
 from fsplit_lib.saliency.cache import at_map_scale
 from fsplit_lib.system import FrankenSplit, build_system
+from fsplit_lib.training import FolderSource, LogRow, batches, train_system
 from fsplit_lib.training.dynamic import feature_map
-from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import FolderSource, batches
 
 POINTS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)  # of the training
 CROPS = 25_008

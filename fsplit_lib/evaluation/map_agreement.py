@@ -3,7 +3,7 @@
 A stand-in for detection and segmentation, which need places: it asks the classifier for its places, no detector for boxes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ def measure_maps(
         progress: called with photos done and photos in all.
     """
     layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > backbone.spec.stride]
-    found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool]]] = {}
+    found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool | None]]] = {}
     before = []
     for index in range(len(folder)):
         crop = center_crop(folder[index], backbone.input_size)
@@ -119,25 +119,18 @@ def measure_maps(
             after = tail_map(backbone, layers, decoded, answer)
             found.setdefault((name, shown_lmbda(lmbda)), []).append((size, after, kept))
         progress(index + 1, len(folder))
-    rows = [_row(folder.name, *key, backbone, before, *zip(*one, strict=True)) for key, one in found.items()]
-    return [*rows, _row(folder.name, "another photo", None, backbone, before, [0], [*before[1:], before[0]], None)]
+    control = [(0, other, None) for other in [*before[1:], before[0]]]
+    rows = {**found, ("another photo", None): control}.items()
+    return [_row(folder.name, backbone, before, key, one) for key, one in rows]
 
 
-def _row(
-    dataset: str,
-    codec: str,
-    lmbda: float | None,
-    backbone: Backbone,
-    before: Sequence[np.ndarray],
-    sizes: Sequence[int],
-    after: Sequence[np.ndarray],
-    kept: Sequence[bool] | None,
-) -> MapRow:
+def _row(dataset: str, backbone: Backbone, before: list[np.ndarray], key: tuple, found: list[tuple]) -> MapRow:
+    (codec, lmbda), (sizes, after, kept) = key, zip(*found, strict=True)
     alike = np.array([map_correlation(*pair) for pair in zip(before, after, strict=True)])
     inside = np.array([float(peak_is_inside(*pair)) for pair in zip(before, after, strict=True)])
-    changed = alike[~np.array(kept)] if kept is not None else alike[:0]
+    changed = [one for one, stayed in zip(alike, kept, strict=True) if stayed is False]
     return MapRow(
         dataset, codec, lmbda, backbone.name, float(np.mean(sizes)), float(alike.mean()), *ends(alike),
-        float(inside.mean()), *ends(inside), None if kept is None else float(np.mean(kept)),
-        float(changed.mean()) if len(changed) else None, len(alike),
+        float(inside.mean()), *ends(inside), None if kept[0] is None else float(np.mean(kept)),
+        float(np.mean(changed)) if changed else None, len(alike),
     )  # fmt: skip

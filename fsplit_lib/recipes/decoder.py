@@ -38,15 +38,7 @@ KEPT = ("widen.", "restore.")  # parts of a decoder that no backbone's shape dec
 def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int) -> FrankenSplit:
     """Load a stored codec with a decoder for another backbone that begins with the blocks of its own one.
 
-    Args:
-        weights: of the codec.
-        backbone: that answers.
-        first: photos that the last layer is fitted to.
-        seed: of blocks that belong to the backbone's family.
-
-    Raises:
-        WeightsError: see :func:`fsplit_lib.system.load_codec`.
-        ParameterError: see :func:`fsplit_lib.system.attach_decoder`.
+    The last layer is fitted to the photos of ``first``; blocks of the backbone's family are drawn from ``seed``.
     """
     codec, architecture = load_codec(weights), zoo.read_card(weights).architecture
     native, anchors = architecture["backbone"], codec.config.anchors

@@ -43,12 +43,8 @@ CHANNELS = (1, 3, 6)  # of the latent, in channel reduction: each is one point o
 def fit_eight_bits(system: FrankenSplit, y: Tensor) -> None:
     """Give a system without entropy model 8 bits per value, and tables that count how often each value occurs.
 
-    The step is a 255th of the range of ``y``; it goes into the encoder's last convolution and the decoder's first, so
-    that rounding to integers is the 8-bit quantiser.
-
-    Args:
-        system: trained without a quantiser; changed in place.
-        y: (N, C, h, w) latents of training photos.
+    The step is a 255th of the range of ``y`` (N, C, h, w), latents of training photos; it goes into the encoder's last
+    convolution and the decoder's first, so that rounding to integers is the 8-bit quantiser.
     """
     low, high = y.aminmax()
     step = (high - low) / 255
