@@ -44,7 +44,7 @@ def _rivals(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[i
     """Collect the files of an image codec that some packet has to be compared with, smallest first."""
     files, probs = list(dict.fromkeys(filter(None, encode_to_budget(crop, codec, sorted(sizes), EVERY[codec])))), []
     for start in range(0, len(files), 8):
-        probs += probs_of(backbone(torch.cat([photo_tensor(file.image) for file in files[start : start + 8]])))
+        probs.extend(probs_of(backbone(torch.cat([photo_tensor(file.image) for file in files[start : start + 8]]))))
     return [Rival(*pair) for pair in zip(files, probs, strict=True)]
 
 

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.data import ImageFolder
-from fsplit_lib.evaluation.map_agreement import map_correlation, tail_map
+from fsplit_lib.evaluation.map_agreement import tail_map
 from fsplit_lib.evaluation.tables import MapAgeRow, MapCostRow
 from fsplit_lib.evaluation.tasks import ends
-from fsplit_lib.saliency import saliency_layers, saliency_map
+from fsplit_lib.saliency import map_correlation, saliency_layers, saliency_map
 from fsplit_lib.saliency.cache import at_map_scale
 from fsplit_lib.system import FrankenSplit, build_system
 from fsplit_lib.training import FolderSource, LogRow, batches, train_system

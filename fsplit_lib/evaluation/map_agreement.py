@@ -18,7 +18,7 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.evaluation.evaluate import lmbdas_of, shown_lmbda
 from fsplit_lib.evaluation.tables import MapRow
 from fsplit_lib.evaluation.tasks import SETTINGS, ends
-from fsplit_lib.saliency import saliency_layers
+from fsplit_lib.saliency import map_correlation, saliency_layers
 from fsplit_lib.system import FrankenSplit
 
 TOP = 0.2  # of the places: where a peak counts as found
@@ -47,17 +47,6 @@ def tail_map(backbone: Backbone, layers: list[nn.Module], h: Tensor, target: int
     turn = (lambda one: one.permute(0, 3, 1, 2)) if backbone.tail.nhwc else None
     with torch.enable_grad(), GradCAM(backbone.tail, layers, reshape_transform=turn) as cam:
         return cam(h.detach().clone().requires_grad_(), [ClassifierOutputTarget(target)])[0]
-
-
-def map_correlation(before: np.ndarray, after: np.ndarray) -> float:
-    """Compute Pearson's correlation of two maps of one size; 0 where one of them is flat.
-
-    >>> round(map_correlation(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0])), 6)
-    1.0
-    """
-    a, b = (one.ravel() - one.mean() for one in (before, after))
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 1e-12 else 0.0
 
 
 def peak_is_inside(before: np.ndarray, after: np.ndarray) -> bool:
