@@ -56,7 +56,7 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
 
 
 def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
-    """Compute the squared error behind every stage of the frozen tail, in units of the teacher's variance there.
+    """Compute the squared error behind the stages of the frozen tail, each in units of the teacher's variance there.
 
     Together with :func:`head_distillation` it is generalised head network distillation (Matsubara & Levorato 2021,
     "Neural Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks").
@@ -65,9 +65,6 @@ def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
         tail: of the teacher.
         h: teacher features (B, C, h, w).
         h_hat: decoded features, same shape.
-
-    Returns:
-        The mean over stages.
     """
     with torch.no_grad():
         wanted = tail.stages(h)

@@ -190,10 +190,7 @@ def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, 
 def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
     """Find, by backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best.
 
-    Implements Eq. (4) of chapter 07.
-
-    Returns:
-        (backbone, restoration, width) each.
+    Each is (backbone, restoration, width). Implements Eq. (4) of chapter 07.
     """
     found = []
     for network in dict.fromkeys(row.decoded for row in rows):

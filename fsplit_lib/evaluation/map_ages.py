@@ -86,11 +86,7 @@ def measure_map_ages(
 def measure_map_costs(system: FrankenSplit, folder: ImageFolder, plan: Any, runs: int = 20) -> list[MapCostRow]:
     """Time one step of training without maps, and the maps of each kind, in turns: processor time of one thread.
 
-    Args:
-        system: a trained one; it is trained on.
-        folder: of photos.
-        plan: as in :func:`measure_map_ages`.
-        runs: timed turns; two more warm up.
+    A trained ``system`` is trained on, by the plan of :func:`measure_map_ages`; two more turns than ``runs`` warm up.
     """
     backbone, source = system.backbone, FolderSource(folder, plan.crop)
     batch = next(batches(source, plan.train.batch, 0, 1, plan.train.seed))

@@ -59,13 +59,8 @@ def train_decoder_for(
 ) -> FrankenSplit:
     """Train a decoder behind a codec that stays as it is, and store it beside that codec.
 
-    Args:
-        run: ``weights`` names the codec; ``out`` is its folder, or becomes a copy of it. A killed run resumes from
-            ``work``.
-        backbone: that answers.
-        folder: of photos; labels are not used.
-        command: that repeats the run, for the card.
-        config: how long and how the decoder trains.
+    ``run.weights`` names the codec; ``run.out`` is its folder, or becomes a copy of it; the card says the ``command``. A
+    killed run resumes from ``run.work``.
 
     Raises:
         WeightsError: before any training: ``out`` holds another codec, or the weights are not there.

@@ -137,9 +137,8 @@ def _train(
     if system.tuned is None:  # a decoder that is fine-tuned has its statistics
         with torch.no_grad():
             decoder.fit_statistics(backbone.head(first.x))
-    sensitivity = 1.0
-    if config.channels == "sensitive":
-        sensitivity = channel_sensitivity(backbone, first.x, decoder.spread)  # (1, C, 1, 1)
+    sensitive = config.channels == "sensitive"
+    sensitivity = channel_sensitivity(backbone, first.x, decoder.spread) if sensitive else None  # (1, C, 1, 1)
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None  # (B,), one per picture
@@ -156,7 +155,7 @@ def _train(
                 features = out.h_hat if config.maps == "decoded" else backbone.head(batch.x)
             seen = feature_map(backbone.tail, features)  # (B, 1, h, w)
         weight = None if seen is None else saliency_weight(seen, config.guidance)
-        if config.channels == "sensitive":
+        if sensitive:
             here = sensitivity.to(batch.x)
             weight = here if weight is None else weight * here
         price = warm_up(config.lmbda if lmbda is None else lmbda, batch.step, config.rate_warmup * config.steps)

@@ -48,11 +48,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, for parameters that :func:`is_matrix` accepts.
 
-    Args:
-        params: of dense layers.
-        lr: learning rate, on AdamW's scale.
-        momentum: of the gradient, with Nesterov's look ahead.
-        weight_decay: decoupled, as in AdamW.
+    The learning rate is on AdamW's scale, the momentum has Nesterov's look ahead, and weight decay is decoupled.
     """
 
     def __init__(
