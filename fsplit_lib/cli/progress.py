@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_bar(unit: str, what: str = "") -> Iterator[Callable[..., None]]:
-    """Yield ``progress(done, total, shown)``, which counts units of what is worked on, with words or numbers beside them.
+    """Yield ``progress(done, total, shown)``, which counts units of ``what`` and may show words or numbers beside.
 
     The bar is there from the first call on; it starts anew where less is done than before, and ends with the work.
     """

@@ -59,8 +59,8 @@ def train_decoder_for(
 ) -> FrankenSplit:
     """Train a decoder behind a codec that stays as it is, and store it beside that codec.
 
-    ``run.weights`` names the codec; ``run.out`` is its folder, or becomes a copy of it; the card says the ``command``. A
-    killed run resumes from ``run.work``.
+    ``run.weights`` names the codec; ``run.out`` is its folder, or becomes a copy of it; the card says the ``command``.
+    A killed run resumes from ``run.work``.
 
     Raises:
         WeightsError: before any training: ``out`` holds another codec, or the weights are not there.
