@@ -314,55 +314,44 @@ class Table:
     command: str
 
 
-TABLES = {
-    name: Table(row, command)
-    for command, tables in {
-        "fsplit evaluate photos FOLDER --weights photo --weights photo-head --weights photo-first": {
-            "photos.csv": RatePoint, "photos_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 "
-        "--backbone tf_efficientnet_lite2": {"photos_backbones.csv": RatePoint},
-        "fsplit evaluate photos FOLDER --against none --weights saliency-unguided-0 --weights ...": {
-            "saliency_variants.csv": RatePoint, "saliency_variants_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights regulariser-guided-0 ...": {
-            "regularisers.csv": RatePoint, "regularisers_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ...": {
-            "ablation.csv": RatePoint, "ablation_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-student ... --anchor ablation-base": {
-            "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-hyperprior ...": {
-            "learned_codecs.csv": RatePoint, "learned_codecs_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
-        "fsplit evaluate work": {"work.csv": WorkRow},
-        "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1": {
-            "speech.csv": RatePoint, "speech_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
-        "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
-        "fsplit evaluate tasks FOLDER --elpv CELLS": {"tasks.csv": TaskRow},
-        "fsplit evaluate tasks FOLDER --weights ablation-base --weights ablation-contrast ...": {
-            "objectives_tasks.csv": TaskRow, "objectives_tasks_gains.csv": TaskGainRow,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ablation-contrast ...": {
-            "objectives.csv": RatePoint, "objectives_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
-        "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
-        "fsplit latency --photos FOLDER --weights lean": {"latency_lean.csv": LatencyRow},
-        "fsplit evaluate photos FOLDER --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
-        "--anchor photo --anchor WebP --anchor AVIF": {"lean.csv": RatePoint, "lean_bd_rates.csv": BDRate},
-        "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
-        "fsplit train decoder_ablation --out data/results/decoder_ablation": {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},
-        "fsplit train fashion_sweep": {"fashion_sweep.csv": SweepRow},
-        "fsplit train label_bits": {"label_bits.csv": SweepRow},
-    }.items()
-    for name, row in tables.items()
+PHOTOS = "fsplit evaluate photos FOLDER"
+CURVES = {  # tables of rate points, each with its BD-rates in NAME_bd_rates.csv
+    "photos": f"{PHOTOS} --weights photo --weights photo-head --weights photo-first",
+    "saliency_variants": f"{PHOTOS} --against none --weights saliency-unguided-0 --weights ...",
+    "regularisers": f"{PHOTOS} --against none --weights ablation-base --weights regulariser-guided-0 ...",
+    "ablation": f"{PHOTOS} --against none --weights ablation-base --weights ...",
+    "prior_work": f"{PHOTOS} --against none --weights ablation-base --weights prior-student ... --anchor ablation-base",
+    "learned_codecs": f"{PHOTOS} --against none --weights ablation-base --weights prior-hyperprior ...",
+    "objectives": f"{PHOTOS} --against none --weights ablation-base --weights ablation-contrast ...",
+    "lean": f"{PHOTOS} --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
+    "--anchor photo --anchor WebP --anchor AVIF",
+    "speech": "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1",
+}
+OTHERS = {
+    f"{PHOTOS} --against none --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 "
+    "--backbone tf_efficientnet_lite2": {"photos_backbones.csv": RatePoint},
+    "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
+    "fsplit evaluate work": {"work.csv": WorkRow},
+    "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
+    "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
+    "fsplit evaluate tasks FOLDER --elpv CELLS": {"tasks.csv": TaskRow},
+    "fsplit evaluate tasks FOLDER --weights ablation-base --weights ablation-contrast ...":
+        {"objectives_tasks.csv": TaskRow, "objectives_tasks_gains.csv": TaskGainRow},
+    "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
+    "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
+    "fsplit latency --photos FOLDER --weights lean": {"latency_lean.csv": LatencyRow},
+    "fsplit train cross_backbone --out data/results/cross_backbone":
+        {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
+    "fsplit train decoder_ablation --out data/results/decoder_ablation":
+        {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},
+    "fsplit train fashion_sweep": {"fashion_sweep.csv": SweepRow},
+    "fsplit train label_bits": {"label_bits.csv": SweepRow},
 }  # fmt: skip
+TABLES = {
+    **{f"{name}.csv": Table(RatePoint, command) for name, command in CURVES.items()},
+    **{f"{name}_bd_rates.csv": Table(BDRate, command) for name, command in CURVES.items()},
+    **{name: Table(row, command) for command, tables in OTHERS.items() for name, row in tables.items()},
+}
 
 
 def read_table(name: str, folder: Path | None = None) -> list[Any]:
