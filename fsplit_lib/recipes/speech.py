@@ -81,13 +81,13 @@ def _codec(seed: int, run: RunContext) -> str:
     source, data = _source(run, seed)
     system = build_system(load_backbone("speech-teacher"), SPEECH_CODEC, SPEECH_DECODER, seed)
     log = train_system(system, source, config, **run.options(config))
-    patches, minutes = config.steps * config.batch, round(log[-1].seconds / 60, 1)
+    count, minutes = config.steps * config.batch, round(log[-1].seconds / 60, 1)
     card = run.card(
         "codec",
         "The encoder class of photos on log-mel patches of one channel: the speech codec, at every rate from one encoder.",
         f"speech{f'-{seed}' if seed else ''} --data FOLDER",
         data,
-        asdict(config) | {"lmbda": SPEECH_CODEC.anchors, "patches": patches, "minutes": minutes},
+        asdict(config) | {"lmbda": SPEECH_CODEC.anchors, "patches": count, "minutes": minutes},
         ["one of two seeds, see data/results/speech.csv", "no labels were used", *LIMITS],
     )
     save_system(run.out, system, card)
