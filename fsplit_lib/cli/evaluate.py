@@ -177,12 +177,16 @@ def speech(
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
 ) -> None:
     """Measure bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
+    from fsplit_lib.backbones import load_backbone
     from fsplit_lib.data.speech import spoken_digits
     from fsplit_lib.evaluation import bd_rates, evaluate_speech
+    from fsplit_lib.system import load_system
     from fsplit_lib.zoo import write_scores
 
+    folders = {Path(given).name: given for given in weights or ["speech"]}
     paths, digits = spoken_digits(folder, "test")
-    systems, teacher = _systems(weights or ["speech"])
+    teacher = load_backbone("speech-teacher")
+    systems = {name: load_system(given, teacher) for name, given in folders.items()}
     with progress_bar("recording", folder.name) as progress:
         measured = evaluate_speech(systems, teacher, paths, digits, "spoken digits, held-out speakers", progress)
     points = [one.point() for one in measured]
@@ -191,9 +195,9 @@ def speech(
         deltas = bd_rates(measured, progress=progress)
     write_rows(out.with_name(f"{out.stem}_bd_rates.csv"), deltas)
     if card:
-        for given in weights or ["speech"]:
-            write_scores(given, [asdict(point) for point in points if point.codec == Path(given).name])
-    _tell(points, [delta for delta in deltas if delta.codec in systems], teacher.name)
+        for name, given in folders.items():
+            write_scores(given, [asdict(point) for point in points if point.codec == name])
+    _tell(points, [delta for delta in deltas if delta.codec in folders], teacher.name)
     typer.echo(f"{out}")
 
 
