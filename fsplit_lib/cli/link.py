@@ -16,7 +16,14 @@ Token = Annotated[
 ]
 
 
-As = StrEnum("As", ["packet", "jpeg", "png", "webp", "avif"])  # what travels
+class As(StrEnum):
+    """What travels."""
+
+    packet = "packet"
+    jpeg = "jpeg"
+    png = "png"
+    webp = "webp"
+    avif = "avif"
 
 
 def serve(
