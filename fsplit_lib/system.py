@@ -167,14 +167,8 @@ def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: Deco
     return FrankenSplit(codec, decoder, backbone)
 
 
-def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list[dict]) -> zoo.Card:
-    """Put the decoder of one more backbone beside a codec that is already stored.
-
-    Args:
-        folder: of the codec's weights and card.
-        system: the same codec, with the decoder to be stored.
-        training: how the decoder was trained; the card keeps it under the backbone's name.
-        scores: measured with it.
+def add_decoder(folder: Path, system: FrankenSplit, training: dict) -> zoo.Card:
+    """Put the decoder of one more backbone, and how it was trained, beside a codec that is already stored.
 
     Raises:
         WeightsError: the folder holds another codec.
@@ -189,7 +183,6 @@ def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list
     name = system.backbone.name
     card.architecture["decoders"][name] = asdict(system.decoder.config)
     card.training.setdefault("decoders", {})[name] = training | {"network": system.backbone.fingerprint}
-    card.scores += scores
     return zoo.write_model(folder, card, {f"decoder-{name}.safetensors": system.decoder.state_dict()})
 
 

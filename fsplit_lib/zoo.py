@@ -147,15 +147,7 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
 
 
 def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) -> Card:
-    """Write weights and card, each file whole or not at all, the card last.
-
-    Args:
-        folder: of the model; made where there is none.
-        card: its ``files`` are filled in.
-        states: file name to state dict.
-
-    Returns:
-        The card as written.
+    """Write weights by file name, and the card with their checksums, each file whole or not at all, the card last.
 
     Raises:
         DataError: no space or no permission.

@@ -31,14 +31,8 @@ def measure_context(
 ) -> list[ContextRow]:
     """Learn a context from crops of training photos, and code the latents of other photos with it and without.
 
-    Args:
-        name: of the codec, for the rows.
-        codec: of continuous rate; a context that it has already is left aside.
-        training: photos that the context is learned from.
-        photos: that are measured, each as its centre crop.
-        lmbdas: rate weights.
-        runs: timed rounds.
-        progress: called with photos done and photos in all.
+    The codec is of continuous rate, and called ``name`` in the rows; a context that it has already is left aside.
+    ``runs`` rounds are timed; ``progress`` is called with photos done and photos in all.
     """
     context = learn_context(codec, codec.encoder(next(batches(FolderSource(training, CROP), CROPS, 0, 1, 1)).x))
     packers = [replace(codec.packer, context=one) for one in (None, context)]

@@ -44,16 +44,8 @@ def measure_map_ages(
 ) -> tuple[list[MapAgeRow], FrankenSplit]:
     """Train without guidance, and compare the maps of a few crops at :data:`POINTS` of the training.
 
-    Args:
-        backbone: the teacher.
-        folder: of the training's photos; the crops are of some of them, drawn with the plan's seed.
-        plan: a :class:`fsplit_lib.recipes.caltech.CaltechRun`.
-        steps: of the training.
-        count: crops whose maps are compared.
-        progress: called with steps done and steps in all.
-
-    Returns:
-        The rows, and the trained system.
+    The plan is a :class:`fsplit_lib.recipes.caltech.CaltechRun`; its seed also draws the photos of the ``count`` crops.
+    Returns the rows, and the trained system.
     """
     config, few = replace(plan.train, steps=steps), folder.drawn(count, plan.train.seed)
     system = build_system(backbone, plan.codec, plan.decoder, config.seed)

@@ -73,13 +73,8 @@ def measure_maps(
     """Compare maps of the teacher's own answer before and after packets, after JPEG, and with another photo's map.
 
     The maps are those of the last layers of stride 16 and 32, at the size of the features. A JPEG has at most as many
-    bytes as the packet, and may shrink the photo first; a photo for which none is so small keeps nothing.
-
-    Args:
-        systems: name of the codec to system, all with the given backbone; JPEG gets the bytes of the first one.
-        backbone: the teacher.
-        folder: of two photos at least, since one of them is the other's control.
-        progress: called with photos done and photos in all.
+    bytes as the packet of the first system, and may shrink the photo first; a photo for which none is so small keeps
+    nothing. All systems have the given backbone. Of two photos at least, one is the other's control.
     """
     layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > backbone.spec.stride]
     found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool | None]]] = {}

@@ -56,7 +56,7 @@ def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int)
 
 def train_decoder_for(
     run: RunContext, backbone: Backbone, folder: ImageFolder, command: str, config: TrainConfig = DECODER_RUN
-) -> FrankenSplit:
+) -> None:
     """Train a decoder behind a codec that stays as it is, and store it beside that codec.
 
     ``run.weights`` names the codec; ``run.out`` is its folder, or becomes a copy of it; the card says the ``command``.
@@ -91,8 +91,7 @@ def train_decoder_for(
         "limits": f"one seed, no labels; answers crops of {backbone.input_size} pixels, its weights are made for {native}",
         "machine": machine(),
     }
-    add_decoder(run.out, system, record, [])
-    return system
+    add_decoder(run.out, system, record)
 
 
 def _recipe(name: str, given: str | None, run: RunContext) -> str:

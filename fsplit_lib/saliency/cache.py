@@ -114,15 +114,8 @@ def build_saliency_maps(
 ) -> SaliencyMaps:
     """Compute the maps of every photo of a folder, at the teacher's own scale; a run that broke off goes on.
 
-    A photo that the network ignores gives a map without any place in it: it is replaced by 0.5
-    everywhere, with a warning that names it.
-
-    Args:
-        backbone: the teacher; its own top-1 is explained, so no label is needed.
-        folder: of photos.
-        out: file to go on with if it exists, and to write.
-        method: a key of METHODS.
-        progress: called with photos done and photos in all.
+    The backbone's own top-1 is explained, so no label is needed. A photo that the network ignores gives a map without
+    any place in it: it is replaced by 0.5 everywhere, with a warning that names it.
 
     Raises:
         WeightsError: the file at ``out`` came from another network or method.
