@@ -42,15 +42,9 @@ def evaluate_images(system: FrankenSplit, images: np.ndarray, labels: np.ndarray
 def curve_of_images(
     system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, lmbdas: list[float]
 ) -> list[PerImageResult]:
-    """Measure a system on grey images in memory, such as Fashion-MNIST's, through real packets.
+    """Measure a system on grey images (N, H, W) uint8 of classes (N,), such as Fashion-MNIST's, through real packets.
 
-    Args:
-        system: trained.
-        images: (N, H, W) uint8.
-        labels: (N,) true classes.
-        dataset: name of the images.
-        name: of the curve.
-        lmbdas: rate weights, a result for each.
+    There is a result for each of the rate weights, on a curve that is called ``name``.
     """
     rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
     for x in _batches(images):

@@ -92,11 +92,8 @@ def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **opti
     """Train the decoder and a tail of its own behind a codec that stays bit for bit, as prior split computing does.
 
     The second stage of Matsubara et al. 2022 (Entropic Student, BottleFit): the encoder is frozen, and decoder and
-    tail learn the teacher's answers, by the objective "tail_distillation". Arguments and log are those of
-    :func:`train_system`; ``system.tuned`` becomes a copy of the teacher whose tail learns.
-
-    Raises:
-        RuntimeError: see :func:`train_decoder`.
+    tail learn the teacher's answers, by the objective "tail_distillation". Arguments, log and errors are those of
+    :func:`train_decoder`; ``system.tuned`` becomes a copy of the teacher whose tail learns.
     """
     system.tuned = copy.deepcopy(system.backbone)
     parts = {"decoder": system.decoder, "tail": system.tuned.tail.learnable().requires_grad_(True)}
