@@ -60,8 +60,6 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, dict) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
     if origin is list and parts:
         return isinstance(value, list) and all(_fits(v, parts[0]) for v in value)
-    if origin is type(None):
-        return value is None
     return isinstance(value, (int, float) if origin is float else origin) and not isinstance(value, bool)
 
 

@@ -59,7 +59,7 @@ def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def bytes_at(points: Sequence[RatePoint], share: float, quality: str = "agreement") -> float | None:
-    """Compute the bytes at which a curve's agreement, or ``top1``, reaches a share from 0 to 1, or None if it never does."""
+    """Compute the bytes at which a curve's agreement, or ``top1``, reaches a share of 0 to 1; None if it never does."""
     sizes, kept = monotone(np.array([p.bytes for p in points]), np.array([getattr(p, quality) for p in points]))
     return float(np.exp(np.interp(share, kept, np.log(sizes)))) if kept[0] <= share <= kept[-1] else None
 

@@ -281,11 +281,10 @@ def _optimisers(
     """AdamW for everything, or Muon for dense convolutions and linear layers and AdamW for what is left."""
     groups: dict[bool, list[dict]] = {False: [], True: []}
     for name, part in parts.items():
+        decay, factor = (0.0, rate_factors[name]) if name in rate_factors else (config.weight_decay, 1.0)
         learned = [p for p in part.parameters() if p.requires_grad]
-        dense = {id(p) for p in learned if config.optimiser == "muon" and is_matrix(p)}
         for takes_muon, found in groups.items():
-            if chosen := [p for p in learned if (id(p) in dense) == takes_muon]:
-                decay = 0.0 if name in rate_factors else config.weight_decay
-                found.append({"params": chosen, "factor": rate_factors.get(name, 1.0), "weight_decay": decay})
+            if chosen := [p for p in learned if (config.optimiser == "muon" and is_matrix(p)) == takes_muon]:
+                found.append({"params": chosen, "factor": factor, "weight_decay": decay})
     made = [torch.optim.AdamW(groups[False], lr=config.learning_rate)]
     return [*made, Muon(groups[True], config.learning_rate)] if groups[True] else made
