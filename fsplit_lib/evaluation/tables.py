@@ -354,6 +354,11 @@ TABLES = {
 }
 
 
+def incomplete(name: str, what: str) -> DataError:
+    """Return the error that something is missing or wrong in a table, with the command that makes it."""
+    return DataError(f"{what}: make it with `{TABLES[name].command}`")
+
+
 def read_table(name: str, folder: Path | None = None) -> list[Any]:
     """Read a result table.
 

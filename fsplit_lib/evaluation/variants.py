@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
+from fsplit_lib.evaluation.tables import BDRate, RatePoint, incomplete, read_table
 
 EXPERIMENTS = {  # table to the names of its codecs, its variants, and what other codecs of the book it takes in
     "saliency_variants": (r"saliency-(\w+)-(\d+)", {"unguided", "guided", "constant", "shuffled"}, {}),
@@ -117,10 +117,8 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
         if variant := variant_of(point.codec, experiment):
             curves.setdefault(variant, {})[point.lmbda] = point
     if variants - {variant for variant, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
-        raise DataError(
-            f"{folder / experiment}.csv needs all {len(variants)} variants at the same lambdas: "
-            f"make it with `{TABLES[f'{experiment}.csv'].command}`"
-        )
+        needed = f"needs all {len(variants)} variants at the same lambdas"
+        raise incomplete(f"{experiment}.csv", f"{folder / experiment}.csv {needed}")
     deltas = {
         (variant_of(delta.codec, experiment), variant_of(delta.against, experiment)): delta
         for delta in read_table(f"{experiment}_bd_rates.csv", folder)
