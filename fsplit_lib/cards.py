@@ -3,20 +3,14 @@
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import GenericAlias, UnionType
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 from fsplit_lib.errors import FsplitError
 
 
 def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
-    """Read a file that holds one JSON object.
-
-    Args:
-        path: of the file.
-        kind: what it should be, for the message.
-        error: raised if it is anything else, however deeply nested.
-    """
+    """Read a file that holds one JSON object, or raise ``error`` that it is not the ``kind`` of thing it should be."""
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as wrong:
@@ -27,13 +21,9 @@ def read_object(path: Path, kind: str, error: type[FsplitError]) -> dict:
 
 
 def checked_fields(told: object, kind: type, where: str, error: type[FsplitError]) -> dict[str, Any]:
-    """Read the fields of a dataclass from JSON, each of its own type; those with a default may be missing.
+    """Read the fields of a dataclass from what JSON held, each of its own type; those with a default may be missing.
 
-    Args:
-        told: what JSON held.
-        kind: the dataclass.
-        where: it stood, for the message.
-        error: raised if a field is missing or of another type.
+    If one is missing or of another type, ``error`` is raised, and says ``where`` it stood.
     """
     if not isinstance(told, dict):
         raise error(f"{where} must be an object with the fields {', '.join(f.name for f in fields(kind))}")
@@ -42,8 +32,7 @@ def checked_fields(told: object, kind: type, where: str, error: type[FsplitError
         if field.name in told:
             value = told[field.name]
             if not _fits(value, field.type):
-                name = getattr(field.type, "__name__", str(field.type))
-                name = str(field.type) if isinstance(field.type, GenericAlias | UnionType) else name
+                name = field.type.__name__ if type(field.type) is type else field.type
                 raise error(f"{where}: the field {field.name} must be of type {name}, got {_short(value)}")
             found[field.name] = value
         elif field.default is MISSING and field.default_factory is MISSING:
@@ -71,8 +60,6 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, dict) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
     if origin is list and parts:
         return isinstance(value, list) and all(_fits(v, parts[0]) for v in value)
-    if origin is type(None):
-        return value is None
     return isinstance(value, (int, float) if origin is float else origin) and not isinstance(value, bool)
 
 

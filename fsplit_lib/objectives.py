@@ -28,18 +28,11 @@ TEMPERATURE = 0.1  # of that contrast: cosines are divided by it
 
 @dataclass
 class Loss:
-    """One value of an objective and its two parts, as scalars with gradient.
+    """One value of an objective and its two parts, as scalars with gradient."""
 
-    Attributes:
-        distortion: 1.0 is what the teacher's mean features would score (head distillation), or nats
-            (cross-entropy).
-        rate: bits per input pixel.
-        total: distortion + lmbda · rate.
-    """
-
-    distortion: Tensor
-    rate: Tensor
-    total: Tensor
+    distortion: Tensor  # 1.0 is what the teacher's mean features would score (head distillation), or nats
+    rate: Tensor  # bits per input pixel
+    total: Tensor  # distortion + lmbda · rate
 
 
 def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor | None = None) -> Tensor:
@@ -63,7 +56,7 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
 
 
 def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
-    """Compute the squared error behind every stage of the frozen tail, in units of the teacher's variance there.
+    """Compute the squared error behind the stages of the frozen tail, each in units of the teacher's variance there.
 
     Together with :func:`head_distillation` it is generalised head network distillation (Matsubara & Levorato 2021,
     "Neural Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks").
@@ -72,9 +65,6 @@ def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
         tail: of the teacher.
         h: teacher features (B, C, h, w).
         h_hat: decoded features, same shape.
-
-    Returns:
-        The mean over stages.
     """
     with torch.no_grad():
         wanted = tail.stages(h)
@@ -83,11 +73,7 @@ def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
 
 
 def tail_distillation(teacher: Tensor, logits: Tensor) -> Tensor:
-    """Compute the mean KL divergence from the teacher's answer to the split network's, in nats.
-
-    Args:
-        teacher: (B, classes) logits of the whole backbone.
-        logits: (B, classes) of the same tail on decoded features.
+    """Compute the mean KL divergence from the teacher's answer to the split network's, logits (B, classes), in nats.
 
     >>> import torch
     >>> half, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 50.0]])
@@ -119,11 +105,7 @@ def info_nce(z: Tensor, z_hat: Tensor, temperature: float = TEMPERATURE) -> Tens
 
 
 def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """Compute the cross-entropy of the labels, in nats: the direct objective.
-
-    Args:
-        logits: (B, classes) of the frozen tail on decoded features.
-        labels: (B,) classes.
+    """Compute the cross-entropy of labels (B,) under logits (B, classes), in nats: the direct objective.
 
     Raises:
         ValueError: there are no labels, or a photo has none (-1).

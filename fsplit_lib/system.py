@@ -23,19 +23,12 @@ TAIL_FILE = "tail.safetensors"
 
 @dataclass
 class ForwardPass:
-    """What one pass through the split network leaves for an objective.
+    """What one pass through the split network leaves for an objective."""
 
-    Attributes:
-        x: (B, 3, H, W) pixels in [0, 1].
-        y_hat: (B, C, h, w) latent at the decoder.
-        likelihoods: (B, C, h, w) in (0, 1], or (B, n, 1, 1) of all that is sent where there is side information.
-        h_hat: (B, C_h, h, w) decoded features.
-    """
-
-    x: Tensor
-    y_hat: Tensor
-    likelihoods: Tensor
-    h_hat: Tensor
+    x: Tensor  # (B, 3, H, W) pixels in [0, 1]
+    y_hat: Tensor  # (B, C, h, w) latent at the decoder
+    likelihoods: Tensor  # (B, C, h, w) in (0, 1], or (B, n, 1, 1) of all that is sent where there is side information
+    h_hat: Tensor  # (B, C_h, h, w) decoded features
 
     @property
     def bits(self) -> Tensor:
@@ -106,10 +99,7 @@ class FrankenSplit(nn.Module):
 
 
 def build_system(
-    backbone: Backbone,
-    codec_config: CodecConfig,
-    decoder_config: DecoderConfig,
-    seed: int,
+    backbone: Backbone, codec_config: CodecConfig, decoder_config: DecoderConfig, seed: int
 ) -> FrankenSplit:
     """Build an untrained system with reproducible first weights.
 
@@ -162,16 +152,9 @@ def save_system(folder: Path, system: FrankenSplit, card: zoo.Card) -> zoo.Card:
 
 
 def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: DecoderConfig, seed: int) -> FrankenSplit:
-    """Attach an untrained decoder for another backbone to a trained codec.
+    """Attach an untrained decoder for another backbone to a trained codec, which is shared, not copied.
 
-    Args:
-        codec: is shared, not copied.
-        backbone: the teacher; the encoder's stride must divide that of its cut.
-        decoder_config: of the decoder.
-        seed: of the decoder's first weights.
-
-    Raises:
-        ParameterError: the strides do not fit.
+    Arguments and errors are those of :func:`build_system`.
 
     >>> codec = load_codec("label-head")
     >>> other = attach_decoder(codec, load_backbone("fashion_convnext"), DecoderConfig(width=48), seed=0)
@@ -184,14 +167,8 @@ def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: Deco
     return FrankenSplit(codec, decoder, backbone)
 
 
-def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list[dict]) -> zoo.Card:
-    """Put the decoder of one more backbone beside a codec that is already stored.
-
-    Args:
-        folder: of the codec's weights and card.
-        system: the same codec, with the decoder to be stored.
-        training: how the decoder was trained; the card keeps it under the backbone's name.
-        scores: measured with it.
+def add_decoder(folder: Path, system: FrankenSplit, training: dict) -> zoo.Card:
+    """Put the decoder of one more backbone, and how it was trained, beside a codec that is already stored.
 
     Raises:
         WeightsError: the folder holds another codec.
@@ -206,7 +183,6 @@ def add_decoder(folder: Path, system: FrankenSplit, training: dict, scores: list
     name = system.backbone.name
     card.architecture["decoders"][name] = asdict(system.decoder.config)
     card.training.setdefault("decoders", {})[name] = training | {"network": system.backbone.fingerprint}
-    card.scores += scores
     return zoo.write_model(folder, card, {f"decoder-{name}.safetensors": system.decoder.state_dict()})
 
 

@@ -30,33 +30,19 @@ TABLE = re.compile(r"(?:^|\.)(frequencies|lengths|offsets|context\.(?:channels|g
 
 @dataclass
 class Card:
-    """What a reader has to know about a set of weights.
+    """What a reader has to know about a set of weights."""
 
-    Attributes:
-        name: of the folder.
-        kind: "codec" or "backbone".
-        summary: one sentence.
-        command: what makes these weights again.
-        data: what they were trained on, with its licence.
-        training: steps, samples, seed, objective and so on, as numbers and words.
-        architecture: what has to be built before the weights fit.
-        scores: measured, each with data, n and interval.
-        limits: what to know before trusting the numbers.
-        machine: where training and measuring ran.
-        files: name to sha256.
-    """
-
-    name: str
-    kind: str
-    summary: str
-    command: str
-    data: str
-    training: dict
-    architecture: dict
-    scores: list[dict] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
-    machine: str = ""
-    files: dict[str, str] = field(default_factory=dict)
+    name: str  # of the folder
+    kind: str  # "codec", "backbone" or "entropy models"
+    summary: str  # one sentence
+    command: str  # what makes these weights again
+    data: str  # what they were trained on, with its licence
+    training: dict  # steps, samples, seed, objective and so on, as numbers and words
+    architecture: dict  # what has to be built before the weights fit
+    scores: list[dict] = field(default_factory=list)  # measured, each with data, n and interval
+    limits: list[str] = field(default_factory=list)  # what to know before trusting the numbers
+    machine: str = ""  # where training and measuring ran
+    files: dict[str, str] = field(default_factory=dict)  # name to sha256
 
 
 def card_names() -> list[str]:
@@ -161,15 +147,7 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
 
 
 def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) -> Card:
-    """Write weights and card, each file whole or not at all, the card last.
-
-    Args:
-        folder: of the model; made where there is none.
-        card: its ``files`` are filled in.
-        states: file name to state dict.
-
-    Returns:
-        The card as written.
+    """Write weights by file name, and the card with their checksums, each file whole or not at all, the card last.
 
     Raises:
         DataError: no space or no permission.

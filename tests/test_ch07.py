@@ -21,7 +21,7 @@ from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.decoders.blocks import Affine
 from fsplit_lib.errors import DataError, PacketError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
-from fsplit_lib.evaluation.cross_backbone import read_ablation, read_crossing, read_photo_servers
+from fsplit_lib.evaluation.cross_backbone import equal_bytes, read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.latency.profiling import multiply_adds
@@ -312,7 +312,7 @@ def test_the_slider_over_the_ablation(tmp_path):
     panel = ablation_panel(found, "fashion_convnext")
     assert panel.state() == {"network": "ConvNeXt", "restoration": 2, "width": "32"}
     assert "The smallest within half a point: this one" in panel.summary.value
-    scores, _ = found.scores("fashion_swin")
+    scores, _ = equal_bytes(found.curves("fashion_swin"))
     for restoration, width in itertools.product(range(5), ("32", "64")):
         panel.set(network="Swin", restoration=restoration, width=width)
         key = (restoration, int(width))

@@ -132,7 +132,7 @@ def test_processes_measure_what_one_process_measures(tmp_path, monkeypatch):
         load_backbone("tf_efficientnet_lite0"),
         {"JPEG": (20,)},
     )
-    monkeypatch.setattr("fsplit_lib.evaluation.processes.SHARD", 1)
+    monkeypatch.setattr("fsplit_lib.evaluation.evaluate.SHARD", 1)
     seen = []
     shared = evaluate_in_processes(
         {"mine": "photo"}, backbone.name, folder, codecs, 2, lambda *a: seen.append(a), lmbdas=2

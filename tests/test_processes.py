@@ -73,9 +73,10 @@ def test_two_processes_have_the_curve_of_one(tmp_path):
     assert state["step"] == CONFIG.steps and len(state["log"]) == CONFIG.steps
 
 
-def test_processes_share_a_batch_evenly_or_not_at_all():
+def test_processes_share_a_batch_evenly_or_not_at_all(monkeypatch):
+    monkeypatch.setattr("fsplit_lib.training.loop._fabric", lambda *_: SimpleNamespace(world_size=3))
     with pytest.raises(ParameterError, match="3 processes cannot share a batch of 8 evenly"):
-        fit(torch.nn.Linear(1, 1), {}, None, None, CONFIG, fabric=SimpleNamespace(world_size=3))
+        fit(torch.nn.Linear(1, 1), {}, None, None, CONFIG)
 
 
 if __name__ == "__main__":

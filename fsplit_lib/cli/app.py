@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from fsplit_lib.cli import book, classroom, device, evaluate, photos, saliency, send, serve, train
+from fsplit_lib.cli import book, classroom, device, evaluate, link, photos, train
 from fsplit_lib.errors import FsplitError
 
 app = typer.Typer(
@@ -21,11 +21,11 @@ for command in (
     book.predictions,
     classroom.grid,
     train.train,
-    saliency.saliency,
+    train.saliency,
     photos.compress,
     photos.predict,
-    serve.serve,
-    send.send,
+    link.serve,
+    link.send,
     device.export,
     device.latency,
 ):

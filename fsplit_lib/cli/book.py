@@ -13,6 +13,7 @@ import typer
 
 from fsplit_lib.cli.progress import progress_bar
 from fsplit_lib.data.files import data_root
+from fsplit_lib.errors import ParameterError
 
 
 def book(
@@ -33,7 +34,12 @@ def book(
     from fsplit_lib.runner.site import build_site
 
     root = data_root().parent
-    texts = {"profile": profile} | dict(_assignment(text) for text in set_ or [])
+    texts = {"profile": profile}
+    for text in set_ or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"--set takes name=value, got {text!r}")
+        texts[name] = value
     wanted = {  # refused before anything runs
         notebook: {name: read_parameter(notebook, name, text) for name, text in texts.items()}
         for notebook in chapters(only)
@@ -60,15 +66,6 @@ def book(
 def _processes() -> int:
     """One a core, up to four, since each holds about 1 GB: they share the chapters of the book or the files of the tests."""
     return min(os.cpu_count() or 1, 4)
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    from fsplit_lib.errors import ParameterError
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ParameterError(f"--set takes name=value, got {text!r}")
-    return name, value
 
 
 def _table(runs: list) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from fsplit_lib.cli.progress import progress_bar
+from fsplit_lib.data.tables import write_table
+from fsplit_lib.errors import ParameterError
 
 Scheduler = Annotated[
     str | None,
@@ -60,8 +62,6 @@ def grid(
     processes: Processes = None,
 ) -> None:
     """Run a chapter at every combination of some parameters, and collect its headline numbers in one table."""
-    from fsplit_lib.data.tables import write_table
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.runner.chapters import run_chapter_grid
     from fsplit_lib.runner.execute import chapters
     from fsplit_lib.runner.parameters import read_parameter

@@ -1,17 +1,17 @@
 """``fsplit export`` and ``fsplit latency``: what a device needs, and what it and its rivals take."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from fsplit_lib.cli.photos import DEFAULT, Weights
 from fsplit_lib.cli.progress import progress_bar
+from fsplit_lib.data import PHOTOS, center_crop, image_folder, load_photo, to_array, training_folder, write_rows
+from fsplit_lib.errors import ParameterError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fsplit_lib.device import Bundle
 
 Calibrate = Annotated[
@@ -28,8 +28,6 @@ def export(
     network: Annotated[bool, typer.Option("--network", help="Also the whole backbone, to be timed against.")] = False,
 ) -> None:
     """Write a device bundle: all that `python -m fsplit_lib.device` needs, without torch."""
-    from fsplit_lib.errors import ParameterError
-
     if int8 != (calibrate is not None):
         raise ParameterError("an int8 encoder takes both --int8 and --calibrate FOLDER of photos")
     bundle = _export(out, weights, calibrate, network)
@@ -43,20 +41,13 @@ def _export(out: Path, weights: str, calibrate: Path | None, network: bool) -> "
     from fsplit_lib.system import load_codec
     from fsplit_lib.zoo import read_card
 
-    codec, photos = load_codec(weights), None if calibrate is None else list(_calibration(calibrate))
+    codec, photos = load_codec(weights), None
+    if calibrate is not None:
+        pictures = training_folder(calibrate).readable(thorough=False)
+        chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PHOTOS).astype(int)).tolist()
+        photos = [to_array(center_crop(pictures[index]))[None] for index in chosen]
     backbone = load_backbone(read_card(weights).architecture["backbone"]) if network else None
     return export_bundle(out, codec, Path(weights).name, photos, backbone)
-
-
-def _calibration(folder: Path) -> Iterator["np.ndarray"]:
-    import numpy as np
-
-    from fsplit_lib.data import center_crop, to_array, training_folder
-
-    pictures = training_folder(folder).readable(thorough=False)
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, CALIBRATION_PHOTOS).astype(int))
-    for index in map(int, chosen):
-        yield to_array(center_crop(pictures[index]))[None]
 
 
 def latency(
@@ -75,7 +66,6 @@ def latency(
     name: Annotated[str, typer.Option(help="What the card calls this machine.")] = "my device",
 ) -> None:
     """Time every stage on device and server, ours and its rivals', in turns; or write a device card."""
-    from fsplit_lib.data import write_rows
     from fsplit_lib.device import write_card
     from fsplit_lib.device.card import make_card
     from fsplit_lib.device.timing import Timing
@@ -106,7 +96,6 @@ def latency(
 def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
     """The bundle that is there, if it is what was asked for, or else a new one."""
     from fsplit_lib.device import read_bundle
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.system import load_codec
 
     if not (folder / "bundle.json").is_file():
@@ -126,7 +115,6 @@ def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":
 def _table(
     bundle: "Bundle", weights: str, photos: Path | None, agreement: list[float] | None, runs: int, progress: object
 ) -> list:
-    from fsplit_lib.data import PHOTOS, image_folder, load_photo
     from fsplit_lib.evaluation import RatePoint, read_table
     from fsplit_lib.latency.stages import LEVELS, measure_latency
     from fsplit_lib.system import load_system

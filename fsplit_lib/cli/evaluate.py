@@ -1,12 +1,17 @@
 """``fsplit evaluate``: measure on any folder of photos."""
 
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from fsplit_lib.cli.photos import DEFAULT
 from fsplit_lib.cli.progress import progress_bar
+from fsplit_lib.data import caltech101, elpv, fashion_mnist, image_folder, load_photo, training_folder, write_rows
+from fsplit_lib.errors import ParameterError
 
 QUALITIES = {
     "JPEG": (1, 5, 10, 20, 40, 80),
@@ -19,8 +24,7 @@ QUALITIES = {
 if TYPE_CHECKING:
     from fsplit_lib.backbones import Backbone
     from fsplit_lib.data import ImageFolder
-    from fsplit_lib.evaluation import BDRate, RatePoint
-    from fsplit_lib.evaluation.points import PerImageResult
+    from fsplit_lib.evaluation import BDRate, PerImageResult, RatePoint
     from fsplit_lib.system import FrankenSplit
 
 WEIGHTS = typer.Option(help="Codecs of one backbone; may be given more than once.")
@@ -40,7 +44,6 @@ def _curves_of(given: list[str]) -> dict[str, tuple[str, str, int | None]]:
 
     The place is the codec's number of channels, and None for a curve of one folder.
     """
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.zoo import card_names, read_card
 
     found: dict[str, tuple[str, str, int | None]] = {}
@@ -67,8 +70,6 @@ def _curves_of(given: list[str]) -> dict[str, tuple[str, str, int | None]]:
 
 def _in_curve(one: "PerImageResult", systems: dict[str, tuple[str, str, int | None]]) -> "PerImageResult":
     """Put a system of one setting into the curve that it was asked for, where its channels are the quality."""
-    from dataclasses import replace
-
     name, kind, uncoded = one.codec.partition(", ")
     _, curve, channels = systems.get(name, ("", "", None))
     return one if channels is None else replace(one, codec=curve + kind + uncoded, lmbda=None, quality=channels)
@@ -102,12 +103,7 @@ def photos(
     settings: Annotated[int, typer.Option(min=2, help="Rates at which a codec of continuous rate is measured.")] = 7,
 ) -> None:
     """Measure bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates with 95 % intervals from 100 photos on."""
-    from collections import Counter
-    from dataclasses import asdict
-
     from fsplit_lib.backbones import photo_backbone
-    from fsplit_lib.data import image_folder, write_rows
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.evaluation import bd_rates, evaluate_in_processes
     from fsplit_lib.evaluation.evaluate import BARE_JPEG, UNCODED
     from fsplit_lib.system import load_system
@@ -181,10 +177,7 @@ def speech(
     card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
 ) -> None:
     """Measure bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
-    from dataclasses import asdict
-
     from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.data import write_rows
     from fsplit_lib.data.speech import spoken_digits
     from fsplit_lib.evaluation import bd_rates, evaluate_speech
     from fsplit_lib.system import load_system
@@ -216,9 +209,6 @@ def entropy(
     card: Annotated[bool, typer.Option(help="Also write the table into the models' card.")] = False,
 ) -> None:
     """Measure the bytes of the same latents under three entropy models, with and without side information."""
-    from dataclasses import asdict
-
-    from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.system import load_codec
     from fsplit_lib.training.side_information import load_entropy_models, measure_side_information
     from fsplit_lib.zoo import read_card, write_scores
@@ -245,7 +235,6 @@ def context(
     name: Annotated[str | None, NAME] = None,
 ) -> None:
     """Measure what a causal context saves on the symbols of codecs, photo and lean by default, and its time."""
-    from fsplit_lib.data import caltech101, image_folder, write_rows
     from fsplit_lib.evaluation.context_gain import measure_context
     from fsplit_lib.system import load_codec
 
@@ -270,7 +259,6 @@ def work(
 ) -> None:
     """Measure parameters, multiply-adds and milliseconds of every encoder and decoder of the book, beside image codecs."""
     from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.data import load_photo, write_rows
     from fsplit_lib.latency.work import measure_work
     from fsplit_lib.recipes.caltech import DECODERS, ENCODERS
     from fsplit_lib.recipes.prior_work import PRIOR_ENCODERS, SIDE_INFORMATION
@@ -303,9 +291,6 @@ def tasks(
     ] = 500,
 ) -> None:
     """Measure other questions behind the same packets: what a linear probe gets right from packets, and from photos."""
-    import numpy as np
-
-    from fsplit_lib.data import elpv, fashion_mnist, training_folder, write_rows
     from fsplit_lib.evaluation.tables import label_of
     from fsplit_lib.evaluation.tasks import measure_tasks, task_of_folder, task_of_images
 
@@ -341,7 +326,6 @@ def maps(
     count: Annotated[int, typer.Option("--photos", min=2, help="Photos, drawn at random.")] = 300,
 ) -> None:
     """Measure where the answer comes from: the teacher's Grad-CAM before and after packets, and after JPEG of as many bytes."""
-    from fsplit_lib.data import image_folder, write_rows
     from fsplit_lib.evaluation.map_agreement import measure_maps
     from fsplit_lib.evaluation.tables import label_of
 
@@ -367,7 +351,6 @@ def map_ages(
 ) -> None:
     """Measure how fast saliency maps go stale in one short training, and what they cost."""
     from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.data import caltech101, write_rows
     from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
     from fsplit_lib.recipes.caltech import ABLATION
 

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from fsplit_lib.data import center_crop, open_image, write_atomically
+from fsplit_lib.errors import DataError, ParameterError
+
 Weights = Annotated[str, typer.Option(help="Shipped codec, or the folder of your own.")]
 Backbone = Annotated[
     str | None,
@@ -24,9 +27,7 @@ def compress(
     ] = None,
 ) -> None:
     """Compress a photo's features to a packet of a few hundred bytes to a few kilobytes."""
-    from fsplit_lib.data import center_crop, open_image, write_atomically
     from fsplit_lib.data.tensors import photo_tensor
-    from fsplit_lib.errors import ParameterError
     from fsplit_lib.system import load_codec
 
     crop = center_crop(open_image(photo), 224)
@@ -53,9 +54,7 @@ def predict(
     import torch
 
     from fsplit_lib.backbones import photo_backbone
-    from fsplit_lib.data import center_crop, open_image
     from fsplit_lib.data.tensors import photo_tensor
-    from fsplit_lib.errors import DataError
     from fsplit_lib.packet import MAGIC, Packet
     from fsplit_lib.system import load_system
 

@@ -8,14 +8,9 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_bar(unit: str, what: str = "") -> Iterator[Callable[..., None]]:
-    """Show a bar from the first call on; it starts anew where less is done than before, and ends with the work.
+    """Yield ``progress(done, total, shown)``, which counts units of ``what`` and may show words or numbers beside.
 
-    Args:
-        unit: of what is counted.
-        what: is worked on.
-
-    Yields:
-        ``progress(done, total, shown)``, with words or numbers to show beside the bar, if any.
+    The bar is there from the first call on; it starts anew where less is done than before, and ends with the work.
     """
     bar: tqdm | None = None
 

@@ -1,6 +1,8 @@
-"""``fsplit train``: make shipped weights again."""
+"""``fsplit train``: make shipped weights again; ``fsplit saliency``: the maps that guide some of them, once."""
 
+import logging
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 from fsplit_lib.cli.classroom import Processes, Scheduler
 from fsplit_lib.cli.photos import Backbone
 from fsplit_lib.cli.progress import progress_bar
+from fsplit_lib.data import training_folder
 
 
 def train(
@@ -33,8 +36,6 @@ def train(
     accelerator: Annotated[str, typer.Option(help="auto takes a GPU where there is one; or cpu, or cuda.")] = "auto",
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
-    import logging
-
     from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 
     if recipe == "list":
@@ -49,11 +50,8 @@ def train(
 
         def progress(done: int, total: int, values: dict[str, Any]) -> None:
             steps.append(done)
-            bar(
-                done,
-                total,
-                {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in values.items()},
-            )
+            shown = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in values.items()}
+            bar(done, total, shown)
 
         if rank:  # the first process tells and writes for all
             out, progress = work / f"process-{rank}" / out.name, None
@@ -63,3 +61,30 @@ def train(
         if not steps:
             typer.echo(f"{recipe} had already finished: its checkpoint in {work} was used; delete it to train again")
         typer.echo(sentence)
+
+
+def saliency(
+    folder: Annotated[Path, typer.Argument(help="Photos to train on; Caltech-101's folder leaves its background out.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File of maps; build/saliency/FOLDER.safetensors by default.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="gradcam, xgradcam, gradcam++, hirescam, layercam or eigencam.")
+    ] = "xgradcam",
+    backbone: Annotated[str, typer.Option(help="The teacher whose top-1 is explained.")] = "tf_efficientnet_lite0",
+) -> None:
+    """Compute the saliency map of every photo and keep them in one file; run it again to go on after a crash."""
+    from fsplit_lib.backbones import load_backbone
+    from fsplit_lib.saliency import build_saliency_maps
+
+    pictures = training_folder(folder).readable(thorough=False)
+    target = out or Path("build/saliency") / f"{pictures.name}.safetensors"
+    begun = time.perf_counter()
+    with progress_bar("photo", pictures.name) as progress:
+        maps = build_saliency_maps(load_backbone(backbone), pictures, target, method, progress)
+    minutes = (time.perf_counter() - begun) / 60
+    mean = sum(float(one.float().mean()) for one in maps.maps.values()) / len(maps.maps)
+    typer.echo(
+        f"{target}: {len(maps.maps):,} maps by {method}, mean {mean:.3f}, "
+        f"{target.stat().st_size / 1e6:.1f} MB, {minutes:.1f} minutes"
+    )

@@ -19,21 +19,13 @@ from fsplit_lib.system import FrankenSplit
 
 @dataclass(frozen=True)
 class Answer:
-    """One photo through the whole line, beside what the teacher says without compression.
+    """One photo through the whole line, beside what the teacher says without compression."""
 
-    Attributes:
-        crop: what both saw.
-        wire: the packet as it travels.
-        ideal_bits: what the integer tables assign to the latent; no coder can go below.
-        teacher: (classes,) softmax probabilities without compression.
-        split: (classes,) softmax probabilities from the packet.
-    """
-
-    crop: Image.Image
-    wire: bytes
-    ideal_bits: float
-    teacher: np.ndarray
-    split: np.ndarray
+    crop: Image.Image  # what both saw
+    wire: bytes  # the packet as it travels
+    ideal_bits: float  # what the integer tables assign to the latent; no coder can go below
+    teacher: np.ndarray  # (classes,) softmax probabilities without compression
+    split: np.ndarray  # (classes,) softmax probabilities from the packet
 
     @property
     def agreement(self) -> bool:
@@ -66,8 +58,8 @@ def answer_photo(system: FrankenSplit, image: Image.Image) -> Answer:
     crop = center_crop(image, system.backbone.input_size)
     x = photo_tensor(crop)
     wire = system.codec.compress(x)[0].to_bytes()
-    split = _probs(system.answer([Packet.from_bytes(wire)]))
-    return Answer(crop, wire, system.codec.ideal_bits(x)[0], _probs(system.backbone(x)), split)
+    (teacher,), (split,) = probs_of(system.backbone(x)), probs_of(system.answer([Packet.from_bytes(wire)]))
+    return Answer(crop, wire, system.codec.ideal_bits(x)[0], teacher, split)
 
 
 @torch.no_grad()
@@ -75,7 +67,7 @@ def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> di
     """Return what the teacher says of a crop that each image codec coded; None where none of its files fits."""
     found = {codec: encode_to_budget(crop, codec, [limit_bytes])[0] for codec in LIVE}
     return {
-        codec: None if one is None else Rival(one, _probs(backbone(photo_tensor(one.image))))
+        codec: None if one is None else Rival(one, probs_of(backbone(photo_tensor(one.image)))[0])
         for codec, one in found.items()
     }
 
@@ -115,8 +107,9 @@ def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) ->
     elif damage != "nothing":
         raise ParameterError(f"no damage is called {damage!r}")
     y_hat = codec.decompress([Packet.from_bytes(wire)])[:, torch.from_numpy(order)]
-    return _probs(system.backbone.tail(system.decoder(y_hat)))
+    return probs_of(system.backbone.tail(system.decoder(y_hat)))[0]
 
 
-def _probs(logits: Tensor) -> np.ndarray:
-    return logits.softmax(1)[0].numpy()
+def probs_of(logits: Tensor) -> np.ndarray:
+    """Return the softmax of logits (B, classes)."""
+    return logits.softmax(1).numpy()

@@ -13,8 +13,8 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.device.timing import interleave
 from fsplit_lib.evaluation.intervals import middle, resampled
 from fsplit_lib.evaluation.tables import ContextRow
+from fsplit_lib.training import FolderSource, batches
 from fsplit_lib.training.context import learn_context
-from fsplit_lib.training.sources import FolderSource, batches
 
 CROPS, CROP = 512, 160  # that a context is learned from
 
@@ -31,14 +31,8 @@ def measure_context(
 ) -> list[ContextRow]:
     """Learn a context from crops of training photos, and code the latents of other photos with it and without.
 
-    Args:
-        name: of the codec, for the rows.
-        codec: of continuous rate; a context that it has already is left aside.
-        training: photos that the context is learned from.
-        photos: that are measured, each as its centre crop.
-        lmbdas: rate weights.
-        runs: timed rounds.
-        progress: called with photos done and photos in all.
+    The codec is of continuous rate, and called ``name`` in the rows; a context that it has already is left aside.
+    ``runs`` rounds are timed; ``progress`` is called with photos done and photos in all.
     """
     context = learn_context(codec, codec.encoder(next(batches(FolderSource(training, CROP), CROPS, 0, 1, 1)).x))
     packers = [replace(codec.packer, context=one) for one in (None, context)]

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.tables import TABLES, BDRate, CrossRow, RatePoint, read_table
+from fsplit_lib.evaluation.tables import BDRate, CrossRow, RatePoint, incomplete, read_table
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,8 @@ class Crossing:
         for name, (row, *_) in self.cells.items():
             if row.frozen and (row.trained, row.decoded, row.blueprint) == (trained, decoded, wanted):
                 return name
-        raise DataError(
-            f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}: make it with `{TABLES['cross_backbone.csv'].command}`"
-        )
+        what = f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}"
+        raise incomplete("cross_backbone.csv", what)
 
     def delta(self, trained: str, decoded: str) -> BDRate:
         """Return the bytes more or less than the native pair of ``decoded`` for the same agreement, Eq. (3) of chapter 07."""
@@ -84,7 +82,7 @@ class Crossing:
 class Ablation:
     """Native pairs with decoders of other depths and widths."""
 
-    rows: list[CrossRow]  # of the table
+    rows: list[CrossRow]  # of the first seed
     times: dict[tuple[str, int, int], float]  # (backbone, restoration, width) to milliseconds per latent
 
     @property
@@ -93,26 +91,16 @@ class Ablation:
         return list(dict.fromkeys(row.decoded for row in self.rows))
 
     def curves(self, network: str) -> dict[tuple[int, int], list[CrossRow]]:
-        """Return (restoration, width) to its rows from the fewest bytes up, of the first seed."""
+        """Return (restoration, width) to its rows from the fewest bytes up."""
         cells: dict[tuple[int, int], list[CrossRow]] = {}
         for row in sorted(self.rows, key=lambda row: (row.restoration, row.width, row.bytes)):
-            if (row.decoded, row.seed) == (network, self._first):
+            if row.decoded == network:
                 cells.setdefault((row.restoration, row.width), []).append(row)
         return cells
 
-    def scores(self, network: str) -> tuple[dict[tuple[int, int], float], tuple[float, float]]:
-        """Compute accuracy at equal bytes by (restoration, width), of the first seed, and the range of bytes."""
-        return equal_bytes(self.curves(network))
-
     def smallest(self, network: str) -> tuple[int, int]:
         """Find the smallest decoder within half a point of the best, Eq. (4) of chapter 07."""
-        mine = [row for row in self.rows if row.decoded == network and row.seed == self._first]
-        ((_, restoration, width),) = smallest_within(mine)
-        return restoration, width
-
-    @property
-    def _first(self) -> int:
-        return min(row.seed for row in self.rows)
+        return smallest_within([row for row in self.rows if row.decoded == network])[0][1:]
 
 
 def read_crossing(folder: Path) -> Crossing:
@@ -132,8 +120,7 @@ def read_crossing(folder: Path) -> Crossing:
     found = Crossing({name: sorted(rows, key=lambda row: row.bytes) for name, rows in cells.items()}, deltas)
     wanted = {found.cell(a, b) for a in found.networks for b in found.networks}
     if missing := wanted - set(deltas):
-        made = TABLES["cross_backbone.csv"].command
-        raise DataError(f"no BD-rate of {', '.join(sorted(missing))} in {folder}: make both tables with `{made}`")
+        raise incomplete("cross_backbone_bd_rates.csv", f"no BD-rate of {', '.join(sorted(missing))} in {folder}")
     return found
 
 
@@ -152,9 +139,9 @@ def read_ablation(folder: Path) -> Ablation:
     known = {(row.decoded, row.restoration, row.width): row.decode_ms for row in times}
     missing = {(row.decoded, row.restoration, row.width) for row in rows} - set(known)
     if missing:
-        made = TABLES["decoder_ablation.csv"].command
-        raise DataError(f"no time of {sorted(missing)[0]} in {folder}: make both tables with `{made}`")
-    return Ablation(rows, known)
+        raise incomplete("decoder_ablation_times.csv", f"no time of {sorted(missing)[0]} in {folder}")
+    first = min(row.seed for row in rows)
+    return Ablation([row for row in rows if row.seed == first], known)
 
 
 def read_photo_servers(folder: Path) -> dict[str, list[RatePoint]]:
@@ -172,8 +159,8 @@ def read_photo_servers(folder: Path) -> dict[str, list[RatePoint]]:
         if point.lmbda is not None:
             found.setdefault(point.backbone, []).append(point)
     if len({tuple(point.bytes for point in points) for points in found.values()}) > 1:
-        made = TABLES["photos_backbones.csv"].command
-        raise DataError(f"the backbones in {folder}/photos_backbones.csv were not sent the same packets: `{made}`")
+        name = "photos_backbones.csv"
+        raise incomplete(name, f"the backbones in {folder}/{name} were not sent the same packets")
     return found
 
 
@@ -195,10 +182,7 @@ def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, 
 def smallest_within(rows: list[CrossRow], loss: float = 0.005) -> list[tuple[str, int, int]]:
     """Find, by backbone, the decoder of fewest parameters whose accuracy at equal bytes is within ``loss`` of the best.
 
-    Implements Eq. (4) of chapter 07.
-
-    Returns:
-        (backbone, restoration, width) each.
+    Each is (backbone, restoration, width). Implements Eq. (4) of chapter 07.
     """
     found = []
     for network in dict.fromkeys(row.decoded for row in rows):

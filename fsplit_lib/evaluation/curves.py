@@ -15,8 +15,7 @@ from scipy.optimize import isotonic_regression
 
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.intervals import middle, resampled
-from fsplit_lib.evaluation.points import PerImageResult
-from fsplit_lib.evaluation.tables import BDRate, RatePoint
+from fsplit_lib.evaluation.tables import BDRate, PerImageResult, RatePoint
 
 RAMP = 1e-6  # that tells equal shares of neighbouring settings apart: a plateau has no inverse
 LEAST_OVERLAP = 1e-4  # of agreement; below it the ramps would be compared, not the curves
@@ -60,13 +59,7 @@ def monotone(size: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def bytes_at(points: Sequence[RatePoint], share: float, quality: str = "agreement") -> float | None:
-    """Compute the bytes at which a curve reaches a share, between its measured settings; None where it never does.
-
-    Args:
-        points: rows of one curve.
-        share: between 0 and 1.
-        quality: "agreement" or "top1".
-    """
+    """Compute the bytes at which a curve's agreement, or ``top1``, reaches a share of 0 to 1; None if it never does."""
     sizes, kept = monotone(np.array([p.bytes for p in points]), np.array([getattr(p, quality) for p in points]))
     return float(np.exp(np.interp(share, kept, np.log(sizes)))) if kept[0] <= share <= kept[-1] else None
 

@@ -1,24 +1,28 @@
-"""Systems and image codecs on whole sets of pictures, through real packets and real files."""
+"""Systems and image codecs on whole sets of pictures, by real packets and real files, in one process or several."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fsplit_lib.backbones import Backbone
+from fsplit_lib.backbones import Backbone, photo_backbone
 from fsplit_lib.baselines import decode_image, encode_image, scan_bytes
 from fsplit_lib.codec import FeatureCodec
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import images_to_tensor, photo_tensor
-from fsplit_lib.evaluation.points import PerImageResult
-from fsplit_lib.evaluation.tables import RatePoint
-from fsplit_lib.system import FrankenSplit
+from fsplit_lib.evaluation.tables import PerImageResult, RatePoint
+from fsplit_lib.system import FrankenSplit, load_system
 
 BARE_JPEG = "JPEG, no tables"
 BATCH = 250  # images in memory at once
+SHARD = 10  # photos handed to a process at once
 UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
 LATENT_ALONE = "latent alone"  # what a codec with side information would send if that were free
 
@@ -38,15 +42,9 @@ def evaluate_images(system: FrankenSplit, images: np.ndarray, labels: np.ndarray
 def curve_of_images(
     system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str, lmbdas: list[float]
 ) -> list[PerImageResult]:
-    """Measure a system on grey images in memory, such as Fashion-MNIST's, through real packets.
+    """Measure a system on grey images (N, H, W) uint8 of classes (N,), such as Fashion-MNIST's, through real packets.
 
-    Args:
-        system: trained.
-        images: (N, H, W) uint8.
-        labels: (N,) true classes.
-        dataset: name of the images.
-        name: of the curve.
-        lmbdas: rate weights, a result for each.
+    There is a result for each of the rate weights, on a curve that is called ``name``.
     """
     rows: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {lmbda: [] for lmbda in lmbdas}
     for x in _batches(images):
@@ -153,3 +151,59 @@ def lmbdas_of(system: FrankenSplit, count: int) -> list[float]:
 def shown_lmbda(lmbda: float) -> float:
     """Round a rate weight as tables have it."""
     return float(f"{lmbda:.3g}")
+
+
+def evaluate_in_processes(
+    weights: dict[str, str | Path],
+    backbone: str,
+    folder: ImageFolder,
+    image_codecs: dict[str, tuple[int, ...]],
+    jobs: int,
+    progress: Callable[..., None] = lambda *_: None,
+    lmbdas: int = 7,
+) -> list[PerImageResult]:
+    """Measure what :func:`evaluate_photos` does: here for one job, by processes of one torch thread each for more.
+
+    Its arguments, but for ``weights``, name of a curve to the weights to load, and ``backbone``, as
+    :func:`fsplit_lib.backbones.photo_backbone` reads it.
+
+    Raises:
+        WeightsError: before any process starts, for weights that do not load.
+    """
+    asked = tuple(weights.items()), backbone
+    systems, teacher = _load.__wrapped__(*asked)  # not kept: the files may change before the next call
+    if jobs == 1:
+        return evaluate_photos(systems, teacher, folder, image_codecs, progress, lmbdas)
+    shards = []
+    for start in range(0, len(folder), SHARD):
+        labels = None if folder.labels is None else folder.labels[start : start + SHARD]
+        shards.append(replace(folder, paths=folder.paths[start : start + SHARD], labels=labels))
+    done, parts = 0, []
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for part in pool.imap(partial(_evaluate, asked, image_codecs, lmbdas), shards):  # in the folder's order
+            parts.append(part)
+            done += len(part[0].sizes)
+            progress(done, len(folder))
+    return _join(parts)
+
+
+@lru_cache(1)
+def _load(weights: tuple[tuple[str, str | Path], ...], backbone: str) -> tuple[dict[str, FrankenSplit], Backbone]:
+    teacher = photo_backbone(backbone)
+    return {name: load_system(given, teacher) for name, given in weights}, teacher
+
+
+def _evaluate(asked: tuple, image_codecs: dict, lmbdas: int, shard: ImageFolder) -> list[PerImageResult]:
+    torch.set_num_threads(1)
+    systems, teacher = _load(*asked)  # once in every process
+    return evaluate_photos(systems, teacher, shard, image_codecs, lmbdas=lmbdas)
+
+
+def _join(parts: list[list[PerImageResult]]) -> list[PerImageResult]:
+    """The same settings measured on one set of photos after another, as one."""
+    joined = []
+    for same in zip(*parts, strict=True):
+        arrays = {name: np.concatenate([getattr(m, name) for m in same]) for name in ("sizes", "decided", "teacher")}
+        labels = None if same[0].labels is None else np.concatenate([m.labels for m in same])
+        joined.append(replace(same[0], **arrays, labels=labels))
+    return joined

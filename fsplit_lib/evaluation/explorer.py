@@ -19,7 +19,7 @@ from fsplit_lib.baselines import encode_to_budget
 from fsplit_lib.data import center_crop
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.errors import ParameterError
-from fsplit_lib.evaluation.answers import Rival
+from fsplit_lib.evaluation.answers import Rival, probs_of
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
@@ -42,18 +42,10 @@ class AtRate:
 
 def _rivals(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[int]) -> list[Rival]:
     """Collect the files of an image codec that some packet has to be compared with, smallest first."""
-    files = list(dict.fromkeys(filter(None, encode_to_budget(crop, codec, sorted(sizes), EVERY[codec]))))
-    probs = [
-        p
-        for i in range(0, len(files), 8)
-        for p in _probs(backbone, torch.cat([photo_tensor(file.image) for file in files[i : i + 8]]))
-    ]
+    files, probs = list(dict.fromkeys(filter(None, encode_to_budget(crop, codec, sorted(sizes), EVERY[codec])))), []
+    for start in range(0, len(files), 8):
+        probs.extend(probs_of(backbone(torch.cat([photo_tensor(file.image) for file in files[start : start + 8]]))))
     return [Rival(*pair) for pair in zip(files, probs, strict=True)]
-
-
-def _probs(network: torch.nn.Module, x: Tensor) -> np.ndarray:
-    with torch.no_grad():
-        return network(x).softmax(1).numpy()
 
 
 class RateExplorer:
@@ -84,7 +76,7 @@ class RateExplorer:
         self.crop = center_crop(image, system.backbone.input_size)
         x = photo_tensor(self.crop)
         self.y = system.codec.encoder(x)
-        self.teacher = _probs(system.backbone, x)[0]
+        (self.teacher,) = probs_of(system.backbone(x))
         self.lmbdas = np.array(system.codec.lmbdas)
         packets = [system.codec.pack(self.y, lmbda)[0] for lmbda in self.lmbdas]
         self.sizes = np.array([len(packet.to_bytes()) for packet in packets])
@@ -103,8 +95,8 @@ class RateExplorer:
         wire = packer.pack_symbols(symbols, code, *size).to_bytes()
         bits = packer.symbol_bits(symbols, code, *size).sum(axis=0).reshape(size)
         packet = Packet.from_bytes(wire)
-        sent, probs = packet.lmbda, self.system.answer([packet]).softmax(1)[0].numpy()
-        return AtRate(sent, len(wire), bits, probs, self.rivals(len(wire)))
+        (probs,) = probs_of(self.system.answer([packet]))
+        return AtRate(packet.lmbda, len(wire), bits, probs, self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rival | None]:
         """Return each image codec's best file of at most so many bytes, None where none is as small."""
@@ -145,5 +137,4 @@ def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks
         y_hat = y_hat / own
     elif breaks == "the server's lambda":
         y_hat = y_hat / own * finest
-    probs = system.backbone.tail(system.decoder(y_hat)).softmax(1)[0].numpy()
-    return len(packet.to_bytes()), probs
+    return len(packet.to_bytes()), probs_of(system.backbone.tail(system.decoder(y_hat)))[0]

@@ -20,16 +20,15 @@ from torch import Tensor
 
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.data import ImageFolder
-from fsplit_lib.evaluation.map_agreement import map_correlation, tail_map
+from fsplit_lib.evaluation.map_agreement import tail_map
 from fsplit_lib.evaluation.tables import MapAgeRow, MapCostRow
 from fsplit_lib.evaluation.tasks import ends
-from fsplit_lib.saliency import saliency_layers, saliency_map
+from fsplit_lib.saliency import map_correlation, saliency_layers, saliency_map
 from fsplit_lib.saliency.cache import at_map_scale
 from fsplit_lib.system import FrankenSplit, build_system
+from fsplit_lib.training import FolderSource, LogRow, batches, train_system
 from fsplit_lib.training.dynamic import feature_map
-from fsplit_lib.training.loop import LogRow, train_system
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import FolderSource, batches
 
 POINTS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)  # of the training
 CROPS = 25_008
@@ -45,16 +44,8 @@ def measure_map_ages(
 ) -> tuple[list[MapAgeRow], FrankenSplit]:
     """Train without guidance, and compare the maps of a few crops at :data:`POINTS` of the training.
 
-    Args:
-        backbone: the teacher.
-        folder: of the training's photos; the crops are of some of them, drawn with the plan's seed.
-        plan: a :class:`fsplit_lib.recipes.caltech.CaltechRun`.
-        steps: of the training.
-        count: crops whose maps are compared.
-        progress: called with steps done and steps in all.
-
-    Returns:
-        The rows, and the trained system.
+    The plan is a :class:`fsplit_lib.recipes.caltech.CaltechRun`; its seed also draws the photos of the ``count`` crops.
+    Returns the rows, and the trained system.
     """
     config, few = replace(plan.train, steps=steps), folder.drawn(count, plan.train.seed)
     system = build_system(backbone, plan.codec, plan.decoder, config.seed)
@@ -87,11 +78,7 @@ def measure_map_ages(
 def measure_map_costs(system: FrankenSplit, folder: ImageFolder, plan: Any, runs: int = 20) -> list[MapCostRow]:
     """Time one step of training without maps, and the maps of each kind, in turns: processor time of one thread.
 
-    Args:
-        system: a trained one; it is trained on.
-        folder: of photos.
-        plan: as in :func:`measure_map_ages`.
-        runs: timed turns; two more warm up.
+    A trained ``system`` is trained on, by the plan of :func:`measure_map_ages`; two more turns than ``runs`` warm up.
     """
     backbone, source = system.backbone, FolderSource(folder, plan.crop)
     batch = next(batches(source, plan.train.batch, 0, 1, plan.train.seed))

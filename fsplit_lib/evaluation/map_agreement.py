@@ -3,7 +3,7 @@
 A stand-in for detection and segmentation, which need places: it asks the classifier for its places, no detector for boxes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.evaluation.evaluate import lmbdas_of, shown_lmbda
 from fsplit_lib.evaluation.tables import MapRow
 from fsplit_lib.evaluation.tasks import SETTINGS, ends
-from fsplit_lib.saliency import saliency_layers
+from fsplit_lib.saliency import map_correlation, saliency_layers
 from fsplit_lib.system import FrankenSplit
 
 TOP = 0.2  # of the places: where a peak counts as found
@@ -49,19 +49,8 @@ def tail_map(backbone: Backbone, layers: list[nn.Module], h: Tensor, target: int
         return cam(h.detach().clone().requires_grad_(), [ClassifierOutputTarget(target)])[0]
 
 
-def map_correlation(before: np.ndarray, after: np.ndarray) -> float:
-    """Compute Pearson's correlation of two maps of one size; 0 where one of them is flat.
-
-    >>> round(map_correlation(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0])), 6)
-    1.0
-    """
-    a, b = (one.ravel() - one.mean() for one in (before, after))
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 1e-12 else 0.0
-
-
-def peak_is_inside(before: np.ndarray, after: np.ndarray, top: float = TOP) -> bool:
-    """Tell whether the largest place of ``after`` is among the ``top`` share of places of ``before``: the pointing game.
+def peak_is_inside(before: np.ndarray, after: np.ndarray) -> bool:
+    """Tell whether the largest place of ``after`` is among the top fifth of places of ``before``: the pointing game.
 
     Source: Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop" (arXiv 1608.00507), with the map
     before in place of a drawn object. A flat map has no peak.
@@ -70,7 +59,7 @@ def peak_is_inside(before: np.ndarray, after: np.ndarray, top: float = TOP) -> b
     >>> peak_is_inside(before, before), peak_is_inside(before, -before)
     (True, False)
     """
-    inside = np.argsort(-before.ravel(), kind="stable")[: round(top * before.size)]
+    inside = np.argsort(-before.ravel(), kind="stable")[: round(TOP * before.size)]
     return bool(np.ptp(after) > 0 and after.argmax() in inside)
 
 
@@ -84,16 +73,11 @@ def measure_maps(
     """Compare maps of the teacher's own answer before and after packets, after JPEG, and with another photo's map.
 
     The maps are those of the last layers of stride 16 and 32, at the size of the features. A JPEG has at most as many
-    bytes as the packet, and may shrink the photo first; a photo for which none is so small keeps nothing.
-
-    Args:
-        systems: name of the codec to system, all with the given backbone; JPEG gets the bytes of the first one.
-        backbone: the teacher.
-        folder: of two photos at least, since one of them is the other's control.
-        progress: called with photos done and photos in all.
+    bytes as the packet of the first system, and may shrink the photo first; a photo for which none is so small keeps
+    nothing. All systems have the given backbone. Of two photos at least, one is the other's control.
     """
     layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > backbone.spec.stride]
-    found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool]]] = {}
+    found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool | None]]] = {}
     before = []
     for index in range(len(folder)):
         crop = center_crop(folder[index], backbone.input_size)
@@ -119,25 +103,18 @@ def measure_maps(
             after = tail_map(backbone, layers, decoded, answer)
             found.setdefault((name, shown_lmbda(lmbda)), []).append((size, after, kept))
         progress(index + 1, len(folder))
-    rows = [_row(folder.name, *key, backbone, before, *zip(*one, strict=True)) for key, one in found.items()]
-    return [*rows, _row(folder.name, "another photo", None, backbone, before, [0], [*before[1:], before[0]], None)]
+    control = [(0, other, None) for other in [*before[1:], before[0]]]
+    rows = {**found, ("another photo", None): control}.items()
+    return [_row(folder.name, backbone, before, key, one) for key, one in rows]
 
 
-def _row(
-    dataset: str,
-    codec: str,
-    lmbda: float | None,
-    backbone: Backbone,
-    before: Sequence[np.ndarray],
-    sizes: Sequence[int],
-    after: Sequence[np.ndarray],
-    kept: Sequence[bool] | None,
-) -> MapRow:
+def _row(dataset: str, backbone: Backbone, before: list[np.ndarray], key: tuple, found: list[tuple]) -> MapRow:
+    (codec, lmbda), (sizes, after, kept) = key, zip(*found, strict=True)
     alike = np.array([map_correlation(*pair) for pair in zip(before, after, strict=True)])
     inside = np.array([float(peak_is_inside(*pair)) for pair in zip(before, after, strict=True)])
-    changed = alike[~np.array(kept)] if kept is not None else alike[:0]
+    changed = [one for one, stayed in zip(alike, kept, strict=True) if stayed is False]
     return MapRow(
         dataset, codec, lmbda, backbone.name, float(np.mean(sizes)), float(alike.mean()), *ends(alike),
-        float(inside.mean()), *ends(inside), None if kept is None else float(np.mean(kept)),
-        float(changed.mean()) if len(changed) else None, len(alike),
+        float(inside.mean()), *ends(inside), None if kept[0] is None else float(np.mean(kept)),
+        float(np.mean(changed)) if changed else None, len(alike),
     )  # fmt: skip

@@ -8,22 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsplit_lib.theory import entropy
+from fsplit_lib.theory import entropy, mutual_information
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Bits per picture of a latent whose symbols are coded one by one.
+    """Bits per picture of a latent whose symbols are coded one by one."""
 
-    Attributes:
-        spent: Σ_i H(s_i), what an ideal coder of single symbols pays.
-        label: Σ_i I(s_i; label), corrected by the shuffled control.
-        control: the same sum with shuffled labels: the bias of the estimate, already subtracted.
-    """
-
-    spent: float
-    label: float
-    control: float
+    spent: float  # Σ_i H(s_i), what an ideal coder of single symbols pays
+    label: float  # Σ_i I(s_i; label), corrected by the shuffled control
+    control: float  # the same sum with shuffled labels: the bias of the estimate, already subtracted
 
     @property
     def rest(self) -> float:
@@ -45,23 +39,17 @@ def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     >>> round(told.spent, 2), round(told.label, 1)
     (2.0, 1.0)
     """
-    shuffled = np.random.default_rng(seed).permutation(labels)
+    shuffled, classes = np.random.default_rng(seed).permutation(labels), labels.max() + 1
     spent = label = control = 0.0
     for column in symbols.T:
         values, index = np.unique(column, return_inverse=True)
-        if len(values) == 1:
-            continue
-        alone = entropy(np.bincount(index) / len(index))
-        spent += alone
-        label += alone - _given(index, labels)
-        control += alone - _given(index, shuffled)
+        pairs = (index * classes + other for other in (labels, shuffled))
+        counts = (np.bincount(pair, minlength=len(values) * classes).reshape(-1, classes) for pair in pairs)
+        joint, chance = (count / len(index) for count in counts)
+        spent += entropy(joint.sum(axis=1))
+        label += mutual_information(joint)
+        control += mutual_information(chance)
     return ProbeResult(spent, label - control, control)
-
-
-def _given(index: np.ndarray, labels: np.ndarray) -> float:
-    counts = np.zeros((labels.max() + 1, index.max() + 1))
-    np.add.at(counts, (labels, index), 1)
-    return sum(row.sum() / len(index) * entropy(row / row.sum()) for row in counts if row.sum())
 
 
 def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> float:

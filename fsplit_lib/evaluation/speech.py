@@ -22,7 +22,7 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import decode_image, encode_image
 from fsplit_lib.data.speech import RATE, log_mel, read_wav
 from fsplit_lib.evaluation.evaluate import curve_of_images, lmbdas_of, top1_of_images
-from fsplit_lib.evaluation.points import PerImageResult
+from fsplit_lib.evaluation.tables import PerImageResult
 from fsplit_lib.system import FrankenSplit
 
 BITS = (8, 4, 3, 2, 1)  # of a mel value
@@ -43,15 +43,7 @@ def evaluate_speech(
     dataset: str,
     progress: Callable[..., None] = lambda *_: None,
 ) -> list[PerImageResult]:
-    """Measure systems and their rivals on the same recordings.
-
-    Args:
-        systems: name of the curve to system; all with the given backbone.
-        backbone: the teacher.
-        paths: of N recordings.
-        digits: (N,) that were said.
-        dataset: name of the recordings.
-        progress: called with recordings done and recordings in all.
+    """Measure systems, all with the given backbone, and their rivals on N recordings, in which digits (N,) are said.
 
     Returns:
         Every system, every rival, and the teacher itself (bytes: raw 16-bit PCM).

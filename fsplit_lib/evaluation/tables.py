@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from fsplit_lib.data import data_root, read_rows
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.intervals import LEAST_PHOTOS
+from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, wilson
 
 
 def label_of(lmbda: float | None, quality: float | None) -> str:
@@ -34,6 +36,29 @@ class RatePoint:
     top1_low: float | None  # lower end, or None
     top1_high: float | None  # upper end, or None
     n: int  # pictures
+
+
+@dataclass(frozen=True)
+class PerImageResult:
+    """One setting of one codec on every picture of a set; the first five are those of a :class:`RatePoint`."""
+
+    dataset: str
+    codec: str
+    lmbda: float | None
+    quality: float | None
+    backbone: str
+    sizes: np.ndarray  # (N,) bytes of whole packets or files
+    decided: np.ndarray  # (N,) top-1 behind the codec
+    teacher: np.ndarray  # (N,) the teacher's top-1 on the same crops
+    labels: np.ndarray | None  # (N,) true classes
+
+    def point(self) -> RatePoint:
+        """Summarise as the row of a result table."""
+        n, ours = len(self.sizes), (self.dataset, self.codec, self.lmbda, self.quality, self.backbone)
+        agree = int((self.decided == self.teacher).sum())
+        right = None if self.labels is None else int((self.decided == self.labels).sum())
+        top1 = (None, None, None) if right is None else (right / n, *wilson(right, n))
+        return RatePoint(*ours, float(np.mean(self.sizes)), agree / n, *wilson(agree, n), *top1, n)
 
 
 @dataclass(frozen=True)
@@ -135,33 +160,19 @@ class SideRow:
 
 @dataclass(frozen=True)
 class ContextRow:
-    """A codec's symbols at one rate weight, coded with its channels' own tables and with a causal context.
+    """A codec's symbols at one rate weight, coded with its channels' own tables and with a causal context."""
 
-    Attributes:
-        dataset: name of the photos.
-        codec: weights.
-        lmbda: rate weight.
-        plain_bytes: mean stream with the channels' own tables.
-        context_bytes: mean stream with the context.
-        saved_percent: what the context saves of the bytes of all photos.
-        saved_low: lower end of the 95 % bootstrap interval over photos.
-        saved_high: upper end.
-        plain_ms: median time of coding one photo with the own tables.
-        context_ms: with the context, timed in turns with it.
-        n: photos.
-    """
-
-    dataset: str
-    codec: str
-    lmbda: float
-    plain_bytes: float
-    context_bytes: float
-    saved_percent: float
-    saved_low: float | None
-    saved_high: float | None
-    plain_ms: float
-    context_ms: float
-    n: int
+    dataset: str  # name of the photos
+    codec: str  # weights
+    lmbda: float  # rate weight
+    plain_bytes: float  # mean stream with the channels' own tables
+    context_bytes: float  # mean stream with the context
+    saved_percent: float  # what the context saves of the bytes of all photos
+    saved_low: float | None  # lower end of the 95 % bootstrap interval over photos
+    saved_high: float | None  # upper end
+    plain_ms: float  # median time of coding one photo with the own tables
+    context_ms: float  # with the context, timed in turns with it
+    n: int  # photos
 
 
 @dataclass(frozen=True)
@@ -223,52 +234,30 @@ class MapRow:
 
 @dataclass(frozen=True)
 class MapAgeRow:
-    """How alike two Grad-CAM maps are at one point of a training; intervals are the bootstrap's over crops, 95 %.
+    """How alike two Grad-CAM maps are at one point of a training; intervals are the bootstrap's over crops, 95 %."""
 
-    Attributes:
-        step: of the training, counted from 1.
-        layers: whose maps: "cut", or "behind" it, of stride 16 and 32.
-        first: "crop" for the teacher's map of the very crop, or "decoded" for the split network's.
-        second: "photo" for the teacher's map of the whole photo, cropped; "crop"; or "decoded", at the point before.
-        age: steps between the two maps.
-        correlation: Pearson's, mean over the crops.
-        correlation_low: lower end of its interval, or None with too few crops.
-        correlation_high: upper end.
-        control: mean correlation of the first map with the second of another crop.
-        n: crops.
-    """
-
-    step: int
-    layers: str
-    first: str
-    second: str
-    age: int
-    correlation: float
-    correlation_low: float | None
-    correlation_high: float | None
-    control: float
-    n: int
+    step: int  # of the training, counted from 1
+    layers: str  # whose maps: "cut", or "behind" it, of stride 16 and 32
+    first: str  # "crop" for the teacher's map of the very crop, or "decoded" for the split network's
+    second: str  # "photo" for the teacher's map of the whole photo, cropped; "crop"; "decoded", at the point before
+    age: int  # steps between the two maps
+    correlation: float  # Pearson's, mean over the crops
+    correlation_low: float | None  # lower end of its interval, or None with too few crops
+    correlation_high: float | None  # upper end
+    control: float  # mean correlation of the first map with the second of another crop
+    n: int  # crops
 
 
 @dataclass(frozen=True)
 class MapCostRow:
-    """What a part of training costs, in processor time of one thread.
+    """What a part of training costs, in processor time of one thread."""
 
-    Attributes:
-        part: "step" of 16 crops without maps; maps of its "crop"s or "decoded" features; or one "photo"'s map, once.
-        median_ms: over the runs, all parts in turns.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-        times: how often 25,008 crops of Caltech-101 need it.
-        cpu: that ran it.
-    """
-
-    part: str
-    median_ms: float
-    iqr_ms: float
-    runs: int
-    times: int
-    cpu: str
+    part: str  # "step" of 16 crops without maps; maps of its "crop"s or "decoded" features; one "photo"'s map, once
+    median_ms: float  # over the runs, all parts in turns
+    iqr_ms: float  # between the quartiles
+    runs: int  # after warming up
+    times: int  # how often 25,008 crops of Caltech-101 need it
+    cpu: str  # that ran it
 
 
 @dataclass(frozen=True)
@@ -325,55 +314,49 @@ class Table:
     command: str
 
 
-TABLES = {
-    name: Table(row, command)
-    for command, tables in {
-        "fsplit evaluate photos FOLDER --weights photo --weights photo-head --weights photo-first": {
-            "photos.csv": RatePoint, "photos_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 "
-        "--backbone tf_efficientnet_lite2": {"photos_backbones.csv": RatePoint},
-        "fsplit evaluate photos FOLDER --against none --weights saliency-unguided-0 --weights ...": {
-            "saliency_variants.csv": RatePoint, "saliency_variants_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights regulariser-guided-0 ...": {
-            "regularisers.csv": RatePoint, "regularisers_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ...": {
-            "ablation.csv": RatePoint, "ablation_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-student ... --anchor ablation-base": {
-            "prior_work.csv": RatePoint, "prior_work_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights prior-hyperprior ...": {
-            "learned_codecs.csv": RatePoint, "learned_codecs_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
-        "fsplit evaluate work": {"work.csv": WorkRow},
-        "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1": {
-            "speech.csv": RatePoint, "speech_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
-        "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
-        "fsplit evaluate tasks FOLDER --elpv CELLS": {"tasks.csv": TaskRow},
-        "fsplit evaluate tasks FOLDER --weights ablation-base --weights ablation-contrast ...": {
-            "objectives_tasks.csv": TaskRow, "objectives_tasks_gains.csv": TaskGainRow,
-        },
-        "fsplit evaluate photos FOLDER --against none --weights ablation-base --weights ablation-contrast ...": {
-            "objectives.csv": RatePoint, "objectives_bd_rates.csv": BDRate,
-        },
-        "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
-        "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
-        "fsplit latency --photos FOLDER --weights lean": {"latency_lean.csv": LatencyRow},
-        "fsplit evaluate photos FOLDER --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
-        "--anchor photo --anchor WebP --anchor AVIF": {"lean.csv": RatePoint, "lean_bd_rates.csv": BDRate},
-        "fsplit train cross_backbone --out data/results/cross_backbone": {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
-        "fsplit train decoder_ablation --out data/results/decoder_ablation": {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},
-        "fsplit train fashion_sweep": {"fashion_sweep.csv": SweepRow},
-        "fsplit train label_bits": {"label_bits.csv": SweepRow},
-    }.items()
-    for name, row in tables.items()
+PHOTOS = "fsplit evaluate photos FOLDER"
+CURVES = {  # tables of rate points, each with its BD-rates in NAME_bd_rates.csv
+    "photos": f"{PHOTOS} --weights photo --weights photo-head --weights photo-first",
+    "saliency_variants": f"{PHOTOS} --against none --weights saliency-unguided-0 --weights ...",
+    "regularisers": f"{PHOTOS} --against none --weights ablation-base --weights regulariser-guided-0 ...",
+    "ablation": f"{PHOTOS} --against none --weights ablation-base --weights ...",
+    "prior_work": f"{PHOTOS} --against none --weights ablation-base --weights prior-student ... --anchor ablation-base",
+    "learned_codecs": f"{PHOTOS} --against none --weights ablation-base --weights prior-hyperprior ...",
+    "objectives": f"{PHOTOS} --against none --weights ablation-base --weights ablation-contrast ...",
+    "lean": f"{PHOTOS} --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
+    "--anchor photo --anchor WebP --anchor AVIF",
+    "speech": "fsplit evaluate speech RECORDINGS --weights speech --weights build/weights/speech-1",
+}
+OTHERS = {
+    f"{PHOTOS} --against none --backbone tf_efficientnet_lite0 --backbone tf_efficientnet_lite1 "
+    "--backbone tf_efficientnet_lite2": {"photos_backbones.csv": RatePoint},
+    "fsplit evaluate map-ages FOLDER": {"map_ages.csv": MapAgeRow, "map_ages_costs.csv": MapCostRow},
+    "fsplit evaluate work": {"work.csv": WorkRow},
+    "fsplit evaluate entropy FOLDER": {"side_information.csv": SideRow},
+    "fsplit evaluate context FOLDER --data CALTECH": {"context.csv": ContextRow},
+    "fsplit evaluate tasks FOLDER --elpv CELLS": {"tasks.csv": TaskRow},
+    "fsplit evaluate tasks FOLDER --weights ablation-base --weights ablation-contrast ...":
+        {"objectives_tasks.csv": TaskRow, "objectives_tasks_gains.csv": TaskGainRow},
+    "fsplit evaluate maps FOLDER": {"maps.csv": MapRow},
+    "fsplit latency --photos FOLDER": {"latency.csv": LatencyRow},
+    "fsplit latency --photos FOLDER --weights lean": {"latency_lean.csv": LatencyRow},
+    "fsplit train cross_backbone --out data/results/cross_backbone":
+        {"cross_backbone.csv": CrossRow, "cross_backbone_bd_rates.csv": BDRate},
+    "fsplit train decoder_ablation --out data/results/decoder_ablation":
+        {"decoder_ablation.csv": CrossRow, "decoder_ablation_times.csv": DecodeTime},
+    "fsplit train fashion_sweep": {"fashion_sweep.csv": SweepRow},
+    "fsplit train label_bits": {"label_bits.csv": SweepRow},
 }  # fmt: skip
+TABLES = {
+    **{f"{name}.csv": Table(RatePoint, command) for name, command in CURVES.items()},
+    **{f"{name}_bd_rates.csv": Table(BDRate, command) for name, command in CURVES.items()},
+    **{name: Table(row, command) for command, tables in OTHERS.items() for name, row in tables.items()},
+}
+
+
+def incomplete(name: str, what: str) -> DataError:
+    """Return the error that something is missing or wrong in a table, with the command that makes it."""
+    return DataError(f"{what}: make it with `{TABLES[name].command}`")
 
 
 def read_table(name: str, folder: Path | None = None) -> list[Any]:

@@ -51,13 +51,7 @@ def measure_tasks(
 ) -> tuple[list[TaskRow], list[TaskGainRow]]:
     """Fit linear probes to the tail's pooled features, from packets and from photos, and compare what they get right.
 
-    Each codec is also compared with each before it, at equal bytes.
-
-    Args:
-        systems: name of the codec to system, all with the given backbone.
-        backbone: the teacher.
-        tasks: of labelled pictures.
-        progress: called with pictures done and pictures in all.
+    Each codec is also compared with each before it, at equal bytes. All systems have the given backbone.
     """
     rows, gains, done, total = [], [], 0, sum(len(task.labels) for task in tasks)
     size = backbone.input_size

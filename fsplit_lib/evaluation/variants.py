@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from fsplit_lib.errors import DataError
-from fsplit_lib.evaluation.tables import TABLES, BDRate, RatePoint, read_table
+from fsplit_lib.evaluation.tables import BDRate, RatePoint, incomplete, read_table
 
 EXPERIMENTS = {  # table to the names of its codecs, its variants, and what other codecs of the book it takes in
     "saliency_variants": (r"saliency-(\w+)-(\d+)", {"unguided", "guided", "constant", "shuffled"}, {}),
@@ -76,14 +76,14 @@ class Variants:
             raise DataError(f"the tables know no two curves of {variant} and {against} that share any quality")
         return Contrast(found)
 
-    def at_equal_lmbda(self, variant: str, against: str = "unguided") -> tuple[float, float]:
+    def at_equal_lmbda(self, variant: str) -> tuple[float, float]:
         """Compute the bytes in percent and the agreement in points that a variant has more, mean over lambdas and seeds."""
-        (size, kept), (other_size, other_kept) = self._means(variant), self._means(against)
-        return float(100 * np.expm1(size - other_size)), float(100 * (kept - other_kept))
-
-    def _means(self, guidance: str) -> tuple[float, float]:
-        points = [p for (variant, _), curve in self.curves.items() if variant == guidance for p in curve]
-        return float(np.mean([np.log(p.bytes) for p in points])), float(np.mean([p.agreement for p in points]))
+        means = []
+        for wanted in (variant, "unguided"):
+            points = [p for (name, _), curve in self.curves.items() if name == wanted for p in curve]
+            means.append(np.mean([(np.log(p.bytes), p.agreement) for p in points], axis=0))
+        size, kept = means[0] - means[1]
+        return float(100 * np.expm1(size)), float(100 * kept)
 
 
 def variant_of(codec: str, experiment: str) -> tuple[str, int] | None:
@@ -117,10 +117,8 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
         if variant := variant_of(point.codec, experiment):
             curves.setdefault(variant, {})[point.lmbda] = point
     if variants - {variant for variant, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
-        raise DataError(
-            f"{folder / experiment}.csv needs all {len(variants)} variants at the same lambdas: "
-            f"make it with `{TABLES[f'{experiment}.csv'].command}`"
-        )
+        needed = f"needs all {len(variants)} variants at the same lambdas"
+        raise incomplete(f"{experiment}.csv", f"{folder / experiment}.csv {needed}")
     deltas = {
         (variant_of(delta.codec, experiment), variant_of(delta.against, experiment)): delta
         for delta in read_table(f"{experiment}_bd_rates.csv", folder)

@@ -11,17 +11,12 @@ from fsplit_lib.recipes.prior_work import PRIOR_RECIPES
 from fsplit_lib.recipes.speech import SPEECH_RECIPES
 from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
-KINDS = (
-    TEACHER_RECIPES,
-    FASHION_RECIPES,
-    CROSS_RECIPES,
-    ENTROPY_RECIPES,
-    CALTECH_RECIPES,
-    PRIOR_RECIPES,
-    DECODER_RECIPES,
-    SPEECH_RECIPES,
-)
-RECIPES = {recipe.name: recipe for kind in KINDS for recipe in kind}
+RECIPES = {
+    recipe.name: recipe
+    for kind in (TEACHER_RECIPES, FASHION_RECIPES, CROSS_RECIPES, ENTROPY_RECIPES,
+                 CALTECH_RECIPES, PRIOR_RECIPES, DECODER_RECIPES, SPEECH_RECIPES)
+    for recipe in kind
+}  # fmt: skip
 
 
 def run_recipe(name: str, run: RunContext) -> str:

@@ -17,18 +17,14 @@ from torch import Tensor
 from fsplit_lib import zoo
 from fsplit_lib.backbones import PixelBackbone, load_backbone
 from fsplit_lib.codec import CodecConfig
-from fsplit_lib.data import caltech101
+from fsplit_lib.data import ImageFolder, caltech101
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import DataError
 from fsplit_lib.objectives import Guidance
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.saliency import SaliencyMaps
 from fsplit_lib.system import FrankenSplit, build_system, load_system, save_system
-from fsplit_lib.training.config import TrainConfig
+from fsplit_lib.training import FolderSource, LogRow, TrainConfig, batches, fine_tune, train_system
 from fsplit_lib.training.context import learn_context
-from fsplit_lib.training.loop import LogRow, fine_tune, train_system
-from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import FolderSource, batches
 
 ANCHORS = (0.1, 0.3, 1.0, 3.0)
 ANY_RATE = CodecConfig(lmbda=0.6, anchors=ANCHORS)
@@ -44,35 +40,21 @@ UNLABELLED = "no labels were used; the decoder saw straight-through rounding, wh
 
 @dataclass(frozen=True)
 class CaltechRun:
-    """What one of these trainings is.
+    """What one of these trainings is."""
 
-    Attributes:
-        listed: one line for the list of recipes.
-        summary: one sentence for the card.
-        limits: what to know before trusting the numbers.
-        train: configuration of the run.
-        codec: configuration of the codec.
-        decoder: configuration of the decoder.
-        crop: side in pixels.
-        start: weights to go on from, shipped or beside the run's own; their configurations count then.
-        behind: fine-tune decoder and tail behind the codec of ``start``, which stays as it is.
-        pixels: the decoder makes the picture, and the whole network answers.
-        finish: is called with the trained system and some latents of training crops, before they are stored.
-        strong: whether crops are as small as 8 % of the photo, instead of 25 %, and change their colours.
-    """
-
-    listed: str
-    summary: str
-    limits: tuple[str, ...]
+    listed: str  # one line for the list of recipes
+    summary: str  # one sentence for the card
+    limits: tuple[str, ...]  # what to know before trusting the numbers
     train: TrainConfig
     codec: CodecConfig = ANY_RATE
     decoder: DecoderConfig = SMALL
-    crop: int = 96
-    start: str | None = None
-    behind: bool = False
-    pixels: bool = False
+    crop: int = 96  # side in pixels
+    start: str | None = None  # weights to go on from, shipped or beside the run's own; their configurations count then
+    behind: bool = False  # fine-tune decoder and tail behind the codec of ``start``, which stays as it is
+    pixels: bool = False  # the decoder makes the picture, and the whole network answers
+    # is called with the trained system and some latents of training crops, before they are stored
     finish: Callable[[FrankenSplit, Tensor], None] | None = None
-    strong: bool = False
+    strong: bool = False  # crops are as small as 8 % of the photo, instead of 25 %, and change their colours
 
 
 STRAIGHT = TrainConfig(
@@ -199,11 +181,15 @@ def record_of(config: TrainConfig, system: FrankenSplit, crop: int, log: list[Lo
     }
 
 
+def caltech_photos(run: RunContext) -> tuple[ImageFolder, str]:
+    """Read the photos to train on, and what a card says of them."""
+    folder = caltech101(run.folder_of("Caltech-101")).readable(thorough=False)
+    return folder, f"Caltech-101 without its background class, {len(folder):,} photos ({folder.licence})"
+
+
 def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
     """Run a plan, store weights and card, and return one sentence on the result."""
-    if run.data is None:
-        raise DataError("this recipe trains on Caltech-101: give its folder with --data")
-    config, folder, maps = plan.train, caltech101(run.data).readable(thorough=False), None
+    config, maps, (folder, data) = plan.train, None, caltech_photos(run)
     backbone = load_backbone("tf_efficientnet_lite0")
     if plan.start is None:
         target = PixelBackbone(backbone, plan.codec.stride) if plan.pixels else backbone
@@ -222,20 +208,17 @@ def train_on_caltech(name: str, plan: CaltechRun, run: RunContext) -> str:
     if plan.finish is not None:
         with torch.no_grad():
             plan.finish(system, system.codec.encoder(next(batches(source, 512, 0, 1, config.seed)).x))
-    card = zoo.Card(
-        name=run.out.name,
-        kind="codec",
-        summary=plan.summary,
-        command=f"fsplit train {name} --data FOLDER_OF_CALTECH101",
-        data=f"Caltech-101 without its background class, {len(folder):,} photos ({folder.licence})",
-        training=record_of(config, system, plan.crop, log),
-        architecture={},
-        limits=[*plan.limits, FLATTERED],
-        machine=machine(),
-    )
+    training, command = record_of(config, system, plan.crop, log), f"{name} --data FOLDER_OF_CALTECH101"
+    card = run.card("codec", plan.summary, command, data, training, [*plan.limits, FLATTERED])
     save_system(run.out, system, card)
     return f"{run.out}: {card.training['final_bits_per_pixel']:.3f} bits per pixel, distortion {card.training['final_distortion']:.3f}"
 
 
-RUNS = PHOTO | SALIENCY | REGULARISERS | {f"ablation-{name}": row for name, row in ABLATION.items()}
-CALTECH_RECIPES = tuple(Recipe(name, plan.listed, partial(train_on_caltech, name, plan)) for name, plan in RUNS.items())
+def recipes_of(runs: dict[str, CaltechRun]) -> tuple[Recipe, ...]:
+    """Return the recipe of each run, by its name."""
+    return tuple(Recipe(name, plan.listed, partial(train_on_caltech, name, plan)) for name, plan in runs.items())
+
+
+CALTECH_RECIPES = recipes_of(
+    PHOTO | SALIENCY | REGULARISERS | {f"ablation-{name}": plan for name, plan in ABLATION.items()}
+)

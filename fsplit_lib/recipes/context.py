@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsplit_lib import zoo
+from fsplit_lib.errors import DataError
 from fsplit_lib.runner.grid import Cell, run_grid
-from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import LogRow
+from fsplit_lib.training import LogRow, TrainConfig
+from fsplit_lib.training.machine import machine
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ class RunContext:
     backbone: str | None = None
     weights: str | None = None  # of the codec that gets one more decoder, as a name or folder; "photo" where None
     accelerator: str = "cpu"  # see :func:`fsplit_lib.training.loop.fit`
+
+    def folder_of(self, what: str) -> Path:
+        """Return the folder that was given with --data, or raise DataError with ``what`` it has to hold."""
+        if self.data is None:
+            raise DataError(f"this recipe trains on {what}: give its folder with --data")
+        return self.data
+
+    def card(self, kind: str, summary: str, command: str, data: str, training: dict, limits: list[str]) -> zoo.Card:
+        """Return a card of what is made here on this machine, by ``fsplit train`` and the rest of its ``command``."""
+        made = f"fsplit train {command}", data, training
+        return zoo.Card(self.out.name, kind, summary, *made, architecture={}, limits=limits, machine=machine())
 
     def log_to(self, steps: int) -> Callable[[LogRow], None] | None:
         """Return what :func:`fit` calls after each of so many steps."""

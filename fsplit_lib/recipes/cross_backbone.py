@@ -7,9 +7,9 @@ A cell stores its codec in a folder that all workers have to see, and returns wh
 picture, so that intervals and BD-rates can be computed afterwards.
 """
 
-from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data import fashion_mnist, write_rows
 from fsplit_lib.decoders import DecoderConfig, build_decoder
-from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
-from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images, wilson
+from fsplit_lib.device.timing import interleave
+from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images
 from fsplit_lib.evaluation.cross_backbone import smallest_within
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.recipes.context import Recipe, RunContext
@@ -124,30 +124,24 @@ def cross_rows(results: dict[str, dict]) -> list[CrossRow]:
     """Make the table of a grid's results."""
     rows, known = [], ("trained", "decoded", "blueprint", "frozen", "restoration", "width", "parameters", "seed")
     for cell, result in results.items():
-        for lmbda, one in zip(result["lmbdas"], measured_of(cell, result), strict=True):
-            n = len(one.sizes)
-            top1, kept = (int((one.decided == truth).sum()) for truth in (one.labels, one.teacher))
-            shares = (top1 / n, *wilson(top1, n), kept / n, *wilson(kept, n))
-            rows.append(CrossRow(cell, *(result[k] for k in known), lmbda, float(one.sizes.mean()), *shares, n))
+        for p in (one.point() for one in measured_of(cell, result)):
+            shares = p.top1, p.top1_low, p.top1_high, p.agreement, p.agreement_low, p.agreement_high
+            rows.append(CrossRow(cell, *(result[k] for k in known), p.lmbda, p.bytes, *shares, p.n))
     return rows
 
 
 @torch.no_grad()
-def time_decoders(decoders: dict[Hashable, tuple[str, dict]], runs: int = ENOUGH_RUNS) -> dict[Hashable, Timing]:
-    """Time how long decoders take to turn one latent into features here, in turns, on one thread.
-
-    Args:
-        decoders: backbone and configuration, by any name; untrained ones take as long as trained ones.
-        runs: rounds.
-    """
+def _time_decoders(plan: CrossPlan, choices: list[tuple[str, int, int]]) -> list[DecodeTime]:
+    """How long decoders take to turn one latent into features here, in turns, on one thread, trained or not."""
     y_hat, threads = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), torch.get_num_threads()
     calls = {}
-    for key, (backbone, config) in decoders.items():
-        spec = load_backbone(backbone, "random").spec
-        calls[key] = partial(build_decoder(LAB_WIDTHS[-1], spec, DecoderConfig(**config)).eval(), y_hat)
+    for network, restoration, width in choices:
+        config = DecoderConfig(**plan.decoder | {"restoration": restoration, "width": width})
+        decoder = build_decoder(LAB_WIDTHS[-1], load_backbone(network, "random").spec, config)
+        calls[network, restoration, width] = partial(decoder.eval(), y_hat)
     torch.set_num_threads(1)
     try:
-        return interleave(calls, runs)
+        return [DecodeTime(*key, one.median_ms, one.iqr_ms, one.runs) for key, one in interleave(calls).items()]
     finally:
         torch.set_num_threads(threads)
 
@@ -162,22 +156,16 @@ def _cross(plan: CrossPlan, run: RunContext) -> str:
     def codec(network: str, seed: int) -> Path:
         return folders / f"native-{_family(network)}-{seed}"
 
-    results = run.grid(
-        {
-            codec(network, seed).name: plan.cell(network, network, False, seed, plan.decoder, codec(network, seed))
-            for seed in plan.seeds
-            for network in NETWORKS
-        }
-    )
-    frozen = {}
-    for trained in NETWORKS:
-        for network in NETWORKS:
-            for blueprint in map(_family, NETWORKS):
-                if trained == network or blueprint == _family(network):  # mismatched blocks on native codecs only
-                    name = f"{_family(trained)}-to-{_family(network)}-by-{blueprint}"
-                    decoder = plan.decoder | {"family": blueprint}
-                    frozen[name] = plan.cell(trained, network, True, first, decoder, codec(trained, first))
-    results |= run.grid(frozen)
+    native, frozen = {}, {}
+    for seed, network in product(plan.seeds, NETWORKS):
+        stored = codec(network, seed)
+        native[stored.name] = plan.cell(network, network, False, seed, plan.decoder, stored)
+    for trained, network, other in product(NETWORKS, repeat=3):
+        if trained == network or other == network:  # mismatched blocks on native codecs only
+            name = f"{_family(trained)}-to-{_family(network)}-by-{_family(other)}"
+            decoder = plan.decoder | {"family": _family(other)}
+            frozen[name] = plan.cell(trained, network, True, first, decoder, codec(trained, first))
+    results = run.grid(native) | run.grid(frozen)
     table, deltas = run.out.with_suffix(".csv"), []
     write_rows(table, cross_rows(results))
     for network in NETWORKS:
@@ -194,22 +182,19 @@ def _ablation(plan: CrossPlan, run: RunContext) -> str:
 
     def cells(choices: list[tuple[str, int, int]], seeds: tuple[int, ...]) -> dict[str, Cell]:
         made = {}
-        for network, restoration, width in choices:
-            for seed in seeds:
-                name = f"{_family(network)}-r{restoration}-w{width}-{seed}"
-                decoder = plan.decoder | {"restoration": restoration, "width": width}
-                made[name] = plan.cell(network, network, False, seed, decoder, folders / name)
+        for (network, restoration, width), seed in product(choices, seeds):
+            name = f"{_family(network)}-r{restoration}-w{width}-{seed}"
+            decoder = plan.decoder | {"restoration": restoration, "width": width}
+            made[name] = plan.cell(network, network, False, seed, decoder, folders / name)
         return made
 
-    choices = [(n, r, w) for n in NETWORKS for r in plan.restoration for w in plan.widths]
+    choices = list(product(NETWORKS, plan.restoration, plan.widths))
     results = run.grid(cells(choices, plan.seeds[:1]))
     winners = smallest_within(cross_rows(results))
     results |= run.grid(cells(winners, plan.seeds))
     table = run.out.with_suffix(".csv")
     write_rows(table, cross_rows(results))
-    timed = time_decoders({(n, r, w): (n, plan.decoder | {"restoration": r, "width": w}) for n, r, w in choices})
-    times = [DecodeTime(*key, one.median_ms, one.iqr_ms, one.runs) for key, one in timed.items()]
-    write_rows(table.with_name(f"{table.stem}_times.csv"), times)
+    write_rows(table.with_name(f"{table.stem}_times.csv"), _time_decoders(plan, choices))
     told = ", ".join(f"{_family(n)} {r} blocks of width {w}" for n, r, w in winners)
     return f"{table}: {len(results)} cells; smallest within half a point: {told}"
 

@@ -19,14 +19,12 @@ from fsplit_lib import zoo
 from fsplit_lib.backbones import Backbone, photo_backbone
 from fsplit_lib.data import ImageFolder, training_folder
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import DataError, ParameterError, WeightsError
+from fsplit_lib.errors import ParameterError, WeightsError
 from fsplit_lib.recipes.caltech import record_of
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import FrankenSplit, add_decoder, attach_decoder, load_codec
-from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import train_decoder
+from fsplit_lib.training import Batch, FolderSource, TrainConfig, batches, train_decoder
 from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import Batch, FolderSource, batches
 
 DECODER_RUN = TrainConfig(
     steps=1200, batch=16, learning_rate=1e-3, seed=0, quantiser="straight_through", objective="head_and_tail",
@@ -40,15 +38,7 @@ KEPT = ("widen.", "restore.")  # parts of a decoder that no backbone's shape dec
 def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int) -> FrankenSplit:
     """Load a stored codec with a decoder for another backbone that begins with the blocks of its own one.
 
-    Args:
-        weights: of the codec.
-        backbone: that answers.
-        first: photos that the last layer is fitted to.
-        seed: of blocks that belong to the backbone's family.
-
-    Raises:
-        WeightsError: see :func:`fsplit_lib.system.load_codec`.
-        ParameterError: see :func:`fsplit_lib.system.attach_decoder`.
+    The last layer is fitted to the photos of ``first``; blocks of the backbone's family are drawn from ``seed``.
     """
     codec, architecture = load_codec(weights), zoo.read_card(weights).architecture
     native, anchors = architecture["backbone"], codec.config.anchors
@@ -66,16 +56,11 @@ def serve_from(weights: str | Path, backbone: Backbone, first: Batch, seed: int)
 
 def train_decoder_for(
     run: RunContext, backbone: Backbone, folder: ImageFolder, command: str, config: TrainConfig = DECODER_RUN
-) -> FrankenSplit:
+) -> None:
     """Train a decoder behind a codec that stays as it is, and store it beside that codec.
 
-    Args:
-        run: ``weights`` names the codec; ``out`` is its folder, or becomes a copy of it. A killed run resumes from
-            ``work``.
-        backbone: that answers.
-        folder: of photos; labels are not used.
-        command: that repeats the run, for the card.
-        config: how long and how the decoder trains.
+    ``run.weights`` names the codec; ``run.out`` is its folder, or becomes a copy of it; the card says the ``command``.
+    A killed run resumes from ``run.work``.
 
     Raises:
         WeightsError: before any training: ``out`` holds another codec, or the weights are not there.
@@ -91,11 +76,9 @@ def train_decoder_for(
         raise WeightsError(
             f"{run.out} holds codec {theirs.hex()}, and {weights} is codec {codec_id.hex()}: name another --out"
         )
-    checkpoint = {
-        "checkpoint": run.work / f"{run.out.name}-{backbone.name}-{codec_id.hex()}.ckpt",
-        "checkpoint_every": 100,
-    }
-    log = train_decoder(system, source, config, **run.options(config) | checkpoint)
+    checkpoint = run.work / f"{run.out.name}-{backbone.name}-{codec_id.hex()}.ckpt"
+    options = run.options(config) | {"checkpoint": checkpoint, "checkpoint_every": 100}
+    log = train_decoder(system, source, config, **options)
     if fresh:
         zoo.copy_model(weights, run.out)
     native = backbone.network.pretrained_cfg["input_size"][-1]
@@ -108,17 +91,14 @@ def train_decoder_for(
         "limits": f"one seed, no labels; answers crops of {backbone.input_size} pixels, its weights are made for {native}",
         "machine": machine(),
     }
-    add_decoder(run.out, system, record, [])
-    return system
+    add_decoder(run.out, system, record)
 
 
 def _recipe(name: str, given: str | None, run: RunContext) -> str:
-    if run.data is None:
-        raise DataError("this recipe trains on a folder of photos: give it with --data")
-    given = given or run.backbone
+    photos, given = run.folder_of("photos"), given or run.backbone
     if given is None:
         raise ParameterError("for which backbone? Give timm's name with --backbone, such as resnet50.a1_in1k")
-    folder, backbone = training_folder(run.data).readable(thorough=False), photo_backbone(given)
+    folder, backbone = training_folder(photos).readable(thorough=False), photo_backbone(given)
     chosen = {"--backbone": run.backbone, "--weights": run.weights}
     command = ["fsplit", "train", name, "--data", "FOLDER", *(w for pair in chosen.items() if pair[1] for w in pair)]
     train_decoder_for(run, backbone, folder, shlex.join(command))

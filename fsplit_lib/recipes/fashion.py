@@ -3,14 +3,12 @@
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.data import fashion_mnist, read_rows, write_rows
 from fsplit_lib.evaluation import RatePoint, SweepRow, evaluate_images, ideal_bits_of_images
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.system import save_system
 from fsplit_lib.training.lab import LAB_WIDTHS, LabRun, distortion_in_use, train_lab
-from fsplit_lib.training.machine import machine
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,14 @@ def _run(sweep: Sweep, run: RunContext) -> str:
 
 
 def _keep(sweep: Sweep, run: RunContext, lab: LabRun, point: RatePoint) -> None:
-    card = zoo.Card(
-        name=point.codec,
-        kind="codec",
-        summary=f"One cell of the sweep {sweep.name}: {lab.config.objective.replace('_', ' ')} at lmbda {point.lmbda:g}.",
-        command=f"fsplit train {sweep.name}",
-        data="Fashion-MNIST, 60,000 training images padded to 32x32 (MIT licence)",
-        training=asdict(lab.config) | {"pictures": lab.config.steps * lab.config.batch},
-        architecture={},
-        scores=[asdict(point)],
-        limits=["one seed, one lmbda, a short training; made to be compared with its siblings"],
-        machine=machine(),
-    )
+    card = run.card(
+        "codec",
+        f"One cell of the sweep {sweep.name}: {lab.config.objective.replace('_', ' ')} at lmbda {point.lmbda:g}.",
+        sweep.name, "Fashion-MNIST, 60,000 training images padded to 32x32 (MIT licence)",
+        asdict(lab.config) | {"pictures": lab.config.steps * lab.config.batch},
+        ["one seed, one lmbda, a short training; made to be compared with its siblings"],
+    )  # fmt: skip
+    card.name, card.scores = point.codec, [asdict(point)]
     save_system(run.out.parent / card.name, lab.system, card)
 
 

@@ -9,7 +9,6 @@ them in one run; none of these weights are shipped.
 """
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from torch import Tensor
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.entropy.models import frequencies_of
-from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, short_run, train_on_caltech
-from fsplit_lib.recipes.context import Recipe
+from fsplit_lib.recipes.caltech import ANY_RATE, CaltechRun, recipes_of, short_run
 from fsplit_lib.system import FrankenSplit
 
 STUDENT = replace(ANY_RATE, widths=(96, 48, 24), strides=(2, 2, 1), kind="gdn")
@@ -45,12 +43,8 @@ CHANNELS = (1, 3, 6)  # of the latent, in channel reduction: each is one point o
 def fit_eight_bits(system: FrankenSplit, y: Tensor) -> None:
     """Give a system without entropy model 8 bits per value, and tables that count how often each value occurs.
 
-    The step is a 255th of the range of ``y``; it goes into the encoder's last convolution and the decoder's first, so
-    that rounding to integers is the 8-bit quantiser.
-
-    Args:
-        system: trained without a quantiser; changed in place.
-        y: (N, C, h, w) latents of training photos.
+    The step is a 255th of the range of ``y`` (N, C, h, w), latents of training photos; it goes into the encoder's last
+    convolution and the decoder's first, so that rounding to integers is the 8-bit quantiser.
     """
     low, high = y.aminmax()
     step = (high - low) / 255
@@ -110,7 +104,4 @@ PRIOR = {
         codec=STUDENT,
     ),
 }  # fmt: skip
-PRIOR_RECIPES = tuple(
-    Recipe(f"prior-{name}", plan.listed, partial(train_on_caltech, f"prior-{name}", plan))
-    for name, plan in PRIOR.items()
-)
+PRIOR_RECIPES = recipes_of({f"prior-{name}": plan for name, plan in PRIOR.items()})

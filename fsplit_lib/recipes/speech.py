@@ -10,20 +10,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.data.speech import patches, spoken_digits
 from fsplit_lib.data.tensors import images_to_tensor
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.errors import DataError
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.recipes.teachers import fit_teacher, write_teacher
 from fsplit_lib.system import build_system, save_system
-from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import train_system
-from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import ArraySource
+from fsplit_lib.training import ArraySource, TrainConfig, train_system
 
 DATA = "Free Spoken Digit Dataset, {:,} recordings of four speakers, each warped {} times at random (CC BY-SA 4.0)"
 LIMITS = (
@@ -36,26 +31,15 @@ TEACHER = TrainConfig(steps=800, batch=64, learning_rate=1e-2, weight_decay=0.05
 SPEECH_CODEC = CodecConfig((16, 32, 16), lmbda=1.0, anchors=(0.3, 1.0, 3.0, 10.0), channels=1)
 SPEECH_DECODER = DecoderConfig(2, 0, 48, "dense")
 CODEC = TrainConfig(
-    steps=1500,
-    batch=32,
-    learning_rate=6e-3,
-    quantiser="straight_through",
-    rate_warmup=0.2,
-    optimiser="muon",
+    steps=1500, batch=32, learning_rate=6e-3, quantiser="straight_through", rate_warmup=0.2, optimiser="muon",
     gains_rate=0.5,
-)
+)  # fmt: skip
 
 
 def warped(images: np.ndarray, copies: int, seed: int) -> np.ndarray:
     """Draw speakers that nobody recorded: stretched in time and frequency, shifted, louder, softer, and tilted.
 
-    Args:
-        images: patches (N, 1, H, W) uint8.
-        copies: of each patch.
-        seed: of the draws.
-
-    Returns:
-        (copies · N, 1, H, W) uint8.
+    Patches (N, 1, H, W) uint8 become (copies · N, 1, H, W).
     """
     generator, made = torch.Generator().manual_seed(seed), []
     for _ in range(copies):
@@ -72,9 +56,7 @@ def warped(images: np.ndarray, copies: int, seed: int) -> np.ndarray:
 
 
 def _source(run: RunContext, seed: int) -> tuple[ArraySource, str]:
-    if run.data is None:
-        raise DataError("this recipe trains on the Free Spoken Digit Dataset: give its folder with --data")
-    paths, digits = spoken_digits(run.data, "train")
+    paths, digits = spoken_digits(run.folder_of("the Free Spoken Digit Dataset"), "train")
     return ArraySource(warped(patches(paths), COPIES, seed), np.tile(digits, COPIES)), DATA.format(len(paths), COPIES)
 
 
@@ -86,12 +68,11 @@ def _teacher(run: RunContext) -> str:
         "speech-teacher", source, TEACHER, run.options(TEACHER), dataset, (patches(paths), digits)
     )
     recorded = ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "seed")
-    write_teacher(
-        run, network, point, log, {key: getattr(TEACHER, key) for key in recorded},
-        name="speech-teacher",
-        summary="timm's ResNet with BasicBlocks (1, 1, 1, 1) of widths 16, 32, 64, 96 for spoken digits as 64x64 log-mel values.",
-        command="fsplit train speech-teacher --data FOLDER", data=data, limits=["one seed", *LIMITS],
-    )  # fmt: skip
+    training = {key: getattr(TEACHER, key) for key in recorded} | {"minutes": round(log[-1].seconds / 60, 1)}
+    summary = "timm's ResNet with BasicBlocks (1, 1, 1, 1) of widths 16, 32, 64, 96 for spoken digits as 64x64 log-mel values."
+    command = "speech-teacher --data FOLDER"
+    card = run.card("backbone", summary, command, data, training, ["one seed", *LIMITS])
+    write_teacher(run, "speech-teacher", network, point, card)
     return f"{run.out}: {point.top1:.1%} of {point.n:,} recordings of held-out speakers"
 
 
@@ -100,21 +81,15 @@ def _codec(seed: int, run: RunContext) -> str:
     source, data = _source(run, seed)
     system = build_system(load_backbone("speech-teacher"), SPEECH_CODEC, SPEECH_DECODER, seed)
     log = train_system(system, source, config, **run.options(config))
-    card = zoo.Card(
-        name=run.out.name,
-        kind="codec",
-        summary="The encoder class of photos on log-mel patches of one channel: the speech codec, at every rate from one encoder.",
-        command=f"fsplit train speech{f'-{seed}' if seed else ''} --data FOLDER",
-        data=data,
-        training=asdict(config) | {
-            "lmbda": SPEECH_CODEC.anchors,
-            "patches": config.steps * config.batch,
-            "minutes": round(log[-1].seconds / 60, 1),
-        },
-        architecture={},
-        limits=["one of two seeds, see data/results/speech.csv", "no labels were used", *LIMITS],
-        machine=machine(),
-    )  # fmt: skip
+    count, minutes = config.steps * config.batch, round(log[-1].seconds / 60, 1)
+    card = run.card(
+        "codec",
+        "The encoder class of photos on log-mel patches of one channel: the speech codec, at every rate from one encoder.",
+        f"speech{f'-{seed}' if seed else ''} --data FOLDER",
+        data,
+        asdict(config) | {"lmbda": SPEECH_CODEC.anchors, "patches": count, "minutes": minutes},
+        ["one of two seeds, see data/results/speech.csv", "no labels were used", *LIMITS],
+    )
     save_system(run.out, system, card)
     last = {name: np.mean([row.values[name] for row in log[-200:]]) for name in ("rate", "distortion")}
     return f"{run.out}: {last['rate']:.3f} bits per mel value, distortion {last['distortion']:.3f}"

@@ -3,7 +3,6 @@
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,7 @@ from fsplit_lib.errors import DataError
 from fsplit_lib.evaluation import PerImageResult, RatePoint, top1_of_images
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
-from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.loop import LogRow, fit
-from fsplit_lib.training.machine import machine
-from fsplit_lib.training.sources import ArraySource, Batch
+from fsplit_lib.training import ArraySource, Batch, LogRow, TrainConfig, fit
 
 SMOOTHING = 0.1
 RECORDED = ("steps", "batch", "learning_rate", "weight_decay", "optimiser", "precision", "seed")
@@ -66,17 +62,11 @@ def fit_teacher(
     return network, point, log
 
 
-def write_teacher(
-    run: RunContext, network: nn.Module, point: RatePoint, log: list[LogRow], told: dict[str, object], **card: Any
-) -> None:
-    """Store a teacher and its card, of whose training ``told`` is a part."""
-    training = {"objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}"} | told
-    training["minutes"] = round(log[-1].seconds / 60, 1)
-    made = zoo.Card(
-        kind="backbone", training=training, architecture={"backbone": card["name"]}, machine=machine(), **card
-    )
-    made.scores.append(asdict(point))
-    zoo.write_model(run.out, made, {"network.safetensors": network.state_dict()})
+def write_teacher(run: RunContext, name: str, network: nn.Module, point: RatePoint, card: zoo.Card) -> None:
+    """Store what :func:`fit_teacher` made."""
+    card.name, card.architecture, card.scores = name, {"backbone": name}, [asdict(point)]
+    card.training = {"objective": f"cross-entropy of the labels, smoothed by {SMOOTHING}"} | card.training
+    zoo.write_model(run.out, card, {"network.safetensors": network.state_dict()})
 
 
 def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, RatePoint, list[LogRow]]:
@@ -87,12 +77,11 @@ def _fit(name: str, config: TrainConfig, options: dict) -> tuple[nn.Module, Rate
 def _teacher(name: str, run: RunContext) -> str:
     summary, config = TEACHERS[name]
     network, point, log = _fit(name, config, run.options(config))
-    write_teacher(
-        run, network, point, log, {key: getattr(config, key) for key in RECORDED} | {"samples": config.steps * config.batch},
-        name=name, summary=summary, command=f"fsplit train {name}",
-        data="Fashion-MNIST, 60,000 training images, shifted by up to 2 pixels and flipped (MIT licence)",
-        limits=["one seed; its spread over seeds is not measured yet"],
-    )  # fmt: skip
+    recorded = {key: getattr(config, key) for key in RECORDED}
+    recorded |= {"samples": config.steps * config.batch, "minutes": round(log[-1].seconds / 60, 1)}
+    data = "Fashion-MNIST, 60,000 training images, shifted by up to 2 pixels and flipped (MIT licence)"
+    limits = ["one seed; its spread over seeds is not measured yet"]
+    write_teacher(run, name, network, point, run.card("backbone", summary, name, data, recorded, limits))
     return f"{run.out}: {point.top1:.2%} of {point.n:,} test pictures"
 
 

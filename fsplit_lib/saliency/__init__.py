@@ -7,6 +7,7 @@ from fsplit_lib.saliency.checks import (
     concentration,
     deletion_test,
     edge_map,
+    map_correlation,
     randomised,
     rank_correlation,
 )

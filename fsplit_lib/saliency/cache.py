@@ -46,16 +46,12 @@ class MapOrigin:
         return cls(backbone.name, backbone.fingerprint, method, strides, backbone.spec.stride)
 
 
+@dataclass(frozen=True)
 class SaliencyMaps:
-    """The maps of one file, by the SHA-256 of the photo's file.
+    """The maps of one file."""
 
-    Attributes:
-        origin: network and method.
-        maps: key to (h, w) float16 in [0, 1].
-    """
-
-    def __init__(self, origin: MapOrigin, maps: dict[str, Tensor]):
-        self.origin, self.maps = origin, maps
+    origin: MapOrigin  # network and method
+    maps: dict[str, Tensor]  # SHA-256 of a photo's file to (h, w) float16 in [0, 1]
 
     @classmethod
     def load(cls, path: Path) -> "SaliencyMaps":
@@ -118,15 +114,8 @@ def build_saliency_maps(
 ) -> SaliencyMaps:
     """Compute the maps of every photo of a folder, at the teacher's own scale; a run that broke off goes on.
 
-    A photo that the network ignores gives a map without any place in it: it is replaced by 0.5
-    everywhere, with a warning that names it.
-
-    Args:
-        backbone: the teacher; its own top-1 is explained, so no label is needed.
-        folder: of photos.
-        out: file to go on with if it exists, and to write.
-        method: a key of METHODS.
-        progress: called with photos done and photos in all.
+    The backbone's own top-1 is explained, so no label is needed. A photo that the network ignores gives a map without
+    any place in it: it is replaced by 0.5 everywhere, with a warning that names it.
 
     Raises:
         WeightsError: the file at ``out`` came from another network or method.

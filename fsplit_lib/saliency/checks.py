@@ -46,21 +46,26 @@ def concentration(values: np.ndarray) -> float:
     return float((np.searchsorted(largest, largest[-1] / 2) + 1) / values.size)
 
 
-def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
-    """Compute Spearman's correlation of two maps, picture by picture; 0 where one of them is flat.
+def map_correlation(before: np.ndarray, after: np.ndarray) -> float:
+    """Compute Pearson's correlation of two maps of one size; 0 where one of them is flat.
 
-    Args:
-        a: (B, 1, h, w).
-        b: (B, 1, h, w).
+    >>> round(map_correlation(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0])), 6)
+    1.0
+    """
+    a, b = (one.ravel() - one.mean() for one in (before, after))
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 1e-12 else 0.0
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
+    """Compute Spearman's correlation (B,) of two maps (B, 1, h, w), picture by picture; 0 where one of them is flat.
 
     >>> a = torch.rand(2, 1, 4, 4)
     >>> rank_correlation(a, torch.cat([a[:1] ** 2, -a[1:]])).round(6).tolist()
     [1.0, -1.0]
     """
-    ranks = [rankdata(one.flatten(1).numpy(), axis=1) for one in (a, b)]
-    left, right = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
-    size = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
-    return (left * right).sum(axis=1) / np.maximum(size, 1e-12)
+    ranks = (rankdata(one.flatten(1).numpy(), axis=1) for one in (a, b))
+    return np.array([map_correlation(*pair) for pair in zip(*ranks, strict=True)])
 
 
 def randomised(backbone: Backbone, depth: int, seed: int) -> Backbone:
@@ -119,15 +124,10 @@ def _parts(backbone: Backbone) -> list[nn.Module]:
 
 @dataclass(frozen=True)
 class DeletionCurve:
-    """What was left of the answers when features were spoiled.
+    """What was left of the answers when features were spoiled."""
 
-    Attributes:
-        share: (S, B) softmax share of the teacher's top-1 that is left.
-        agreement: (S, B) whether the decision survived.
-    """
-
-    share: np.ndarray
-    agreement: np.ndarray
+    share: np.ndarray  # (S, B) softmax share of the teacher's top-1 that is left
+    agreement: np.ndarray  # (S, B) whether the decision survived
 
 
 @torch.no_grad()

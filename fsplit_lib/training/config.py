@@ -12,53 +12,36 @@ from fsplit_lib.training.machine import fast_precision
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a run is; two runs of the same configuration end with the same weights on the same machine.
+    """What a run is; two runs of the same configuration end with the same weights on the same machine."""
 
-    Attributes:
-        steps: optimiser steps.
-        batch: samples per step, over all processes together.
-        learning_rate: the highest, reached after the first 5 % of the steps and left on a cosine to 0.
-        seed: of first weights, order, augmentation and noise.
-        objective: see :func:`fsplit_lib.objectives.loss_of`.
-        quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
-        lmbda: weight of the rate, in distortion per bit and input pixel; a codec with gains is trained
-            over the whole range of its anchors instead, one weight per sample, uniform on a log scale.
-        rate_warmup: share of the steps over which the weight of the rate grows from 0 to ``lmbda``.
-        weight_decay: decoupled; not of densities and gains.
-        dropout: share of the latent's numbers that the decoder does not see at a step of training; the others grow by
-            1 / (1 - dropout).
-        optimiser: "adamw", or "muon" for dense layers with AdamW for everything else.
-        guidance: where the feature distortion counts, see :func:`fsplit_lib.objectives.saliency_weight`;
-            all but "unguided" need maps.
-        maps: where these come from: the "photo", made once and cropped with it, from a source that has them; the very
-            "crop"; or the "decoded" features. The last two are made at every step, by
-            :func:`fsplit_lib.training.dynamic.feature_map`.
-        channels: "equal", or "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`.
-        precision: Lightning Fabric's name: "32-true", or "bf16-mixed" for convolutions and linear layers in
-            bfloat16, which processors with such instructions run almost twice as fast; likelihoods and
-            weights stay in float32. "auto" becomes one of the two when the configuration is made, by what this
-            processor has, so that checkpoints and cards hold what was taken.
-        prior_rate: learning rate of the densities, in units of ``learning_rate``.
-        gains_rate: the same for the gains; with Muon's high rates 3 leaves them rough, 0.5 does not.
-    """
-
-    steps: int
-    batch: int = 16
-    learning_rate: float = 1e-3
-    seed: int = 0
-    objective: Objective = "head_distillation"
-    quantiser: Quantiser = "noise"
+    steps: int  # optimiser steps
+    batch: int = 16  # samples per step, over all processes together
+    learning_rate: float = 1e-3  # the highest, reached after the first 5 % of the steps and left on a cosine to 0
+    seed: int = 0  # of first weights, order, augmentation and noise
+    objective: Objective = "head_distillation"  # see :func:`fsplit_lib.objectives.loss_of`
+    quantiser: Quantiser = "noise"  # see :meth:`fsplit_lib.codec.FeatureCodec.quantise`
+    # weight of the rate, in distortion per bit and input pixel; a codec with gains is trained over the whole range of
+    # its anchors instead, one weight per sample, uniform on a log scale
     lmbda: float = 1.0
-    rate_warmup: float = 0.0
-    weight_decay: float = 0.0
+    rate_warmup: float = 0.0  # share of the steps over which the weight of the rate grows from 0 to ``lmbda``
+    weight_decay: float = 0.0  # decoupled; not of densities and gains
+    # share of the latent's numbers that the decoder does not see at a step of training; the others grow by
+    # 1 / (1 - dropout)
     dropout: float = 0.0
-    optimiser: Literal["adamw", "muon"] = "adamw"
+    optimiser: Literal["adamw", "muon"] = "adamw"  # "muon" for dense layers, with AdamW for everything else
+    # where the feature distortion counts (:func:`fsplit_lib.objectives.saliency_weight`); all but "unguided" need maps
     guidance: Guidance = "unguided"
+    # where these come from: the "photo", made once and cropped with it, from a source that has them; the very "crop";
+    # or the "decoded" features. The last two are made at every step, by :mod:`fsplit_lib.training.dynamic`
     maps: Literal["photo", "crop", "decoded"] = "photo"
+    # "sensitive" for channels weighted by :func:`fsplit_lib.objectives.channel_sensitivity`
     channels: Literal["equal", "sensitive"] = "equal"
+    # Lightning Fabric's name: "bf16-mixed" for convolutions and linear layers in bfloat16, which processors with such
+    # instructions run almost twice as fast; likelihoods and weights stay in float32. "auto" becomes one of the others
+    # when the configuration is made, by what this processor has, so that checkpoints and cards hold what was taken
     precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
-    prior_rate: float = 10.0
-    gains_rate: float = 3.0
+    prior_rate: float = 10.0  # learning rate of the densities, in units of ``learning_rate``
+    gains_rate: float = 3.0  # the same for the gains; with Muon's high rates 3 leaves them rough, 0.5 does not
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

@@ -19,60 +19,57 @@ QUIET = 0.02  # bits a symbol; a channel below it at every rate stays without a 
 PRIOR = 12  # symbols of its channel that every neighbourhood has seen already
 
 
-def learn_context(codec: FeatureCodec, y: Tensor, every: int = 4) -> Context:
-    """Learn a context from latents y (B, C, h, w) of training crops, one group for ``every`` so many lmbda codes.
+def learn_context(codec: FeatureCodec, y: Tensor) -> Context:
+    """Learn a context from latents y (B, C, h, w) of training crops, one group for every four lmbda codes.
 
     All codes of a group are counted, since a channel that sits near the edge between two symbols changes from one code
     to the next.
     """
     packer, latents = codec.packer, y.cpu().numpy()
-    groups = np.arange(len(codec.codes)) // every
+    groups = np.arange(len(codec.codes)) // 4
     counts = np.zeros((groups[-1] + 1, len(AROUND), latents.shape[1], SUMS * ACTIVITIES, WIDTH))
     for code, group in zip(codec.codes, groups, strict=True):
         counts[group] += count_symbols(np.stack([packer.symbols(one, code).reshape(one.shape) for one in latents]))
     return fit_context(counts, groups)
 
 
-def fit_context(counts: np.ndarray, groups: np.ndarray, count: int = 64, seed: int = 0) -> Context:
+def fit_context(counts: np.ndarray, groups: np.ndarray, count: int = 64) -> Context:
     """Fit a context to how often every symbol was seen in every neighbourhood.
 
     Args:
         counts: (G, 2, C, SUMS · ACTIVITIES, WIDTH) of each group, as :func:`count_symbols` makes them.
         groups: (L,) the group of each lmbda code.
         count: tables, at most 256.
-        seed: of the first tables.
     """
     channel = counts.sum(axis=(1, 3))  # (G, C, WIDTH)
     share = channel / channel.sum(axis=-1, keepdims=True)
     bits = -(share * np.log2(np.maximum(share, 1e-12))).sum(-1)
     channels = np.flatnonzero(bits.max(axis=0) > QUIET)
     weights = counts[:, :, channels] + PRIOR * share[:, None, channels, None]
-    tables, choices = _cluster(weights.reshape(-1, WIDTH), min(count, weights[..., 0].size), seed)
+    tables, choices = _cluster(weights.reshape(-1, WIDTH), min(count, weights[..., 0].size))
     shape = (len(counts), len(AROUND), len(channels), SUMS * ACTIVITIES)
     return Context(tables, channels.astype(np.int32), groups.astype(np.uint8), choices.reshape(shape).astype(np.uint8))
 
 
 def count_symbols(symbols: np.ndarray) -> np.ndarray:
     """Count symbols (B, C, h, w) int32 by pass, channel and neighbourhood: (2, C, SUMS · ACTIVITIES, WIDTH)."""
-    return np.stack([_count(symbols, number) for number in AROUND])
-
-
-def _count(symbols: np.ndarray, number: int) -> np.ndarray:
-    """Histograms (C, SUMS · ACTIVITIES, WIDTH) of symbols (B, C, h, w) by their neighbourhood."""
     batch, channels, height, width = symbols.shape
-    places = places_of(height, width)[number]
-    seen = np.stack([neighbourhoods(one, number) for one in symbols])
-    own = np.clip(symbols.reshape(batch, channels, -1)[:, :, places], -SPAN, SPAN) + SPAN
-    cell = (np.arange(channels)[:, None] * SUMS * ACTIVITIES + seen) * WIDTH + own
-    counts = np.bincount(cell.ravel(), minlength=channels * SUMS * ACTIVITIES * WIDTH)
-    return counts.reshape(channels, SUMS * ACTIVITIES, WIDTH)
+    shape = channels, SUMS * ACTIVITIES, WIDTH
+    counts = []
+    for number in AROUND:
+        places = places_of(height, width)[number]
+        seen = np.stack([neighbourhoods(one, number) for one in symbols])
+        own = np.clip(symbols.reshape(batch, channels, -1)[:, :, places], -SPAN, SPAN) + SPAN
+        cell = np.ravel_multi_index((np.arange(channels)[:, None], seen, own), shape)
+        counts.append(np.bincount(cell.ravel(), minlength=np.prod(shape)).reshape(shape))
+    return np.stack(counts)
 
 
-def _cluster(weights: np.ndarray, count: int, seed: int, rounds: int = 20) -> tuple[Tables, np.ndarray]:
+def _cluster(weights: np.ndarray, count: int) -> tuple[Tables, np.ndarray]:
     """Share rows (N, WIDTH) out among tables: the tables, and the table of each row."""
-    rng, mass = np.random.default_rng(seed), weights.sum(1)
+    rng, mass = np.random.default_rng(0), weights.sum(1)
     tables = _tables(weights[rng.choice(len(weights), count, replace=False, p=mass / mass.sum())])
-    for _ in range(rounds):
+    for _ in range(20):
         nearest = _price(weights, tables).argmin(1)
         sums = np.stack([np.bincount(nearest, column, count) for column in weights.T], axis=1)
         empty = sums.sum(1) == 0

@@ -60,22 +60,12 @@ def train_lab(
         maps: saliency (N, 1, 8, 8) of the training pictures, whose weights then guide the distortion.
     """
     config = TrainConfig(
-        steps=steps,
-        batch=64,
-        learning_rate=6e-3,
-        seed=seed,
-        objective=objective,
-        quantiser=quantiser,
-        lmbda=lmbda,
-        rate_warmup=0.3,
-        guidance="unguided" if maps is None else "guided",
-    )
-    codec = CodecConfig(
-        widths=widths, strides=(2, 2, 1), lmbda=max(lmbda, 1e-3), anchors=anchors
-    )  # the wire's code starts there
+        steps=steps, batch=64, learning_rate=6e-3, seed=seed, objective=objective, quantiser=quantiser, lmbda=lmbda,
+        rate_warmup=0.3, guidance="unguided" if maps is None else "guided",
+    )  # fmt: skip
+    codec = CodecConfig(widths, (2, 2, 1), lmbda=max(lmbda, 1e-3), anchors=anchors)  # the wire's code starts at 0.001
     system = build_system(backbone, codec, LAB_DECODER, seed)
-    source = ArraySource(*fashion_mnist("train"), maps=maps)
-    log = train_system(system, source, config, progress=progress)
+    log = train_system(system, ArraySource(*fashion_mnist("train"), maps=maps), config, progress=progress)
     return LabRun(system, config, log)
 
 
@@ -90,16 +80,16 @@ def without_quantile_update(run: LabRun) -> LabRun:
 
 
 @torch.no_grad()
-def distortion_in_use(system: FrankenSplit, images: np.ndarray, batch: int = 500) -> float:
+def distortion_in_use(system: FrankenSplit, images: np.ndarray) -> float:
     """Compute head distillation's distortion with rounded latents of grey images (N, H, W) uint8: Eq. (3), chapter 05.
 
     >>> from fsplit_lib.system import load_system
     >>> distortion_in_use(load_system("label-head"), np.zeros((2, 32, 32), np.uint8)) < 1  # that of mean features
     True
     """
-    total = 0.0
-    for start in range(0, len(images), batch):
-        x = images_to_tensor(images[start : start + batch])
+    total, at_once = 0.0, 500
+    for start in range(0, len(images), at_once):
+        x = images_to_tensor(images[start : start + at_once])
         out = system(x)
         total += head_distillation(system.backbone.head(x), out.h_hat, system.decoder.spread).item() * len(x)
     return total / len(images)

@@ -79,15 +79,8 @@ def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **o
 def train_decoder(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
     """Train only the decoder, Eq. (2) of chapter 07: the codec was trained with another backbone, and stays bit for bit.
 
-    Args:
-        system: a trained codec, with a new decoder and its backbone; only the decoder changes.
-        source: of photos.
-        config: of the run. The rate is a constant here; with "straight_through" the decoder sees rounded
-            latents, as in use.
-        options: as in :func:`fit`.
-
-    Returns:
-        The log, as of :func:`train_system`.
+    Arguments and log are those of :func:`train_system`; only the decoder of ``system`` changes. The rate is a constant
+    here; with the quantiser "straight_through" the decoder sees rounded latents, as in use.
 
     Raises:
         RuntimeError: the codec has no tables yet, or is no longer the one that it was.
@@ -99,19 +92,8 @@ def fine_tune(system: FrankenSplit, source: Dataset, config: TrainConfig, **opti
     """Train the decoder and a tail of its own behind a codec that stays bit for bit, as prior split computing does.
 
     The second stage of Matsubara et al. 2022 (Entropic Student, BottleFit): the encoder is frozen, and decoder and
-    tail learn the teacher's answers.
-
-    Args:
-        system: a trained one; its decoder changes, and ``tuned`` becomes a copy of the teacher whose tail learns.
-        source: of photos.
-        config: of the run, with the objective "tail_distillation".
-        options: as in :func:`fit`.
-
-    Returns:
-        The log, as of :func:`train_system`.
-
-    Raises:
-        RuntimeError: see :func:`train_decoder`.
+    tail learn the teacher's answers, by the objective "tail_distillation". Arguments, log and errors are those of
+    :func:`train_decoder`; ``system.tuned`` becomes a copy of the teacher whose tail learns.
     """
     system.tuned = copy.deepcopy(system.backbone)
     parts = {"decoder": system.decoder, "tail": system.tuned.tail.learnable().requires_grad_(True)}
@@ -152,9 +134,8 @@ def _train(
     if system.tuned is None:  # a decoder that is fine-tuned has its statistics
         with torch.no_grad():
             decoder.fit_statistics(backbone.head(first.x))
-    sensitivity = 1.0
-    if config.channels == "sensitive":
-        sensitivity = channel_sensitivity(backbone, first.x, decoder.spread)  # (1, C, 1, 1)
+    sensitive = config.channels == "sensitive"
+    sensitivity = channel_sensitivity(backbone, first.x, decoder.spread) if sensitive else None  # (1, C, 1, 1)
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None  # (B,), one per picture
@@ -171,7 +152,7 @@ def _train(
                 features = out.h_hat if config.maps == "decoded" else backbone.head(batch.x)
             seen = feature_map(backbone.tail, features)  # (B, 1, h, w)
         weight = None if seen is None else saliency_weight(seen, config.guidance)
-        if config.channels == "sensitive":
+        if sensitive:
             here = sensitivity.to(batch.x)
             weight = here if weight is None else weight * here
         price = warm_up(config.lmbda if lmbda is None else lmbda, batch.step, config.rate_warmup * config.steps)
@@ -213,7 +194,6 @@ def fit(
     made_of: dict[str, object] | None = None,
     workers: int = 0,
     accelerator: str = "cpu",
-    fabric: Fabric | None = None,
 ) -> list[LogRow]:
     """Train ``parts`` of ``module`` and return the log.
 
@@ -231,29 +211,26 @@ def fit(
             the source's digest, and is refused where either differs.
         workers: loader processes.
         accelerator: "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU in
-            any case, so a run may be resumed on another device; afterwards the module is on the CPU again.
-        fabric: for processes and precision; by default one process of ``config.precision``, or as many as
-            torchrun has started, which then share every global batch. BatchNorm sees only its process's share;
-            codec and decoders have none.
+            any case, so a run may be resumed on another device; afterwards the module is on the CPU again. As many
+            processes as torchrun has started share every global batch. BatchNorm sees only its process's share; codec
+            and decoders have none.
 
     Raises:
         ParameterError: the processes cannot share the batch evenly, or there is no such accelerator.
         WeightsError: the checkpoint is broken or belongs to another configuration, data set or network.
         DivergedError: the loss is no longer finite.
     """
-    fabric = fabric or _fabric(config, accelerator)
+    fabric = _fabric(config, accelerator)
     if config.batch % fabric.world_size:
         raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
-    optimisers = _optimisers(parts, rate_factors or {}, config)
-    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
-    wrapped, *optimisers = fabric.setup(module, *optimisers)
+    wrapped, *optimisers = fabric.setup(module, *_optimisers(parts, rate_factors or {}, config))
     run = asdict(config) | ({"data": source.digest, **(made_of or {})} if checkpoint else {})
     start, told = checkpoints.resume(checkpoint, parts, optimisers, run) if checkpoint else (0, [])
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
-    log = [LogRow(**row) for row in told]
-    device = machine(fabric.device)
-    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, device, start)
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    log, where = [LogRow(**row) for row in told], machine(fabric.device)
+    logging.getLogger(__name__).info("training in %s on %s, from step %d", config.precision, where, start)
     begun = time.perf_counter() - (log[-1].seconds if log else 0.0)
     module.train()
     stream = batches(
@@ -271,7 +248,7 @@ def fit(
             optimiser.zero_grad()
         fabric.backward(values["total"])
         torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        for group in groups:
             group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         for optimiser in optimisers:
             optimiser.step()
@@ -289,14 +266,11 @@ def _fabric(config: TrainConfig, accelerator: str) -> Fabric:
     """One process on one device, or what torchrun says in the environment."""
     if accelerator not in ("auto", "cpu", "cuda") or (accelerator == "cuda" and not torch.cuda.is_available()):
         raise ParameterError(f"accelerator must be auto, cpu, or cuda where there is a GPU, got {accelerator!r}")
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
     world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if world == 1:
-        return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
-    fabric = Fabric(
-        accelerator=accelerator, strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision
-    )
+        return Fabric(accelerator=kind, devices=1, precision=config.precision)
+    fabric = Fabric(accelerator=kind, strategy="ddp", devices=here, num_nodes=world // here, precision=config.precision)
     fabric.launch()
     return fabric
 
@@ -307,11 +281,10 @@ def _optimisers(
     """AdamW for everything, or Muon for dense convolutions and linear layers and AdamW for what is left."""
     groups: dict[bool, list[dict]] = {False: [], True: []}
     for name, part in parts.items():
+        decay, factor = (0.0, rate_factors[name]) if name in rate_factors else (config.weight_decay, 1.0)
         learned = [p for p in part.parameters() if p.requires_grad]
-        dense = {id(p) for p in learned if config.optimiser == "muon" and is_matrix(p)}
         for takes_muon, found in groups.items():
-            if chosen := [p for p in learned if (id(p) in dense) == takes_muon]:
-                decay = 0.0 if name in rate_factors else config.weight_decay
-                found.append({"params": chosen, "factor": rate_factors.get(name, 1.0), "weight_decay": decay})
+            if chosen := [p for p in learned if (config.optimiser == "muon" and is_matrix(p)) == takes_muon]:
+                found.append({"params": chosen, "factor": factor, "weight_decay": decay})
     made = [torch.optim.AdamW(groups[False], lr=config.learning_rate)]
     return [*made, Muon(groups[True], config.learning_rate)] if groups[True] else made

@@ -28,7 +28,7 @@ def is_matrix(parameter: Tensor) -> bool:
     return parameter.ndim in (2, 4) and min(parameter.shape[:2]) > 1
 
 
-def orthogonalise(matrix: Tensor, rounds: int = 5) -> Tensor:
+def orthogonalise(matrix: Tensor) -> Tensor:
     """Compute roughly U Vᵀ of a matrix U S Vᵀ: singular values between 0.6 and 1.3 (Newton-Schulz iteration).
 
     >>> _ = torch.manual_seed(0)
@@ -39,7 +39,7 @@ def orthogonalise(matrix: Tensor, rounds: int = 5) -> Tensor:
     a, b, c = QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / wide.norm().clamp_min(1e-7)
-    for _ in range(rounds):
+    for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
@@ -48,11 +48,7 @@ def orthogonalise(matrix: Tensor, rounds: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, for parameters that :func:`is_matrix` accepts.
 
-    Args:
-        params: of dense layers.
-        lr: learning rate, on AdamW's scale.
-        momentum: of the gradient, with Nesterov's look ahead.
-        weight_decay: decoupled, as in AdamW.
+    The learning rate is on AdamW's scale, the momentum has Nesterov's look ahead, and weight decay is decoupled.
     """
 
     def __init__(

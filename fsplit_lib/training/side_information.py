@@ -24,11 +24,11 @@ WIDTH = 32  # channels of z
 class EntropyModels(nn.Module):
     """The three models side by side, over the same latents."""
 
-    def __init__(self, channels: int = 48, width: int = WIDTH):
+    def __init__(self, channels: int = 48):
         super().__init__()
         self.factorised = FactorizedPrior(channels)
-        self.scale = Hyperprior(channels, width, means=False)
-        self.mean_scale = Hyperprior(channels, width, means=True)
+        self.scale = Hyperprior(channels, WIDTH, means=False)
+        self.mean_scale = Hyperprior(channels, WIDTH, means=True)
 
     def forward(self, y: Tensor, side: Tensor) -> dict[str, tuple[Tensor, ...]]:
         """Compute likelihoods of latents y (B, C, h, w) and of the side information with the noise ``side``, by model."""
@@ -52,25 +52,18 @@ def load_entropy_models(name: str = "side-information") -> EntropyModels:
     >>> sorted(stream_sizes(models, torch.zeros(1, 48, 28, 28)))
     ['factorised', 'mean-scale hyperprior', 'scale hyperprior']
     """
-    state = zoo.read_weights(name, "models.safetensors")
     models = EntropyModels()
-    zoo.load_strictly(models, state, f"{name}/models.safetensors")
+    zoo.load_strictly(models, zoo.read_weights(name, "models.safetensors"), f"{name}/models.safetensors")
     return models.eval()
 
 
 def train_entropy_models(
-    codec: FeatureCodec,
-    source: Dataset,
-    config: TrainConfig,
-    **options: object,
+    codec: FeatureCodec, source: Dataset, config: TrainConfig, **options: object
 ) -> tuple[EntropyModels, list[LogRow]]:
-    """Train the three on one stream of photos; the encoder stays as it is.
+    """Train the three on the latents that the codec's encoder, which stays as it is, makes of one stream of photos.
 
-    Args:
-        codec: whose encoder makes the latents.
-        source: of photos.
-        config: of the run; its lmbda and objective mean nothing here, only bits count.
-        options: as in :func:`~fsplit_lib.training.loop.fit`.
+    The configuration's lmbda and objective mean nothing here, only bits count; ``options`` are those of
+    :func:`~fsplit_lib.training.loop.fit`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -83,9 +76,7 @@ def train_entropy_models(
 
     def loss(wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            y = codec.encoder.to(batch.x.device)(
-                batch.x
-            ).round()  # the encoder is frozen, so its true symbols can be had
+            y = codec.encoder.to(batch.x.device)(batch.x).round()  # of a frozen encoder, so its true symbols
         side = batch.noise((WIDTH, y.shape[2] // 4, y.shape[3] // 4))
         parts = wrapped(y, side)
         sizes = {name: -sum(p.log2().sum() for p in ps) / len(y) / 8 for name, ps in parts.items()}
@@ -104,26 +95,18 @@ def train_entropy_models(
 
 @torch.no_grad()
 def measure_side_information(
-    models: EntropyModels,
-    codec: FeatureCodec,
-    photos: ImageFolder,
-    progress: Callable[[int, int], None] | None = None,
+    models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Callable[..., None] = lambda *_: None
 ) -> list[SideRow]:
-    """Measure real streams of the three models for the same symbols, on the centre crops of a folder.
+    """Measure real streams of the three models for the same symbols of a codec, on the centre crops of a folder.
 
-    Args:
-        models: frozen.
-        codec: whose encoder makes the latents.
-        photos: to measure on.
-        progress: called with photos done and photos in all.
+    ``progress`` is called with photos done and photos in all.
     """
     sizes: dict[str, list[tuple[int, int]]] = {}
     for done in range(len(photos)):
         y = codec.encoder(photo_tensor(center_crop(photos[done])))
         for name, size in stream_sizes(models, y).items():
             sizes.setdefault(name, []).append(size)
-        if progress is not None:
-            progress(done + 1, len(photos))
+        progress(done + 1, len(photos))
     means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in sizes.items()}
     return [SideRow(photos.name, name, *values, len(photos)) for name, values in means.items()]
 

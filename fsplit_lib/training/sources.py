@@ -86,13 +86,10 @@ class ArraySource(Dataset):
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, augment: bool = False, maps: Tensor | None = None):
         if maps is not None and (augment or len(maps) != len(images)):
-            raise DataError(
-                f"{len(images)} images, none of them augmented, need as many saliency maps: got {len(maps)}"
-            )
+            raise DataError(f"{len(images)} images without augmentation need as many saliency maps, got {len(maps)}")
         self.images, self.labels, self.maps = images, labels, maps
-        self.augment = (
-            v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()]) if augment else None
-        )
+        moved = v2.Compose([v2.RandomCrop(images.shape[-1], padding=2), v2.RandomHorizontalFlip()])
+        self.augment = moved if augment else None
 
     @property
     def digest(self) -> str:
@@ -136,19 +133,15 @@ class FolderSource(Dataset):
         if maps is not None and len(maps) != len(folder):
             raise DataError(f"{len(folder)} photos need as many saliency maps, got {len(maps)}")
         self.folder, self.maps, self.grid = folder, maps, crop // stride
-        self.augment = v2.Compose(
-            [
-                v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC),
-                v2.RandomHorizontalFlip(),
-            ]
-        )
+        cut = v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC)
+        self.augment = v2.Compose([cut, v2.RandomHorizontalFlip()])
         self.colour = v2.Compose([v2.ColorJitter(0.4, 0.4, 0.4, 0.1), v2.RandomGrayscale(0.2)]) if colours else None
 
     @property
     def digest(self) -> str:
         """What tells these crops from others: names, sizes and classes of the photos, their maps, the transform."""
         photos = [f"{path.name} {path.stat().st_size}" for path in self.folder.paths]
-        colour = None if self.colour is None else repr(self.colour)
+        colour = repr(self.colour) if self.colour else ""
         return _digest(repr(photos), repr(self.folder.labels), *(self.maps or ()), repr(self.augment), colour)
 
     def __len__(self) -> int:
@@ -187,26 +180,17 @@ def _keyed(transform: v2.Transform, image: Any, key: int) -> Any:
         return transform(image)
 
 
-class _Sampler:
-    """Lists of (index, key): the samples of each step from ``start`` on, this process's share of them."""
-
-    def __init__(self, length: int, size: int, start: int, steps: int, seed: int, rank: int, world: int):
-        self.length, self.size, self.start, self.steps = length, size, start, steps
-        self.seed, self.rank, self.world = seed, rank, world
-
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, np.empty(0)
-        for step in range(self.start, self.steps):
-            wanted = []
-            for position in range(step * self.size, (step + 1) * self.size):
-                if position // self.length != epoch:
-                    epoch = position // self.length
-                    order = np.random.default_rng(key_of(self.seed, epoch, 2)).permutation(self.length)
-                wanted.append((int(order[position % self.length]), key_of(self.seed, position, 3)))
-            yield wanted[self.rank :: self.world]
+def _samples(length: int, size: int, steps: range, seed: int) -> Iterator[list[tuple[int, int]]]:
+    """(index, key) of each sample of each step."""
+    epoch, order = -1, np.empty(0)
+    for step in steps:
+        wanted = []
+        for position in range(step * size, (step + 1) * size):
+            if position // length != epoch:
+                epoch = position // length
+                order = np.random.default_rng(key_of(seed, epoch, 2)).permutation(length)
+            wanted.append((int(order[position % length]), key_of(seed, position, 3)))
+        yield wanted
 
 
 def batches(
@@ -228,11 +212,7 @@ def batches(
     >>> [(batch.x.shape, sorted(batch.labels.tolist())) for batch in batches(source, 8, start=0, steps=1, seed=0)]
     [(torch.Size([8, 3, 32, 32]), [0, 1, 2, 3, 4, 5, 6, 7])]
     """
-    sampler = _Sampler(len(source), size, start, steps, seed, rank, world)
-    loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, persistent_workers=False)
+    share = (wanted[rank::world] for wanted in _samples(len(source), size, range(start, steps), seed))
+    loader = DataLoader(source, batch_sampler=share, num_workers=workers, collate_fn=tuple)  # a source makes it whole
     for step, sample in enumerate(loader, start=start):
         yield Batch(sample, step, seed, size, rank, world)
-
-
-def _as_is(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return batch

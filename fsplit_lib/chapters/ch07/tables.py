@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.chapters.ch07.networks import look_of_network, name_of
 from fsplit_lib.evaluation import BDRate
-from fsplit_lib.evaluation.cross_backbone import Ablation, Crossing
+from fsplit_lib.evaluation.cross_backbone import Ablation, Crossing, equal_bytes
 from fsplit_lib.panels.base import Choice, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.forest import forest, signed, with_interval
@@ -147,7 +147,8 @@ def ablation_panel(ablation: Ablation, network: str) -> Panel:
 
     def update(network: str, restoration: int, width: str) -> str:
         backbone, this = networks[network], (restoration, int(width))
-        curves, (scores, (low, high)) = ablation.curves(backbone), ablation.scores(backbone)
+        curves = ablation.curves(backbone)
+        scores, (low, high) = equal_bytes(curves)
         small, best, rows = ablation.smallest(backbone), max(scores, key=scores.get), curves[this]
 
         def draw(name: str, **values: object) -> None:
