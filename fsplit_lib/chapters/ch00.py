@@ -230,14 +230,13 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
         except DataError as error:
             return f"{str(error).rstrip('.')}." + (f" The figure still shows {title}." if title else "")
         title = photo if photo != MY_OWN else Path(file).name
-        panel.figure.update_traces(source=picture(found.crop), selector={"name": "photo"})
+        panel.update_trace("photo", source=picture(found.crop))
         for bars in _answer_traces(_with_and_without(found), names):
-            panel.figure.update_traces(x=bars.x, y=bars.y, selector={"name": bars.name})
+            panel.update_trace(bars.name, x=bars.x, y=bars.y)
         verdict = "agree" if found.agreement else "disagree"
         panel.figure.layout.title.text = f"{title}: {len(found.wire):,} bytes, packet and photo {verdict}"
         return f"{title}: {_told(found, names)}"
 
     panel = Panel(picker.controls, figure, update, extra=(picker.upload,))
     picker.attach(panel)
-    panel.refresh()
-    return panel
+    return panel.set()

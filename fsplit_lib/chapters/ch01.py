@@ -44,19 +44,16 @@ def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[s
     def update(beta: float) -> str:
         now = solutions[int(np.abs(betas - beta).argmin())]
         shared = sum(np.minimum.outer(row, row) for row in now.encoder.T)  # how alike two classes are described
-        panel.figure.update_traces(x=[now.rate], y=[now.relevance], selector={"name": "this beta"})
-        panel.figure.update_traces(z=shared, selector={"name": "alike"})
+        panel.update_trace("this beta", x=[now.rate], y=[now.relevance])
+        panel.update_trace("alike", z=shared)
         groups = [" = ".join(names[x] for x in group) for group in now.meanings]
         return (
             f"At beta {now.beta:.2f} the best encoder spends {now.rate:.2f} bits and keeps {now.relevance:.2f} bits "
             f"about the answer, in {len(groups)} group{'s' if len(groups) > 1 else ''}: {' | '.join(groups)}."
         )
 
-    low, high = (float(exponent) for exponent in np.log10(betas[[0, -1]]))
-    control = LogNumber("beta (bits per bit)", low - 1e-9, high + 1e-9, beta, 0.005)  # the ends themselves are legal
-    panel = Panel({"beta": control}, figure, update)
-    panel.refresh()
-    return panel
+    panel = Panel({"beta": LogNumber("beta (bits per bit)", *betas[[0, -1]], beta, 0.005)}, figure, update)
+    return panel.set()
 
 
 def bounds_panel(
@@ -88,15 +85,14 @@ def bounds_panel(
     def update(guesswork: float) -> str:
         at = int(np.abs(wrongness - guesswork).argmin())
         rate, relevance = rate_bounds[at], relevance_bounds[at]
-        panel.figure.update_traces(x=[wrongness[at]] * 2, y=[rate, relevance], selector={"name": "here"})
+        panel.update_trace("here", x=[wrongness[at]] * 2, y=[rate, relevance])
         return (
             f"With {wrongness[at]:.0%} guesswork the rate is bounded by {rate:.2f} bits (it is {true.rate:.2f}) "
             f"and the relevance by {relevance:.2f} (it is {true.relevance:.2f})."
         )
 
     panel = Panel({"guesswork": Number("guesswork (share)", 0.0, 1.0, 0.3, 0.05)}, figure, update)
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def _by_lmbda(rows: list[SweepRow], objective: str) -> dict[float, list[SweepRow]]:

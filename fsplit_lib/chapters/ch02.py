@@ -74,12 +74,11 @@ def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float
 
     controls = {
         "network": Choice("network", tuple(routes_of), network),
-        "megabits": LogNumber("link (Mbit/s)", -1, 3, megabits),
-        "ratio": LogNumber("server speed (x device)", 0, 2.5, ratio),
+        "megabits": LogNumber("link (Mbit/s)", 0.1, 1000, megabits),
+        "ratio": LogNumber("server speed (x device)", 1, 10**2.5, ratio),
     }
     panel = Panel(controls, empty_waterfall("Every place to split", len(routes_of[network]), row_height=26), update)
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, title: str) -> go.Figure:

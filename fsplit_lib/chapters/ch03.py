@@ -34,13 +34,13 @@ def coder_panel(steps: list[Step], probs: dict[str, float], read: int) -> Panel:
         columns = list(range(1, max(read, 1) + 1))
         for symbol, p in probs.items():
             texts, heights = [symbol] * len(columns), [p] * len(columns)
-            panel.figure.update_traces(x=columns, y=heights, text=texts, selector={"name": symbol})
+            panel.update_trace(symbol, x=columns, y=heights, text=texts)
         x, y = [], []  # a frame around each chosen part
         for at, step in enumerate(steps[:read], start=1):
             low, high = starts[step.symbol], starts[step.symbol] + probs[step.symbol]
             x += [at - 0.38, at + 0.38, at + 0.38, at - 0.38, at - 0.38, None]
             y += [low, low, high, high, low, None]
-        panel.figure.update_traces(x=x, y=y, selector={"name": "chosen"})
+        panel.update_trace("chosen", x=x, y=y)
         low, high = (float(steps[read - 1].low), float(steps[read - 1].high)) if read else (0.0, 1.0)
         message = "".join(step.symbol for step in steps[:read])
         return (
@@ -49,8 +49,7 @@ def coder_panel(steps: list[Step], probs: dict[str, float], read: int) -> Panel:
         )
 
     panel = Panel({"read": Number("symbols read", 0, len(steps), read, 1)}, figure, update)
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def density_panel(
@@ -87,15 +86,13 @@ def density_panel(
     def update(lmbda: float) -> str:
         size, shown = float(np.interp(np.log(lmbda), np.log(lmbdas), sizes)), probabilities(lmbda)
         for name, values in zip(names, shown, strict=True):
-            panel.figure.update_traces(y=values, selector={"name": name})
-        panel.figure.update_traces(x=[lmbda], y=[size], selector={"name": "here"})
+            panel.update_trace(name, y=values)
+        panel.update_trace("here", x=[lmbda], y=[size])
         zero = ", ".join(f"{values[len(values) // 2]:.2f}" for values in shown)
         return (
             f"At lambda {lmbda:.2f} a photo takes {size:,.0f} bytes on average; symbol 0 has probability {zero} "
             "in the channels shown."
         )
 
-    low, high = (float(exponent) for exponent in np.log10(lmbdas[[0, -1]]))
-    panel = Panel({"lmbda": LogNumber("lambda", low, high, lmbda, 0.02)}, figure, update)
-    panel.refresh()
-    return panel
+    panel = Panel({"lmbda": LogNumber("lambda", *lmbdas[[0, -1]], lmbda, 0.02)}, figure, update)
+    return panel.set()

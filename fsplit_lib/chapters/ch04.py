@@ -1,6 +1,5 @@
 """Chapter 04: maps over a photo, maps on trial, the factor on lambda, and the variants of guided training."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -232,8 +231,7 @@ def map_panel(
     pictures = {"the photo": crops[photo], "the map: dark 0, bright 1": overlay(crops[photo], np.zeros((2, 2)))}
     figure = side_by_side(pictures, "One map", "One photo and a map of it.", 430)
     panel = Panel(controls, figure, update, run="Ask the network")
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean: float, lmbda: float) -> Panel:
@@ -273,8 +271,8 @@ def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean:
         factor = float(lmbda_factor(mean))
         moved = lmbda * factor
         before, after = (float(np.interp(np.log(at), np.log(lmbdas), sizes)) for at in (lmbda, moved))
-        panel.figure.update_traces(x=[mean], y=[factor], selector={"name": "chosen"})
-        panel.figure.update_traces(x=[lmbda, moved], y=[before, after], selector={"name": "unguided, and as weighted"})
+        panel.update_trace("chosen", x=[mean], y=[factor])
+        panel.update_trace("unguided, and as weighted", x=[lmbda, moved], y=[before, after])
         said = f"A map of mean {mean:.2f} makes lambda {factor:.2f} times larger: "
         if moved > lmbdas[-1] * (1 + 1e-9):
             return said + f"beyond {lmbdas[-1]:g}, where this codec ends."
@@ -285,8 +283,7 @@ def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean:
 
     controls = {
         "mean": Number("mean of s", 0.0, 1.0, mean, 0.05),
-        "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[-1]), lmbda),
+        "lmbda": LogNumber("lambda", lmbdas[0], lmbdas[-1], lmbda),
     }
     panel = Panel(controls, figure, update)
-    panel.refresh()
-    return panel
+    return panel.set()

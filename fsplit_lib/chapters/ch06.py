@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -168,7 +167,7 @@ class LambdaPanel(Panel):
         self._explore, self._names, self._picker = explore, names, PhotoPicker(photo)
         self.explorer: RateExplorer | None = None
         self._loaded, self._uris = None, {}
-        slider = LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda, STEP)
+        slider = LogNumber("lambda", *lmbdas, lmbda, STEP)
         controls = {"lmbda": slider, **self._picker.controls}
         upload = (self._picker.upload,)
         super().__init__(controls, _empty(), self._update, run="Load the photo", extra=upload)
@@ -194,15 +193,12 @@ class LambdaPanel(Panel):
         self._draw(at)
         return problem + self.sentence(at)
 
-    def _trace(self, name: str, **values: object) -> None:
-        self.figure.update_traces(selector={"name": name}, **values)
-
     def _load(self, photo: str, file: str) -> None:
         self.explorer = self._explore(self._picker.open(photo, file))
         self._loaded, self._uris = self._picker.key(photo, file), {}
         with self.figure.batch_update():
-            self._trace("crop", source=_uri(self.explorer.crop))
-            self._trace("bytes over lambda", x=self.explorer.lmbdas, y=self.explorer.sizes)
+            self.update_trace("crop", source=_uri(self.explorer.crop))
+            self.update_trace("bytes over lambda", x=self.explorer.lmbdas, y=self.explorer.sizes)
 
     def _draw(self, at: AtRate) -> None:
         answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.probs}
@@ -210,9 +206,9 @@ class LambdaPanel(Panel):
         titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
         order, labels = top_names((self.explorer.teacher, at.probs), self._names)
         with self.figure.batch_update():
-            self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
+            self.update_trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
             for name, rival in at.rivals.items():
-                self._trace(f"{name} picture", source=self._rival(rival))
+                self.update_trace(f"{name} picture", source=self._rival(rival))
                 titles[name] = (
                     f"{name}: no file that small" if rival is None else f"{name}, {len(rival.file.data):,} bytes"
                 )
@@ -221,8 +217,8 @@ class LambdaPanel(Panel):
                 label.text = f"{text}<br><b>{best}</b>"
             for method, (title, _) in BARS.items():
                 probs = answers.get(method, np.zeros(len(self._names)))
-                self._trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
-            self._trace("this packet", x=[at.lmbda], y=[at.size])
+                self.update_trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
+            self.update_trace("this packet", x=[at.lmbda], y=[at.size])
 
     def _rival(self, rival: Rival | None) -> str:
         key = rival and rival.file

@@ -123,7 +123,7 @@ class WorkPanel(Panel):
             for name, curve in self._curves.items():
                 size, macs = bytes_at(curve, agreement / 100), self._work[PRIOR[name].encoder].multiply_adds / 1e6
                 known = {"x": [macs], "y": [size]} if size else {"x": [], "y": []}
-                self.figure.update_traces(selector={"name": name}, **known)
+                self.update_trace(name, **known)
                 sent = f"{size:,.0f} bytes" if size else "not reached"
                 told.append(f"{PRIOR[name].label} {sent} with {macs:,.0f} million multiply-adds")
         return f"At an agreement of {agreement} %: {'; '.join(told)}."

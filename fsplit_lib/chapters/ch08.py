@@ -287,12 +287,11 @@ def journey_panel(
         "network": Choice("network", networks, network),
         "level": Choice("agreement", tuple(levels), level),
         "precision": Choice("precision", ("float32", "int8"), precision),
-        "megabits": LogNumber("link (Mbit/s)", -2, 3, megabits),
+        "megabits": LogNumber("link (Mbit/s)", 0.01, 1000, megabits),
         "delay": Number("delay (ms)", 0.0, 200.0, 10.0, 1.0),
-        "slowdown": LogNumber("device slowdown (x)", -1, 2, slowdown),
-        "speedup": LogNumber("server speed (x)", -1, 2, speedup),
+        "slowdown": LogNumber("device slowdown (x)", 0.1, 100, slowdown),
+        "speedup": LogNumber("server speed (x)", 0.1, 100, speedup),
     }
     found, _ = state(**{name: control.value for name, control in controls.items()})
     panel = Panel(controls, empty_waterfall("Photo in, answer out", len(found), 32), update)
-    panel.refresh()
-    return panel
+    return panel.set()

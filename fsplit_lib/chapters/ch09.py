@@ -1,6 +1,5 @@
 """Chapter 09: another task and the places of an answer over bytes, and maps that go stale."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -161,7 +160,7 @@ def survival_panel(
         photo: shown first.
     """
     controls = {
-        "lmbda": LogNumber("lambda", *(math.log10(end) for end in ends), lmbda),
+        "lmbda": LogNumber("lambda", *ends, lmbda),
         "photo": Choice("photo", tuple(crops), photo),
     }
 
@@ -182,8 +181,7 @@ def survival_panel(
     titles = ("the photo", "before the packet", "after the packet")
     figure = side_by_side(dict.fromkeys(titles, crops[photo]), "Before and after", "One photo and two maps of it.", 430)
     panel = Panel(controls, figure, update, run="Ask the network")
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def staleness(steps: Sequence[int], alike: dict[int, Sequence[float | None]]) -> go.Figure:

@@ -26,6 +26,7 @@ from fsplit_lib.errors import ParameterError
 
 PLACES, FEWEST, STATES = 13, 5, 120  # on the site: most and fewest places of a slider, most states of a panel
 SIZE = 1_400_000  # most bytes of a panel's states on the site
+STYLE, WIDTH = {"description_width": "initial"}, {"width": "320px"}  # of controls
 
 
 def on_site() -> bool:
@@ -80,20 +81,16 @@ class Number(Control):
     """
 
     def __init__(self, label: str, low: float, high: float, value: float, step: float):
-        whole = all(isinstance(v, int) for v in (low, high, value, step))
-        slider = widgets.IntSlider if whole else widgets.FloatSlider
-        field = widgets.BoundedIntText if whole else widgets.BoundedFloatText
-        bounds = {"min": low, "max": high, "step": step, "value": value}
-        text = field(
-            description=label,
-            style={"description_width": "initial"},
-            layout={"width": f"{110 + 8 * len(label)}px"},
-            **bounds,
-        )
-        bar = slider(readout=False, continuous_update=False, layout={"width": "320px"}, **bounds)
+        self.low, self.high, self.whole = low, high, all(isinstance(v, int) for v in (low, high, value, step))
+        field = widgets.BoundedIntText if self.whole else widgets.BoundedFloatText
+        bounds, room = {"min": low, "max": high, "step": step, "value": value}, {"width": f"{110 + 8 * len(label)}px"}
+        text = field(description=label, style=STYLE, layout=room, **bounds)
+        bar = self._slider(readout=False, continuous_update=False, layout=WIDTH, **bounds)
         traitlets.link((text, "value"), (bar, "value"))
         super().__init__(label, widgets.HBox([text, bar]), text)
-        self.low, self.high, self.whole = low, high, whole
+
+    def _slider(self, **properties: Any) -> widgets.Widget:
+        return (widgets.IntSlider if self.whole else widgets.FloatSlider)(**properties)
 
     def check(self, value: Any) -> None:
         kinds = int if self.whole else (int, float)
@@ -117,23 +114,18 @@ class LogNumber(Number):
 
     Args:
         label: at most two words, and the unit.
-        low: least exponent of ten.
-        high: largest exponent of ten.
+        low: least value, above 0.
+        high: largest value.
         value: first value.
-        step: of the exponent.
+        step: of the exponent of ten.
     """
 
     def __init__(self, label: str, low: float, high: float, value: float, step: float = 0.05):
-        text = widgets.BoundedFloatText(
-            value=value, min=10**low, max=10**high, step=10**low, description=label,
-            style={"description_width": "initial"}, layout={"width": f"{110 + 8 * len(label)}px"},
-        )  # fmt: skip
-        bar = widgets.FloatLogSlider(
-            value=value, min=low, max=high, step=step, readout=False, continuous_update=False, layout={"width": "320px"}
-        )
-        traitlets.link((text, "value"), (bar, "value"))
-        Control.__init__(self, label, widgets.HBox([text, bar]), text)
-        self.low, self.high, self.whole = 10**low, 10**high, False
+        self._exponents = {"min": math.log10(low), "max": math.log10(high), "step": step}
+        super().__init__(label, float(low), float(high), value, step=float(low))
+
+    def _slider(self, **properties: Any) -> widgets.FloatLogSlider:
+        return widgets.FloatLogSlider(**properties | self._exponents)
 
     def places(self, most: int) -> list[int | float]:
         return self._around(np.geomspace(self.low, self.high, most))
@@ -149,13 +141,7 @@ class Choice(Control):
     """
 
     def __init__(self, label: str, options: tuple[str, ...], value: str):
-        drop = widgets.Dropdown(
-            options=options,
-            value=value,
-            description=label,
-            style={"description_width": "initial"},
-            layout={"width": "320px"},
-        )
+        drop = widgets.Dropdown(options=options, value=value, description=label, style=STYLE, layout=WIDTH)
         super().__init__(label, drop, drop)
         self.options = tuple(options)
 
@@ -215,8 +201,7 @@ class Panel:
 
     def refresh(self, **instead: Any) -> str:
         """Compute and draw the current state, or one that differs in the named values; returns the sentence."""
-        live = nullcontext() if self.button else self.figure.batch_update()  # behind a button, progress is drawn
-        with live:
+        with nullcontext() if self.button else self.figure.batch_update():  # behind a button, progress is drawn
             self._said = self._update(**self.state() | instead)
         text = html.escape(self._said)
         self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{text}</p>'
@@ -240,6 +225,10 @@ class Panel:
             self._quiet = False
         self.refresh()
         return self
+
+    def update_trace(self, name: str, **values: Any) -> None:
+        """Change properties of the traces of one name."""
+        self.figure.update_traces(selector={"name": name}, **values)
 
     def state(self) -> dict[str, Any]:
         """Return the controls' values, by name."""
@@ -282,12 +271,9 @@ class Panel:
         self.figure = live
         if self._said != said_first:
             self.refresh()
+        now = self.state()
         controls = [
-            {
-                "label": self.controls[name].label,
-                "places": [_shown(p) for p in places],
-                "first": places.index(self.state()[name]),
-            }
+            {"label": self.controls[name].label, "places": list(map(_shown, places)), "first": places.index(now[name])}
             for name, places in taking_part.items()
         ]
         others = [control.label for name, control in self.controls.items() if name not in taking_part]

@@ -124,19 +124,11 @@ class Prediction:
         rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
         ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
         span = max(ends) - min(ends)
-        figure = go.Figure(
-            go.Bar(
-                y=[name for name, _, _ in rows],
-                x=[value for _, value, _ in rows],
-                orientation="h",
-                marker_color=[look_of(owner).color for _, _, owner in rows],
-                text=[told(value) for _, value, _ in rows],
-                textposition=["inside" if abs(value) > 0.4 * span else "outside" for _, value, _ in rows],
-                textangle=0,
-                constraintext="none",
-                cliponaxis=False,
-            )
-        )
+        names, values, owners = zip(*rows, strict=True)
+        places = ["inside" if abs(value) > 0.4 * span else "outside" for value in values]
+        text = {"text": list(map(told, values)), "textposition": places, "textangle": 0, "constraintext": "none"}
+        colours = [look_of(owner).color for owner in owners]
+        figure = go.Figure(go.Bar(y=names, x=values, orientation="h", marker_color=colours, cliponaxis=False, **text))
         room = 0.2 * span  # for the numbers behind the bars
         figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
         alt = f"Measured: {told(truth)}."

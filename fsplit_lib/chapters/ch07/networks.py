@@ -1,7 +1,6 @@
 """The networks of chapter 07 side by side: names, looks, blueprints, and the panel in which one packet serves all."""
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -262,9 +261,8 @@ def server_panel(
 
     controls = {
         "picture": Number("picture", 0, len(pictures) - 1, 0, 1),
-        "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda),
+        "lmbda": LogNumber("lambda", *lmbdas, lmbda),
         "server": Choice("server", tuple(options), first),
     }
     panel = Panel(controls, _servers(names, pictures.shape[-1]), update)
-    panel.refresh()
-    return panel
+    return panel.set()

@@ -150,9 +150,7 @@ def ablation_panel(ablation: Ablation, network: str) -> Panel:
         curves, (scores, (low, high)) = ablation.curves(backbone), ablation.scores(backbone)
         small, best, rows = ablation.smallest(backbone), max(scores, key=scores.get), curves[this]
 
-        def draw(name: str, **values: object) -> None:
-            panel.figure.update_traces(selector={"name": name}, **values)
-
+        draw = panel.update_trace
         for w in looks:
             parts = [[*((p.bytes, 100 * p.top1) for p in curves[key]), (None, None)] for key in curves if key[1] == w]
             lines = [point for part in parts for point in part]
@@ -177,5 +175,4 @@ def ablation_panel(ablation: Ablation, network: str) -> Panel:
         "width": Choice("width", tuple(map(str, widths)), str(start[1])),
     }
     panel = Panel(controls, figure, update)
-    panel.refresh()
-    return panel
+    return panel.set()
