@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import SweepRow
 from fsplit_lib.panels.base import LogNumber, Number, Panel
+from fsplit_lib.plots.curves import mean_over_seeds
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.theory import Bottleneck
 
@@ -95,10 +96,10 @@ def bounds_panel(
     return panel.set()
 
 
-def _by_lmbda(rows: list[SweepRow], objective: str) -> dict[float, list[SweepRow]]:
-    """Group the rows of one objective: lambda to its seeds, by rising bits."""
-    mine = [row for row in rows if row.objective == objective]
-    return {at: [row for row in mine if row.lmbda == at] for at in sorted({row.lmbda for row in mine}, reverse=True)}
+def _lines(rows: list[SweepRow]) -> dict[str, go.Scatter]:
+    """Return the curve of each objective: accuracy over bits, the mean of its seeds."""
+    mine = {objective: [row for row in rows if row.objective == objective] for objective in METHOD}
+    return {one: mean_over_seeds(LABEL[one], mine[one], look_of(method), "bits") for one, method in METHOD.items()}
 
 
 def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.Figure:
@@ -109,18 +110,12 @@ def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.F
         label_bits: what a label is worth, a line.
         teacher: top-1 of the teacher, a line.
     """
-    figure, told = go.Figure(), []
-    for objective, method in METHOD.items():
-        groups, look = _by_lmbda(rows, objective), look_of(method)
-        bits = np.array([np.mean([row.bits for row in group]) for group in groups.values()])
-        seeds = [[100 * row.top1 for row in group] for group in groups.values()]
-        low, top1, high = (np.array([f(group) for group in seeds]) for f in (min, np.mean, max))
-        figure.add_scatter(
-            x=bits, y=top1, name=LABEL[objective], mode="lines+markers", line={"color": look.color, "dash": look.dash},
-            marker={"symbol": look.symbol, "size": 10}, error_y={"array": high - top1, "arrayminus": top1 - low},
-            text=[f"lambda {at:g}" for at in groups], hovertemplate="%{text}<br>%{x:.0f} bits<br>%{y:.1f} %",
-        )  # fmt: skip
-        told.append(f"{LABEL[objective]} {top1[0]:.1f} % at {bits[0]:.0f} bits and {top1[-1]:.1f} % at {bits[-1]:.0f}")
+    lines = _lines(rows).values()
+    figure = go.Figure(list(lines))
+    told = [
+        f"{line.name} {line.y[0]:.1f} % at {line.x[0]:.0f} bits and {line.y[-1]:.1f} % at {line.x[-1]:.0f}"
+        for line in lines
+    ]
     figure.add_vline(x=label_bits, line={"color": "#000000", "dash": "dot"})
     figure.add_annotation(x=np.log10(label_bits), y=0.02, yref="paper", text="a label", showarrow=False, xshift=30)
     dashed = {"color": "#000000", "dash": "dash"}
@@ -136,9 +131,7 @@ def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.F
 def bits_at(rows: list[SweepRow], top1: float) -> dict[str, float]:
     """Read the bits that each objective needs for one accuracy off the curve of its means; NaN beyond its ends."""
     found = {}
-    for objective in METHOD:
-        groups = _by_lmbda(rows, objective).values()
-        means = sorted((np.mean([r.top1 for r in group]), np.mean([r.bits for r in group])) for group in groups)
-        at, bits = np.array(means).T
-        found[objective] = float(np.exp(np.interp(top1, at, np.log(bits), left=np.nan, right=np.nan)))
+    for objective, line in _lines(rows).items():
+        at, bits = np.array(sorted(zip(line.y, line.x, strict=True))).T
+        found[objective] = float(np.exp(np.interp(100 * top1, at, np.log(bits), left=np.nan, right=np.nan)))
     return found

@@ -1,7 +1,6 @@
 """Chapter 05: train live, estimate against wire, noise against rounding, rate against accuracy, and what breaks it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,7 +8,6 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.panels.base import Choice, Number, Panel
-from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow
@@ -75,21 +73,6 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
     told = ", ".join(f"{name} {values.mean():.1f}" for name, values in sizes.items())
     alt = f"Mean bytes of {len(estimated)} test pictures: estimated, rounded, {estimated.mean():.1f}; {told}."
     return finish(figure, "Estimated against real bytes", alt, height=480).update_layout(legend={"x": 0.02, "y": 0.98})
-
-
-def mean_over_seeds(name: str, rows: Sequence[Any], look: Look) -> go.Scatter:
-    """Return the curve of a sweep's rows: top-1 over bytes, the mean of the seeds, whiskers from least to most.
-
-    Args:
-        name: of the curve.
-        rows: of the sweep, with ``lmbda``, ``bytes`` and ``top1``.
-        look: colour, dash and marker.
-    """
-    groups = [[r for r in rows if r.lmbda == lmbda] for lmbda in sorted({r.lmbda for r in rows}, reverse=True)]
-    x = [np.mean([r.bytes for r in group]) for group in groups]
-    low, y, high = ([100 * f([r.top1 for r in group]) for group in groups] for f in (min, np.mean, max))
-    text = [f"lambda {group[0].lmbda:g}" for group in groups]
-    return curve(name, x, y, look, (low, high), text=text, hovertemplate="%{text}<br>%{x:.0f} bytes<br>%{y:.1f} %")
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:

@@ -1,7 +1,5 @@
 """Chapter 06: whole curves, what gains do, and one photo at any rate beside JPEG and AVIF."""
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +13,7 @@ from fsplit_lib.evaluation.explorer import AtRate, RateExplorer
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import PhotoPicker
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
-from fsplit_lib.plots.pictures import HATCH, shortened, top_names
+from fsplit_lib.plots.pictures import HATCH, data_uri, shortened, top_names
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
 BARS = {
@@ -108,10 +106,7 @@ def sizes_over_lmbda(lmbdas: np.ndarray, sizes: dict[str, np.ndarray]) -> go.Fig
 
 def _uri(image: Image.Image) -> str:
     """A picture as data URI, light enough to travel with every move of a slider."""
-    buffer, bare = io.BytesIO(), image.copy()
-    bare.info = {}
-    bare.save(buffer, "JPEG", quality=92, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(image, "JPEG", quality=92, subsampling=0)
 
 
 def _empty() -> go.Figure:

@@ -12,6 +12,7 @@ from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, 
 from fsplit_lib.latency.measured import MeasuredEndToEnd
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
+from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.plots.waterfall import PARTS, empty_waterfall, end_numbers, fill_waterfall
 
@@ -99,11 +100,9 @@ def _curves(figure: go.Figure, rates: np.ndarray, values: dict[str, list[float]]
     """A line per method with a marker now and then, and the presets of the link as marks on the axis."""
     for name, y in values.items():
         look, marks = _look(name), [9 if i % 15 == 0 else 0 for i in range(len(rates))]
-        figure.add_scatter(
-            x=rates, y=y, name=name, mode="lines+markers", marker={"symbol": look.symbol, "size": marks},
-            line={"color": look.color, "dash": look.dash, "width": 4 if name == OURS else 2.5},
-            hovertemplate=f"%{{x:.3g}} Mbit/s<br>{unit}<extra>{name}</extra>",
-        )  # fmt: skip
+        style = {"width": 4 if name == OURS else 2.5, "marker": {"symbol": look.symbol, "size": marks}}
+        hover = f"%{{x:.3g}} Mbit/s<br>{unit}<extra>{name}</extra>"
+        figure.add_trace(curve(name, rates, y, look, hovertemplate=hover, **style))
     figure.update_xaxes(LINK)
 
 

@@ -14,7 +14,7 @@ from fsplit_lib.evaluation.map_agreement import map_correlation, peak_is_inside
 from fsplit_lib.evaluation.tables import MapRow, TaskGainRow, TaskRow
 from fsplit_lib.evaluation.variants import Variants, variant_of
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
-from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
+from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import html_table, picture, side_by_side
 from fsplit_lib.plots.style import Look, caption, finish, look_of
 
@@ -41,13 +41,9 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
             if codec != "photo" and probe != "packets":
                 continue
             mine = [r for r in rows if (r.task, r.codec, r.probe) == (task, codec, probe)]
-            mine.sort(key=lambda r: r.bytes)
-            share, low, high = (
-                100 * np.array([getattr(r, "accuracy" + end) for r in mine], float) for end in ("", "_low", "_high")
-            )
             look = PROBES[probe] if codec == "photo" else Look("#57606a", OTHERS[len(lines) % len(OTHERS)], "diamond")
             name = f"probe fitted to {probe}" if codec == "photo" else codec
-            lines.append(curve(name, [r.bytes for r in mine], share, look, (low, high)))
+            lines.append(rate_curve(name, mine, "accuracy", look, hovertemplate=None))
         plots[TASKS.get(task, task)] = lines
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
     figure.update_xaxes(title_text="", tickvals=[500, 1000, 2000, 4000], tickangle=0)  # three columns: one title
@@ -111,11 +107,8 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
         mine = sorted((row for row in rows if row.codec == codec), key=lambda row: row.bytes)
         name, look = looks.get(codec, (codec, Look("#57606a", "dot", "diamond")))
         for column, (field, unit) in enumerate((("correlation", 1), ("pointing", 100)), start=1):
-            value, low, high = (
-                unit * np.array([getattr(row, field + end) for row in mine], float) for end in ("", "_low", "_high")
-            )
-            line = curve(name, [row.bytes for row in mine], value, look, (low, high), showlegend=column == 1)
-            figure.add_trace(line, 1, column)
+            style = {"showlegend": column == 1, "hovertemplate": None}
+            figure.add_trace(rate_curve(name, mine, field, look, unit, **style), 1, column)
         ends = (f"{r.correlation:.2f} and {r.pointing:.0%} at {r.bytes:,.0f} bytes" for r in (mine[0], mine[-1]))
         told.append(f"{name}: {', '.join(ends)}")
     for column, value in enumerate((control.correlation, 100 * control.pointing), start=1):

@@ -20,11 +20,15 @@ HATCH = {"shape": "/", "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity":
 def picture(image: Image.Image) -> str:
     """Encode a picture as the data URI of a PNG; enlarge small ones without blur."""
     times = -(-224 // max(image.size))
-    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image.info = {}
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST), "PNG")
+
+
+def data_uri(image: Image.Image, kind: str, **options: int) -> str:
+    """Encode a picture as a data URI of some kind, without what else its file told; ``options`` are Pillow's."""
+    buffer, bare = io.BytesIO(), image.copy()
+    bare.info = {}
+    bare.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height: int) -> go.Figure:

@@ -14,6 +14,7 @@ from fsplit_lib.decoders import Decoder
 from fsplit_lib.decoders.blocks import SwinBlock
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
+from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.pictures import HATCH, html_table
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
@@ -160,14 +161,9 @@ def spreads(features: dict[str, np.ndarray]) -> go.Figure:
     figure, told = go.Figure(), []
     for network, h in features.items():
         sigma, look = np.sort(h.std(axis=(0, 2, 3)))[::-1], look_of_network(network)
-        figure.add_trace(
-            go.Scatter(
-                x=100 * (np.arange(len(sigma)) + 0.5) / len(sigma), y=sigma,
-                name=f"{name_of(network)}, {len(sigma)} channels",
-                mode="lines+markers", line={"color": look.color, "dash": look.dash, "width": 2.5},
-                marker={"symbol": look.symbol, "size": [8 if n % 16 == 0 else 0 for n in range(len(sigma))]},
-            )
-        )  # fmt: skip
+        name, x = f"{name_of(network)}, {len(sigma)} channels", 100 * (np.arange(len(sigma)) + 0.5) / len(sigma)
+        marks = {"symbol": look.symbol, "size": [8 if n % 16 == 0 else 0 for n in range(len(sigma))]}
+        figure.add_trace(curve(name, x, sigma, look, marker=marks))
         told.append(f"{name_of(network)} from {sigma[0]:.3g} to {sigma[-1]:.3g} (median {np.median(sigma):.3g})")
     figure.update_xaxes(title_text="channels, by falling standard deviation (%)")
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
@@ -177,45 +173,26 @@ def spreads(features: dict[str, np.ndarray]) -> go.Figure:
 
 
 def _servers(names: Sequence[str], side: int) -> go.Figure:
-    """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet.
-
-    Traces: the picture, two bars, the bytes.
-
-    Args:
-        names: of the classes.
-        side: of the picture in pixels.
-    """
+    """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet."""
     figure = make_subplots(
         2, 2, specs=[[{}, {}], [{"colspan": 2}, None]], column_widths=[0.3, 0.7], row_heights=[0.82, 0.18],
         horizontal_spacing=0.12, vertical_spacing=0.2, subplot_titles=("on the phone", "at the server", "on the wire"),
     )  # fmt: skip
     figure.add_trace(go.Image(z=np.zeros((side, side, 3), np.uint8), hoverinfo="skip"), 1, 1)
     for label, method, shape in (("from the packet", "FrankenSplit", "/"), ("without compression", "teacher", "")):
-        figure.add_trace(
-            go.Bar(
-                x=list(names), y=np.zeros(len(names)), name=label,
-                marker={"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}},
-            ),
-            1, 2,
-        )  # fmt: skip
-    figure.add_trace(
-        go.Heatmap(z=[[0]], colorscale="Cividis", zmin=0, zmax=255, showscale=False,
-                   hovertemplate="byte %{x}: %{z}<extra></extra>"), 2, 1,
-    )  # fmt: skip
-    figure.update_xaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(title_text="softmax probability (%)", range=[0, 122], row=1, col=2)
-    figure.update_yaxes(tickvals=list(range(0, 101, 20)), row=1, col=2)
+        marker = {"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}}
+        figure.add_bar(x=list(names), y=np.zeros(len(names)), name=label, marker=marker, row=1, col=2)
+    heat = {"colorscale": "Cividis", "zmin": 0, "zmax": 255, "showscale": False}
+    figure.add_heatmap(z=[[0]], hovertemplate="byte %{x}: %{z}<extra></extra>", **heat, row=2, col=1)
+    figure.update_xaxes(visible=False, row=1, col=1).update_yaxes(visible=False, row=1, col=1)
+    ticks = list(range(0, 101, 20))
+    figure.update_yaxes(title_text="softmax probability (%)", range=[0, 122], tickvals=ticks, row=1, col=2)
     figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
     figure.update_xaxes(title_text="bytes of the packet, dark 0, bright 255", row=2, col=1)
     figure.update_yaxes(visible=False, row=2, col=1)
-    finish(figure, "", "No packet yet.", 560)
-    figure.update_annotations(font_size=15)
-    return figure.update_layout(
-        barmode="group",
-        legend={"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"},
-        margin={"l": 20, "r": 20, "t": 60, "b": 60},
-    )
+    finish(figure, "", "No packet yet.", 560).update_annotations(font_size=15)
+    corner = {"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"}
+    return figure.update_layout(barmode="group", legend=corner, margin={"l": 20, "r": 20, "t": 60, "b": 60})
 
 
 def server_panel(
