@@ -98,20 +98,14 @@ class WorkPanel(Panel):
         for name in names:
             method = PRIOR[name]
             mark = {"size": 15, "color": method.look.color, "symbol": method.look.symbol}
-            figure.add_trace(
-                go.Scatter(
-                    name=name, mode="markers+text", marker=mark, text=[method.label], textposition="bottom center" if name == BASE else "top center",
-                    hovertemplate="%{x:,.0f} M multiply-adds<br>%{y:,.0f} bytes<extra></extra>",
-                )
+            figure.add_scatter(
+                name=name, mode="markers+text", marker=mark, text=[method.label], textposition="bottom center" if name == BASE else "top center",
+                hovertemplate="%{x:,.0f} M multiply-adds<br>%{y:,.0f} bytes<extra></extra>",
             )  # fmt: skip
-        ticks = [20, 50, 100, 200, 500]
-        figure.update_xaxes(
-            title_text="encoder's work (million multiply-adds)", type="log", tickvals=ticks, range=[1.15, 3.1]
-        )
-        figure.update_yaxes(
-            title_text="bytes of the packet", type="log", tickvals=[300, 500, 700, 1000, 1500, 2000, 3000, 5000]
-        )
-        figure.update_yaxes(range=[2.6, 3.7])
+        works, sizes = [20, 50, 100, 200, 500], [300, 500, 700, 1000, 1500, 2000, 3000, 5000]
+        work_axis = {"title_text": "encoder's work (million multiply-adds)", "tickvals": works, "range": [1.15, 3.1]}
+        figure.update_xaxes(work_axis, type="log")
+        figure.update_yaxes(title_text="bytes of the packet", type="log", tickvals=sizes, range=[2.6, 3.7])
         finish(figure, "Bytes and work at one agreement", "", height=520).update_layout(showlegend=False)
         top = round(100 * max(p.agreement for p in points if p.codec in names))
         super().__init__({"agreement": Number("agreement (%)", 30, top, agreement, 1)}, figure, self._update)

@@ -1,5 +1,8 @@
 """The tables of chapter 07: every codec with every server, blueprints, and the panel over the decoder ablation."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -37,6 +40,13 @@ def _two_lines(delta: BDRate) -> str:
     return f"<b>{whole}</b>".replace(" (", "</b><br>(", 1).removesuffix("</b>") if "(" in whole else whole
 
 
+def _cells(names: Sequence[str], size: int, **heat: Any) -> go.Heatmap:
+    """A cell for each codec, downwards, and each network that answers."""
+    x, y = [name_of(n) for n in names], [f"codec of {name_of(n)}" for n in names]
+    style = {"texttemplate": "%{text}", "textfont": {"size": size}, "colorscale": "RdBu", "xgap": 3, "ygap": 3}
+    return go.Heatmap(**{"x": x, "y": y} | style | heat)
+
+
 def cross_table(crossing: Crossing) -> go.Figure:
     """Draw BD-rates against the native pair; on the diagonal stand other seeds and a decoder trained anew."""
     names, told = crossing.networks, []
@@ -49,14 +59,10 @@ def cross_table(crossing: Crossing) -> go.Figure:
         told += [f"{name_of(a)} for {name_of(b)} {with_interval(d)}" for b, d in zip(names, row, strict=True)]
     values = np.array([[0 if d.percent is None else d.percent for d in row] for row in found])
     edge = max(1.0, float(np.abs(values).max()))
+    x, scale = [f"{name_of(n)} answers" for n in names], {"zmin": -1.5 * edge, "zmax": 1.5 * edge, "reversescale": True}
     figure = go.Figure(
-        go.Heatmap(
-            z=values, x=[f"{name_of(n)} answers" for n in names], y=[f"codec of {name_of(n)}" for n in names],
-            text=texts, texttemplate="%{text}", textfont={"size": 15}, colorscale="RdBu", reversescale=True,
-            zmin=-1.5 * edge, zmax=1.5 * edge,
-            colorbar={"title": "%"}, hoverongaps=False, xgap=3, ygap=3,
-        )
-    )  # fmt: skip
+        _cells(names, 15, z=values, x=x, text=texts, colorbar={"title": "%"}, hoverongaps=False, **scale)
+    )
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     alt = f"Bytes against the native pair at equal agreement, codec of one backbone for another: {'; '.join(told)}"
@@ -71,20 +77,10 @@ def equal_byte_tables(crossing: Crossing) -> go.Figure:
     names, told = crossing.networks, []
     for column, (quality, title) in enumerate(titles.items(), start=1):
         shares, size = crossing.at_equal_bytes(quality)
-        figure.add_trace(
-            go.Heatmap(
-                z=100 * (shares - np.diag(shares)), x=[name_of(n) for n in names],
-                y=[f"codec of {name_of(n)}" for n in names],
-                text=[[f"{100 * v:.1f}" for v in row] for row in shares], texttemplate="%{text}", textfont={"size": 16},
-                colorscale="RdBu", zmin=-6, zmax=6, showscale=column == 2, xgap=3, ygap=3,
-                colorbar={"title": "points above<br>native pair"},
-            ),
-            1, column,
-        )  # fmt: skip
-        rows = [
-            f"codec of {name_of(n)} " + ", ".join(f"{100 * v:.1f}" for v in row)
-            for n, row in zip(names, shares, strict=True)
-        ]
+        texts, bar = [[f"{100 * v:.1f}" for v in row] for row in shares], {"title": "points above<br>native pair"}
+        scale = {"zmin": -6, "zmax": 6, "showscale": column == 2, "colorbar": bar}
+        figure.add_trace(_cells(names, 16, z=100 * (shares - np.diag(shares)), text=texts, **scale), 1, column)
+        rows = [f"codec of {name_of(n)} {', '.join(row)}" for n, row in zip(names, texts, strict=True)]
         told.append(f"{title}: {'; '.join(rows)}")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(title_text="who answers", showgrid=False)
