@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 from fsplit_lib import theory
-from fsplit_lib.exercises.core import Exercise, inputs
+from fsplit_lib.exercises.core import Exercise, fits, inputs
 
 OPEN = -0.9 * math.log2(0.9) - 0.1 * math.log2(0.1 / 9)  # H(answer | class)
 TOLD = math.log2(10) - OPEN
+FLIPPED = math.log2(10) - theory.entropy((0.9, 0.1))  # as if there were one wrong answer
+HALVES = np.array([[0.5, 0.0], [0.0, 0.5]])
 P, Q = (0.5, 0.5), (0.9, 0.1)
 PQ, QP = theory.kl_divergence(P, Q), theory.kl_divergence(Q, P)
 CROSS = "p_xy / p_x[:, None] @ np.log2(np.maximum(p_y_t, 1e-300)).T"  # the mean of log2 p(y|t) in update_encoder
+PAIR = (
+    "Return a pair of numbers, each a mean over the samples: return rate, cross_entropy. Your function returned {got}."
+)
 ZERO = "0 · log 0 counts as 0, and you returned another number."
 
 
@@ -73,12 +78,7 @@ def _batches() -> list[tuple[np.ndarray, ...]]:
     ]  # fmt: skip
 
 
-def _pair_form(result: Any, *_: Any) -> str | None:
-    if np.shape(result) != (2,):
-        return f"Return a pair of numbers, each a mean over the samples: return rate, cross_entropy. Your function returned {str(result)[:60]}."
-    return None
-
-
+UNUSED = (HALVES, np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5)
 EDGE = (np.array([0, 1, 1]), np.array([0, 1, 0]), np.eye(2), np.array([0.25, 0.75]), np.array([[0.9, 0.1], [0.3, 0.7]]))
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -108,12 +108,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ),
         form=_step_form,
         use=_quietly,
-        edges=(
-            (
-                (np.array([[0.5, 0.0], [0.0, 0.5]]), np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5),
-                f"Right, but not where p(x,y) or p(y|t) is 0: there {ZERO}",
-            ),
-        ),
+        edges=((UNUSED, f"Right, but not where p(x,y) or p(y|t) is 0: there {ZERO}"),),
     ),
     Exercise.function(
         "01.2",
@@ -139,7 +134,7 @@ EXERCISES: tuple[Exercise, ...] = (
             ("(p * np.log2(decoder[:, y].T)).sum(1)", "np.log2(decoder[:, y].T)"),
             "Your rate is right. In the cross-entropy all t count the same; weigh each by p(t|x).",
         ),
-        form=_pair_form,
+        form=fits(lambda result, *_: np.shape(result) == (2,), PAIR),
         use=_quietly,
         edges=((EDGE, f"Right, but not where p(t|x) = 0: there {ZERO}"),),
     ),
@@ -152,8 +147,7 @@ EXERCISES: tuple[Exercise, ...] = (
             math.log2(10): "That is H(Y), as if the answer were always right.",
             0.9 * math.log2(10): "Nine tenths of H(Y). But a receiver does not know which answers are wrong.",
             OPEN: "That is H(Y|X), what stays open. Subtract it from H(Y).",
-            math.log2(10)
-            - theory.entropy(Q): "You counted whether the answer is wrong, but not which of the nine wrong ones it is.",
+            FLIPPED: "You counted whether the answer is wrong, but not which of the nine wrong ones it is.",
             TOLD * math.log(2): "Those are nats: use log2.",
         },
     ),
@@ -201,7 +195,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "That is D(product ‖ joint): exchange the two.",
         ),
         use=_quietly,
-        edges=(((np.array([[0.5, 0.0], [0.0, 0.5]]),), f"Right, but not where p(x,y) = 0: there {ZERO}"),),
+        edges=(((HALVES,), f"Right, but not where p(x,y) = 0: there {ZERO}"),),
     ),
     Exercise.choice(
         "01.7",

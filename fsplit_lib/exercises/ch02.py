@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsplit_lib.exercises.core import Exercise, inputs, near
+from fsplit_lib.exercises.core import Exercise, fits, inputs, near
 
 Costs = list[tuple[int, int]]
 
@@ -92,24 +92,13 @@ def _costs_form(result: tuple[Any, int], network: nn.Module, _: Tensor) -> str |
 def _chains() -> list[tuple[list[float], list[float], float, float, float]]:
     """Draw chains of six layers with links and servers, so that each number of layers is best for some."""
     rng = inputs(6)
-    return [
-        (
-            rng.uniform(0.005, 0.03, 6).tolist(),
-            np.exp(rng.uniform(np.log(500), np.log(90_000), 6)).tolist(),
-            float(rng.uniform(8e3, 2e4)),
-            float(10 ** rng.uniform(5.5, 7)),
-            float(rng.choice([1.3, 4.0, 50.0])),
-        )
-        for _ in range(100)
-    ]
+    seconds, sizes = rng.uniform(0.005, 0.03, (100, 6)), np.exp(rng.uniform(np.log(500), np.log(90_000), (100, 6)))
+    photos, rates = rng.uniform(8e3, 2e4, 100), 10 ** rng.uniform(5.5, 7, 100)
+    drawn = (part.tolist() for part in (seconds, sizes, photos, rates, rng.choice([1.3, 4.0, 50.0], 100)))
+    return list(zip(*drawn, strict=True))
 
 
-def _split_form(result: Any, seconds: list[float], *_: Any) -> str | None:
-    if isinstance(result, Integral) and 0 <= result <= len(seconds):
-        return None
-    return f"Return how many layers run on the device, 0 to {len(seconds)}, not {str(result)[:60]}."
-
-
+DEPTH = "Return how many layers run on the device, 0 to 6, not {got}."
 SENT, JPEG = 5_000, 20_000  # bytes
 COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
 ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.009), (0.05, 5_000, 0.006), (0.2, 0, 0.0))  # device, bytes, server
@@ -174,7 +163,7 @@ EXERCISES: tuple[Exercise, ...] = (
             ("sizes[:-1], 0", "sizes[1:], 0, 0"),
             "You are one layer off: behind k layers sizes[k - 1] is sent.",
         ),
-        form=_split_form,
+        form=fits(lambda k, *_: isinstance(k, Integral) and 0 <= k <= 6, DEPTH),
     ),
     Exercise.number(
         "02.3",

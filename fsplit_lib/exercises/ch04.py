@@ -77,12 +77,6 @@ def _hooked(answer: Callable, network: nn.Module, layer: nn.Module, x: Tensor, t
     return HOOKS_LEFT if layer._forward_hooks or layer._backward_hooks else found
 
 
-def _weight(s: Tensor, guidance: str) -> Tensor:
-    """Weigh places by Eq. (4), or by the mean weight of each photo; the map is (B, 1, h, w)."""
-    w = (1 + s) / 2
-    return w if guidance == "guided" else w.mean(dim=(2, 3), keepdim=True) + 0 * s
-
-
 def _weight_cases() -> list[tuple]:
     s = torch.from_numpy(inputs(47).random((2, 1, 4, 5)) * np.array([0.5, 1.0]).reshape(2, 1, 1, 1)).float()
     return [(s, "guided"), (s, "constant")]
@@ -152,18 +146,17 @@ EXERCISES: tuple[Exercise, ...] = (
         "Guided: (1 + s) / 2. Constant: the mean of that over the last two axes, one number a photo, at all of its places.",
         "Both variants give a photo the same mean weight, and only the guided one tells its places apart.",
         (
-            ("w.mean(dim=(2, 3), keepdim=True)", "w.mean()"),
+            ("weight.mean(dim=(2, 3), keepdim=True)", "weight.mean()"),
             "The control took one mean over all photos. Each photo keeps its own, as it does in guided training.",
-            ("w.mean(dim", "s.mean(dim"),
+            ("weight.mean(dim", "saliency.mean(dim"),
             "The control is the mean of s; it should be the mean of the weight, (1 + s) / 2.",
-            ("w.mean(dim=(2, 3), keepdim=True)", "1.0"),
+            ("weight.mean(dim=(2, 3), keepdim=True)", "(0 * weight + 1)"),
             "A control of weight 1 is the unguided run. The control has the mean weight of the photo's map.",
-            ("(1 + s) / 2", "s"),
+            ("(1 + saliency) / 2", "saliency"),
             "With s itself, a place where s is 0 is ignored entirely. The weight of Eq. (4) stays between ½ and 1.",
-            ("(1 + s) / 2", "1 + s"),
+            ("(1 + saliency) / 2", "1 + saliency"),
             "The ½ of Eq. (4) is missing: the weight lies between ½ and 1.",
         ),
-        base=_weight,
         use=lambda answer, *case: plain(answer(*case)),
         same=near(1e-5, 1e-6),
         form=_weight_form,

@@ -11,12 +11,14 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.codec.encoder import Encoder, ResidualBlock
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.exercises.core import Exercise, inputs, near
+from fsplit_lib.exercises.core import Exercise, fits, inputs, near
 from fsplit_lib.objectives import head_distillation, loss_of
 from fsplit_lib.system import FrankenSplit, build_system
 
 P = (0.5, 0.25, 0.125, 0.125)
 BITS = sum(-math.log2(p) for p in P)
+NUMBERS = "Return two numbers, the distortion and the rate; yours returned {}."
+TENSORS = "Return two tensors of y's shape (2, 3, 4, 4)."
 alike = near(1e-3, 1e-5)  # single precision
 
 
@@ -62,36 +64,22 @@ class _Block(nn.Module):
         return out if self.last else out.relu()
 
 
-class _Encoder(nn.Module):
-    """The encoder of chapter 05, from pixels in [0, 1]."""
-
-    def __init__(self, config: CodecConfig):
-        super().__init__()
-        sizes = zip((3, *config.widths[:-1]), config.widths, config.strides, (False, False, True), strict=True)
-        self.blocks = nn.Sequential(*(_Block(*size) for size in sizes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(2 * x - 1)
+def _drawn(theirs: nn.Module, shape: tuple[int, ...], asked: tuple, generator: torch.Generator) -> tuple:
+    """Return a network of the library's with drawn weights, an input, and what its like is built with."""
+    for parameter in theirs.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5
+    return theirs, torch.rand(shape, generator=generator), asked
 
 
 def _block_cases() -> list[tuple]:
-    generator, found = _generator(6), []
-    for inside, outside, stride, last in ((3, 5, 2, False), (4, 6, 2, True), (5, 3, 1, False)):
-        theirs = ResidualBlock(inside, outside, stride, "standard", last)
-        for parameter in theirs.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) / 3
-        found.append((theirs, torch.randn(2, inside, 8, 8, generator=generator), (inside, outside, stride, last)))
-    return found
+    generator, sizes = _generator(6), ((3, 5, 2, False), (4, 6, 2, True), (5, 3, 1, False))
+    made = [(ResidualBlock(*size[:3], "standard", size[3]), size) for size in sizes]
+    return [_drawn(theirs, (2, size[0], 8, 8), size, generator) for theirs, size in made]
 
 
 def _encoder_cases() -> list[tuple]:
-    generator, found = _generator(7), []
-    for config in (CodecConfig(), CodecConfig((5, 7, 4), (2, 2, 1))):
-        theirs = Encoder(config)
-        for parameter in theirs.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5
-        found.append((theirs, torch.rand(2, 3, 16, 16, generator=generator), (config,)))
-    return found
+    generator, configs = _generator(7), (CodecConfig(), CodecConfig((5, 7, 4), (2, 2, 1)))
+    return [_drawn(Encoder(config), (2, 3, 16, 16), (config,), generator) for config in configs]
 
 
 def _built(answer: Any, theirs: nn.Module, x: Tensor, asked: tuple) -> list:
@@ -145,16 +133,15 @@ def _with_gradient(answer: Any, y: Tensor, noise: Tensor, weight: Tensor) -> lis
     found = []
     for n in range(2):
         leaf = y.clone().requires_grad_()
-        part = answer(leaf, noise)[n]
-        if part.requires_grad:
-            (part * weight).sum().backward()
-        found += [part.detach(), torch.zeros_like(y) if leaf.grad is None else leaf.grad]
+        found += _passed(answer(leaf, noise)[n], leaf, weight)
     return found
 
 
-def _quantiser_form(result: list[Tensor], y: Tensor, *_: Any) -> str | None:
-    right = all(part.shape == y.shape for part in result)
-    return None if right else f"Return two tensors of y's shape {tuple(y.shape)}."
+def _passed(result: Tensor, leaf: Tensor, weight: Tensor | float = 1.0) -> list[Tensor]:
+    """Return a result and the gradient that it lets through, 0 where it lets through none."""
+    if result.requires_grad:
+        (result * weight).sum().backward()
+    return [result.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad]
 
 
 def bits(likelihoods: Tensor) -> Tensor:
@@ -168,14 +155,6 @@ def bits(likelihoods: Tensor) -> Tensor:
 
 def _bits_cases() -> list[tuple]:
     return [(torch.full((2, 3, 4, 4), 0.5),), (torch.rand(3, 2, 4, 5, generator=_generator(9)) * 0.98 + 0.01,)]
-
-
-def _bits_and_gradient(answer: Any, p: Tensor) -> list[Tensor]:
-    p.requires_grad_()
-    told = torch.as_tensor(answer(p))
-    if told.requires_grad:
-        told.sum().backward()
-    return [told.detach(), torch.zeros_like(p) if p.grad is None else p.grad]
 
 
 def _one_a_picture(result: list[Tensor], p: Tensor) -> str | None:
@@ -219,12 +198,6 @@ def _two_steps(answer: Callable, system: Any, optimiser: Any, x: Any, noise: Any
     return told + [p.detach() - old for p, old in zip(learned, before, strict=True)]
 
 
-def _two_numbers(result: list[Tensor], *_: Any) -> str | None:
-    if len(result[0]) == 2:
-        return None
-    return f"Return two numbers, the distortion and the rate; yours returned {len(result[0])}."
-
-
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "05.1",
@@ -239,12 +212,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "Your block activates also where last is true: the latent would have no negative values.",
             ("nn.Conv2d(inside, outside, 1, stride)", "None", " + self.skip(x)", ""),
             "The short cut is missing: a 1×1 convolution of x, with the stride, is added.",
-            (
-                " + self.skip(x)",
-                "",
-                "out if self.last else out.relu()",
-                "self.skip(x) + (out if self.last else out.relu())",
-            ),
+            (" + self.skip(x)", "", "return out", "return self.skip(x) + out", "else out", "else self.skip(x) + out"),
             "You activate the branch and then add the short cut: add first.",
             ("outside, 3, stride,", "outside, 3, 1,", "(outside, outside, 3, 1,", "(outside, outside, 3, stride,"),
             "The stride belongs to the first 3×3 convolution; yours is in the second one.",
@@ -256,16 +224,16 @@ EXERCISES: tuple[Exercise, ...] = (
     ),
     Exercise.function(
         "05.2",
-        _Encoder,
+        Encoder,
         _encoder_cases,
         "Block(3, widths[0], strides[0], last=False) and two more; forward maps pixels from 0 … 1 to −1 … 1 first.",
         "141,696 parameters at the photo codec's widths, and the same output as the library's encoder with the same weights.",
         (
             ("2 * x - 1", "x"),
             "The blocks expect pixels from −1 to 1: hand them 2x − 1.",
-            ("(False, False, True)", "(False, False, False)"),
+            ("last=n == 2", "last=False"),
             "Your last block activates: build it with last=True.",
-            ("(False, False, True)", "(True, True, True)"),
+            ("last=n == 2", "last=True"),
             "Only the third block is the last one; the first two activate.",
         ),
         use=_built,
@@ -293,7 +261,7 @@ EXERCISES: tuple[Exercise, ...] = (
             ("-likelihoods", "-likelihoods.detach()"),
             "The values are right, but no gradient comes through, so training could not lower the rate.",
         ),
-        use=_bits_and_gradient,
+        use=lambda answer, p: _passed(torch.as_tensor(answer(p.requires_grad_())), p),
         form=_one_a_picture,
         same=alike,
     ),
@@ -338,7 +306,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "The two are swapped: first the latent for the decoder, then the one for the rate.",
         ),
         use=_with_gradient,
-        form=_quantiser_form,
+        form=fits(lambda result, y, *_: {part.shape for part in result} == {y.shape}, TENSORS),
         same=alike,
     ),
     Exercise.function(
@@ -362,7 +330,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "No parameter has moved: step() is missing.",
         ),
         use=_two_steps,
-        form=_two_numbers,
+        form=lambda result, *_: None if len(result[0]) == 2 else NUMBERS.format(len(result[0])),
         same=alike,
     ),
     Exercise.number(

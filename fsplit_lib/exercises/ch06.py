@@ -148,10 +148,7 @@ EXERCISES: tuple[Exercise, ...] = (
             0.85: "That is the arithmetic mean; gains multiply, so take the geometric one.",
             1.2 ** (1 - T) * 0.5**T: "Your t runs evenly in lambda; it has to run evenly in its log.",
             0.6: "That is the product; its square root is missing.",
-            1
-            / math.sqrt(
-                0.6
-            ): "That is one over the gain. Asked is the gain; the server's inverse gain is learned on its own.",
+            0.6**-0.5: "That is one over the gain. Asked is the gain; the server's inverse gain is learned on its own.",
         },
     ),
     Exercise.number(

@@ -8,17 +8,19 @@ import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from fsplit_lib.backbones import FeatureSpec
 from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.decoders.blocks import Affine, NextBlock, RestorationBlock
-from fsplit_lib.exercises.core import Exercise, inputs, near
+from fsplit_lib.exercises.core import Exercise, fits, inputs, near
 from fsplit_lib.objectives import head_distillation
 
 WIDTH = 48
 RESNET, NEXT = 2 * 9 * WIDTH**2, 49 * WIDTH + 2 * 4 * WIDTH**2
 
+NAME = "Return a decoder's name: one of the keys of scores."
 A, B = {"a": 0.850, "b": 0.846, "c": 0.8455, "d": 0.80}, {"a": 900, "b": 300, "c": 400, "d": 100}
 CASES = (
     (A, B, 0.005),
@@ -43,11 +45,6 @@ def _cases() -> list[tuple[dict, dict, float]]:
 def _smallest(scores: dict, parameters: dict, loss: float) -> str:
     within = [name for name in scores if scores[name] >= max(scores.values()) - loss]
     return min(within, key=parameters.get)
-
-
-def _name(result: Any, scores: dict, *_: Any) -> str | None:
-    known = isinstance(result, str) and result in scores
-    return None if known else "Return a decoder's name: one of the keys of scores."
 
 
 def _filled(module: nn.Module, rng: np.random.Generator) -> nn.Module:
@@ -101,21 +98,12 @@ def _try_block(answer: Callable, width: int, x: Tensor, values: int) -> tuple:
         return block(x), float(sum(p.numel() for p in parameters)), tuple(sorted(begun))
 
 
-def _same_block(got: tuple, expected: tuple) -> bool:
-    return got[1:] == expected[1:] and alike(got[0], expected[0])
-
-
 def _block_cases() -> list[tuple]:
     rng = inputs(76)
     return [(width, _normal(rng, 2, width, 5, 6), int(rng.integers(10**6))) for width in (4, 6)]
 
 
 # 07.2 --------------------------------------------------------------------------------------------
-
-
-def _timm_convnext(x: Tensor, w: dict[str, Tensor]) -> Tensor:
-    """Compute timm's ConvNeXt block (B, C, h, w) with the parameters that are handed over."""
-    return torch.func.functional_call(NextBlock(x.shape[1], ls_init_value=1.0), w, x)
 
 
 def convnext_block(x: Tensor, w: dict[str, Tensor]) -> Tensor:
@@ -143,8 +131,7 @@ def _convnext_cases() -> list[tuple]:
 
 def _timm_swin(x: Tensor, w: dict[str, Tensor], bias: Tensor, mask: Tensor | None, window: int, shift: int) -> Tensor:  # noqa: ARG001
     """Compute timm's Swin block (B, h, w, C) with the parameters that are handed over, which hold the bias's table too."""
-    block = _swin_block(x.shape[-1], window, shift, len(bias))
-    return torch.func.functional_call(block, w, x)
+    return functional_call(_swin_block(x.shape[-1], window, shift, len(bias)), w, x)
 
 
 def _swin_block(width: int, window: int, shift: int, heads: int) -> SwinTransformerBlock:
@@ -261,14 +248,14 @@ EXERCISES: tuple[Exercise, ...] = (
             "The 1×1 convolutions go to three times the width and back.",
         ),
         base=_Block,
-        same=_same_block,
+        same=lambda got, expected: got[1:] == expected[1:] and alike(got[0], expected[0]),
         form=lambda result, _, x, __: _shape_of_x(result[0], x),
         use=_try_block,
         asked="class",
     ),
     Exercise.function(
         "07.2",
-        _timm_convnext,
+        lambda x, w: functional_call(NextBlock(x.shape[1], ls_init_value=1.0), w, x),
         _convnext_cases,
         "F.conv2d with padding=3 and groups=C; permute to (B, h, w, C); F.layer_norm over C with eps 1e-6; F.linear, F.gelu, F.linear; times gamma; permute back; add x.",
         "It is timm's block to the digits that single precision has: a family's bias is these six lines, and nothing is hidden in the library.",
@@ -416,6 +403,6 @@ EXERCISES: tuple[Exercise, ...] = (
             "Among those within the loss you take the one of the lowest score; take the one of fewest parameters.",
         ),
         same=lambda got, expected: got == expected,
-        form=_name,
+        form=fits(lambda name, scores, *_: isinstance(name, str) and name in scores, NAME),
     ),
 )

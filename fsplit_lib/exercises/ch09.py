@@ -202,9 +202,7 @@ EXERCISES: tuple[Exercise, ...] = (
             40.0: "That is a refresh at every step; here it comes once in 16.",
             100 * 1.25 / 30: "That is the share of the step without maps; asked is the share of the whole training.",
             0.04: "In percent, please.",
-            100
-            * 20
-            / 30: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
+            200 / 3: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
         },
     ),
     Exercise.choice(

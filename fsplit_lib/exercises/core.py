@@ -105,6 +105,15 @@ def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
     float(result)
 
 
+def fits(test: Callable[..., bool], told: str) -> Callable[..., str | None]:
+    """Make a form that passes what ``test`` says of a result and its case; ``told`` may name {got} and its {kind}."""
+
+    def form(result: Any, *case: Any) -> str | None:
+        return None if test(result, *case) else told.format(got=str(result)[:60], kind=type(result).__name__)
+
+    return form
+
+
 def shaped(wanted: Callable[..., Iterable[int]], told: str) -> Callable[..., str | None]:
     """Make the form of an array: of the shape that ``wanted`` gives for a case; ``told`` may name {wanted} and {got}."""
 
