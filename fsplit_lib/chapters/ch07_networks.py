@@ -1,22 +1,19 @@
-"""The networks of chapter 07 side by side: names, looks, blueprints, and the panel in which one packet serves all."""
+"""The networks of chapter 07 side by side: names, looks, blocks, blueprints, and the spreads of their features."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
-from plotly.subplots import make_subplots
 from torch import Tensor, nn
 
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
 from fsplit_lib.decoders.blocks import SwinBlock
 from fsplit_lib.latency.profiling import multiply_adds
-from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve
-from fsplit_lib.plots.pictures import HATCH, html_table
-from fsplit_lib.plots.style import METHODS, Look, finish, look_of
+from fsplit_lib.plots.pictures import html_table
+from fsplit_lib.plots.style import METHODS, Look, finish
 
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
 NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
@@ -170,76 +167,3 @@ def spreads(features: dict[str, np.ndarray]) -> go.Figure:
     figure.update_yaxes(title_text="standard deviation of the channel", type="log", tickvals=ticks)
     alt = f"Standard deviation of the channels at the cut, from the largest to the smallest: {'; '.join(told)}."
     return finish(figure, "The features of each network have units of their own", alt, 440)
-
-
-def _servers(names: Sequence[str], side: int) -> go.Figure:
-    """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet."""
-    figure = make_subplots(
-        2, 2, specs=[[{}, {}], [{"colspan": 2}, None]], column_widths=[0.3, 0.7], row_heights=[0.82, 0.18],
-        horizontal_spacing=0.12, vertical_spacing=0.2, subplot_titles=("on the phone", "at the server", "on the wire"),
-    )  # fmt: skip
-    figure.add_trace(go.Image(z=np.zeros((side, side, 3), np.uint8), hoverinfo="skip"), 1, 1)
-    for label, method, shape in (("from the packet", "FrankenSplit", "/"), ("without compression", "teacher", "")):
-        marker = {"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}}
-        figure.add_bar(x=list(names), y=np.zeros(len(names)), name=label, marker=marker, row=1, col=2)
-    heat = {"colorscale": "Cividis", "zmin": 0, "zmax": 255, "showscale": False}
-    figure.add_heatmap(z=[[0]], hovertemplate="byte %{x}: %{z}<extra></extra>", **heat, row=2, col=1)
-    figure.update_xaxes(visible=False, row=1, col=1).update_yaxes(visible=False, row=1, col=1)
-    ticks = list(range(0, 101, 20))
-    figure.update_yaxes(title_text="softmax probability (%)", range=[0, 122], tickvals=ticks, row=1, col=2)
-    figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
-    figure.update_xaxes(title_text="bytes of the packet, dark 0, bright 255", row=2, col=1)
-    figure.update_yaxes(visible=False, row=2, col=1)
-    finish(figure, "", "No packet yet.", 560).update_annotations(font_size=15)
-    corner = {"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"}
-    return figure.update_layout(barmode="group", legend=corner, margin={"l": 20, "r": 20, "t": 60, "b": 60})
-
-
-def server_panel(
-    pictures: np.ndarray,
-    labels: Sequence[int],
-    names: Sequence[str],
-    pack: Callable[[int, float], bytes],
-    answers: dict[str, Callable[[bytes], np.ndarray]],
-    whole: dict[str, Callable[[int], np.ndarray]],
-    lmbdas: tuple[float, float],
-    lmbda: float,
-) -> Panel:
-    """Show one packet, and the answer of whichever server is chosen.
-
-    Args:
-        pictures: (N, H, W) uint8.
-        labels: (N,) true classes.
-        names: of the classes.
-        pack: called with a picture's number and lambda; returns the packet's bytes.
-        answers: by server; called with a packet's bytes.
-        whole: by server; called with a picture's number, its network's answer without compression.
-        lmbdas: ends of the codec's range.
-        lmbda: first position.
-    """
-    options = {name_of(server): server for server in answers}
-    first = next(iter(options))
-
-    def update(picture: int, lmbda: float, server: str) -> str:
-        data = pack(picture, lmbda)
-        probs, plain = answers[options[server]](data), whole[options[server]](picture)
-        image, *bars, wire = panel.figure.data
-        image.z = np.repeat(pictures[picture][:, :, None], 3, axis=2)
-        for bar, values in zip(bars, (probs, plain), strict=True):
-            bar.y = 100 * values
-        wire.z = [list(data)]
-        fate = "agree" if probs.argmax() == plain.argmax() else "differ"
-        says = f"{server} says {names[probs.argmax()]} ({probs.max():.0%})"
-        panel.figure.layout.title.text = f"{server} reads {len(data)} bytes"
-        return (
-            f"Picture {picture}, {names[labels[picture]]}: {len(data)} bytes, "
-            f"sha256 {hashlib.sha256(data).hexdigest()[:8]}. {says}, without compression {names[plain.argmax()]} ({plain.max():.0%}): the answers {fate}."
-        )
-
-    controls = {
-        "picture": Number("picture", 0, len(pictures) - 1, 0, 1),
-        "lmbda": LogNumber("lambda", *lmbdas, lmbda),
-        "server": Choice("server", tuple(options), first),
-    }
-    panel = Panel(controls, _servers(names, pictures.shape[-1]), update)
-    return panel.set()
