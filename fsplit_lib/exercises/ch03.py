@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,10 @@ def _same_length(got: Any, expected: float) -> bool:
     return abs(float(got) - expected) <= 2 and float(got).is_integer() == float(expected).is_integer()
 
 
-def _one_each(result: Any, c: Any, v: Any) -> str | None:
+def _one_each(result: Any, _: Any, v: Any) -> str | None:
     """Demand one number where v is one, else one for each of the values."""
     told = "For an array of values {wanted} return as many likelihoods; yours has the shape {got}."
-    return shaped(lambda _, v: np.shape(v), told)(result, c, v) if np.ndim(v) else one_number(result)
+    return shaped(lambda: np.shape(v), told)(result) if np.ndim(v) else one_number(result)
 
 
 def _messages() -> list[tuple[list[int], list[list[int]]]]:
@@ -77,11 +78,10 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
         raise TypeError(f"to_bytes() returned {type(stream).__name__}, not bytes")
     reader = coder(stream)
     back = [reader.pop(f) for f in tables]
-    rows = list(map(list, dict.fromkeys(map(tuple, tables))))
-    lengths = np.array(list(map(len, rows)), "i4")
-    frequencies = np.array([row + [0] * (lengths.max() - len(row)) for row in rows], "i4")
-    all_tables = Tables(frequencies, lengths, np.zeros(len(rows), "i4"))
-    index = np.array([rows.index(f) for f in tables])
+    rows = list(dict.fromkeys(map(tuple, tables)))
+    frequencies = np.array(list(zip_longest(*rows, fillvalue=0)), "i4").T.copy()
+    all_tables = Tables(frequencies, np.array(list(map(len, rows)), "i4"), np.zeros(len(rows), "i4"))
+    index = np.array([rows.index(tuple(f)) for f in tables])
     return back, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
 
 
@@ -90,8 +90,7 @@ def _densities() -> list[tuple[list[float]]]:
     rng, out = inputs(37), []
     for length, spread in ((7, 2.0), (15, 0.45), (41, 4.0)):
         at = np.arange(length) - length // 2 - rng.uniform(-0.4, 0.4)
-        upper, lower = (1 / (1 + np.exp(-(at + half) / spread)) for half in (0.5, -0.5))
-        out.append(((upper - lower).tolist(),))
+        out.append((_mass(lambda v, spread=spread: _sigmoid(v / spread), at).tolist(),))
     return out
 
 
@@ -102,6 +101,7 @@ def _rounded(pmf: list[float]) -> list[int]:
     return f
 
 
+READ = 'int.from_bytes(stream, "little")'  # in AnsStack
 NO_LIST = "Return a list of whole numbers, one for each probability and one for the escape."
 NOT_ALL = "There is no entry for the escape: return one number more than there are probabilities, the last for what they leave."
 NOT_SUM = "The frequencies have to add up to 65,536 exactly: after rounding, give what is missing, or take what is too much, at the largest."
@@ -167,12 +167,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "pop read the top symbol, but the rest inside its stretch has to go back into the number.",
             ("above + sum(f[:s]) + rest", "self.number + s", "s = 0", "self.number = above; return rest"),
             "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little.",
-            (
-                'int.from_bytes(stream, "little")',
-                "int(stream or 0)",
-                "self.number.to_bytes(",
-                "str(self.number).encode() or (",
-            ),
+            (READ, "int(stream or 0)", "self.number.to_bytes(", "str(self.number).encode() or ("),
             "It comes back, but the number is written in decimal digits: use int.to_bytes, 256 values a byte.",
         ),
         use=_sent,

@@ -92,13 +92,7 @@ def _layer_cases() -> list[tuple]:
     """Draw layers: activations of both signs, from 0 on, above 0 and below, and many at a least value between two steps."""
     rng, cases = inputs(87), []
     between = -3.0 * 60.7 / (255 - 60.7)  # -60.7 steps of the range from here to 3
-    for low, high, least in (
-        (-1.0, 3.0, -1.0),
-        (0.0, 3.0, 0.0),
-        (0.5, 3.0, 0.5),
-        (-3.0, -0.5, -3.0),
-        (-2.0, 4.0, between),
-    ):
+    for low, high, least in ((-1, 3, -1), (0, 3, 0), (0.5, 3, 0.5), (-3, -0.5, -3), (-2, 4, between)):
         x = rng.uniform(low, high, (12, 24)).clip(least, 3.0)
         weight = rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
         cases.append(tuple(v.astype(np.float32) for v in (x, weight, rng.standard_normal(5))))

@@ -12,6 +12,9 @@ from fsplit_lib.exercises.core import Exercise, inputs, near, shaped
 from fsplit_lib.objectives import info_nce
 from fsplit_lib.training.dynamic import DynamicWeight
 
+COSINES = "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T"  # of info_nce
+BOTH = "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)"
+OTHERS = "m.masked_fill(torch.eye(len(z)) > 0, -torch.inf)"
 GRADIENT_LEFT = (
     "Your weight still carries a gradient, so training would change the map in order to lower the loss. "
     "Make the map from h_hat.detach(), and detach the finished weight."
@@ -54,10 +57,8 @@ def _frames() -> list[tuple]:
     while True:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            tail = nn.Sequential(
-                nn.Conv2d(6, 8, 3, 2, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
-            )
-            tail = tail.requires_grad_(False).eval()
+            pooled = nn.Conv2d(6, 8, 3, 2, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            tail = nn.Sequential(*pooled, nn.Linear(8, 4)).requires_grad_(False).eval()
             scale = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
             frames = [scale * torch.randn(2, 6, 5, 7) for _ in range(6)]
         maps = [DynamicWeight(tail, 1)(0, h) for h in frames]
@@ -67,9 +68,8 @@ def _frames() -> list[tuple]:
 
 def _followed(answer: Callable, tail: Any, frames: list, every: int) -> Any:
     """The weights at all steps as one array, or that one of them carries a gradient."""
-    made, found = answer(tail, every), []
-    for step, h in enumerate(frames):
-        found.append(made(step, h.clone().requires_grad_() * 1.0))
+    made = answer(tail, every)
+    found = [made(step, h.clone().requires_grad_() * 1.0) for step, h in enumerate(frames)]
     if any(getattr(one, "requires_grad", False) for one in found):
         return GRADIENT_LEFT
     return np.stack([one.numpy() if hasattr(one, "numpy") else np.asarray(one, dtype=float) for one in found])
@@ -105,23 +105,17 @@ EXERCISES: tuple[Exercise, ...] = (
         "F.cross_entropy(logits, torch.arange(len(z))), the same for logits.T, and their mean.",
         "This loss compares no feature with a feature of the same place. It asks only that each picture of the batch can be told from the others.",
         (
-            ("F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T", "z @ z_hat.T"),
+            (COSINES, "z @ z_hat.T"),
             "The vectors are not divided by their lengths: long ones would win whatever their direction.",
             (" / temperature ", " "),
             "The temperature is missing: divide the cosines by it before the softmax.",
-            (
-                "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T",
-                "F.normalize(z, dim=0) @ F.normalize(z_hat, dim=0).T",
-            ),
+            (COSINES, "F.normalize(z, dim=0) @ F.normalize(z_hat, dim=0).T"),
             "You normalised over the batch; divide each row by its own length (dim=1).",
             (") / 2", ")"),
             "That is the sum of both directions; Eq. (2) takes their mean.",
             (") / 2", ") / 2 * len(z)"),
             "That is the sum over the batch; Eq. (2) takes the mean, or a larger batch would weigh more.",
-            (
-                "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)",
-                "sum((m.masked_fill(torch.eye(len(z)) > 0, -torch.inf).logsumexp(1) - m.diagonal()).mean() for m in (logits, logits.T))",
-            ),
+            (BOTH, f"sum(({OTHERS}.logsumexp(1) - m.diagonal()).mean() for m in (logits, logits.T))"),
             "Your denominator leaves the partner out. The sum runs over all rows of the batch, the partner included.",
             ("F.cross_entropy(logits.T, partner)", "F.cross_entropy(logits, partner)"),
             "That asks each row of z for its partner. The other direction is missing: Eq. (2) is the mean of both.",
