@@ -164,9 +164,8 @@ def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
     figure.update_xaxes(type="category", title_text="bytes allowed" if several else "")
     figure.update_layout(showlegend=several, bargap=0.2 if several else 0.5)
     alt = f"Photos with agreement, of {n}, and the 95 % interval of the agreement: {'; '.join(told)}."
-    return finish(
-        figure, "Agreement with the answer on the photo itself" + ("" if several else ", at equal bytes"), alt, 430
-    )
+    title = "Agreement with the answer on the photo itself" + ("" if several else ", at equal bytes")
+    return finish(figure, title, alt, 430)
 
 
 def card_table(card: Card) -> HTML:
@@ -176,13 +175,11 @@ def card_table(card: Card) -> HTML:
         ends = [f"{score[end]:.1%}" for end in (f"{key}_low", f"{key}_high") if score.get(end) is not None]
         return (f"{score[key]:.1%}" if score.get(key) is not None else "") + (f" [{', '.join(ends)}]" if ends else "")
 
-    formats = (
-        ("objective", "{}"),
-        ("crops", "{:,} pictures seen"),
-        ("crop_pixels", "{} pixels a side"),
-        ("minutes", "{:.0f} minutes"),
-    )
-    told = [text.format(card.training[key]).replace("_", " ") for key, text in formats if card.training.get(key)]
+    formats = {
+        "objective": "{}", "crops": "{:,} pictures seen", "crop_pixels": "{} pixels a side", "minutes": "{:.0f} minutes",
+    }  # fmt: skip
+    known = {key: text for key, text in formats.items() if card.training.get(key)}
+    told = [text.format(card.training[key]).replace("_", " ") for key, text in known.items()]
     native = card.architecture.get("backbone")
     own = [{"codec": card.name} | score for score in card.scores if score.get("backbone", native) == native]
     rows = [

@@ -177,27 +177,18 @@ def against_unguided(variants: Variants) -> go.Figure:
 
 @dataclass(frozen=True)
 class Explained:
-    """One map and what the panel tells of it.
+    """One map and what the panel tells of it."""
 
-    Attributes:
-        values: (H, W) in [0, 1].
-        label: of the class.
-        share: softmax probability of the class.
-        edges: rank correlation with the edge detector.
-    """
-
-    values: np.ndarray
-    label: str
-    share: float
-    edges: float
+    values: np.ndarray  # (H, W) in [0, 1]
+    label: str  # of the class
+    share: float  # softmax probability of the class
+    edges: float  # rank correlation with the edge detector
 
 
-def map_panel(
-    crops: dict[str, Image.Image],
-    explain: Callable[[str, str, tuple[int, ...], int], Explained],
-    strides: tuple[int, ...],
-    photo: str,
-) -> Panel:
+Explain = Callable[[str, str, tuple[int, ...], int], Explained]
+
+
+def map_panel(crops: dict[str, Image.Image], explain: Explain, strides: tuple[int, ...], photo: str) -> Panel:
     """Show one photo and one map of it; the button asks the network.
 
     Args:

@@ -87,14 +87,13 @@ def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[floa
         for name, values, method in zip(("as training saw it", "in use"), pair, ("rate", "FrankenSplit"), strict=True):
             mark = {"color": look_of(method).color, "pattern": {"shape": "/" if method == "rate" else ""}}
             text = {"text": [f"{v:.3g}" for v in values], "textposition": "outside", "cliponaxis": False}
-            bars = go.Bar(x=list(names), y=list(values), name=name, marker=mark, showlegend=row == 1, **text)
-            figure.add_trace(bars, row, 1)
+            style = text | {"marker": mark, "showlegend": row == 1}
+            figure.add_bar(x=list(names), y=list(values), name=name, **style, row=row, col=1)
         figure.update_yaxes(title_text=title, range=[0, 1.2 * max(map(max, pair))], row=row, col=1)
         told += [f"{n}, {title}: {a:.3g} estimated, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
     alt = "; ".join(told).replace("<br>", " ") + "."
-    finish(figure, "What training estimated, and what use gave", alt, height=620)
-    above = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    return figure.update_layout(legend=above, margin={"t": 95})
+    above = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}, "margin_t": 95}
+    return finish(figure, "What training estimated, and what use gave", alt, height=620).update_layout(above)
 
 
 class TrainingPanel(Panel):

@@ -21,11 +21,7 @@ from fsplit_lib.plots.style import Look, caption, finish, look_of
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0072B2", "dash", "square"))
-OBJECTIVES = {
-    "contrast": "a contrastive term",
-    "augment": "stronger augmentation",
-    "both": "both",
-}
+OBJECTIVES = {"contrast": "a contrastive term", "augment": "stronger augmentation", "both": "both"}
 TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV"}
 
 

@@ -44,9 +44,8 @@ def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str
 
 def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
     """Draw agreement over bytes from rows of ``speech.csv``, a curve per method, with lines where lossless methods lie."""
-    lines = [
-        rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in _curves(rows).items()
-    ]
+    curves = _curves(rows).items()
+    lines = [rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in curves]
     figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560)
     for row in rows:
         if row.codec == "teacher" or row.codec.startswith("FLAC"):
@@ -68,9 +67,5 @@ def patch_and_bits(patch: np.ndarray, bits: dict[str, np.ndarray]) -> go.Figure:
     pictures = {"the patch": paint_map(patch[0, ::-1] / 255, "Cividis")}
     pictures |= {f"{name}: {one.sum():.0f} bits": paint_map(one[::-1] / most, "Cividis") for name, one in bits.items()}
     told = "; ".join(f"{name}: {one.min():.1f} to {one.max():.1f} bits at a place" for name, one in bits.items())
-    return side_by_side(
-        pictures,
-        "A patch, low frequencies below, and its bits",
-        f"Time runs to the right. {told}.",
-        430,
-    )
+    alt = f"Time runs to the right. {told}."
+    return side_by_side(pictures, "A patch, low frequencies below, and its bits", alt, 430)

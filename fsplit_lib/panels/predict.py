@@ -65,19 +65,12 @@ def predictions_csv(ledger: Path | None = None) -> str:
 
 @dataclass
 class Prediction:
-    """A question with a number for an answer; the guess is kept in ``~/.fsplit`` (or ``FSPLIT_HOME``).
+    """A question with a number for an answer; the guess is kept in ``~/.fsplit`` (or ``FSPLIT_HOME``)."""
 
-    Attributes:
-        id: of the question, such as "00.bytes".
-        question: as asked.
-        control: the guess.
-        unit: of the number.
-    """
-
-    id: str
+    id: str  # of the question, such as "00.bytes"
     question: str
-    control: Number
-    unit: str
+    control: Number  # the guess
+    unit: str  # of the number
 
     def __post_init__(self) -> None:
         self._said = widgets.HTML(self._sentence())

@@ -16,19 +16,12 @@ from fsplit_lib.theory.information import checked, mutual_information
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """One encoder and where it lies on the information plane.
+    """One encoder and where it lies on the information plane."""
 
-    Attributes:
-        encoder: p(t|x), (X, T).
-        beta: what a bit of relevance may cost in bits of rate.
-        rate: I(X;T) in bits.
-        relevance: I(T;Y) in bits.
-    """
-
-    encoder: np.ndarray
-    beta: float
-    rate: float
-    relevance: float
+    encoder: np.ndarray  # p(t|x), (X, T)
+    beta: float  # what a bit of relevance may cost in bits of rate
+    rate: float  # I(X;T) in bits
+    relevance: float  # I(T;Y) in bits
 
     @property
     def lagrangian(self) -> float:
