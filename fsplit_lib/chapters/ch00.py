@@ -145,9 +145,7 @@ def agreement_counts(board: Board) -> dict[str, int]:
 def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
     """Draw on how many of ``n`` photos each method agrees, with Wilson's 95 % intervals.
 
-    Args:
-        counts: budget to method to the number of photos on which it agrees.
-        n: photos.
+    The counts are by budget, then by method.
     """
     figure, told, several = go.Figure(), [], len(counts) > 1
     for method in dict.fromkeys(method for row in counts.values() for method in row):

@@ -55,12 +55,7 @@ def overlay(crop: Image.Image, values: np.ndarray) -> Image.Image:
 
 
 def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Figure:
-    """Draw methods in rows and layers in columns, each map over the photo.
-
-    Args:
-        crop: the photo.
-        maps: method to layer to (H, W) in [0, 1].
-    """
+    """Draw methods in rows and layers in columns, each map (H, W) in [0, 1] over the photo: method to layer to map."""
     layers = list(next(iter(maps.values())))
     figure = make_subplots(
         len(maps), 1 + len(layers), column_titles=["the photo", *layers], horizontal_spacing=0.012,

@@ -19,9 +19,7 @@ BYTES = 32 * 32 / 8  # of a picture at one bit per pixel
 def training_curve(log: Sequence[LogRow], objective: str = "head_distillation") -> go.Figure:
     """Draw distortion and estimated bytes per picture over the steps of one run; traces "distortion" and "rate".
 
-    Args:
-        log: of the run; may be empty.
-        objective: of the run, which settles what distortion means.
+    The log may be empty; the objective of the run settles what distortion means.
     """
     figure = make_subplots(rows=1, cols=2, subplot_titles=("Distortion", "Rate"), horizontal_spacing=0.14)
     for column, name in enumerate(("distortion", "rate"), start=1):
@@ -56,12 +54,7 @@ def _draw(figure: go.Figure, log: Sequence[LogRow]) -> str:
 
 
 def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figure:
-    """Draw bytes of single pictures against the estimate that the loss makes of their rounded latents.
-
-    Args:
-        sizes: what is counted to (N,) bytes.
-        estimated: (N,) bytes.
-    """
+    """Draw what is counted, (N,) bytes of single pictures, over the loss's estimate (N,) of their rounded latents."""
     figure, top = go.Figure(), 1.05 * float(max(map(np.max, [estimated, *sizes.values()])))
     figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name="equal", line={"color": "#8b949e", "dash": "dot"})
     looks = (*map(look_of, ("rate", "FrankenSplit")), Look("#56B4E9", "", "cross"), Look("#882255", "", "triangle-up"))

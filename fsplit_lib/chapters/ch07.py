@@ -92,11 +92,9 @@ def server_panel(
 
 
 def table_curves(crossing: Crossing, quality: str) -> go.Figure:
-    """Draw a plot per backbone that answers, a line per backbone that the codec was trained with.
+    """Draw agreement or top-1, a plot per backbone that answers, a line per backbone that the codec was trained with.
 
-    Args:
-        crossing: the table; native pairs are seed 0.
-        quality: "agreement" or "top1".
+    Native pairs are those of seed 0.
     """
     plots = {}
     for b in crossing.networks:
@@ -181,12 +179,7 @@ def _decoder(key: tuple[int, int]) -> str:
 
 
 def ablation_panel(ablation: Ablation, network: str) -> Panel:
-    """Slide the number of restoration blocks over the measured table.
-
-    Args:
-        ablation: the table.
-        network: first backbone.
-    """
+    """Slide the number of restoration blocks over the measured table; ``network`` is the first backbone shown."""
     networks = {name_of(one): one for one in ablation.networks}
     blocks, widths = (sorted(set(v)) for v in zip(*ablation.curves(network), strict=True))
     start = ablation.smallest(network)

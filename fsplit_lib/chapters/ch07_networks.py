@@ -83,9 +83,7 @@ def _count(module: nn.Module) -> int:
 def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -> HTML:
     """Lay networks side by side: axes, strides, features at the cut, and where parameters and multiply-adds are.
 
-    Args:
-        backbones: by name; their weights do not matter.
-        decoders: of the same names.
+    Backbones and decoders have the same names; the backbones' weights do not matter.
     """
     rows = []
     for name, backbone in backbones.items():
@@ -110,12 +108,7 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
 
 
 def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
-    """Draw decoders as a line of boxes, each with its shape and its parameters.
-
-    Args:
-        decoders: by name.
-        side: of the latent, in positions.
-    """
+    """Draw decoders, by name, as lines of boxes with shapes and parameters; the latent is ``side`` positions wide."""
     figure, told = go.Figure(), []
     for row, (name, decoder) in enumerate(decoders.items()):
         config, family = decoder.config, decoder.config.family or decoder.spec.family
@@ -150,11 +143,7 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
 
 
 def spreads(features: dict[str, np.ndarray]) -> go.Figure:
-    """Draw the standard deviation of every channel at the cut, sorted, a line per network.
-
-    Args:
-        features: network to (N, C, h, w).
-    """
+    """Draw the standard deviation of every channel of features (N, C, h, w) at the cut, sorted, a line per network."""
     figure, told = go.Figure(), []
     for network, h in features.items():
         sigma, look = np.sort(h.std(axis=(0, 2, 3)))[::-1], look_of_network(network)

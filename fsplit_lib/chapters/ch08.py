@@ -37,9 +37,7 @@ def _look(method: str) -> Look:
 def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     """Draw milliseconds of every stage on the device, stacked, with half the interquartile range of the longest stage.
 
-    Args:
-        bars: method and setting to stage to timing.
-        title: of the figure.
+    The bars are by method and setting, then by stage.
     """
     bare = {name: name.removesuffix(", float32").removesuffix(", int8") for name in bars}
     methods = list(dict.fromkeys(bare.values()))
@@ -189,8 +187,7 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
 def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     """Draw what real sockets and a real server took, from bytes in hand to the answer, and what of it is accounted for.
 
-    Args:
-        found: link to method to journey.
+    The journeys are by link, then by method.
     """
     bars = {f"{link}: {method}": one for link, ways in found.items() for method, one in ways.items()}
     parts = {

@@ -57,11 +57,9 @@ def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
 
 
 def patch_and_bits(patch: np.ndarray, bits: dict[str, np.ndarray]) -> go.Figure:
-    """Draw a log-mel patch (low notes below) beside the bits that packets of it spend at every place.
+    """Draw a log-mel patch (1, 64, 64), low notes below, beside the bits that packets of it spend at every place.
 
-    Args:
-        patch: (1, 64, 64) uint8.
-        bits: title to (h, w) bits, summed over the channels.
+    The bits are by title, (h, w), summed over the channels.
     """
     most = max(one.max() for one in bits.values())
     pictures = {"the patch": paint_map(patch[0, ::-1] / 255, "Cividis")}

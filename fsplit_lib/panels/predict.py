@@ -48,11 +48,8 @@ def _write(id: str, **changes: object) -> None:
 def predictions_csv(ledger: Path | None = None) -> str:
     """Return every guess as CSV: id, question, guess, truth, unit, and whether it was kept before or after the truth.
 
-    Args:
-        ledger: ``predictions.json`` in ``~/.fsplit`` (or ``FSPLIT_HOME``) by default.
-
-    Returns:
-        A heading and one line per guess; ``truth`` is empty where the chapter has not shown it yet.
+    There is a heading and one line per guess; ``truth`` is empty where the chapter has not shown it yet. The ledger is
+    ``predictions.json`` in ``~/.fsplit`` (or ``FSPLIT_HOME``) by default.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
