@@ -101,12 +101,9 @@ def _lines(rows: list[SweepRow]) -> dict[str, go.Scatter]:
 
 
 def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.Figure:
-    """Draw accuracy over bits, one curve an objective, its whiskers from the worst seed to the best.
+    """Draw accuracy over bits, one curve an objective of a sweep, its whiskers from the worst seed to the best.
 
-    Args:
-        rows: of the sweep.
-        label_bits: what a label is worth, a line.
-        teacher: top-1 of the teacher, a line.
+    What a label is worth in bits, and the teacher's top-1, are lines.
     """
     lines = _lines(rows).values()
     figure = go.Figure(list(lines))

@@ -16,10 +16,7 @@ SYMBOLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 def coder_panel(steps: list[Step], probs: dict[str, float], read: int) -> Panel:
     """Read a message one symbol at a time and see its interval shrink, each column zoomed to what the last one left.
 
-    Args:
-        steps: of the whole message.
-        probs: symbol to probability.
-        read: symbols read at first.
+    The steps are those of the whole message, of which ``read`` symbols are read at first.
     """
     figure = go.Figure()
     for symbol, colour in zip(probs, SYMBOLS, strict=False):

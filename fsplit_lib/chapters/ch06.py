@@ -35,12 +35,9 @@ def look_of_curve(name: str, main: str) -> Look:
 
 
 def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agreement") -> go.Figure:
-    """Draw agreement (or top-1) over bytes, a curve per method, with Wilson's 95 % intervals.
+    """Draw agreement or top-1 of ``photos.csv`` over bytes, a curve per method, with Wilson's 95 % intervals.
 
-    Args:
-        points: rows of ``photos.csv``.
-        main: weights of the codec to draw as FrankenSplit; others of ours are thin.
-        quality: "agreement" or "top1".
+    The weights ``main`` are drawn as FrankenSplit; other codecs of ours are thin.
     """
     curves: dict[str, list[RatePoint]] = {}
     for point in points:

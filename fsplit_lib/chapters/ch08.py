@@ -76,9 +76,7 @@ def _at(where: Scenario, rate: float) -> Scenario:
 def winners(found: dict[str, EndToEnd], where: Scenario) -> list[tuple[str, float, float]]:
     """Find which method is fastest from which link rate to which, 0.01 to 10,000 Mbit/s, between the crossovers of all pairs.
 
-    Args:
-        found: methods.
-        where: its link's rates do not matter, its delay does.
+    Of the scenario's link the delay counts, not its rates.
     """
     ways = list(found.values())
     pairs = [rate_for(a, b, where) for i, a in enumerate(ways) for b in ways[i + 1 :]]
@@ -107,10 +105,7 @@ def _curves(figure: go.Figure, rates: np.ndarray, values: dict[str, list[float]]
 def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go.Figure:
     """Draw photo in, answer out, over the rate of the link; a line per method, presets as marks on the axis.
 
-    Args:
-        found: methods.
-        where: delay, slowdown and speed-up.
-        title: of the figure.
+    The scenario gives delay, slowdown and speed-up.
     """
     rates, figure = np.geomspace(0.03, 1000, 91), go.Figure()
     totals = {name: [1e3 * _at(where, rate).plan(one).total for rate in rates] for name, one in found.items()}
@@ -128,13 +123,9 @@ def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go
 
 
 def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, title: str) -> go.Figure:
-    """Draw how many times as long every rival takes as FrankenSplit, over the rate of the link.
+    """Draw how many times as long every rival takes as FrankenSplit, over the rate of the link; the claim is a line.
 
-    Args:
-        found: methods; FrankenSplit among them.
-        where: delay, slowdown and speed-up.
-        times: the claim to look for, as a line.
-        title: of the figure.
+    The scenario gives delay, slowdown and speed-up.
     """
     rates, figure, ours = np.geomspace(0.003, 1000, 91), go.Figure(), found[OURS]
     rivals = {name: other for name, other in found.items() if name != OURS}
@@ -157,11 +148,9 @@ def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, tit
 
 
 def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -> go.Figure:
-    """Draw the same stages on every device, on one axis.
+    """Draw the same stages on every device, of at least one card, on one axis.
 
-    Args:
-        found: at least one.
-        wanted: method, stage and precision of what to show, on one thread.
+    A stage is wanted by method, stage and precision, on one thread.
     """
     figure, told = go.Figure(), []
     for number, card in enumerate(found):
@@ -212,11 +201,8 @@ def crossovers(
 ) -> list[tuple[str, ...]]:
     """List, for each codec and server, up to which link rate (Mbit/s) its packet is ahead of a JPEG and from which of the device alone.
 
-    Args:
-        tables: codec to rows of its latency table.
-        level: agreement to compare at.
-        where: delay, slowdown and speed-up.
-        precision: of the networks on the device.
+    Rows of a codec's latency table are compared at one level of agreement; the scenario gives delay, slowdown and
+    speed-up, and the precision is that of the networks on the device.
     """
     lines = []
     for codec, rows in tables.items():

@@ -90,7 +90,7 @@ def mean_gains(gains: Sequence[TaskGainRow], variant: str) -> dict[str, tuple[fl
 
 
 def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
-    """Draw how well the map survives over bytes, of ``maps.csv``: its correlation, and how often the peak stays inside."""
+    """Draw how well the map survives over bytes: its correlation, and how often its peak stays inside (``maps.csv``)."""
     titles = ("correlation of the two maps", "peak inside the top fifth (%)")
     figure, told = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1), []
     control = next(row for row in rows if row.codec == "another photo")

@@ -11,12 +11,9 @@ PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#8b949
 
 
 def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
-    """Draw the stacked bars before any times are in them; :func:`fill_waterfall` puts them in.
+    """Draw stacked bars, as many rows of so many pixels as asked for, before any times are in them.
 
-    Args:
-        title: of the figure.
-        rows: bars to make room for.
-        row_height: in pixels.
+    :func:`fill_waterfall` puts them in.
     """
     figure = go.Figure([go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": {"shape": pattern}})
                         for part, colour, pattern in PARTS])  # fmt: skip
