@@ -46,9 +46,7 @@ def _answer_layout(figure: go.Figure, title: str, alt: str, height: int, **where
     figure.update_xaxes(title_text="probability (%)", range=[0, 100], **where)
     figure.update_yaxes(autorange="reversed", showgrid=False, **where)
     corner = {"x": 0.99, "xanchor": "right", "y": 0.02}
-    return finish(figure, title, alt, height).update_layout(
-        barmode="group", bargap=0.25, legend=corner, showlegend=True
-    )
+    return finish(figure, title, alt, height, barmode="group", bargap=0.25, legend=corner, showlegend=True)
 
 
 def _with_and_without(answer: Answer) -> dict[str, tuple[np.ndarray, str, dict]]:
@@ -160,10 +158,9 @@ def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
         told += [f"{method} {k} ({f'{budget}; ' if several else ''}{a:.0%} to {b:.0%})" for (budget, k), a, b in at]
     figure.update_yaxes(title_text=f"photos with agreement, of {n}", range=[0, n + 0.4], dtick=1)
     figure.update_xaxes(type="category", title_text="bytes allowed" if several else "")
-    figure.update_layout(showlegend=several, bargap=0.2 if several else 0.5)
     alt = f"Photos with agreement, of {n}, and the 95 % interval of the agreement: {'; '.join(told)}."
     title = "Agreement with the answer on the photo itself" + ("" if several else ", at equal bytes")
-    return finish(figure, title, alt, 430)
+    return finish(figure, title, alt, 430, showlegend=several, bargap=0.2 if several else 0.5)
 
 
 def card_table(card: Card) -> HTML:

@@ -38,7 +38,7 @@ def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[s
     figure.add_heatmap(x=list(names), y=list(names), name="alike", **heat, row=1, col=2)
     figure.update_xaxes(title_text="rate I(X;T) (bits)", col=1).update_xaxes(tickangle=-40, col=2)
     figure.update_yaxes(title_text="relevance I(T;Y) (bits)", col=1).update_yaxes(autorange="reversed", col=2)
-    finish(figure, "The bottleneck at one beta", "", height=470).update_layout(showlegend=False)
+    finish(figure, "The bottleneck at one beta", "", 470, showlegend=False)
 
     def update(beta: float) -> str:
         now = solutions[int(np.abs(betas - beta).argmin())]
@@ -79,7 +79,7 @@ def bounds_panel(
     figure.add_scatter(mode="markers", name="here", marker={"size": 14, "color": "#000000"})
     figure.update_xaxes(title_text="share of guesswork in prior and decoder")
     figure.update_yaxes(title_text="bits", range=[-0.15, 1.25 * max(rate_bounds)])
-    finish(figure, "Bounds that a network can train on", "", 400).update_layout(legend={"x": 0.02, "y": 0.05})
+    finish(figure, "Bounds that a network can train on", "", 400, legend={"x": 0.02, "y": 0.05})
 
     def update(guesswork: float) -> str:
         at = int(np.abs(wrongness - guesswork).argmin())
@@ -119,8 +119,8 @@ def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.F
     figure.update_xaxes(title_text="bits a picture, without header", type="log", tickvals=ticks)
     figure.update_yaxes(title_text="top-1 (%)")
     alt = f"{'; '.join(told)}. A label is worth {label_bits:.2f} bits; the teacher has {100 * teacher:.1f} %."
-    finish(figure, "What each objective pays for a label", alt, height=460)
-    return figure.update_layout(legend={"x": 0.98, "xanchor": "right", "y": 0.05})
+    corner = {"x": 0.98, "xanchor": "right", "y": 0.05}
+    return finish(figure, "What each objective pays for a label", alt, 460, legend=corner)
 
 
 def bits_at(rows: list[SweepRow], top1: float) -> dict[str, float]:

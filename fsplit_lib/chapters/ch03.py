@@ -24,7 +24,7 @@ def coder_panel(steps: list[Step], probs: dict[str, float], read: int) -> Panel:
     figure.add_scatter(mode="lines", name="chosen", line={"color": "#1b1f24", "width": 4})
     figure.update_yaxes(title_text="share of the interval", range=[-0.02, 1.02])
     figure.update_xaxes(title_text="symbols read", dtick=1, range=[0.5, len(steps) + 0.5])
-    finish(figure, "A message is an interval", "", height=430).update_layout(barmode="stack")
+    finish(figure, "A message is an interval", "", 430, barmode="stack")
     starts = dict(zip(probs, np.cumsum([0, *probs.values()]), strict=False))
 
     def update(read: int) -> str:
@@ -78,7 +78,7 @@ def density_panel(
     figure.add_trace(go.Scatter(mode="markers", name="here", marker={"color": "#1b1f24", "size": 13}), 1, last)
     figure.update_xaxes(title_text="lambda", type="log", dtick=1, col=last)
     figure.update_yaxes(title_text="bytes", rangemode="tozero", side="right", col=last)
-    finish(figure, "Slide lambda: densities sharpen, bytes fall", "", height=400).update_layout(showlegend=False)
+    finish(figure, "Slide lambda: densities sharpen, bytes fall", "", 400, showlegend=False)
 
     def update(lmbda: float) -> str:
         size, shown = float(np.interp(np.log(lmbda), np.log(lmbdas), sizes)), probabilities(lmbda)

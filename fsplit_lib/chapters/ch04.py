@@ -14,7 +14,7 @@ from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
 from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
-from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.plots.style import Look, below, finish, look_of
 from fsplit_lib.saliency import DeletionCurve, concentration
 
 METHODS = {
@@ -73,8 +73,8 @@ def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Fi
         f"{len(maps)} methods by {len(layers)} choices of layers over one photo. Half of the map ({layers[-1]}) lies "
         f"on this share of the places: {', '.join(told)}."
     )
-    finish(figure, "Where does the score come from?", alt, 110 + 185 * len(maps))
-    return figure.update_layout(margin={"l": 10, "r": 110, "t": 105, "b": 10})
+    margin = {"l": 10, "r": 110, "t": 105, "b": 10}
+    return finish(figure, "Where does the score come from?", alt, 110 + 185 * len(maps), margin=margin)
 
 
 def spoiling(
@@ -109,8 +109,8 @@ def spoiling(
         f"{shares[half]:.0%} of the places spoiled. {'; '.join(told)}; at random: {chance.share[half].mean():.0%}. The "
         "whiskers there go from the least to the largest photo."
     )
-    finish(figure, "Spoil the features, watch the answer", alt, 500)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})
+    margin = {"b": 125, "t": 85}
+    return finish(figure, "Spoil the features, watch the answer", alt, 500, legend=below(-0.3), margin=margin)
 
 
 def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
@@ -137,9 +137,8 @@ def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
             )
             told.append(f"{title}, {label}: {first}, {last}")
     figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
-    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})
     alt = f"Mean correlation of Grad-CAM maps over {ages[0].n} crops, with 95 % intervals. {'; '.join(told)}."
-    return finish(figure, "How fast a map goes stale", alt, 480)
+    return finish(figure, "How fast a map goes stale", alt, 480, legend=below(-0.22), margin={"t": 80, "b": 130})
 
 
 def against_unguided(variants: Variants) -> go.Figure:
@@ -250,8 +249,7 @@ def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean:
     figure.update_yaxes(title_text="factor on lambda", range=[0.95, 2.1], col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 3], col=2)
     figure.update_yaxes(title_text="mean bytes per photo", rangemode="tozero", col=2)
-    finish(figure, "A map is also a lambda", "A map of mean 0 doubles lambda.", 480)
-    figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 130, "t": 90})
+    finish(figure, "A map is also a lambda", "", 480, legend=below(-0.3), margin={"b": 130, "t": 90})
 
     def update(mean: float, lmbda: float) -> str:
         factor = float(lmbda_factor(mean))

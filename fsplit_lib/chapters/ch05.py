@@ -27,9 +27,9 @@ def training_curve(log: Sequence[LogRow], objective: str = "head_distillation") 
         figure.add_scatter(name=name, line={"color": look.color, "dash": look.dash, "width": 2.5}, row=1, col=column)
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text="estimated bytes per picture", rangemode="tozero", row=1, col=2)
-    finish(figure, "", _draw(figure, log), height=400)
+    finish(figure, "", _draw(figure, log), 400, showlegend=False)
     _name(figure, objective)
-    return figure.update_layout(showlegend=False)
+    return figure
 
 
 def _name(figure: go.Figure, objective: str) -> None:
@@ -65,7 +65,7 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
     figure.update_yaxes(title_text="bytes", range=[0, top])
     told = ", ".join(f"{name} {values.mean():.1f}" for name, values in sizes.items())
     alt = f"Mean bytes of {len(estimated)} test pictures: estimated, rounded, {estimated.mean():.1f}; {told}."
-    return finish(figure, "Estimated against real bytes", alt, height=480).update_layout(legend={"x": 0.02, "y": 0.98})
+    return finish(figure, "Estimated against real bytes", alt, 480, legend={"x": 0.02, "y": 0.98})
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
@@ -85,8 +85,8 @@ def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[floa
         figure.update_yaxes(title_text=title, range=[0, 1.2 * max(map(max, pair))], row=row, col=1)
         told += [f"{n}, {title}: {a:.3g} estimated, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
     alt = "; ".join(told).replace("<br>", " ") + "."
-    above = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}, "margin_t": 95}
-    return finish(figure, "What training estimated, and what use gave", alt, height=620).update_layout(above)
+    above = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    return finish(figure, "What training estimated, and what use gave", alt, 620, legend=above, margin_t=95)
 
 
 class TrainingPanel(Panel):

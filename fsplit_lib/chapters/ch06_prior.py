@@ -106,7 +106,7 @@ class WorkPanel(Panel):
         work_axis = {"title_text": "encoder's work (million multiply-adds)", "tickvals": works, "range": [1.15, 3.1]}
         figure.update_xaxes(work_axis, type="log")
         figure.update_yaxes(title_text="bytes of the packet", type="log", tickvals=sizes, range=[2.6, 3.7])
-        finish(figure, "Bytes and work at one agreement", "", height=520).update_layout(showlegend=False)
+        finish(figure, "Bytes and work at one agreement", "", 520, showlegend=False)
         top = round(100 * max(p.agreement for p in points if p.codec in names))
         super().__init__({"agreement": Number("agreement (%)", 30, top, agreement, 1)}, figure, self._update)
         self.refresh()

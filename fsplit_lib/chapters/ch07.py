@@ -15,7 +15,7 @@ from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.forest import forest, signed, with_interval
 from fsplit_lib.plots.pictures import HATCH
-from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.plots.style import Look, below, finish, look_of
 
 
 def _servers(names: Sequence[str], side: int) -> go.Figure:
@@ -140,7 +140,7 @@ def cross_table(crossing: Crossing) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     alt = f"Bytes against the native pair at equal agreement, codec of one backbone for another: {'; '.join(told)}"
     title = "Bytes against the native pair, 95 % over pictures"
-    return finish(figure, title, alt + ".", 460).update_layout(margin={"t": 110, "b": 20})
+    return finish(figure, title, alt + ".", 460, margin={"t": 110, "b": 20})
 
 
 def equal_byte_tables(crossing: Crossing) -> go.Figure:
@@ -206,8 +206,7 @@ def ablation_panel(ablation: Ablation, network: str) -> Panel:
     figure.update_xaxes(title_text="decoder, ms per latent", rangemode="tozero", col=2)
     figure.update_yaxes(title_text="top-1 at equal bytes (%)", title_standoff=12, col=2)
     figure.update_annotations(font_size=15)
-    finish(figure, "", "", 480)
-    figure.update_layout(legend={"orientation": "h", "y": -0.25, "yanchor": "top"}, margin={"t": 85, "b": 115})
+    finish(figure, "", "", 480, legend=below(-0.25), margin={"t": 85, "b": 115})
 
     def update(network: str, restoration: int, width: str) -> str:
         backbone, this = networks[network], (restoration, int(width))

@@ -138,8 +138,8 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
         )
     figure.update_xaxes(visible=False, range=[-0.55, 5.5])
     figure.update_yaxes(visible=False, range=[0.4 - len(decoders), 0.6])
-    finish(figure, "Decoders and the parameters of each box", "; ".join(told) + ".", 110 + 115 * len(decoders))
-    return figure.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 10})
+    title, margin = "Decoders and the parameters of each box", {"l": 10, "r": 10, "t": 50, "b": 10}
+    return finish(figure, title, "; ".join(told) + ".", 110 + 115 * len(decoders), margin=margin)
 
 
 def spreads(features: dict[str, np.ndarray]) -> go.Figure:

@@ -65,8 +65,8 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     figure.layout.annotations = end_numbers(reach, [f"{totals[name]:,.1f}" for name in names], far)
     alt = "Milliseconds on the device: " + ", ".join(f"{name} {total:,.1f}" for name, total in totals.items()) + "."
     alt += f" Too noisy to conclude anything: {', '.join(noisy)}." if noisy else ""
-    finish(figure, title, alt, height=195 + 34 * max(len(bars), 5))
-    return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 120, "r": 75})  # a legend of two lines
+    layout = {"barmode": "stack", "legend": ABOVE, "margin": {"t": 120, "r": 75}}  # a legend of two lines
+    return finish(figure, title, alt, 195 + 34 * max(len(bars), 5), **layout)
 
 
 def _at(where: Scenario, rate: float) -> Scenario:
@@ -168,9 +168,9 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
         told.append(f"{card.name}: {times}{doubt}")
     figure.update_xaxes(title_text="median ± half the interquartile range (ms)", type="log", dtick=1)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 14})
-    finish(figure, "Device cards", "; ".join(told) + ".", height=170 + 36 * len(wanted) + 24 * len(found))
-    below = {"x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}  # names of machines are long
-    return figure.update_layout(showlegend=True, legend=below, margin={"b": 75 + 24 * len(found)})
+    height, bottom = 170 + 36 * len(wanted) + 24 * len(found), {"b": 75 + 24 * len(found)}
+    legend = {"x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}  # names of machines are long
+    return finish(figure, "Device cards", "; ".join(told) + ".", height, showlegend=True, legend=legend, margin=bottom)
 
 
 def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
@@ -192,8 +192,8 @@ def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     figure.update_xaxes(title_text="milliseconds from bytes in hand to the answer, median")
     figure.update_yaxes(autorange="reversed", automargin=True)
     told = [f"{name} {one.total.median_ms:.0f} ms, formula {one.wire_ms:.0f}" for name, one in bars.items()]
-    finish(figure, "The model against real sockets", "; ".join(told) + ".", height=200 + 38 * len(bars))
-    return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 100})
+    layout = {"barmode": "stack", "legend": ABOVE, "margin": {"t": 100}}
+    return finish(figure, "The model against real sockets", "; ".join(told) + ".", 200 + 38 * len(bars), **layout)
 
 
 def crossovers(

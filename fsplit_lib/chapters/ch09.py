@@ -16,7 +16,7 @@ from fsplit_lib.evaluation.variants import Variants, variant_of
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import html_table, picture, side_by_side
-from fsplit_lib.plots.style import Look, caption, finish, look_of
+from fsplit_lib.plots.style import Look, below, caption, finish, look_of
 
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -113,8 +113,8 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
         f"Correlation of the teacher's maps before and after, and share of peaks inside, {control.n} photos. "
         f"{'; '.join(told)}. Another photo's map: {control.correlation:.2f} and {control.pointing:.0%}."
     )
-    finish(figure, "Where the answer comes from, before and after", alt, 480)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})
+    title = "Where the answer comes from, before and after"
+    return finish(figure, title, alt, 480, legend=below(-0.22), margin={"b": 120})
 
 
 @dataclass(frozen=True)

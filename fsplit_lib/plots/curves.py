@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fsplit_lib.plots.style import Look, finish
+from fsplit_lib.plots.style import Look, below, finish
 
 BYTE_TICKS = [15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10000]
 LABELS = {"agreement": "agreement with the teacher (%)", "top1": "top-1 accuracy (%)"}
@@ -121,5 +121,5 @@ def rate_accuracy(
     figure.update_yaxes(title_text=label, col=1)
     figure.update_annotations(font_size=15)
     pictures = f" on {n:,} pictures" if n else ""
-    finish(figure, title, f"{label[0].upper()}{label[1:]}{pictures}. {'; '.join(told)}.", height)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})
+    alt = f"{label[0].upper()}{label[1:]}{pictures}. {'; '.join(told)}."
+    return finish(figure, title, alt, height, legend=below(-0.22), margin={"b": 120})

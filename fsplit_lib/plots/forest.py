@@ -67,5 +67,5 @@ def forest(
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(tickvals=[-i for i in range(len(rows))], ticktext=list(rows), showgrid=False)
-    finish(figure, title, f"{alt}: {'; '.join(told) or 'no rows'}.", 150 + 44 * max(1, len(rows)))
-    return figure.update_layout(showlegend=False, margin={"r": 90})
+    alt, height = f"{alt}: {'; '.join(told) or 'no rows'}.", 150 + 44 * max(1, len(rows))
+    return finish(figure, title, alt, height, showlegend=False, margin={"r": 90})

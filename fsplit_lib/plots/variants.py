@@ -37,4 +37,4 @@ def two_at_once(
         figure.update_yaxes(range=[low, high or -0.06 * low or 1], row=1, col=column)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
-    return finish(figure, title, alt.replace("<br>", " ") + ".", height=400).update_layout(showlegend=False)
+    return finish(figure, title, alt.replace("<br>", " ") + ".", 400, showlegend=False)

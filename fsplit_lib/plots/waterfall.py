@@ -20,8 +20,8 @@ def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
     figure.update_xaxes(title_text="photo in, answer out (ms)")
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
     above = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
-    figure.update_layout(barmode="stack", legend=above)
-    return finish(figure, title, "", 190 + row_height * max(rows, 6)).update_layout(margin={"t": 95, "r": 75})
+    height, margin = 190 + row_height * max(rows, 6), {"t": 95, "r": 75}
+    return finish(figure, title, "", height, barmode="stack", legend=above, margin=margin)
 
 
 def fill_waterfall(figure: go.Figure, plans: Sequence[Plan], far: float) -> Plan:
