@@ -169,25 +169,15 @@ def traps_of(table: Mapping[Any, str] | tuple, base: Callable | None = None) -> 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise.
+    """One exercise."""
 
-    Attributes:
-        id: chapter and number, such as "00.1".
-        hint: for whoever has not answered.
-        grade: returns True, or the message for this wrong answer, or False for a wrong one of no known kind.
-        why: told with a right answer: what it is good for.
-        traps: typical wrong answers, each tested to draw its own message.
-        drawn: whether what is right moves with the seed, as where ``grade`` tries a function on :func:`inputs`.
-        key: what :meth:`from_key` makes the same grading from, as JSON holds it; None where code does the grading.
-    """
-
-    id: str
-    hint: str
-    grade: Callable[[Any], bool | str]
-    why: str
-    traps: tuple[Trap, ...] = ()
-    drawn: bool = False
-    key: dict[str, Any] | None = None
+    id: str  # chapter and number, such as "00.1"
+    hint: str  # for whoever has not answered
+    grade: Callable[[Any], bool | str]  # True, or the message for this wrong answer, or False for one of no known kind
+    why: str  # told with a right answer: what it is good for
+    traps: tuple[Trap, ...] = ()  # typical wrong answers, each tested to draw its own message
+    drawn: bool = False  # whether what is right moves with the seed, as where a function is tried on drawn inputs
+    key: dict[str, Any] | None = None  # what from_key makes the same grading from; None where code does the grading
 
     @classmethod
     def from_key(cls, id: str, key: dict[str, Any]) -> "Exercise":
