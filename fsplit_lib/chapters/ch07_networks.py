@@ -22,10 +22,8 @@ LOOKS = {
     "convnext": Look("#D55E00", "solid", "circle"),
     "swin": Look("#009E73", "dashdot", "diamond"),
     "efficientnet": Look("#CC79A7", "dot", "x"),
-    "tf_efficientnet_lite0": Look("#D55E00", "solid", "circle"),
-    "tf_efficientnet_lite1": Look("#0072B2", "dash", "square"),
-    "tf_efficientnet_lite2": Look("#009E73", "dashdot", "diamond"),
 }
+LOOKS |= {f"tf_efficientnet_lite{n}": LOOKS[family] for n, family in enumerate(("convnext", "resnet", "swin"))}
 
 
 class OwnBlock(nn.Module):

@@ -63,18 +63,12 @@ def onnxruntime_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np
     """Have onnxruntime quantise the same layer, 7-bit weights by channel and activations as they come, and run it."""
     import onnx
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import numpy_helper, parser
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    (outputs, channels), floats = weight.shape, TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"], "layer")],
-        "layer",
-        [helper.make_tensor_value_info("x", floats, [None, channels])],
-        [helper.make_tensor_value_info("y", floats, [None, outputs])],
-        [numpy_helper.from_array(np.ascontiguousarray(weight.T, dtype=np.float32), "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph = "layer (float[N, {1}] x) => (float[N, {0}] y) {{ y = MatMul(x, w) }}".format(*weight.shape)
+    model = parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {graph}')
+    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight.T, dtype=np.float32), "w"))
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it advises a step that one layer does not need
     try:
