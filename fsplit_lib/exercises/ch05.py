@@ -153,10 +153,6 @@ def bits(likelihoods: Tensor) -> Tensor:
     return -likelihoods.log2().sum(dim=(1, 2, 3))
 
 
-def _bits_cases() -> list[tuple]:
-    return [(torch.full((2, 3, 4, 4), 0.5),), (torch.rand(3, 2, 4, 5, generator=_generator(9)) * 0.98 + 0.01,)]
-
-
 def _one_a_picture(result: list[Tensor], p: Tensor) -> str | None:
     if result[0].shape in ((len(p),), ()):
         return None
@@ -244,7 +240,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "05.3",
         bits,
-        _bits_cases,
+        lambda: [(torch.full((2, 3, 4, 4), 0.5),), (torch.rand(3, 2, 4, 5, generator=_generator(9)) * 0.98 + 0.01,)],
         "Eq. (2), summed over all but the first dimension: dim=(1, 2, 3).",
         "This is the whole rate: the entropy model gives the likelihoods, and their negative logarithms are the bits.",
         (

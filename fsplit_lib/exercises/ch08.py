@@ -21,16 +21,8 @@ def _total(
     return device * slowdown + 8e-3 * size / rate + 2 * delay + server / speedup
 
 
-CASES = (
-    (12.0, 1500, 20.0, 1.0, 10.0, 1.0, 1.0),
-    (3.0, 4500, 12.0, 0.25, 0.0, 8.0, 4.0),
-    (5.0, 90000, 40.0, 50.0, 35.0, 0.5, 20.0),
-)
-
-
-def _cases() -> list[tuple[float, ...]]:
-    rng = inputs(8)
-    return [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
+CASES = np.array([[12, 1500, 20, 1, 10, 1, 1], [3, 4500, 12, 0.25, 0, 8, 4], [5, 90_000, 40, 50, 35, 0.5, 20]])
+MEETING = np.array([[32, 1500, 15, 4500], [5, 9000, 60, 700]])  # where there is a rate
 
 
 # 08.1 --------------------------------------------------------------------------------------------
@@ -91,11 +83,6 @@ def _layer_cases() -> list[tuple]:
         weight = rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
         cases.append(tuple(v.astype(np.float32) for v in (x, weight, rng.standard_normal(5))))
     return cases
-
-
-def _same_layer(got: Any, expected: np.ndarray) -> bool:
-    """Tell whether nearly all rows agree: one activation at the edge between two whole numbers may tip a row."""
-    return float(np.isclose(got, expected, rtol=1e-4, atol=1e-4).all(axis=1).mean()) > 0.8
 
 
 # 08.2 --------------------------------------------------------------------------------------------
@@ -175,15 +162,6 @@ def _form_of_crossover(result: Any, *case: float) -> str | None:
     return None
 
 
-def _same_crossover(got: Any, expected: float | None) -> bool:
-    return got is expected if None in (got, expected) else near()(got, expected)
-
-
-def _crossover_cases() -> list[tuple]:
-    rng = inputs(88)
-    return [tuple(v * rng.uniform(0.8, 1.2) for v in case) for case in ((32, 1500, 15, 4500), (5, 9000, 60, 700))]
-
-
 EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "08.1",
@@ -216,7 +194,8 @@ EXERCISES: tuple[Exercise, ...] = (
             "That is the layer in float32: nothing is quantised.",
         ),
         base=int8_layer,
-        same=_same_layer,
+        # one activation at the edge between two whole numbers may tip a row
+        same=lambda got, expected: np.isclose(got, expected, 1e-4, 1e-4).all(axis=1).mean() > 0.8,
         form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
     ),
     Exercise.function(
@@ -247,7 +226,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "08.3",
         crossover,
-        _crossover_cases,
+        lambda: list(map(tuple, (MEETING * inputs(88).uniform(0.8, 1.2, MEETING.shape)).tolist())),
         "Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
         "Below this rate the way with fewer bytes is faster, above it the one that computes less.",
         (
@@ -260,7 +239,7 @@ EXERCISES: tuple[Exercise, ...] = (
             lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
             "That is turned around: bits over milliseconds, not milliseconds over bits.",
         ),
-        same=_same_crossover,
+        same=lambda got, expected: got is expected if None in (got, expected) else near()(got, expected),
         form=_form_of_crossover,
         use=_try_crossover,
         edges=(
@@ -334,7 +313,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "08.8",
         _total,
-        _cases,
+        lambda: list(map(tuple, (CASES * inputs(8).uniform(0.8, 1.25, CASES.shape)).tolist())),
         "Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
         "These four terms are the whole model of the chapter.",
         (
