@@ -30,10 +30,6 @@ LINK = {"title_text": "link, both ways (Mbit/s)", "type": "log", "dtick": 1}
 ABOVE = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
 
 
-def _look(method: str) -> Look:
-    return EXTRA.get(method) or look_of(method)
-
-
 def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     """Draw milliseconds of every stage on the device, stacked, with half the interquartile range of the longest stage.
 
@@ -95,7 +91,7 @@ def winners(found: dict[str, EndToEnd], where: Scenario) -> list[tuple[str, floa
 def _curves(figure: go.Figure, rates: np.ndarray, values: dict[str, list[float]], unit: str) -> None:
     """A line per method with a marker now and then, and the presets of the link as marks on the axis."""
     for name, y in values.items():
-        look, marks = _look(name), [9 if i % 15 == 0 else 0 for i in range(len(rates))]
+        look, marks = EXTRA.get(name) or look_of(name), [9 if i % 15 == 0 else 0 for i in range(len(rates))]
         style = {"width": 4 if name == OURS else 2.5, "marker": {"symbol": look.symbol, "size": marks}}
         hover = f"%{{x:.3g}} Mbit/s<br>{unit}<extra>{name}</extra>"
         figure.add_trace(curve(name, rates, y, look, hovertemplate=hover, **style))

@@ -22,11 +22,6 @@ def gain_between(lmbda: float, anchors: tuple[float, ...], gains: tuple[float, .
     return float(np.exp(np.interp(np.log(lmbda), np.log(anchors), np.log(gains))))
 
 
-def _cases() -> list[tuple]:
-    drawn = np.exp(inputs(6).uniform(math.log(0.1), math.log(3), 3)).tolist()
-    return [(v, ANCHORS, GAINS) for v in (0.1, 1.0, 3.0, *drawn)]
-
-
 def delta(
     anchor_bytes: np.ndarray, anchor_quality: np.ndarray, test_bytes: np.ndarray, test_quality: np.ndarray
 ) -> float:
@@ -70,7 +65,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise.function(
         "06.1",
         gain_between,
-        _cases,
+        lambda: [(v, ANCHORS, GAINS) for v in (0.1, 1.0, 3.0, *(10 ** inputs(6).uniform(-1, 0.47, 3)).tolist())],
         "Find the neighbours, t from the logs of lambda, then gain_a ** (1 − t) · gain_b ** t.",
         "This is all that makes one network serve every rate: six lines and 384 learned numbers.",
         (

@@ -70,9 +70,6 @@ def _shape_of_x(result: Any, x: Tensor, *_: Any) -> str | None:
 alike = near(1e-3, 2e-4)  # single precision
 
 
-# 07.1 --------------------------------------------------------------------------------------------
-
-
 class _Block(nn.Module):
     """The depthwise restoration block."""
 
@@ -103,9 +100,6 @@ def _block_cases() -> list[tuple]:
     return [(width, _normal(rng, 2, width, 5, 6), int(rng.integers(10**6))) for width in (4, 6)]
 
 
-# 07.2 --------------------------------------------------------------------------------------------
-
-
 def convnext_block(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     """Compute ConvNeXt's block (B, C, h, w) from primitives and the parameters w of timm's.
 
@@ -124,9 +118,6 @@ def _convnext_cases() -> list[tuple]:
     rng = inputs(77)
     blocks = [_filled(NextBlock(width, ls_init_value=1.0), rng) for width in (4, 6)]
     return [(_normal(rng, 2, len(b.gamma), 8, 9), {k: v.detach() for k, v in b.named_parameters()}) for b in blocks]
-
-
-# 07.3 --------------------------------------------------------------------------------------------
 
 
 def _timm_swin(x: Tensor, w: dict[str, Tensor], bias: Tensor, mask: Tensor | None, window: int, shift: int) -> Tensor:  # noqa: ARG001
@@ -175,9 +166,6 @@ def _swin_cases() -> list[tuple]:
         bias, mask = block.attn._get_rel_pos_bias()[0].detach(), block.get_attn_mask(x)
         cases.append((x, {k: v.detach() for k, v in block.named_parameters()}, bias, mask, window, shift))
     return cases
-
-
-# 07.4 --------------------------------------------------------------------------------------------
 
 
 def decoder_step(

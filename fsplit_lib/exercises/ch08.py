@@ -25,9 +25,6 @@ CASES = np.array([[12, 1500, 20, 1, 10, 1, 1], [3, 4500, 12, 0.25, 0, 8, 4], [5,
 MEETING = np.array([[32, 1500, 15, 4500], [5, 9000, 60, 700]])  # where there is a rate
 
 
-# 08.1 --------------------------------------------------------------------------------------------
-
-
 def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Compute a linear layer in whole numbers: 8 bits for x, 7 for the weight with a scale for each row.
 
@@ -85,9 +82,6 @@ def _layer_cases() -> list[tuple]:
     return cases
 
 
-# 08.2 --------------------------------------------------------------------------------------------
-
-
 def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
     """Time a call by a clock of seconds; return median and distance of the quartiles of its runs, in milliseconds.
 
@@ -132,9 +126,6 @@ def _form_of_timing(result: Any, *_: Any) -> str | None:
     for one in result[:2]:
         float(one)
     return None if result[2] else "Your function never ran the call."
-
-
-# 08.3 --------------------------------------------------------------------------------------------
 
 
 def crossover(ours_ms: float, ours_bytes: float, other_ms: float, other_bytes: float) -> float | None:

@@ -186,7 +186,7 @@ class Panel:
             top.append(self.button)
         else:
             for control in self.controls.values():
-                control.carrier.observe(self._changed, names="value")
+                control.carrier.observe(lambda _: self._quiet or self.refresh(), names="value")
         self.box = widgets.VBox([widgets.VBox(top), _Fit(), self.figure, self.summary])
 
     @staticmethod
@@ -194,10 +194,6 @@ class Panel:
         live = go.FigureWidget(figure)
         live._config = {"responsive": True}  # plotly has no public name for it
         return live
-
-    def _changed(self, _: object) -> None:
-        if not self._quiet:
-            self.refresh()
 
     def refresh(self, **instead: Any) -> str:
         """Compute and draw the current state, or one that differs in the named values; returns the sentence."""
@@ -271,11 +267,10 @@ class Panel:
         self.figure = live
         if self._said != said_first:
             self.refresh()
-        now = self.state()
-        controls = [
-            {"label": self.controls[name].label, "places": list(map(_shown, places)), "first": places.index(now[name])}
-            for name, places in taking_part.items()
-        ]
+        controls, now = [], self.state()
+        for name, places in taking_part.items():
+            shown = [place if isinstance(place, str) else f"{place:,.3g}" for place in places]
+            controls.append({"label": self.controls[name].label, "places": shown, "first": places.index(now[name])})
         others = [control.label for name, control in self.controls.items() if name not in taking_part]
         note = f"In JupyterLab (make lab) this panel computes{', and takes ' * bool(others)}{', '.join(others)}."
         values = [json.loads(value) for value in values]
@@ -319,7 +314,3 @@ def _changes(first: dict, drawn: dict) -> list[tuple[tuple[int, str], str | None
             if old.get(key) != new.get(key) and (part or key != "meta"):
                 found.append(((part - 1, key), json.dumps(new[key]) if key in new else None))
     return found
-
-
-def _shown(place: Any) -> str:
-    return str(place) if isinstance(place, str) else f"{place:,.3g}"
