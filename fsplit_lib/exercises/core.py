@@ -18,7 +18,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -100,6 +100,14 @@ def plain(value: Any) -> Any:
     return value.detach().numpy() if hasattr(value, "detach") else value
 
 
+class Fault(str):
+    """What a try of an answer finds wrong with it, told in place of a result."""
+
+
+def free(*_: Any) -> None:
+    """Pass any form."""
+
+
 def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
     """Raise TypeError or ValueError for whatever is not one number: the form of most results."""
     float(result)
@@ -118,7 +126,7 @@ def shaped(wanted: Callable[..., Iterable[int]], told: str) -> Callable[..., str
     """Make the form of an array: of the shape that ``wanted`` gives for a case; ``told`` may name {wanted} and {got}."""
 
     def form(result: Any, *case: Any) -> str | None:
-        shapes = {"wanted": tuple(wanted(*case)), "got": np.asarray(result, dtype=float).shape}
+        shapes = {"wanted": tuple(wanted(*case)), "got": np.asarray(plain(result), dtype=float).shape}
         return None if shapes["wanted"] == shapes["got"] else told.format(**shapes)
 
     return form
@@ -183,7 +191,7 @@ class Exercise:
     def from_key(cls, id: str, key: dict[str, Any]) -> "Exercise":
         """Make an exercise that grades a number or a letter as the one does that the key is from; it has no hints."""
         if "options" in key:
-            return cls.choice(id, key["expected"], key["options"], "", "")
+            return cls.choice(id, key["expected"], "", "", key["options"])
         return cls.number(id, key["expected"], "", "", dict(key["traps"]), key["relative"])
 
     @classmethod
@@ -213,7 +221,7 @@ class Exercise:
         return cls(id, hint, grade, why, traps, drawn, key)
 
     @classmethod
-    def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
+    def choice(cls, id: str, expected: str, hint: str, why: str, options: dict[str, str]) -> "Exercise":
         """Make an exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
 
         def grade(answer: Any) -> bool | str:
@@ -226,9 +234,9 @@ class Exercise:
 
     @classmethod
     def function(
-        cls, id: str, right: Callable, cases: Callable[[], Iterable[tuple]], hint: str, why: str, traps: tuple = (), *,
+        cls, id: str, right: Callable, cases: Callable[[], Iterable[tuple]], hint: str, why: str, *traps: Any,
         base: Callable | None = None, same: Callable[[Any, Any], bool] = near(),  # noqa: B008
-        form: Callable[..., str | None] = one_number, edges: tuple[tuple[tuple, str], ...] = (),
+        form: Callable[..., str | None] = one_number, edges: tuple = (),
         use: Callable[..., Any] = lambda answer, *case: answer(*case), asked: str = "function",
     ) -> "Exercise":  # fmt: skip
         """Make an exercise whose answer is a function or a class, right if it does on drawn cases what ``right`` does.
@@ -239,13 +247,14 @@ class Exercise:
             cases: draws what the functions are tried on, each a tuple of arguments; every try gets its own copy.
             hint: as in the class.
             why: as in the class.
-            traps: wrong functions, each with what to tell whoever handed over one that does the same: :func:`traps_of`.
+            *traps: by turns a wrong function and what to tell whoever handed over one that does the same: :func:`traps_of`.
             base: the function whose source the traps alter, where that is not ``right``.
             same: whether two results are the same, the answer's first.
             form: with a result and its case's arguments, says what no right result could look like, or raises
                 TypeError or ValueError where the result is not even made of numbers.
-            edges: cases that a function right everywhere else may still get wrong, each with what is said then.
-            use: tries an answer on a case; the result is what is compared. By default the answer is called.
+            edges: by turns a case that a function right everywhere else may still get wrong, and what is said then.
+            use: tries an answer on a case; the result, or the :class:`Fault`, is what is compared. By default the
+                answer is called.
             asked: "function" or "class".
         """
         traps = traps_of(traps, base or right)
@@ -253,30 +262,34 @@ class Exercise:
         def grade(answer: Any) -> bool | str:
             if not callable(answer):
                 return f"Hand over the {asked} itself, without calling it."
-            drawn = [*cases(), *(case for case, _ in edges)]
+            drawn = [*cases(), *edges[::2]]
             try:
                 got = [use(answer, *deepcopy(case)) for case in drawn]
             except Exception as error:
                 return f"Your {asked} raised {type(error).__name__}: {error}"
             for result, case in zip(got, drawn, strict=True):
                 try:
-                    said = form(result, *case)
+                    said = result if isinstance(result, Fault) else form(result, *case)
                 except (TypeError, ValueError):
                     said = f"Return a number; your function returned {reprlib.repr(result)}."
                 if said:
                     return said
 
             def like(other: Callable, part: slice) -> bool:
-                tried = zip(got[part], drawn[part], strict=True)
-                return all(same(a, use(other, *deepcopy(case))) for a, case in tried)
+                tried = ((a, use(other, *deepcopy(case))) for a, case in zip(got[part], drawn[part], strict=True))
+                return all(not isinstance(b, Fault) and same(a, b) for a, b in tried)
 
-            inner = slice(len(drawn) - len(edges))
+            inner = slice(len(drawn) - len(edges) // 2)
             if like(right, inner):
-                at = zip(range(inner.stop, len(drawn)), edges, strict=True)
-                return next((said for n, (_, said) in at if not like(right, slice(n, n + 1))), True)
+                at = enumerate(edges[1::2], start=inner.stop)
+                return next((said for n, said in at if not like(right, slice(n, n + 1))), True)
             return next((trap.message for trap in traps if like(trap.value, inner)), False)
 
         return cls(id, hint, grade, why, traps, drawn=True)
+
+
+# What is graded, then what is said of it: number("05.7", 9.0)(hint, why, traps).
+choice, function, number = (partial(partial, make) for make in (Exercise.choice, Exercise.function, Exercise.number))
 
 
 def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdict]:
