@@ -50,7 +50,7 @@ def double(answer):
 check = make_check({
     "77.1": Exercise.number("77.1", found, "Look.", "Yes.", {found / 2: "Only half: <b>twice</b>."}, drawn=True),
     "77.2": Exercise("77.2", "Twice.", double, "Yes.", drawn=True),
-    "77.3": Exercise.choice("77.3", "b", "Guess.", "Yes.", {"a": "A is <i>not</i> it.", "c": "C neither."}),
+    "77.3": Exercise.choice("77.3", "b", "Guess.", "Yes.", a="A is <i>not</i> it.", c="C neither."),
 })"""
 BLANK = [f'answer = ...\ncheck("77.{n}", answer)' for n in (1, 2, 3)]
 GOOD = ['check("77.1", found)', 'check("77.2", lambda x: 2 * x)', 'check("77.3", "b")']

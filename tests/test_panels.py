@@ -287,7 +287,7 @@ def test_graders():
     assert number.grade(2) is True and number.grade("2.001") is True
     assert number.grade(4.0) == "squared" and number.grade(7) is False
     assert "number" in number.grade(object())
-    choice = Exercise.choice("x.2", "b", "think", "good", {"a": "no", "c": "nor this"})
+    choice = Exercise.choice("x.2", "b", "think", "good", a="no", c="nor this")
     assert choice.grade(" B ") is True and choice.grade("a") == "no"
     assert "one letter: a, b, c" in choice.grade("z")
 

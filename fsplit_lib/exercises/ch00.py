@@ -173,21 +173,17 @@ EXERCISES: tuple[Exercise, ...] = (
         "What was the decoder trained to produce, and what did training charge for?",
         "Whatever did not move the map was not worth its bits. Somebody could still train another decoder that "
         "paints a guess of the photo from the packet: it would be blurred, but it would not be nothing.",
-        {
-            "a": "The decoder makes the 40 x 28 x 28 map of the server's network; no part of it makes pixels.",
-            "c": "Strides and rounding lose information: many photos lead to the same packet, so there is no inverse.",
-            "d": "Nothing is encrypted: whoever has the checkpoint reads the packet. It is smaller, not secret.",
-        },
+        a="The decoder makes the 40 x 28 x 28 map of the server's network; no part of it makes pixels.",
+        c="Strides and rounding lose information: many photos lead to the same packet, so there is no inverse.",
+        d="Nothing is encrypted: whoever has the checkpoint reads the packet. It is smaller, not secret.",
     ),
     choice("00.7", "c")(
         "Which parts must agree before both ends read the same symbols from the same bits?",
         "Encoder and tables fix what the symbols are; a decoder only uses them. So a server may swap its "
         "backbone, with a decoder of its own, and every phone keeps sending the same packets: chapter 07.",
-        {
-            "a": "The decoder's weights lie in the same folder as everything else; nothing here is secret.",
-            "b": "A hash is 4 bytes whatever it hashes, so size is no reason.",
-            "d": "It would change the answer: another decoder of another backbone gives other features. "
-            "But would it change what the bits of the packet mean?",
-        },
+        a="The decoder's weights lie in the same folder as everything else; nothing here is secret.",
+        b="A hash is 4 bytes whatever it hashes, so size is no reason.",
+        d="It would change the answer: another decoder of another backbone gives other features. "
+        "But would it change what the bits of the packet mean?",
     ),
 )

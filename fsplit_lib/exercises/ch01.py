@@ -181,10 +181,8 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("01.7", "b")(
         "Look at the first chart of *What the bits say*, at cross-entropy: many times 3.32 bits of its symbols are about the label. How can that be?",
         "Several positions know the same about the class, and a factorised code pays for it at each of them. The second chart shows another reason.",
-        {
-            "a": "Its parameters are many times more than a linear reader of 10 classes needs; capacity is not what is short.",
-            "c": "Header and checksum are left out of the figure: those are bits of the tables alone.",
-            "d": "The coder comes within 4 bytes of what the tables ask, and *What each objective pays for a label* shows what they ask.",
-        },
+        a="Its parameters are many times more than a linear reader of 10 classes needs; capacity is not what is short.",
+        c="Header and checksum are left out of the figure: those are bits of the tables alone.",
+        d="The coder comes within 4 bytes of what the tables ask, and *What each objective pays for a label* shows what they ask.",
     ),
 )

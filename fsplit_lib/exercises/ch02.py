@@ -175,11 +175,9 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("02.5", "a")(
         "Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",
         "Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
-        {
-            "b": "Activations are stored as floats in memory, but the figure counts 8 bits a value.",
-            "c": "Padding adds a pixel at the border, a few per cent.",
-            "d": "Weights stay where they are; only activations would be sent.",
-        },
+        b="Activations are stored as floats in memory, but the figure counts 8 bits a value.",
+        c="Padding adds a pixel at the border, a few per cent.",
+        d="Weights stay where they are; only activations would be sent.",
     ),
     function("02.6", _fastest, _cases)(
         "For each route: device + 8 · bytes / rate + server; then the index of the smallest.",

@@ -212,11 +212,9 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("03.6", "d")(
         "After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
         "One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
-        {
-            "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
-            "b": "The stream would be as long: its length was fixed when it was written.",
-            "c": "The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
-        },
+        a="Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
+        b="The stream would be as long: its length was fixed when it was written.",
+        c="The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
     ),
     function("03.7", _bytes, lambda: [_wandered()], same=_same_length)(
         "Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",

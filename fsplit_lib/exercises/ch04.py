@@ -148,11 +148,9 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("04.4", "b")(
         "Eq. (1) weighs a channel by a gradient. What does a gradient of the score tell?",
         "A place is redundant for the answer where changing its features would not move the score.",
-        {
-            "a": "That is the edge detector. It asks no network, and the smooth places that it spares may matter.",
-            "c": "Bits tell how hard a place is to predict, not whether the answer needs it. Guidance uses this difference.",
-            "d": "Nobody showed the network an outline. If its answer rests on the background, the map has to say so.",
-        },
+        a="That is the edge detector. It asks no network, and the smooth places that it spares may matter.",
+        c="Bits tell how hard a place is to predict, not whether the answer needs it. Guidance uses this difference.",
+        d="Nobody showed the network an outline. If its answer rests on the background, the map has to say so.",
     ),
     number("04.5", 2 / 1.25)(
         "Eq. (4) gives the mean weight, and Eq. (6) divides lambda by it.",
@@ -168,11 +166,9 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("04.6", "c")(
         "You want two losses with the same mean weight of the errors, which differ in the places alone.",
         "The constant map has the same mean weight and treats all places alike. What the guided run gains over it comes from the places.",
-        {
-            "a": "Another seed tells how far runs scatter; both runs still differ in how much *and* where.",
-            "b": "The unguided run is what one compares with; its distortion weighs more everywhere.",
-            "d": "A smaller lambda for the guided run helps only if you know how much smaller it has to be, which is the question.",
-        },
+        a="Another seed tells how far runs scatter; both runs still differ in how much *and* where.",
+        b="The unguided run is what one compares with; its distortion weighs more everywhere.",
+        d="A smaller lambda for the guided run helps only if you know how much smaller it has to be, which is the question.",
     ),
     number("04.7", 14)(
         "The mean runs over axes 2 and 3. Which sizes are left of (1, 14, 20, 384)?",

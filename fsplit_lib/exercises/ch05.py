@@ -318,19 +318,15 @@ EXERCISES: tuple[Exercise, ...] = (
         "What is the derivative of a staircase?",
         "The derivative of rounding is 0 wherever it exists, so no gradient would reach the encoder; noise of the same width "
         "has the same error statistics and a gradient.",
-        {
-            "a": "Rounding is as fast as adding noise; speed is not the reason.",
-            "c": "The entropy coder codes integers, and in use they are: the packet never sees the noise.",
-            "d": "Noise regularises a little, but that is a side effect: dropout would do that too.",
-        },
+        a="Rounding is as fast as adding noise; speed is not the reason.",
+        c="The entropy coder codes integers, and in use they are: the packet never sees the noise.",
+        d="Noise regularises a little, but that is a side effect: dropout would do that too.",
     ),
     choice("05.10", "a")(
         "Which symbols come out of the entropy decoder, and how many bits did they take?",
         "An entropy model that is wrong on both ends costs bytes; one that differs between them costs the answer.",
-        {
-            "b": "The symbols that arrive are the same, so decoder and tail see what they saw before.",
-            "c": "The bytes, yes. But the symbols that arrive are the same, and so is the answer.",
-            "d": "Because the tables are the same, the symbols arrive. But these tables give them more bits.",
-        },
+        b="The symbols that arrive are the same, so decoder and tail see what they saw before.",
+        c="The bytes, yes. But the symbols that arrive are the same, and so is the answer.",
+        d="Because the tables are the same, the symbols arrive. But these tables give them more bits.",
     ),
 )

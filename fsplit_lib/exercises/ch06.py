@@ -160,10 +160,8 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("06.7", "c")(
         "Which of the numbers do the two codecs share, and what is asked?",
         "Saved bytes only mean something at equal quality, and over a whole curve nobody can pick the point that suits.",
-        {
-            "a": "Lambda is no quality: another loss makes another trade at the same lambda, as chapter 04 shows with a constant map.",
-            "b": "At equal bytes one compares quality, which is fair at one point; it is not the question of how many bytes are saved.",
-            "d": "More points make the curve smoother; they do not make two different qualities comparable.",
-        },
+        a="Lambda is no quality: another loss makes another trade at the same lambda, as chapter 04 shows with a constant map.",
+        b="At equal bytes one compares quality, which is fair at one point; it is not the question of how many bytes are saved.",
+        d="More points make the curve smoother; they do not make two different qualities comparable.",
     ),
 )

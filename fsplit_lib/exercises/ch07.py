@@ -333,11 +333,9 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("07.7", "c")(
         "What does the codec id hash, and whose parameters does train_decoder hand to the optimiser?",
         "Nothing: encoder, gains and tables are the codec, and the codec id says that both ends hold the same one.",
-        {
-            "a": "The encoder goes from pixels to the latent and runs no part of any network; the server learns to read its packets.",
-            "b": "The tables describe the latent's symbols, and those come from the encoder, which has not changed.",
-            "d": "Mean and spread belong to the decoder, at the server; the phone knows no features.",
-        },
+        a="The encoder goes from pixels to the latent and runs no part of any network; the server learns to read its packets.",
+        b="The tables describe the latent's symbols, and those come from the encoder, which has not changed.",
+        d="Mean and spread belong to the decoder, at the server; the phone knows no features.",
     ),
     number("07.8", 9.0)(
         "How does a squared error grow if everything is three times as large? The other term of the loss is in bits, and does not grow.",

@@ -269,11 +269,9 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("08.7", "c")(
         "What could make the quartiles lie so far apart, and would it affect both methods alike?",
         "First look for the cause. Timing in turns makes a disturbance affect both alike. A spread that stays large supports no conclusion.",
-        {
-            "a": "More digits make the difference no more certain: half of the runs lie outside those quartiles.",
-            "b": "The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
-            "d": "A few disturbed runs move a mean, and in more runs there are more disturbed ones.",
-        },
+        a="More digits make the difference no more certain: half of the runs lie outside those quartiles.",
+        b="The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
+        d="A few disturbed runs move a mean, and in more runs there are more disturbed ones.",
     ),
     function("08.8", _total, lambda: (CASES * inputs(8).uniform(0.8, 1.25, CASES.shape)).tolist())(
         "Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",

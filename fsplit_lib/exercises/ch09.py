@@ -181,10 +181,8 @@ EXERCISES: tuple[Exercise, ...] = (
     choice("09.6", "b")(
         "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
         "Objects stand in the middle of photos, so maps of any two photos agree a little. Only what lies above that comes from the packet.",
-        {
-            "a": "A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
-            "c": "That compares two ways of sending. Both could score well because all maps look alike.",
-            "d": "The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
-        },
+        a="A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
+        c="That compares two ways of sending. Both could score well because all maps look alike.",
+        d="The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
     ),
 )

@@ -191,7 +191,7 @@ class Exercise:
     def from_key(cls, id: str, key: dict[str, Any]) -> "Exercise":
         """Make an exercise that grades a number or a letter as the one does that the key is from; it has no hints."""
         if "options" in key:
-            return cls.choice(id, key["expected"], "", "", key["options"])
+            return cls.choice(id, key["expected"], "", "", **key["options"])
         return cls.number(id, key["expected"], "", "", dict(key["traps"]), key["relative"])
 
     @classmethod
@@ -221,7 +221,7 @@ class Exercise:
         return cls(id, hint, grade, why, traps, drawn, key)
 
     @classmethod
-    def choice(cls, id: str, expected: str, hint: str, why: str, options: dict[str, str]) -> "Exercise":
+    def choice(cls, id: str, expected: str, hint: str, why: str, **options: str) -> "Exercise":
         """Make an exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
 
         def grade(answer: Any) -> bool | str:
