@@ -23,10 +23,7 @@ METHOD = LABEL | {"head_distillation": "FrankenSplit"}  # whose look an objectiv
 def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[str]) -> Panel:
     """Slide beta: the point moves along the curve of the best encoders, and groups of classes split and merge.
 
-    Args:
-        solutions: the curve, by rising beta.
-        beta: first position.
-        names: of the values of X.
+    The solutions are that curve by rising beta, the names those of the values of X.
     """
     betas = np.array([s.beta for s in solutions])
     titles = ("Information plane", "Which classes are told apart")

@@ -62,11 +62,8 @@ def compare_routes(candidates: list[Route], megabits: float, ratio: float, title
 def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float, ratio: float) -> Panel:
     """Choose a network, slide link and server, and see device, wire and server time of every split.
 
-    Args:
-        routes_of: network to its routes, measured on this machine.
-        network: first choice.
-        megabits: first rate of the link, Mbit/s.
-        ratio: first speed of the server over the device; the device is this machine.
+    The routes of each network were measured on this machine, which is the device. The rate of the link (Mbit/s) and the
+    speed of the server over the device are first positions.
     """
 
     def update(network: str, megabits: float, ratio: float) -> str:

@@ -89,6 +89,9 @@ def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[floa
     return finish(figure, "What training estimated, and what use gave", alt, 620, legend=above, margin_t=95)
 
 
+Train = Callable[[float, str, Callable[[LogRow], None]], LabRun]
+
+
 class TrainingPanel(Panel):
     """Train live and draw while it happens.
 
@@ -102,13 +105,7 @@ class TrainingPanel(Panel):
         runs: every run so far, newest last.
     """
 
-    def __init__(
-        self,
-        train: Callable[[float, str, Callable[[LogRow], None]], LabRun],
-        score: Callable[[LabRun], RatePoint],
-        lmbda: float = 0.3,
-        draw_every: int = 10,
-    ):
+    def __init__(self, train: Train, score: Callable[[LabRun], RatePoint], lmbda: float = 0.3, draw_every: int = 10):
         self.runs: list[LabRun] = []
         self._train, self._score, self._draw_every = train, score, draw_every
         controls = {

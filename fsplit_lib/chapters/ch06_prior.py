@@ -82,13 +82,9 @@ def deltas_of_learned_codecs(deltas: Sequence[BDRate]) -> go.Figure:
 
 
 class WorkPanel(Panel):
-    """Ask for an agreement, and see what each encoder sends for it and what it computes.
+    """Ask for an agreement (%), and see what each encoder sends for it and what it computes.
 
-    Args:
-        points: rows of ``prior_work.csv``.
-        work: rows of ``work.csv``.
-        agreement: first position of the slider, in percent.
-        names: keys of :data:`PRIOR`.
+    The points are those of ``prior_work.csv``, the work that of ``work.csv``, the names keys of :data:`PRIOR`.
     """
 
     def __init__(self, points: Sequence[RatePoint], work: Sequence[WorkRow], agreement: int, names: Sequence[str]):

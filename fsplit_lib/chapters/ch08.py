@@ -1,7 +1,7 @@
 """Chapter 08: stages on the device, end to end over the link, how many times as fast, device cards, and the panel."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -193,7 +193,7 @@ def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
 
 
 def crossovers(
-    tables: dict[str, Iterable[LatencyRow]], level: float, where: Scenario, precision: str = "int8"
+    tables: dict[str, Sequence[LatencyRow]], level: float, where: Scenario, precision: str = "int8"
 ) -> list[tuple[str, ...]]:
     """List, for each codec and server, up to which link rate (Mbit/s) its packet is ahead of a JPEG and from which of the device alone.
 
@@ -202,7 +202,6 @@ def crossovers(
     """
     lines = []
     for codec, rows in tables.items():
-        rows = list(rows)
         for network in dict.fromkeys(row.network for row in rows if row.network):
             found = end_to_end(rows, network, level, precision)
             ours, told = found[OURS], []
@@ -216,7 +215,7 @@ def crossovers(
 
 
 def journey_panel(
-    tables: dict[str, Iterable[LatencyRow]],
+    tables: dict[str, Sequence[LatencyRow]],
     network: str,
     level: str,
     precision: str,
@@ -224,18 +223,11 @@ def journey_panel(
     slowdown: float,
     speedup: float,
 ) -> Panel:
-    """Show device, wire and server time of every method of a latency table.
+    """Show device, wire and server time of every method of a latency table, or of the tables of several codecs.
 
-    Args:
-        tables: codec to rows of its table; the first codec is shown first.
-        network: first network at the server.
-        level: first agreement, as "75 %".
-        precision: first precision on the device.
-        megabits: first rate of the link, both ways, in Mbit/s.
-        slowdown: first slowdown of the device against the measuring machine.
-        speedup: first speed-up of the server.
+    All other arguments are first positions: network at the server, agreement as "75 %", precision on the device, rate
+    of the link, both ways, in Mbit/s, slowdown of the device against the measuring machine, speed-up of the server.
     """
-    tables = {codec: list(rows) for codec, rows in tables.items()}
     rows = next(iter(tables.values()))
     networks = tuple(dict.fromkeys(row.network for row in rows if row.network))
     levels = {f"{100 * one:g} %": one for one in sorted({row.level for row in rows if row.level is not None})}

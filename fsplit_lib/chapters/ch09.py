@@ -128,26 +128,17 @@ class Survived:
     answer: str  # the first answer from the packet
 
 
+Compare = Callable[[str, float], Survived]
+
+
 def survival_panel(
-    crops: dict[str, Image.Image],
-    compare: Callable[[str, float], Survived],
-    ends: tuple[float, float],
-    lmbda: float,
-    photo: str,
+    crops: dict[str, Image.Image], compare: Compare, ends: tuple[float, float], lmbda: float, photo: str
 ) -> Panel:
     """Show where one photo's answer comes from, before and after a packet of any rate; the button asks the network.
 
-    Args:
-        crops: the photos by name.
-        compare: called with a photo's name and a rate weight.
-        ends: least and largest rate weight.
-        lmbda: first position.
-        photo: shown first.
+    It calls ``compare`` with a photo's name and a rate weight between the ends; lmbda and photo are shown first.
     """
-    controls = {
-        "lmbda": LogNumber("lambda", *ends, lmbda),
-        "photo": Choice("photo", tuple(crops), photo),
-    }
+    controls = {"lmbda": LogNumber("lambda", *ends, lmbda), "photo": Choice("photo", tuple(crops), photo)}
 
     def update(lmbda: float, photo: str) -> str:
         found, crop = compare(photo, lmbda), crops[photo]
