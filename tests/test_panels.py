@@ -283,7 +283,7 @@ def test_a_figure_is_shown_with_its_caption_folded(monkeypatch):
 
 
 def test_graders():
-    number = Exercise.number("x.1", 2.0, "think", "good", {4.0: "squared"})
+    number = Exercise.number("x.1", 2.0, "think", "good", (4.0, "squared"))
     assert number.grade(2) is True and number.grade("2.001") is True
     assert number.grade(4.0) == "squared" and number.grade(7) is False
     assert "number" in number.grade(object())

@@ -133,32 +133,26 @@ EXERCISES: tuple[Exercise, ...] = (
     number("01.3", TOLD)(
         "I(X;Y) = H(Y) − H(Y|X). The answers are equally likely overall; what is open, once the class is known?",
         "One wrong answer in ten takes away a quarter of the information, because the receiver does not know which answers are wrong.",
-        {
-            math.log2(10): "That is H(Y), as if the answer were always right.",
-            0.9 * math.log2(10): "Nine tenths of H(Y). But a receiver does not know which answers are wrong.",
-            OPEN: "That is H(Y|X), what stays open. Subtract it from H(Y).",
-            FLIPPED: "You counted whether the answer is wrong, but not which of the nine wrong ones it is.",
-            TOLD * math.log(2): "Those are nats: use log2.",
-        },
+        (math.log2(10), "That is H(Y), as if the answer were always right."),
+        (0.9 * math.log2(10), "Nine tenths of H(Y). But a receiver does not know which answers are wrong."),
+        (OPEN, "That is H(Y|X), what stays open. Subtract it from H(Y)."),
+        (FLIPPED, "You counted whether the answer is wrong, but not which of the nine wrong ones it is."),
+        (TOLD * math.log(2), "Those are nats: use log2."),
     ),
     number("01.4", PQ)(
         "Eq. (2): the mean, under p, of log2(p / q).",
         "A code built for the wrong coin wastes three quarters of a bit on every throw.",
-        {
-            QP: "That is D(q‖p); the divergence is not symmetric. The coin that is thrown comes first.",
-            PQ * math.log(2): "Those are nats: use log2.",
-            PQ + 1: "That is the whole length of the code, H(p) + D(p‖q); asked is the waste alone.",
-            -PQ: "A divergence is never negative: mind the sign.",
-        },
+        (QP, "That is D(q‖p); the divergence is not symmetric. The coin that is thrown comes first."),
+        (PQ * math.log(2), "Those are nats: use log2."),
+        (PQ + 1, "That is the whole length of the code, H(p) + D(p‖q); asked is the waste alone."),
+        (-PQ, "A divergence is never negative: mind the sign."),
     ),
     number("01.5", (2 - 1) / (1.7 - 0.95))(
         "Write down Eq. (5) for both. B costs one bit more and keeps 0.75 bits more.",
         "From there on three quarters of a bit of relevance are worth a whole bit of rate.",
-        {
-            0.75: "Upside down: that is relevance for a bit of rate; beta is rate for a bit of relevance.",
-            2 / 1.7: "There B begins to beat silence; asked is where it begins to beat A.",
-            1 / 0.95: "There A begins to beat silence; asked is where B begins to beat A.",
-        },
+        (0.75, "Upside down: that is relevance for a bit of rate; beta is rate for a bit of relevance."),
+        (2 / 1.7, "There B begins to beat silence; asked is where it begins to beat A."),
+        (1 / 0.95, "There A begins to beat silence; asked is where B begins to beat A."),
     ),
     function(
         "01.6", theory.mutual_information, _joint, use=_quietly, edges=((HALVES,), f"{NOT} p(x,y) = 0: there {ZERO}")

@@ -154,23 +154,19 @@ EXERCISES: tuple[Exercise, ...] = (
     number("02.3", 512 * 28 * 28)(
         "Eq. (1): channels times height times width, at one byte a value.",
         "401,408 bytes: the picture itself, raw, has 150,528. Splitting alone made it larger.",
-        {
-            4 * 512 * 28 * 28: "Those are 32-bit floats; with 8 bits a value each takes one byte.",
-            8 * 512 * 28 * 28: "Those are bits; a byte has eight.",
-            512 * 28: "The map has 28 rows of 28 values: height and width.",
-            512 * 224 * 224: "The map has 28 x 28 positions, not the picture's 224 x 224.",
-        },
+        (4 * 512 * 28 * 28, "Those are 32-bit floats; with 8 bits a value each takes one byte."),
+        (8 * 512 * 28 * 28, "Those are bits; a byte has eight."),
+        (512 * 28, "The map has 28 rows of 28 values: height and width."),
+        (512 * 224 * 224, "The map has 28 x 28 positions, not the picture's 224 x 224."),
     ),
     number("02.4", 8 * (JPEG - SENT) / COST / 1e6)(
         "Set Eq. (3) of both routes equal. The bytes saved are worth 8 · Δbytes / r seconds; computing costs 27 ms net.",
         "4.4 Mbit/s: below it the bottleneck is faster, above it the wire is so fast that bytes are not worth computing for.",
-        {
-            (JPEG - SENT) / COST / 1e6: "Those are megabytes a second; links are counted in bits.",
-            8 * SENT / COST / 1e6: "Only the difference in bytes counts: 15,000 fewer.",
-            8 * (JPEG - SENT) / 30e3: "The bottleneck costs 30 ms on the device, but saves 3 ms at the server.",
-            8 * (JPEG - SENT) / 3e3: "The 3 ms at the server are saved; what is paid are 30 ms on the device.",
-            8 * (JPEG - SENT) / COST: "Right, in bits a second; the question asks for Mbit/s.",
-        },
+        ((JPEG - SENT) / COST / 1e6, "Those are megabytes a second; links are counted in bits."),
+        (8 * SENT / COST / 1e6, "Only the difference in bytes counts: 15,000 fewer."),
+        (8 * (JPEG - SENT) / 30e3, "The bottleneck costs 30 ms on the device, but saves 3 ms at the server."),
+        (8 * (JPEG - SENT) / 3e3, "The 3 ms at the server are saved; what is paid are 30 ms on the device."),
+        (8 * (JPEG - SENT) / COST, "Right, in bits a second; the question asks for Mbit/s."),
     ),
     choice("02.5", "a")(
         "Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",

@@ -155,13 +155,11 @@ EXERCISES: tuple[Exercise, ...] = (
     number("04.5", 2 / 1.25)(
         "Eq. (4) gives the mean weight, and Eq. (6) divides lambda by it.",
         "1.6: at this mean every comparison at equal lambda is one between lambda and 1.6 lambda.",
-        {
-            0.625: "That is the mean weight; lambda is divided by it.",
-            1.25: "That is 1 + s; the weight is half of it, and lambda is divided by the weight.",
-            0.8: "That is 1 / (1 + s); the ½ of Eq. (4) is missing.",
-            4.0: "That divides lambda by s itself; the weight is (1 + s) / 2.",
-            0.375: "The factor is above 1: a lighter distortion makes bits count for more.",
-        },
+        (0.625, "That is the mean weight; lambda is divided by it."),
+        (1.25, "That is 1 + s; the weight is half of it, and lambda is divided by the weight."),
+        (0.8, "That is 1 / (1 + s); the ½ of Eq. (4) is missing."),
+        (4.0, "That divides lambda by s itself; the weight is (1 + s) / 2."),
+        (0.375, "The factor is above 1: a lighter distortion makes bits count for more."),
     ),
     choice("04.6", "c")(
         "You want two losses with the same mean weight of the errors, which differ in the places alone.",
@@ -173,12 +171,10 @@ EXERCISES: tuple[Exercise, ...] = (
     number("04.7", 14)(
         "The mean runs over axes 2 and 3. Which sizes are left of (1, 14, 20, 384)?",
         "14 weights, one a row of the photo. The sum over 'channels' then runs over rows, and channels pose as columns.",
-        {
-            384: "That is one a channel, what the reshape would give; without it the channels are averaged away.",
-            280: "That is one a place; the mean runs over two axes, one of them a side of the photo.",
-            7680: "20 × 384 numbers go into each mean; asked is how many means there are.",
-            20: "Those are the columns: the mean runs over columns and channels, and rows are left.",
-            1: "That would be the mean over all three axes; the first of the two sides is left.",
-        },
+        (384, "That is one a channel, what the reshape would give; without it the channels are averaged away."),
+        (280, "That is one a place; the mean runs over two axes, one of them a side of the photo."),
+        (7680, "20 × 384 numbers go into each mean; asked is how many means there are."),
+        (20, "Those are the columns: the mean runs over columns and channels, and rows are left."),
+        (1, "That would be the mean over all three axes; the first of the two sides is left."),
     ),
 )

@@ -297,22 +297,18 @@ EXERCISES: tuple[Exercise, ...] = (
     number("05.7", BITS)(
         "Eq. (2): each symbol costs −log2 of its probability, and costs add up.",
         "1 + 2 + 3 + 3 = 9 bits. On average four symbols of this source cost 7, since the cheap ones come more often; no coder can do better than that.",
-        {
-            BITS * math.log(2): "Those are nats (natural logarithm). Bits need log2: divide by ln 2.",
-            BITS / len(P): "That is the mean per symbol; the packet pays the sum.",
-            -BITS: "A probability is at most 1, so its log is negative: mind the minus sign.",
-            1.75: "That is an entropy, the expected cost of one symbol. These four were sent.",
-        },
+        (BITS * math.log(2), "Those are nats (natural logarithm). Bits need log2: divide by ln 2."),
+        (BITS / len(P), "That is the mean per symbol; the packet pays the sum."),
+        (-BITS, "A probability is at most 1, so its log is negative: mind the minus sign."),
+        (1.75, "That is an entropy, the expected cost of one symbol. These four were sent."),
     ),
     number("05.8", 0.3 * 8 / 1024, relative=0.03)(
         "Eq. (4) counts bits per input pixel, and the padded picture has 32 × 32 of them.",
         "A byte pays for itself if it lowers the distortion by more than 0.0023. lmbda sets this exchange rate.",
-        {
-            0.3 / 1024: "That is the price of one bit; a byte has eight.",
-            0.3 * 8 / 784: "Fashion-MNIST has 28 × 28 pixels, but the codec sees the padded 32 × 32.",
-            0.3 * 8 / 64: "64 is the number of latent positions; the rate is counted per input pixel.",
-            0.3 * 8: "Divide by the number of input pixels: the loss counts bits per pixel.",
-        },
+        (0.3 / 1024, "That is the price of one bit; a byte has eight."),
+        (0.3 * 8 / 784, "Fashion-MNIST has 28 × 28 pixels, but the codec sees the padded 32 × 32."),
+        (0.3 * 8 / 64, "64 is the number of latent positions; the rate is counted per input pixel."),
+        (0.3 * 8, "Divide by the number of input pixels: the loss counts bits per pixel."),
     ),
     choice("05.9", "b")(
         "What is the derivative of a staircase?",

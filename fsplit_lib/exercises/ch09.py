@@ -161,22 +161,18 @@ EXERCISES: tuple[Exercise, ...] = (
     number("09.4", math.log(64))(
         "If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
         "ln 64 = 4.16 nats, whatever the temperature. The chapter calls this chance, ln B for B pictures.",
-        {
-            6.0: "That is in bits; InfoNCE counts nats, the natural logarithm.",
-            1 / 64: "That is the share of each; the loss is minus its logarithm.",
-            -math.log(64): "The sign: the logarithm of a share is negative, and the loss is minus that.",
-            2 * math.log(64): "The two directions are averaged, not added.",
-        },
+        (6.0, "That is in bits; InfoNCE counts nats, the natural logarithm."),
+        (1 / 64, "That is the share of each; the loss is minus its logarithm."),
+        (-math.log(64), "The sign: the logarithm of a share is negative, and the loss is minus that."),
+        (2 * math.log(64), "The two directions are averaged, not added."),
     ),
     number("09.5", 4.0)(
         "Spread the refresh over its 16 steps first, then take its share of what a step costs with it.",
         "4 %: refreshed every 16 steps, a dynamic map costs next to nothing. Refreshed at every step it would take 40 %.",
-        {
-            40.0: "That is a refresh at every step; here it comes once in 16.",
-            100 * 1.25 / 30: "That is the share of the step without maps; asked is the share of the whole training.",
-            0.04: "In percent, please.",
-            200 / 3: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
-        },
+        (40.0, "That is a refresh at every step; here it comes once in 16."),
+        (100 * 1.25 / 30, "That is the share of the step without maps; asked is the share of the whole training."),
+        (0.04, "In percent, please."),
+        (200 / 3, "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole."),
     ),
     choice("09.6", "b")(
         "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import starmap
 from typing import Any, Literal
 
 import numpy as np
@@ -163,18 +164,6 @@ class Trap:
     message: str
 
 
-def traps_of(table: Mapping[Any, str] | tuple, base: Callable | None = None) -> tuple[Trap, ...]:
-    """List traps.
-
-    Args:
-        table: wrong values with what is told of each; of functions, by turns a wrong one and what is told of it. A wrong
-            function may be a tuple of strings, what :func:`altered` replaces in ``base``.
-        base: a right function with its source.
-    """
-    pairs = table.items() if isinstance(table, Mapping) else zip(table[::2], table[1::2], strict=True)
-    return tuple(Trap(altered(base, *wrong) if isinstance(wrong, tuple) else wrong, told) for wrong, told in pairs)
-
-
 @dataclass(frozen=True)
 class Exercise:
     """One exercise."""
@@ -192,15 +181,15 @@ class Exercise:
         """Make an exercise that grades a number or a letter as the one does that the key is from; it has no hints."""
         if "options" in key:
             return cls.choice(id, key["expected"], "", "", **key["options"])
-        return cls.number(id, key["expected"], "", "", dict(key["traps"]), key["relative"])
+        return cls.number(id, key["expected"], "", "", *key["traps"], relative=key["relative"])
 
     @classmethod
     def number(
-        cls, id: str, expected: float, hint: str, why: str, traps: Mapping[float, str],
+        cls, id: str, expected: float, hint: str, why: str, *traps: tuple[float, str],
         relative: float = 0.01, drawn: bool = False,
     ) -> "Exercise":  # fmt: skip
         """Make an exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""
-        traps = traps_of(traps)
+        traps = tuple(starmap(Trap, traps))
 
         def grade(answer: Any) -> bool | str:
             kind = type(answer).__name__
@@ -230,7 +219,7 @@ class Exercise:
             return letter == expected or options.get(letter, unknown)
 
         key = {"expected": expected, "options": options}
-        return cls(id, hint, grade, why, traps_of(options), key=key)
+        return cls(id, hint, grade, why, tuple(starmap(Trap, options.items())), key=key)
 
     @classmethod
     def function(
@@ -247,7 +236,8 @@ class Exercise:
             cases: draws what the functions are tried on, each a tuple of arguments; every try gets its own copy.
             hint: as in the class.
             why: as in the class.
-            *traps: by turns a wrong function and what to tell whoever handed over one that does the same: :func:`traps_of`.
+            *traps: by turns a wrong function, or what :func:`altered` replaces in the right one, and what to tell whoever
+                handed over one that does the same.
             base: the function whose source the traps alter, where that is not ``right``.
             same: whether two results are the same, the answer's first.
             form: with a result and its case's arguments, says what no right result could look like, or raises
@@ -257,7 +247,8 @@ class Exercise:
                 answer is called.
             asked: "function" or "class".
         """
-        traps = traps_of(traps, base or right)
+        told = zip(traps[::2], traps[1::2], strict=True)
+        traps = tuple(Trap(altered(base or right, *one) if isinstance(one, tuple) else one, said) for one, said in told)
 
         def grade(answer: Any) -> bool | str:
             if not callable(answer):
