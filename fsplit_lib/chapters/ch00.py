@@ -197,14 +197,10 @@ def card_table(card: Card) -> HTML:
 
 
 def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], photo: str = "chelsea") -> Panel:
-    """Pick a photo or bring one; see the crop, both answers and the bytes.
+    """Pick a photo or bring one; see the crop, both answers and the bytes that ``answer`` makes of a photo of any size.
 
-    A file that cannot be read leaves the figure as it was and says why in the summary.
-
-    Args:
-        answer: the whole line, from a photo of any size.
-        names: of the classes.
-        photo: shown first: a key of PHOTOS, or a path.
+    A file that cannot be read leaves the figure as it was and says why in the summary. The photo that is shown first is
+    a key of PHOTOS, or a path.
     """
     picker, nothing = PhotoPicker(photo), np.zeros(len(names))
     empty = Answer(Image.new("RGB", (224, 224), "#d0d7de"), b"", 0.0, nothing, nothing)

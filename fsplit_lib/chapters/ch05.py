@@ -71,9 +71,7 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
     """Draw what training estimated beside what use gave, a plot per quantity, below each other.
 
-    Args:
-        names: of the runs.
-        plots: title with unit to the values of each run as training saw them, and in use.
+    A plot has a title with unit, and the values of each run as training saw them and in use.
     """
     figure, told = make_subplots(rows=len(plots), cols=1, vertical_spacing=0.18), []
     for row, (title, pair) in enumerate(plots.items(), start=1):

@@ -57,9 +57,7 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
 def objectives_table(variants: Variants, gains: Sequence[TaskGainRow]) -> HTML:
     """Tabulate what each other objective does against the base: the mean over pairs of seeds, and the ends of all intervals.
 
-    Args:
-        variants: of the experiment "objectives", see :func:`fsplit_lib.evaluation.variants.read_variants`.
-        gains: of ``objectives_tasks_gains.csv``.
+    The variants are those of the experiment "objectives", the gains those of ``objectives_tasks_gains.csv``.
     """
     head, lines = ["added to head distillation", "teacher's answer: bytes at equal agreement (%)"], []
     for task in dict.fromkeys(gain.task for gain in gains):
@@ -163,9 +161,7 @@ def survival_panel(
 def staleness(steps: Sequence[int], alike: dict[int, Sequence[float | None]]) -> go.Figure:
     """Draw how alike the map of a step is to older ones.
 
-    Args:
-        steps: (T,) of the run.
-        alike: turns since the older map to (T,) mean correlations, None before there is one; 0 is the teacher's map.
+    The correlations are means (T,), None before there is an older map, by turns since it; 0 is the teacher's map.
     """
     figure, told, third = go.Figure(), [], len(steps) // 3
     for (age, values), look in zip(alike.items(), AGES, strict=True):

@@ -1,6 +1,5 @@
 """Exercises of chapter 08: a layer in 8 bits, a timing harness, the crossover in closed form, five on times and rates."""
 
-import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -50,23 +49,19 @@ def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarra
 
 def onnxruntime_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Have onnxruntime quantise the same layer, 7-bit weights by channel and activations as they come, and run it."""
-    import onnx
     import onnxruntime
     from onnx import numpy_helper, parser
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     graph = "layer (float[N, {1}] x) => (float[N, {0}] y) {{ y = MatMul(x, w) }}".format(*weight.shape)
     model = parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {graph}')
     model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight.T, dtype=np.float32), "w"))
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it advises a step that one layer does not need
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "int8.onnx"
-            quantize_dynamic(model, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-            made = onnx.load(file).SerializeToString()
-    finally:
-        logging.disable(before)
+    add_pre_process_metadata(model)  # or it advises a step that one layer does not need
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "int8.onnx"
+        quantize_dynamic(model, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        made = file.read_bytes()
     session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": np.asarray(x, dtype=np.float32)})[0] + bias
 

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -255,9 +255,8 @@ class Panel:
             for state in itertools.product(*taking_part.values()) if taking_part else ():
                 said = self.refresh(**dict(zip(taking_part, state, strict=True)))
                 drawn = json.loads(self.figure.to_json(validate=False))
-                changes = [
-                    [*where, one and values.setdefault(one, len(values))] for where, one in _changes(first, drawn)
-                ]
+                moved = _changes(first, drawn)
+                changes = [[*where, one and values.setdefault(one, len(values))] for *where, one in moved]
                 states.append({"said": said, "changes": changes})
                 if sum(map(len, values)) > SIZE:
                     break
@@ -304,13 +303,10 @@ class Panel:
         display(self.box)
 
 
-def _changes(first: dict, drawn: dict) -> list[tuple[tuple[int, str], str | None]]:
-    """Where a figure differs from the first one: (trace or -1, key) and the new value as JSON, None where it is gone."""
-    found = []
-    for part, (old, new) in enumerate(
-        zip([first["layout"], *first["data"]], [drawn["layout"], *drawn["data"]], strict=True)
-    ):
+def _changes(first: dict, drawn: dict) -> Iterator[tuple[int, str, str | None]]:
+    """Where a figure differs from the first one: trace or -1, key, and the new value as JSON, None where it is gone."""
+    parts = ([figure["layout"], *figure["data"]] for figure in (first, drawn))
+    for trace, (old, new) in enumerate(zip(*parts, strict=True), start=-1):
         for key in old.keys() | new.keys():
-            if old.get(key) != new.get(key) and (part or key != "meta"):
-                found.append(((part - 1, key), json.dumps(new[key]) if key in new else None))
-    return found
+            if old.get(key) != new.get(key) and (trace, key) != (-1, "meta"):
+                yield trace, key, json.dumps(new[key]) if key in new else None
