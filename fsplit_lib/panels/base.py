@@ -72,12 +72,7 @@ class Control:
 class Number(Control):
     """A slider with a linked number field, which gives screen readers a name and keyboards precision.
 
-    Args:
-        label: at most two words, and the unit.
-        low: least value.
-        high: largest value.
-        value: first value.
-        step: between two values.
+    The label has at most two words, and the unit.
     """
 
     def __init__(self, label: str, low: float, high: float, value: float, step: float):
@@ -112,12 +107,7 @@ class Number(Control):
 class LogNumber(Number):
     """A number over several powers of ten: the slider moves on a log scale, the field shows the value.
 
-    Args:
-        label: at most two words, and the unit.
-        low: least value, above 0.
-        high: largest value.
-        value: first value.
-        step: of the exponent of ten.
+    The least value is above 0; the step is one of the exponent of ten.
     """
 
     def __init__(self, label: str, low: float, high: float, value: float, step: float = 0.05):
@@ -132,13 +122,7 @@ class LogNumber(Number):
 
 
 class Choice(Control):
-    """One of a few named values.
-
-    Args:
-        label: at most two words.
-        options: the values.
-        value: the first one shown.
-    """
+    """One of a few named values; the label has at most two words."""
 
     def __init__(self, label: str, options: tuple[str, ...], value: str):
         drop = widgets.Dropdown(options=options, value=value, description=label, style=STYLE, layout=WIDTH)
