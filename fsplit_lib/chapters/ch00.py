@@ -73,14 +73,9 @@ def answer_bars(answer: Answer, names: Sequence[str]) -> go.Figure:
 
 
 def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: str, names: Sequence[str]) -> go.Figure:
-    """Draw the healthy answer beside what the server makes of a damaged packet.
+    """Draw the healthy answer beside what the server makes of a packet with some damage.
 
-    Args:
-        damage: its name.
-        answer: the healthy one.
-        served: (classes,) probabilities, or None where the packet was refused.
-        refusal: the error's sentence, or "".
-        names: of the classes.
+    It serves (classes,) probabilities, or refuses with a sentence and serves None.
     """
     answers = {"healthy packet": (answer.split, look_of("FrankenSplit").color, HATCH)}
     alt = f"Broken: {damage}. There is no answer: the server refuses. It says: {refusal}."

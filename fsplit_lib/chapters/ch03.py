@@ -59,13 +59,8 @@ def density_panel(
 ) -> Panel:
     """Slide lambda along a codec of continuous rate and see the probabilities of a few channels' symbols, and the bytes.
 
-    Args:
-        probabilities: of the symbols of ``grid`` in each channel, for a lambda.
-        channels: shown.
-        grid: symbols.
-        lmbdas: at which bytes were measured.
-        sizes: mean bytes there.
-        lmbda: first position.
+    ``probabilities`` gives, for a lambda, those of the symbols of ``grid`` in each channel; the sizes are mean bytes at
+    ``lmbdas``.
     """
     names, last = [f"channel {c}" for c in channels], len(channels) + 1
     figure = make_subplots(1, last, subplot_titles=[*names, "bytes a photo"], horizontal_spacing=0.08)

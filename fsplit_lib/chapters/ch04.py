@@ -222,12 +222,7 @@ def map_panel(crops: dict[str, Image.Image], explain: Explain, strides: tuple[in
 def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean: float, lmbda: float) -> Panel:
     """Slide the mean of a map and see which lambda it amounts to, and the bytes of a codec there.
 
-    Args:
-        means: of real maps.
-        lmbdas: at which bytes of a codec were measured.
-        sizes: mean bytes there.
-        mean: first position.
-        lmbda: of the loss.
+    The means are those of real maps, the sizes mean bytes at ``lmbdas``; ``mean`` and ``lmbda`` are first positions.
     """
     star, line, dots = map(look_of, ("your guess", "FrankenSplit", "rate"))
     mark = {"symbol": star.symbol, "size": 17, "color": star.color, "line": {"width": 1, "color": "#1b1f24"}}

@@ -91,16 +91,9 @@ Train = Callable[[float, str, Callable[[LogRow], None]], LabRun]
 
 
 class TrainingPanel(Panel):
-    """Train live and draw while it happens.
+    """Train live and draw while it happens, once in ``draw_every`` steps; ``runs`` keeps every run, newest last.
 
-    Args:
-        train: called with lmbda, objective and a callback for every step.
-        score: called with the finished run.
-        lmbda: first position of the slider.
-        draw_every: steps between two drawings.
-
-    Attributes:
-        runs: every run so far, newest last.
+    ``train`` is called with lmbda, objective and a callback for every step, ``score`` with the finished run.
     """
 
     def __init__(self, train: Train, score: Callable[[LabRun], RatePoint], lmbda: float = 0.3, draw_every: int = 10):

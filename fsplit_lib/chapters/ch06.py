@@ -140,12 +140,8 @@ class LambdaPanel(Panel):
     Loading a photo takes seconds, because JPEG and AVIF are tried at many sizes and qualities: that has
     a button. After it the slider answers at once. A file that cannot be read leaves everything as it was.
 
-    Args:
-        explore: loads a photo of any size into the system.
-        names: of the classes.
-        lmbdas: least and largest rate weight of the codec.
-        lmbda: first position.
-        photo: shown first: a key of PHOTOS, or a path.
+    ``explore`` loads a photo of any size into the system; the first one is a key of PHOTOS, or a path. The slider goes
+    from the least to the largest of ``lmbdas``.
     """
 
     def __init__(

@@ -53,15 +53,8 @@ def server_panel(
 ) -> Panel:
     """Show one packet, and the answer of whichever server is chosen.
 
-    Args:
-        pictures: (N, H, W) uint8.
-        labels: (N,) true classes.
-        names: of the classes.
-        pack: called with a picture's number and lambda; returns the packet's bytes.
-        answers: by server; called with a packet's bytes.
-        whole: by server; called with a picture's number, its network's answer without compression.
-        lmbdas: ends of the codec's range.
-        lmbda: first position.
+    Pictures are (N, H, W) uint8 with N labels. ``pack`` makes a packet of a picture's number and a lambda between the
+    two ``lmbdas``. By server, ``answers`` are made of a packet, and ``whole`` of a picture's number, uncompressed.
     """
     options = {name_of(server): server for server in answers}
     first = next(iter(options))

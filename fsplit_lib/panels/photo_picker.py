@@ -36,10 +36,7 @@ class _Photos(Choice):
 
 
 class PhotoPicker:
-    """The controls "photo" and "file", and a button to upload.
-
-    Args:
-        photo: shown first: a key of PHOTOS, or a path.
+    """The controls "photo" and "file", and a button to upload; first they name a key of PHOTOS, or a path.
 
     Attributes:
         controls: for a panel, by name.
