@@ -54,7 +54,7 @@ def server_panel(
     """Show one packet, and the answer of whichever server is chosen.
 
     Pictures are (N, H, W) uint8 with N labels. ``pack`` makes a packet of a picture's number and a lambda between the
-    two ``lmbdas``. Each server's ``answers`` take a packet; ``whole``, its answer without compression, takes the number.
+    two ``lmbdas``. A server's ``answers`` take a packet; ``whole``, its answer without compression, takes the number.
     """
     options = {name_of(server): server for server in answers}
     first = next(iter(options))
