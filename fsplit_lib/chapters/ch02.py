@@ -26,10 +26,7 @@ Value = Callable[[SplitPoint, SplitPoint], float]
 def along_networks(profiles: dict[str, list[SplitPoint]], x: Value, y: Value) -> go.Figure:
     """Draw a line for each network, with a marker at each place to split.
 
-    Args:
-        profiles: network to split points, the whole network last.
-        x: what to draw to the right, of a split point and the whole network.
-        y: what to draw upwards, of the same.
+    Of each network's split points the last is the whole network; ``x`` and ``y`` are drawn of a point and the whole.
     """
     figure = go.Figure()
     for name, (*points, whole) in profiles.items():

@@ -32,12 +32,9 @@ def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
 
 
 def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str, float | None]:
-    """Compute the bytes at which each curve reaches a share, between its settings; None for one that never does.
+    """Compute the bytes at which each curve of ``speech.csv`` reaches a share of recordings, between its settings.
 
-    Args:
-        rows: of ``speech.csv``.
-        quality: "agreement" or "top1".
-        share: of recordings.
+    The share is one of "agreement" or "top1"; a curve that never reaches it has None.
     """
     return {name: bytes_at(points, share, quality) for name, points in _curves(rows).items()}
 

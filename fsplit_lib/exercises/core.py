@@ -67,9 +67,7 @@ def left_empty(answer: Any) -> bool:
 def altered(right: Callable, *swaps: str) -> Callable:
     """Build a function or class anew with pieces of its source replaced: a wrong version of it in one line.
 
-    Args:
-        right: a function or class at the top of its module.
-        *swaps: a piece and what stands in its place, then the next piece.
+    It stands at the top of its module; ``swaps`` are by turns a piece and what stands in its place.
 
     Raises:
         ValueError: a piece does not occur in the source.

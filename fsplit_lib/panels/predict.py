@@ -103,9 +103,7 @@ class Prediction:
     def reveal(self, truth: float, method: str = "FrankenSplit") -> go.Figure:
         """Draw guess against truth, as two bars; without a guess, the truth and the request for one.
 
-        Args:
-            truth: what was measured; is noted in the ledger.
-            method: whose number it is, for the bar's colour.
+        What was measured is noted in the ledger; the bar has the colour of the method whose number it is.
         """
         kept = self._kept()
         _write(self.id, truth=float(truth))

@@ -25,12 +25,9 @@ def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
 
 
 def fill_waterfall(figure: go.Figure, plans: Sequence[Plan], far: float) -> Plan:
-    """Put times into an :func:`empty_waterfall`, in place, a star at the fastest, which is returned.
+    """Put a plan for each bar into an :func:`empty_waterfall`, in place, a star at the fastest one, which is returned.
 
-    Args:
-        figure: is changed in place.
-        plans: one for each bar.
-        far: the last millisecond that is shown; longer bars run out of the plot and keep their number.
+    The last millisecond that is shown is ``far``; longer bars run out of the plot and keep their number.
     """
     fastest = min(plans, key=lambda one: one.total)
     names = [("★ " if one is fastest else "") + one.route.name for one in plans]
@@ -45,10 +42,7 @@ def fill_waterfall(figure: go.Figure, plans: Sequence[Plan], far: float) -> Plan
 def end_numbers(ends: Mapping[str, float], texts: Sequence[str], far: float) -> list[dict]:
     """Write a number at the end of every bar, beyond the plot's edge where the bar runs out of it.
 
-    Args:
-        ends: name of the bar to where it ends.
-        texts: the numbers.
-        far: the last end that is shown; the axis goes a little further.
+    The last end that is shown is ``far``; the axis goes a little further.
     """
     inside = {"xref": "x", "bgcolor": "rgba(255,255,255,0.85)"}
     return [
