@@ -18,8 +18,6 @@ NETWORKS = {  # timm's name, colour, marker and dash
     "EfficientNet-Lite0": ("tf_efficientnet_lite0", "#56B4E9", "triangle-down-open", "dash"),
 }
 KINDS = {"remote": "#0072B2", "split": "#D55E00", "local": "#8b949e", "compressed": "#009E73"}
-
-
 Value = Callable[[SplitPoint, SplitPoint], float]
 
 

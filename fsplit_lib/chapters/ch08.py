@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -232,12 +233,10 @@ def journey_panel(
     networks = tuple(dict.fromkeys(row.network for row in rows if row.network))
     levels = {f"{100 * one:g} %": one for one in sorted({row.level for row in rows if row.level is not None})}
 
-    def state(
-        network: str, level: str, precision: str, codec: str = next(iter(tables)), **where: float
-    ) -> tuple[dict[str, EndToEnd], Scenario]:
-        link = Link("yours", where["megabits"], where["megabits"], where["delay"])
-        found = end_to_end(tables[codec], network, levels[level], precision)
-        return found, Scenario(link, where["slowdown"], where["speedup"])
+    def state(codec: str = next(iter(tables)), **now: Any) -> tuple[dict[str, EndToEnd], Scenario]:
+        link = Link("yours", now["megabits"], now["megabits"], now["delay"])
+        found = end_to_end(tables[codec], now["network"], levels[now["level"]], now["precision"])
+        return found, Scenario(link, now["slowdown"], now["speedup"])
 
     def update(**values: object) -> str:
         found, where = state(**values)

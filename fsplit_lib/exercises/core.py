@@ -61,9 +61,6 @@ def left_empty(answer: Any) -> bool:
     return all(name == "RETURN_VALUE" or ("CONST" in name and value in (None, ...)) for name, value in steps)
 
 
-# What exercises on functions share --------------------------------------------------------------
-
-
 def altered(right: Callable, *swaps: str) -> Callable:
     """Build a function or class anew with pieces of its source replaced: a wrong version of it in one line.
 
