@@ -11,8 +11,8 @@ from fsplit_lib.exercises.core import Exercise, choice, fits, function, inputs, 
 
 OPEN = -0.9 * math.log2(0.9) - 0.1 * math.log2(0.1 / 9)  # H(answer | class)
 TOLD = math.log2(10) - OPEN
-FLIPPED = math.log2(10) - theory.entropy((0.9, 0.1))  # as if there were one wrong answer
 P, Q = (0.5, 0.5), (0.9, 0.1)
+FLIPPED = math.log2(10) - theory.entropy(Q)  # as if there were one wrong answer
 PQ, QP = theory.kl_divergence(P, Q), theory.kl_divergence(Q, P)
 CROSS = "p_xy / p_x[:, None] @ np.log2(np.maximum(p_y_t, 1e-300)).T"  # the mean of log2 p(y|t) in update_encoder
 PAIR = fits(
@@ -83,10 +83,7 @@ def _joint() -> list[tuple[np.ndarray]]:
 
 ZERO, NOT = "0 · log 0 counts as 0, and you returned another number.", "Right, but not where"
 HALVES = np.array([[0.5, 0.0], [0.0, 0.5]])
-EMPTY_CELLS = (
-    (HALVES, np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5),
-    f"{NOT} p(x,y) or p(y|t) is 0: there {ZERO}",
-)
+EMPTY_CELLS = ((HALVES, np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5), f"{NOT} p(x,y) or p(y|t) is 0: there {ZERO}")
 EDGE = (np.array([0, 1, 1]), np.array([0, 1, 0]), np.eye(2), np.array([0.25, 0.75]), np.array([[0.9, 0.1], [0.3, 0.7]]))
 
 EXERCISES: tuple[Exercise, ...] = (

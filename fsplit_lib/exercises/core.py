@@ -110,10 +110,10 @@ def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
 
 
 def fits(test: Callable[..., bool], told: str) -> Callable[..., str | None]:
-    """Make a form that passes what ``test`` says of a result and its case; ``told`` may name {got} and its {kind}."""
+    """Make a form that passes what ``test`` says of a result and its case; ``told`` may name {got}."""
 
     def form(result: Any, *case: Any) -> str | None:
-        return None if test(result, *case) else told.format(got=str(result)[:60], kind=type(result).__name__)
+        return None if test(result, *case) else told.format(got=str(result)[:60])
 
     return form
 
