@@ -18,6 +18,7 @@ from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch05 import bits, copy_weights, straight_through
 from fsplit_lib.objectives import warm_up
 from fsplit_lib.plots import caption, look_of
+from fsplit_lib.plots.curves import mean_over_seeds
 from fsplit_lib.plots.latent import latent_histogram
 from fsplit_lib.system import build_system
 from fsplit_lib.training.lab import LAB_DECODER, distortion_in_use, train_lab, without_quantile_update
@@ -251,7 +252,7 @@ def test_training_panel_runs_on_its_button_only(teacher):
 def test_figures_speak():
     rows = [SweepRow("head_distillation", lmbda, s, 30 + 10 / lmbda, 20.0, 0.8 + 0.02 * s, 0.8, 0.4, 100)
             for lmbda in (0.1, 1) for s in (0, 1)]  # fmt: skip
-    mean = ch05.mean_over_seeds("head distillation", rows, look_of("FrankenSplit"))
+    mean = mean_over_seeds("head distillation", rows, look_of("FrankenSplit"))
     assert list(mean.x) == [40, 130] and list(mean.y) == pytest.approx([81, 81])
     assert list(mean.error_y.array) == pytest.approx([1, 1]) == list(mean.error_y.arrayminus)
     ten = np.array([10.0, 20.0])

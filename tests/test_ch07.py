@@ -14,6 +14,7 @@ from solved import solved_builds
 
 from fsplit_lib.backbones import FeatureSpec, load_backbone
 from fsplit_lib.chapters import ch07 as plots
+from fsplit_lib.chapters import ch07_networks
 from fsplit_lib.chapters.ch07 import ablation_panel, server_panel
 from fsplit_lib.data import FASHION_CLASSES, data_root, fashion_mnist, write_rows
 from fsplit_lib.data.tensors import images_to_tensor
@@ -213,12 +214,12 @@ def test_families_and_blueprints_are_counted():
     networks = {name: load_backbone(name, "random") for name in ("fashion_resnet", "fashion_swin")}
     config = DecoderConfig(1, 2, 48, window=4)
     decoders = {name: build_decoder(16, one.spec, config) for name, one in networks.items()}
-    text = re.sub("<[^>]+>", "|", plots.family_table(networks, decoders).data)
+    text = re.sub("<[^>]+>", "|", ch07_networks.family_table(networks, decoders).data)
     assert "759,930" in text and "822,414" in text and "64×8×8" in text and "96×8×8" in text
     shares = [[int(v) for v in found] for found in re.findall(r"\|(\d+)%, (\d+)%\|", text)]
     assert len(shares) == 2 and all(0 < share < 100 for row in shares for share in row)
     assert "BHWC" in text and "2 4 8 16" in text and "2 4 8 8" in text
-    figure = plots.blueprints(decoders, 8)
+    figure = ch07_networks.blueprints(decoders, 8)
     drawn = " ".join(a.text for a in figure.layout.annotations)
     convolutions = 2 * 9 * 48**2 + 4 * 48  # and two Affines, a weight and a bias each
     assert f"2 ResNet<br>48 × 8 × 8<br>{2 * convolutions:,}" in drawn and "latent<br>16 × 8 × 8" in drawn
@@ -229,7 +230,7 @@ def test_families_and_blueprints_are_counted():
 
 def test_spreads_are_sorted_and_told():
     h = np.random.default_rng(0).normal(size=(50, 4, 8, 8)) * np.array([0.1, 10, 1, 2])[:, None, None]
-    figure = plots.spreads({"fashion_swin": h, "fashion_resnet": h[:, :2]})
+    figure = ch07_networks.spreads({"fashion_swin": h, "fashion_resnet": h[:, :2]})
     assert list(figure.data[0].y) == pytest.approx([10, 2, 1, 0.1], rel=0.1)
     assert "Swin from" in caption(figure) and figure.data[1].name == "ResNet, 2 channels"
 
@@ -398,7 +399,7 @@ def test_a_decoder_of_own_blocks_computes_and_learns_what_the_library_s_does(sol
         )
         torch.nn.init.normal_(theirs.project.weight)
         mine = deepcopy(theirs)
-        plots.use_blocks(mine, solved["07.1"], {"convnext": solved["07.2"], "swin": solved["07.3"]})
+        ch07_networks.use_blocks(mine, solved["07.1"], {"convnext": solved["07.2"], "swin": solved["07.3"]})
         results = [one(y_hat) for one in (theirs, mine)]
         assert torch.allclose(*results, atol=1e-4)
         gradients = [

@@ -48,9 +48,9 @@ def double(answer):
     return True if answer(x) == 2 * x else "That is half." if answer(x) == x / 2 else False
 
 check = make_check({
-    "77.1": Exercise.number("77.1", found, "Look.", "Yes.", {found / 2: "Only half: <b>twice</b>."}, drawn=True),
+    "77.1": Exercise.number("77.1", found, "Look.", "Yes.", (found / 2, "Only half: <b>twice</b>."), drawn=True),
     "77.2": Exercise("77.2", "Twice.", double, "Yes.", drawn=True),
-    "77.3": Exercise.choice("77.3", "b", {"a": "A is <i>not</i> it.", "c": "C neither."}, "Guess.", "Yes."),
+    "77.3": Exercise.choice("77.3", "b", "Guess.", "Yes.", a="A is <i>not</i> it.", c="C neither."),
 })"""
 BLANK = [f'answer = ...\ncheck("77.{n}", answer)' for n in (1, 2, 3)]
 GOOD = ['check("77.1", found)', 'check("77.2", lambda x: 2 * x)', 'check("77.3", "b")']
@@ -569,7 +569,7 @@ def test_checks_are_recorded(monkeypatch):
         def __repr__(self):
             raise RuntimeError
 
-    own = make_check({"77.1": Exercise.number("77.1", 4, "h", "w", {2: "half"})})
+    own = make_check({"77.1": Exercise.number("77.1", 4, "h", "w", (2, "half"))})
     for answer in (4, np.float32(2), "3", ..., Odd(), "x" * 10**6, True, 10**400):
         own("77.1", answer)
     lines = [json.loads(line) for line in record.getvalue().splitlines()]

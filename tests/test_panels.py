@@ -106,7 +106,7 @@ def replayed(recorded, index):
 @pytest.fixture
 def wide():
     """A panel with more states than a page takes; a trace comes and goes with the kind."""
-    controls = {"n": Number("n", 1, 99, 3, 1), "x": LogNumber("x", -2, 2, 1.0), "kind": Choice("kind", ("a", "b"), "a")}
+    controls = {"n": Number("n", 1, 99, 3, 1), "x": LogNumber("x", 0.1, 10, 1), "kind": Choice("kind", ("a", "b"), "a")}
     figure = go.Figure([go.Scatter(x=[0], y=[0]), go.Scatter(x=[1], y=[1])])
 
     def update(n, x, kind):
@@ -156,7 +156,7 @@ def test_a_record_keeps_to_its_limits(wide, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "control", [Number("n", 1, 99, 37, 1), Number("n", 0.0, 1.0, 0.35, 0.05), LogNumber("x", -2, 1, 0.6)]
+    "control", [Number("n", 1, 99, 37, 1), Number("n", 0.0, 1.0, 0.35, 0.05), LogNumber("x", 0.01, 10, 0.6)]
 )
 @pytest.mark.parametrize("most", [2, 5, 13, 500])
 def test_places_are_legal_and_hold_the_first(control, most):
@@ -283,11 +283,11 @@ def test_a_figure_is_shown_with_its_caption_folded(monkeypatch):
 
 
 def test_graders():
-    number = Exercise.number("x.1", 2.0, "think", "good", {4.0: "squared"})
+    number = Exercise.number("x.1", 2.0, "think", "good", (4.0, "squared"))
     assert number.grade(2) is True and number.grade("2.001") is True
     assert number.grade(4.0) == "squared" and number.grade(7) is False
     assert "number" in number.grade(object())
-    choice = Exercise.choice("x.2", "b", {"a": "no", "c": "nor this"}, "think", "good")
+    choice = Exercise.choice("x.2", "b", "think", "good", a="no", c="nor this")
     assert choice.grade(" B ") is True and choice.grade("a") == "no"
     assert "one letter: a, b, c" in choice.grade("z")
 

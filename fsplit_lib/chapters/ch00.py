@@ -46,9 +46,7 @@ def _answer_layout(figure: go.Figure, title: str, alt: str, height: int, **where
     figure.update_xaxes(title_text="probability (%)", range=[0, 100], **where)
     figure.update_yaxes(autorange="reversed", showgrid=False, **where)
     corner = {"x": 0.99, "xanchor": "right", "y": 0.02}
-    return finish(figure, title, alt, height).update_layout(
-        barmode="group", bargap=0.25, legend=corner, showlegend=True
-    )
+    return finish(figure, title, alt, height, barmode="group", bargap=0.25, legend=corner, showlegend=True)
 
 
 def _with_and_without(answer: Answer) -> dict[str, tuple[np.ndarray, str, dict]]:
@@ -75,14 +73,9 @@ def answer_bars(answer: Answer, names: Sequence[str]) -> go.Figure:
 
 
 def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: str, names: Sequence[str]) -> go.Figure:
-    """Draw the healthy answer beside what the server makes of a damaged packet.
+    """Draw the healthy answer beside what the server makes of a packet with some damage.
 
-    Args:
-        damage: its name.
-        answer: the healthy one.
-        served: (classes,) probabilities, or None where the packet was refused.
-        refusal: the error's sentence, or "".
-        names: of the classes.
+    It serves (classes,) probabilities, or refuses with a sentence and serves None.
     """
     answers = {"healthy packet": (answer.split, look_of("FrankenSplit").color, HATCH)}
     alt = f"Broken: {damage}. There is no answer: the server refuses. It says: {refusal}."
@@ -145,9 +138,7 @@ def agreement_counts(board: Board) -> dict[str, int]:
 def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
     """Draw on how many of ``n`` photos each method agrees, with Wilson's 95 % intervals.
 
-    Args:
-        counts: budget to method to the number of photos on which it agrees.
-        n: photos.
+    The counts are by budget, then by method.
     """
     figure, told, several = go.Figure(), [], len(counts) > 1
     for method in dict.fromkeys(method for row in counts.values() for method in row):
@@ -162,11 +153,9 @@ def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
         told += [f"{method} {k} ({f'{budget}; ' if several else ''}{a:.0%} to {b:.0%})" for (budget, k), a, b in at]
     figure.update_yaxes(title_text=f"photos with agreement, of {n}", range=[0, n + 0.4], dtick=1)
     figure.update_xaxes(type="category", title_text="bytes allowed" if several else "")
-    figure.update_layout(showlegend=several, bargap=0.2 if several else 0.5)
     alt = f"Photos with agreement, of {n}, and the 95 % interval of the agreement: {'; '.join(told)}."
-    return finish(
-        figure, "Agreement with the answer on the photo itself" + ("" if several else ", at equal bytes"), alt, 430
-    )
+    title = "Agreement with the answer on the photo itself" + ("" if several else ", at equal bytes")
+    return finish(figure, title, alt, 430, showlegend=several, bargap=0.2 if several else 0.5)
 
 
 def card_table(card: Card) -> HTML:
@@ -176,13 +165,11 @@ def card_table(card: Card) -> HTML:
         ends = [f"{score[end]:.1%}" for end in (f"{key}_low", f"{key}_high") if score.get(end) is not None]
         return (f"{score[key]:.1%}" if score.get(key) is not None else "") + (f" [{', '.join(ends)}]" if ends else "")
 
-    formats = (
-        ("objective", "{}"),
-        ("crops", "{:,} pictures seen"),
-        ("crop_pixels", "{} pixels a side"),
-        ("minutes", "{:.0f} minutes"),
-    )
-    told = [text.format(card.training[key]).replace("_", " ") for key, text in formats if card.training.get(key)]
+    formats = {
+        "objective": "{}", "crops": "{:,} pictures seen", "crop_pixels": "{} pixels a side", "minutes": "{:.0f} minutes",
+    }  # fmt: skip
+    known = {key: text for key, text in formats.items() if card.training.get(key)}
+    told = [text.format(card.training[key]).replace("_", " ") for key, text in known.items()]
     native = card.architecture.get("backbone")
     own = [{"codec": card.name} | score for score in card.scores if score.get("backbone", native) == native]
     rows = [
@@ -205,14 +192,10 @@ def card_table(card: Card) -> HTML:
 
 
 def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], photo: str = "chelsea") -> Panel:
-    """Pick a photo or bring one; see the crop, both answers and the bytes.
+    """Pick a photo or bring one; see the crop, both answers and the bytes that ``answer`` makes of a photo of any size.
 
-    A file that cannot be read leaves the figure as it was and says why in the summary.
-
-    Args:
-        answer: the whole line, from a photo of any size.
-        names: of the classes.
-        photo: shown first: a key of PHOTOS, or a path.
+    A file that cannot be read leaves the figure as it was and says why in the summary. The photo that is shown first is
+    a key of PHOTOS, or a path.
     """
     picker, nothing = PhotoPicker(photo), np.zeros(len(names))
     empty = Answer(Image.new("RGB", (224, 224), "#d0d7de"), b"", 0.0, nothing, nothing)
@@ -230,14 +213,13 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
         except DataError as error:
             return f"{str(error).rstrip('.')}." + (f" The figure still shows {title}." if title else "")
         title = photo if photo != MY_OWN else Path(file).name
-        panel.figure.update_traces(source=picture(found.crop), selector={"name": "photo"})
+        panel.update_trace("photo", source=picture(found.crop))
         for bars in _answer_traces(_with_and_without(found), names):
-            panel.figure.update_traces(x=bars.x, y=bars.y, selector={"name": bars.name})
+            panel.update_trace(bars.name, x=bars.x, y=bars.y)
         verdict = "agree" if found.agreement else "disagree"
         panel.figure.layout.title.text = f"{title}: {len(found.wire):,} bytes, packet and photo {verdict}"
         return f"{title}: {_told(found, names)}"
 
     panel = Panel(picker.controls, figure, update, extra=(picker.upload,))
     picker.attach(panel)
-    panel.refresh()
-    return panel
+    return panel.set()

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import SweepRow
 from fsplit_lib.panels.base import LogNumber, Number, Panel
+from fsplit_lib.plots.curves import mean_over_seeds
 from fsplit_lib.plots.style import finish, look_of
 from fsplit_lib.theory import Bottleneck
 
@@ -22,10 +23,7 @@ METHOD = LABEL | {"head_distillation": "FrankenSplit"}  # whose look an objectiv
 def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[str]) -> Panel:
     """Slide beta: the point moves along the curve of the best encoders, and groups of classes split and merge.
 
-    Args:
-        solutions: the curve, by rising beta.
-        beta: first position.
-        names: of the values of X.
+    The solutions are that curve by rising beta, the names those of the values of X.
     """
     betas = np.array([s.beta for s in solutions])
     titles = ("Information plane", "Which classes are told apart")
@@ -33,30 +31,25 @@ def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[s
     curve = {"x": [s.rate for s in solutions], "y": [s.relevance for s in solutions]}
     figure.add_scatter(**curve, mode="lines", name="best encoders", line={"color": look_of("rate").color, "width": 3})
     figure.add_scatter(mode="markers", name="this beta", marker={"color": look_of("FrankenSplit").color, "size": 15})
-    alike = go.Heatmap(
-        x=list(names), y=list(names), zmin=0, zmax=1, colorscale="Cividis", showscale=False, name="alike"
-    )
-    figure.add_trace(alike, 1, 2)
+    heat = {"zmin": 0, "zmax": 1, "colorscale": "Cividis", "showscale": False}
+    figure.add_heatmap(x=list(names), y=list(names), name="alike", **heat, row=1, col=2)
     figure.update_xaxes(title_text="rate I(X;T) (bits)", col=1).update_xaxes(tickangle=-40, col=2)
     figure.update_yaxes(title_text="relevance I(T;Y) (bits)", col=1).update_yaxes(autorange="reversed", col=2)
-    finish(figure, "The bottleneck at one beta", "", height=470).update_layout(showlegend=False)
+    finish(figure, "The bottleneck at one beta", "", 470, showlegend=False)
 
     def update(beta: float) -> str:
         now = solutions[int(np.abs(betas - beta).argmin())]
         shared = sum(np.minimum.outer(row, row) for row in now.encoder.T)  # how alike two classes are described
-        panel.figure.update_traces(x=[now.rate], y=[now.relevance], selector={"name": "this beta"})
-        panel.figure.update_traces(z=shared, selector={"name": "alike"})
+        panel.update_trace("this beta", x=[now.rate], y=[now.relevance])
+        panel.update_trace("alike", z=shared)
         groups = [" = ".join(names[x] for x in group) for group in now.meanings]
         return (
             f"At beta {now.beta:.2f} the best encoder spends {now.rate:.2f} bits and keeps {now.relevance:.2f} bits "
             f"about the answer, in {len(groups)} group{'s' if len(groups) > 1 else ''}: {' | '.join(groups)}."
         )
 
-    low, high = (float(exponent) for exponent in np.log10(betas[[0, -1]]))
-    control = LogNumber("beta (bits per bit)", low - 1e-9, high + 1e-9, beta, 0.005)  # the ends themselves are legal
-    panel = Panel({"beta": control}, figure, update)
-    panel.refresh()
-    return panel
+    panel = Panel({"beta": LogNumber("beta (bits per bit)", *betas[[0, -1]], beta, 0.005)}, figure, update)
+    return panel.set()
 
 
 def bounds_panel(
@@ -83,48 +76,38 @@ def bounds_panel(
     figure.add_scatter(mode="markers", name="here", marker={"size": 14, "color": "#000000"})
     figure.update_xaxes(title_text="share of guesswork in prior and decoder")
     figure.update_yaxes(title_text="bits", range=[-0.15, 1.25 * max(rate_bounds)])
-    finish(figure, "Bounds that a network can train on", "", 400).update_layout(legend={"x": 0.02, "y": 0.05})
+    finish(figure, "Bounds that a network can train on", "", 400, legend={"x": 0.02, "y": 0.05})
 
     def update(guesswork: float) -> str:
         at = int(np.abs(wrongness - guesswork).argmin())
         rate, relevance = rate_bounds[at], relevance_bounds[at]
-        panel.figure.update_traces(x=[wrongness[at]] * 2, y=[rate, relevance], selector={"name": "here"})
+        panel.update_trace("here", x=[wrongness[at]] * 2, y=[rate, relevance])
         return (
             f"With {wrongness[at]:.0%} guesswork the rate is bounded by {rate:.2f} bits (it is {true.rate:.2f}) "
             f"and the relevance by {relevance:.2f} (it is {true.relevance:.2f})."
         )
 
     panel = Panel({"guesswork": Number("guesswork (share)", 0.0, 1.0, 0.3, 0.05)}, figure, update)
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
-def _by_lmbda(rows: list[SweepRow], objective: str) -> dict[float, list[SweepRow]]:
-    """Group the rows of one objective: lambda to its seeds, by rising bits."""
-    mine = [row for row in rows if row.objective == objective]
-    return {at: [row for row in mine if row.lmbda == at] for at in sorted({row.lmbda for row in mine}, reverse=True)}
+def _lines(rows: list[SweepRow]) -> dict[str, go.Scatter]:
+    """Return the curve of each objective: accuracy over bits, the mean of its seeds."""
+    mine = {objective: [row for row in rows if row.objective == objective] for objective in METHOD}
+    return {one: mean_over_seeds(LABEL[one], mine[one], look_of(method), "bits") for one, method in METHOD.items()}
 
 
 def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.Figure:
-    """Draw accuracy over bits, one curve an objective, its whiskers from the worst seed to the best.
+    """Draw accuracy over bits, one curve an objective of a sweep, its whiskers from the worst seed to the best.
 
-    Args:
-        rows: of the sweep.
-        label_bits: what a label is worth, a line.
-        teacher: top-1 of the teacher, a line.
+    What a label is worth in bits, and the teacher's top-1, are lines.
     """
-    figure, told = go.Figure(), []
-    for objective, method in METHOD.items():
-        groups, look = _by_lmbda(rows, objective), look_of(method)
-        bits = np.array([np.mean([row.bits for row in group]) for group in groups.values()])
-        seeds = [[100 * row.top1 for row in group] for group in groups.values()]
-        low, top1, high = (np.array([f(group) for group in seeds]) for f in (min, np.mean, max))
-        figure.add_scatter(
-            x=bits, y=top1, name=LABEL[objective], mode="lines+markers", line={"color": look.color, "dash": look.dash},
-            marker={"symbol": look.symbol, "size": 10}, error_y={"array": high - top1, "arrayminus": top1 - low},
-            text=[f"lambda {at:g}" for at in groups], hovertemplate="%{text}<br>%{x:.0f} bits<br>%{y:.1f} %",
-        )  # fmt: skip
-        told.append(f"{LABEL[objective]} {top1[0]:.1f} % at {bits[0]:.0f} bits and {top1[-1]:.1f} % at {bits[-1]:.0f}")
+    lines = _lines(rows).values()
+    figure = go.Figure(list(lines))
+    told = [
+        f"{line.name} {line.y[0]:.1f} % at {line.x[0]:.0f} bits and {line.y[-1]:.1f} % at {line.x[-1]:.0f}"
+        for line in lines
+    ]
     figure.add_vline(x=label_bits, line={"color": "#000000", "dash": "dot"})
     figure.add_annotation(x=np.log10(label_bits), y=0.02, yref="paper", text="a label", showarrow=False, xshift=30)
     dashed = {"color": "#000000", "dash": "dash"}
@@ -133,16 +116,14 @@ def label_price(rows: list[SweepRow], label_bits: float, teacher: float) -> go.F
     figure.update_xaxes(title_text="bits a picture, without header", type="log", tickvals=ticks)
     figure.update_yaxes(title_text="top-1 (%)")
     alt = f"{'; '.join(told)}. A label is worth {label_bits:.2f} bits; the teacher has {100 * teacher:.1f} %."
-    finish(figure, "What each objective pays for a label", alt, height=460)
-    return figure.update_layout(legend={"x": 0.98, "xanchor": "right", "y": 0.05})
+    corner = {"x": 0.98, "xanchor": "right", "y": 0.05}
+    return finish(figure, "What each objective pays for a label", alt, 460, legend=corner)
 
 
 def bits_at(rows: list[SweepRow], top1: float) -> dict[str, float]:
     """Read the bits that each objective needs for one accuracy off the curve of its means; NaN beyond its ends."""
     found = {}
-    for objective in METHOD:
-        groups = _by_lmbda(rows, objective).values()
-        means = sorted((np.mean([r.top1 for r in group]), np.mean([r.bits for r in group])) for group in groups)
-        at, bits = np.array(means).T
-        found[objective] = float(np.exp(np.interp(top1, at, np.log(bits), left=np.nan, right=np.nan)))
+    for objective, line in _lines(rows).items():
+        at, bits = np.array(sorted(zip(line.y, line.x, strict=True))).T
+        found[objective] = float(np.exp(np.interp(100 * top1, at, np.log(bits), left=np.nan, right=np.nan)))
     return found

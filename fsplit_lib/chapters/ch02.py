@@ -18,18 +18,13 @@ NETWORKS = {  # timm's name, colour, marker and dash
     "EfficientNet-Lite0": ("tf_efficientnet_lite0", "#56B4E9", "triangle-down-open", "dash"),
 }
 KINDS = {"remote": "#0072B2", "split": "#D55E00", "local": "#8b949e", "compressed": "#009E73"}
-
-
 Value = Callable[[SplitPoint, SplitPoint], float]
 
 
 def along_networks(profiles: dict[str, list[SplitPoint]], x: Value, y: Value) -> go.Figure:
     """Draw a line for each network, with a marker at each place to split.
 
-    Args:
-        profiles: network to split points, the whole network last.
-        x: what to draw to the right, of a split point and the whole network.
-        y: what to draw upwards, of the same.
+    Of each network's split points the last is the whole network; ``x`` and ``y`` are drawn of a point and the whole.
     """
     figure = go.Figure()
     for name, (*points, whole) in profiles.items():
@@ -62,11 +57,8 @@ def compare_routes(candidates: list[Route], megabits: float, ratio: float, title
 def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float, ratio: float) -> Panel:
     """Choose a network, slide link and server, and see device, wire and server time of every split.
 
-    Args:
-        routes_of: network to its routes, measured on this machine.
-        network: first choice.
-        megabits: first rate of the link, Mbit/s.
-        ratio: first speed of the server over the device; the device is this machine.
+    The routes of each network were measured on this machine, which is the device. The rate of the link (Mbit/s) and the
+    speed of the server over the device are first positions.
     """
 
     def update(network: str, megabits: float, ratio: float) -> str:
@@ -74,12 +66,11 @@ def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float
 
     controls = {
         "network": Choice("network", tuple(routes_of), network),
-        "megabits": LogNumber("link (Mbit/s)", -1, 3, megabits),
-        "ratio": LogNumber("server speed (x device)", 0, 2.5, ratio),
+        "megabits": LogNumber("link (Mbit/s)", 0.1, 1000, megabits),
+        "ratio": LogNumber("server speed (x device)", 1, 10**2.5, ratio),
     }
     panel = Panel(controls, empty_waterfall("Every place to split", len(routes_of[network]), row_height=26), update)
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, title: str) -> go.Figure:

@@ -1,6 +1,5 @@
 """Chapter 04: maps over a photo, maps on trial, the factor on lambda, and the variants of guided training."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
 from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
-from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.plots.style import Look, below, finish, look_of
 from fsplit_lib.saliency import DeletionCurve, concentration
 
 METHODS = {
@@ -56,12 +55,7 @@ def overlay(crop: Image.Image, values: np.ndarray) -> Image.Image:
 
 
 def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Figure:
-    """Draw methods in rows and layers in columns, each map over the photo.
-
-    Args:
-        crop: the photo.
-        maps: method to layer to (H, W) in [0, 1].
-    """
+    """Draw methods in rows and layers in columns, each map (H, W) in [0, 1] over the photo: method to layer to map."""
     layers = list(next(iter(maps.values())))
     figure = make_subplots(
         len(maps), 1 + len(layers), column_titles=["the photo", *layers], horizontal_spacing=0.012,
@@ -79,8 +73,8 @@ def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Fi
         f"{len(maps)} methods by {len(layers)} choices of layers over one photo. Half of the map ({layers[-1]}) lies "
         f"on this share of the places: {', '.join(told)}."
     )
-    finish(figure, "Where does the score come from?", alt, 110 + 185 * len(maps))
-    return figure.update_layout(margin={"l": 10, "r": 110, "t": 105, "b": 10})
+    margin = {"l": 10, "r": 110, "t": 105, "b": 10}
+    return finish(figure, "Where does the score come from?", alt, 110 + 185 * len(maps), margin=margin)
 
 
 def spoiling(
@@ -115,8 +109,8 @@ def spoiling(
         f"{shares[half]:.0%} of the places spoiled. {'; '.join(told)}; at random: {chance.share[half].mean():.0%}. The "
         "whiskers there go from the least to the largest photo."
     )
-    finish(figure, "Spoil the features, watch the answer", alt, 500)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 125, "t": 85})
+    margin = {"b": 125, "t": 85}
+    return finish(figure, "Spoil the features, watch the answer", alt, 500, legend=below(-0.3), margin=margin)
 
 
 def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
@@ -143,9 +137,8 @@ def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
             )
             told.append(f"{title}, {label}: {first}, {last}")
     figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
-    figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"t": 80, "b": 130})
     alt = f"Mean correlation of Grad-CAM maps over {ages[0].n} crops, with 95 % intervals. {'; '.join(told)}."
-    return finish(figure, "How fast a map goes stale", alt, 480)
+    return finish(figure, "How fast a map goes stale", alt, 480, legend=below(-0.22), margin={"t": 80, "b": 130})
 
 
 def against_unguided(variants: Variants) -> go.Figure:
@@ -178,27 +171,18 @@ def against_unguided(variants: Variants) -> go.Figure:
 
 @dataclass(frozen=True)
 class Explained:
-    """One map and what the panel tells of it.
+    """One map and what the panel tells of it."""
 
-    Attributes:
-        values: (H, W) in [0, 1].
-        label: of the class.
-        share: softmax probability of the class.
-        edges: rank correlation with the edge detector.
-    """
-
-    values: np.ndarray
-    label: str
-    share: float
-    edges: float
+    values: np.ndarray  # (H, W) in [0, 1]
+    label: str  # of the class
+    share: float  # softmax probability of the class
+    edges: float  # rank correlation with the edge detector
 
 
-def map_panel(
-    crops: dict[str, Image.Image],
-    explain: Callable[[str, str, tuple[int, ...], int], Explained],
-    strides: tuple[int, ...],
-    photo: str,
-) -> Panel:
+Explain = Callable[[str, str, tuple[int, ...], int], Explained]
+
+
+def map_panel(crops: dict[str, Image.Image], explain: Explain, strides: tuple[int, ...], photo: str) -> Panel:
     """Show one photo and one map of it; the button asks the network.
 
     Args:
@@ -232,19 +216,13 @@ def map_panel(
     pictures = {"the photo": crops[photo], "the map: dark 0, bright 1": overlay(crops[photo], np.zeros((2, 2)))}
     figure = side_by_side(pictures, "One map", "One photo and a map of it.", 430)
     panel = Panel(controls, figure, update, run="Ask the network")
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean: float, lmbda: float) -> Panel:
     """Slide the mean of a map and see which lambda it amounts to, and the bytes of a codec there.
 
-    Args:
-        means: of real maps.
-        lmbdas: at which bytes of a codec were measured.
-        sizes: mean bytes there.
-        mean: first position.
-        lmbda: of the loss.
+    The means are those of real maps, the sizes mean bytes at ``lmbdas``; ``mean`` and ``lmbda`` are first positions.
     """
     star, line, dots = map(look_of, ("your guess", "FrankenSplit", "rate"))
     mark = {"symbol": star.symbol, "size": 17, "color": star.color, "line": {"width": 1, "color": "#1b1f24"}}
@@ -266,15 +244,14 @@ def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean:
     figure.update_yaxes(title_text="factor on lambda", range=[0.95, 2.1], col=1)
     figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 3], col=2)
     figure.update_yaxes(title_text="mean bytes per photo", rangemode="tozero", col=2)
-    finish(figure, "A map is also a lambda", "A map of mean 0 doubles lambda.", 480)
-    figure.update_layout(legend={"orientation": "h", "y": -0.3, "yanchor": "top"}, margin={"b": 130, "t": 90})
+    finish(figure, "A map is also a lambda", "", 480, legend=below(-0.3), margin={"b": 130, "t": 90})
 
     def update(mean: float, lmbda: float) -> str:
         factor = float(lmbda_factor(mean))
         moved = lmbda * factor
         before, after = (float(np.interp(np.log(at), np.log(lmbdas), sizes)) for at in (lmbda, moved))
-        panel.figure.update_traces(x=[mean], y=[factor], selector={"name": "chosen"})
-        panel.figure.update_traces(x=[lmbda, moved], y=[before, after], selector={"name": "unguided, and as weighted"})
+        panel.update_trace("chosen", x=[mean], y=[factor])
+        panel.update_trace("unguided, and as weighted", x=[lmbda, moved], y=[before, after])
         said = f"A map of mean {mean:.2f} makes lambda {factor:.2f} times larger: "
         if moved > lmbdas[-1] * (1 + 1e-9):
             return said + f"beyond {lmbdas[-1]:g}, where this codec ends."
@@ -285,8 +262,7 @@ def factor_panel(means: np.ndarray, lmbdas: np.ndarray, sizes: np.ndarray, mean:
 
     controls = {
         "mean": Number("mean of s", 0.0, 1.0, mean, 0.05),
-        "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[-1]), lmbda),
+        "lmbda": LogNumber("lambda", lmbdas[0], lmbdas[-1], lmbda),
     }
     panel = Panel(controls, figure, update)
-    panel.refresh()
-    return panel
+    return panel.set()

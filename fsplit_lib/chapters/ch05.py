@@ -1,7 +1,6 @@
 """Chapter 05: train live, estimate against wire, noise against rounding, rate against accuracy, and what breaks it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,7 +8,6 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.panels.base import Choice, Number, Panel
-from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow
@@ -21,9 +19,7 @@ BYTES = 32 * 32 / 8  # of a picture at one bit per pixel
 def training_curve(log: Sequence[LogRow], objective: str = "head_distillation") -> go.Figure:
     """Draw distortion and estimated bytes per picture over the steps of one run; traces "distortion" and "rate".
 
-    Args:
-        log: of the run; may be empty.
-        objective: of the run, which settles what distortion means.
+    The log may be empty; the objective of the run settles what distortion means.
     """
     figure = make_subplots(rows=1, cols=2, subplot_titles=("Distortion", "Rate"), horizontal_spacing=0.14)
     for column, name in enumerate(("distortion", "rate"), start=1):
@@ -31,9 +27,9 @@ def training_curve(log: Sequence[LogRow], objective: str = "head_distillation") 
         figure.add_scatter(name=name, line={"color": look.color, "dash": look.dash, "width": 2.5}, row=1, col=column)
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text="estimated bytes per picture", rangemode="tozero", row=1, col=2)
-    finish(figure, "", _draw(figure, log), height=400)
+    finish(figure, "", _draw(figure, log), 400, showlegend=False)
     _name(figure, objective)
-    return figure.update_layout(showlegend=False)
+    return figure
 
 
 def _name(figure: go.Figure, objective: str) -> None:
@@ -58,12 +54,7 @@ def _draw(figure: go.Figure, log: Sequence[LogRow]) -> str:
 
 
 def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figure:
-    """Draw bytes of single pictures against the estimate that the loss makes of their rounded latents.
-
-    Args:
-        sizes: what is counted to (N,) bytes.
-        estimated: (N,) bytes.
-    """
+    """Draw what is counted, (N,) bytes of single pictures, over the loss's estimate (N,) of their rounded latents."""
     figure, top = go.Figure(), 1.05 * float(max(map(np.max, [estimated, *sizes.values()])))
     figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name="equal", line={"color": "#8b949e", "dash": "dot"})
     looks = (*map(look_of, ("rate", "FrankenSplit")), Look("#56B4E9", "", "cross"), Look("#882255", "", "triangle-up"))
@@ -74,66 +65,38 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
     figure.update_yaxes(title_text="bytes", range=[0, top])
     told = ", ".join(f"{name} {values.mean():.1f}" for name, values in sizes.items())
     alt = f"Mean bytes of {len(estimated)} test pictures: estimated, rounded, {estimated.mean():.1f}; {told}."
-    return finish(figure, "Estimated against real bytes", alt, height=480).update_layout(legend={"x": 0.02, "y": 0.98})
-
-
-def mean_over_seeds(name: str, rows: Sequence[Any], look: Look) -> go.Scatter:
-    """Return the curve of a sweep's rows: top-1 over bytes, the mean of the seeds, whiskers from least to most.
-
-    Args:
-        name: of the curve.
-        rows: of the sweep, with ``lmbda``, ``bytes`` and ``top1``.
-        look: colour, dash and marker.
-    """
-    groups = [[r for r in rows if r.lmbda == lmbda] for lmbda in sorted({r.lmbda for r in rows}, reverse=True)]
-    x = [np.mean([r.bytes for r in group]) for group in groups]
-    low, y, high = ([100 * f([r.top1 for r in group]) for group in groups] for f in (min, np.mean, max))
-    text = [f"lambda {group[0].lmbda:g}" for group in groups]
-    return curve(name, x, y, look, (low, high), text=text, hovertemplate="%{text}<br>%{x:.0f} bytes<br>%{y:.1f} %")
+    return finish(figure, "Estimated against real bytes", alt, 480, legend={"x": 0.02, "y": 0.98})
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
     """Draw what training estimated beside what use gave, a plot per quantity, below each other.
 
-    Args:
-        names: of the runs.
-        plots: title with unit to the values of each run as training saw them, and in use.
+    A plot has a title with unit, and the values of each run as training saw them and in use.
     """
     figure, told = make_subplots(rows=len(plots), cols=1, vertical_spacing=0.18), []
     for row, (title, pair) in enumerate(plots.items(), start=1):
         for name, values, method in zip(("as training saw it", "in use"), pair, ("rate", "FrankenSplit"), strict=True):
             mark = {"color": look_of(method).color, "pattern": {"shape": "/" if method == "rate" else ""}}
             text = {"text": [f"{v:.3g}" for v in values], "textposition": "outside", "cliponaxis": False}
-            bars = go.Bar(x=list(names), y=list(values), name=name, marker=mark, showlegend=row == 1, **text)
-            figure.add_trace(bars, row, 1)
+            style = text | {"marker": mark, "showlegend": row == 1}
+            figure.add_bar(x=list(names), y=list(values), name=name, **style, row=row, col=1)
         figure.update_yaxes(title_text=title, range=[0, 1.2 * max(map(max, pair))], row=row, col=1)
         told += [f"{n}, {title}: {a:.3g} estimated, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
     alt = "; ".join(told).replace("<br>", " ") + "."
-    finish(figure, "What training estimated, and what use gave", alt, height=620)
     above = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    return figure.update_layout(legend=above, margin={"t": 95})
+    return finish(figure, "What training estimated, and what use gave", alt, 620, legend=above, margin_t=95)
+
+
+Train = Callable[[float, str, Callable[[LogRow], None]], LabRun]
 
 
 class TrainingPanel(Panel):
-    """Train live and draw while it happens.
+    """Train live and draw while it happens, once in ``draw_every`` steps; ``runs`` keeps every run, newest last.
 
-    Args:
-        train: called with lmbda, objective and a callback for every step.
-        score: called with the finished run.
-        lmbda: first position of the slider.
-        draw_every: steps between two drawings.
-
-    Attributes:
-        runs: every run so far, newest last.
+    ``train`` is called with lmbda, objective and a callback for every step, ``score`` with the finished run.
     """
 
-    def __init__(
-        self,
-        train: Callable[[float, str, Callable[[LogRow], None]], LabRun],
-        score: Callable[[LabRun], RatePoint],
-        lmbda: float = 0.3,
-        draw_every: int = 10,
-    ):
+    def __init__(self, train: Train, score: Callable[[LabRun], RatePoint], lmbda: float = 0.3, draw_every: int = 10):
         self.runs: list[LabRun] = []
         self._train, self._score, self._draw_every = train, score, draw_every
         controls = {

@@ -1,8 +1,5 @@
 """Chapter 06: whole curves, what gains do, and one photo at any rate beside JPEG and AVIF."""
 
-import base64
-import io
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,7 +13,7 @@ from fsplit_lib.evaluation.explorer import AtRate, RateExplorer
 from fsplit_lib.panels.base import LogNumber, Panel
 from fsplit_lib.panels.photo_picker import PhotoPicker
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
-from fsplit_lib.plots.pictures import HATCH, shortened, top_names
+from fsplit_lib.plots.pictures import HATCH, data_uri, shortened, top_names
 from fsplit_lib.plots.style import METHODS, Look, finish, look_of
 
 BARS = {
@@ -38,12 +35,9 @@ def look_of_curve(name: str, main: str) -> Look:
 
 
 def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agreement") -> go.Figure:
-    """Draw agreement (or top-1) over bytes, a curve per method, with Wilson's 95 % intervals.
+    """Draw agreement or top-1 of ``photos.csv`` over bytes, a curve per method, with Wilson's 95 % intervals.
 
-    Args:
-        points: rows of ``photos.csv``.
-        main: weights of the codec to draw as FrankenSplit; others of ours are thin.
-        quality: "agreement" or "top1".
+    The weights ``main`` are drawn as FrankenSplit; other codecs of ours are thin.
     """
     curves: dict[str, list[RatePoint]] = {}
     for point in points:
@@ -109,10 +103,7 @@ def sizes_over_lmbda(lmbdas: np.ndarray, sizes: dict[str, np.ndarray]) -> go.Fig
 
 def _uri(image: Image.Image) -> str:
     """A picture as data URI, light enough to travel with every move of a slider."""
-    buffer, bare = io.BytesIO(), image.copy()
-    bare.info = {}
-    bare.save(buffer, "JPEG", quality=92, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(image, "JPEG", quality=92, subsampling=0)
 
 
 def _empty() -> go.Figure:
@@ -149,12 +140,8 @@ class LambdaPanel(Panel):
     Loading a photo takes seconds, because JPEG and AVIF are tried at many sizes and qualities: that has
     a button. After it the slider answers at once. A file that cannot be read leaves everything as it was.
 
-    Args:
-        explore: loads a photo of any size into the system.
-        names: of the classes.
-        lmbdas: least and largest rate weight of the codec.
-        lmbda: first position.
-        photo: shown first: a key of PHOTOS, or a path.
+    ``explore`` loads a photo of any size into the system; the first one is a key of PHOTOS, or a path. The slider goes
+    from the least to the largest of ``lmbdas``.
     """
 
     def __init__(
@@ -168,7 +155,7 @@ class LambdaPanel(Panel):
         self._explore, self._names, self._picker = explore, names, PhotoPicker(photo)
         self.explorer: RateExplorer | None = None
         self._loaded, self._uris = None, {}
-        slider = LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda, STEP)
+        slider = LogNumber("lambda", *lmbdas, lmbda, STEP)
         controls = {"lmbda": slider, **self._picker.controls}
         upload = (self._picker.upload,)
         super().__init__(controls, _empty(), self._update, run="Load the photo", extra=upload)
@@ -194,15 +181,12 @@ class LambdaPanel(Panel):
         self._draw(at)
         return problem + self.sentence(at)
 
-    def _trace(self, name: str, **values: object) -> None:
-        self.figure.update_traces(selector={"name": name}, **values)
-
     def _load(self, photo: str, file: str) -> None:
         self.explorer = self._explore(self._picker.open(photo, file))
         self._loaded, self._uris = self._picker.key(photo, file), {}
         with self.figure.batch_update():
-            self._trace("crop", source=_uri(self.explorer.crop))
-            self._trace("bytes over lambda", x=self.explorer.lmbdas, y=self.explorer.sizes)
+            self.update_trace("crop", source=_uri(self.explorer.crop))
+            self.update_trace("bytes over lambda", x=self.explorer.lmbdas, y=self.explorer.sizes)
 
     def _draw(self, at: AtRate) -> None:
         answers = {"teacher": self.explorer.teacher, "FrankenSplit": at.probs}
@@ -210,9 +194,9 @@ class LambdaPanel(Panel):
         titles = {"teacher": "the crop", "FrankenSplit": f"where {at.size:,} bytes go"}
         order, labels = top_names((self.explorer.teacher, at.probs), self._names)
         with self.figure.batch_update():
-            self._trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
+            self.update_trace("bits", z=at.bits, zmax=float(np.quantile(at.bits, 0.99)))
             for name, rival in at.rivals.items():
-                self._trace(f"{name} picture", source=self._rival(rival))
+                self.update_trace(f"{name} picture", source=self._rival(rival))
                 titles[name] = (
                     f"{name}: no file that small" if rival is None else f"{name}, {len(rival.file.data):,} bytes"
                 )
@@ -221,8 +205,8 @@ class LambdaPanel(Panel):
                 label.text = f"{text}<br><b>{best}</b>"
             for method, (title, _) in BARS.items():
                 probs = answers.get(method, np.zeros(len(self._names)))
-                self._trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
-            self._trace("this packet", x=[at.lmbda], y=[at.size])
+                self.update_trace(title, x=labels, y=[100 * float(probs[i]) for i in order])
+            self.update_trace("this packet", x=[at.lmbda], y=[at.size])
 
     def _rival(self, rival: Rival | None) -> str:
         key = rival and rival.file

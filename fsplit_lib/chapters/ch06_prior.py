@@ -82,13 +82,9 @@ def deltas_of_learned_codecs(deltas: Sequence[BDRate]) -> go.Figure:
 
 
 class WorkPanel(Panel):
-    """Ask for an agreement, and see what each encoder sends for it and what it computes.
+    """Ask for an agreement (%), and see what each encoder sends for it and what it computes.
 
-    Args:
-        points: rows of ``prior_work.csv``.
-        work: rows of ``work.csv``.
-        agreement: first position of the slider, in percent.
-        names: keys of :data:`PRIOR`.
+    The points are those of ``prior_work.csv``, the work that of ``work.csv``, the names keys of :data:`PRIOR`.
     """
 
     def __init__(self, points: Sequence[RatePoint], work: Sequence[WorkRow], agreement: int, names: Sequence[str]):
@@ -98,21 +94,15 @@ class WorkPanel(Panel):
         for name in names:
             method = PRIOR[name]
             mark = {"size": 15, "color": method.look.color, "symbol": method.look.symbol}
-            figure.add_trace(
-                go.Scatter(
-                    name=name, mode="markers+text", marker=mark, text=[method.label], textposition="bottom center" if name == BASE else "top center",
-                    hovertemplate="%{x:,.0f} M multiply-adds<br>%{y:,.0f} bytes<extra></extra>",
-                )
+            figure.add_scatter(
+                name=name, mode="markers+text", marker=mark, text=[method.label], textposition="bottom center" if name == BASE else "top center",
+                hovertemplate="%{x:,.0f} M multiply-adds<br>%{y:,.0f} bytes<extra></extra>",
             )  # fmt: skip
-        ticks = [20, 50, 100, 200, 500]
-        figure.update_xaxes(
-            title_text="encoder's work (million multiply-adds)", type="log", tickvals=ticks, range=[1.15, 3.1]
-        )
-        figure.update_yaxes(
-            title_text="bytes of the packet", type="log", tickvals=[300, 500, 700, 1000, 1500, 2000, 3000, 5000]
-        )
-        figure.update_yaxes(range=[2.6, 3.7])
-        finish(figure, "Bytes and work at one agreement", "", height=520).update_layout(showlegend=False)
+        works, sizes = [20, 50, 100, 200, 500], [300, 500, 700, 1000, 1500, 2000, 3000, 5000]
+        work_axis = {"title_text": "encoder's work (million multiply-adds)", "tickvals": works, "range": [1.15, 3.1]}
+        figure.update_xaxes(work_axis, type="log")
+        figure.update_yaxes(title_text="bytes of the packet", type="log", tickvals=sizes, range=[2.6, 3.7])
+        finish(figure, "Bytes and work at one agreement", "", 520, showlegend=False)
         top = round(100 * max(p.agreement for p in points if p.codec in names))
         super().__init__({"agreement": Number("agreement (%)", 30, top, agreement, 1)}, figure, self._update)
         self.refresh()
@@ -123,7 +113,7 @@ class WorkPanel(Panel):
             for name, curve in self._curves.items():
                 size, macs = bytes_at(curve, agreement / 100), self._work[PRIOR[name].encoder].multiply_adds / 1e6
                 known = {"x": [macs], "y": [size]} if size else {"x": [], "y": []}
-                self.figure.update_traces(selector={"name": name}, **known)
+                self.update_trace(name, **known)
                 sent = f"{size:,.0f} bytes" if size else "not reached"
                 told.append(f"{PRIOR[name].label} {sent} with {macs:,.0f} million multiply-adds")
         return f"At an agreement of {agreement} %: {'; '.join(told)}."

@@ -1,7 +1,8 @@
 """Chapter 08: stages on the device, end to end over the link, how many times as fast, device cards, and the panel."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,6 +13,7 @@ from fsplit_lib.latency import EndToEnd, Scenario, end_to_end, rate_for, ratio, 
 from fsplit_lib.latency.measured import MeasuredEndToEnd
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
+from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.plots.waterfall import PARTS, empty_waterfall, end_numbers, fill_waterfall
 
@@ -29,16 +31,10 @@ LINK = {"title_text": "link, both ways (Mbit/s)", "type": "log", "dtick": 1}
 ABOVE = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
 
 
-def _look(method: str) -> Look:
-    return EXTRA.get(method) or look_of(method)
-
-
 def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     """Draw milliseconds of every stage on the device, stacked, with half the interquartile range of the longest stage.
 
-    Args:
-        bars: method and setting to stage to timing.
-        title: of the figure.
+    The bars are by method and setting, then by stage.
     """
     bare = {name: name.removesuffix(", float32").removesuffix(", int8") for name in bars}
     methods = list(dict.fromkeys(bare.values()))
@@ -66,8 +62,8 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
     figure.layout.annotations = end_numbers(reach, [f"{totals[name]:,.1f}" for name in names], far)
     alt = "Milliseconds on the device: " + ", ".join(f"{name} {total:,.1f}" for name, total in totals.items()) + "."
     alt += f" Too noisy to conclude anything: {', '.join(noisy)}." if noisy else ""
-    finish(figure, title, alt, height=195 + 34 * max(len(bars), 5))
-    return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 120, "r": 75})  # a legend of two lines
+    layout = {"barmode": "stack", "legend": ABOVE, "margin": {"t": 120, "r": 75}}  # a legend of two lines
+    return finish(figure, title, alt, 195 + 34 * max(len(bars), 5), **layout)
 
 
 def _at(where: Scenario, rate: float) -> Scenario:
@@ -77,9 +73,7 @@ def _at(where: Scenario, rate: float) -> Scenario:
 def winners(found: dict[str, EndToEnd], where: Scenario) -> list[tuple[str, float, float]]:
     """Find which method is fastest from which link rate to which, 0.01 to 10,000 Mbit/s, between the crossovers of all pairs.
 
-    Args:
-        found: methods.
-        where: its link's rates do not matter, its delay does.
+    Of the scenario's link the delay counts, not its rates.
     """
     ways = list(found.values())
     pairs = [rate_for(a, b, where) for i, a in enumerate(ways) for b in ways[i + 1 :]]
@@ -98,22 +92,17 @@ def winners(found: dict[str, EndToEnd], where: Scenario) -> list[tuple[str, floa
 def _curves(figure: go.Figure, rates: np.ndarray, values: dict[str, list[float]], unit: str) -> None:
     """A line per method with a marker now and then, and the presets of the link as marks on the axis."""
     for name, y in values.items():
-        look, marks = _look(name), [9 if i % 15 == 0 else 0 for i in range(len(rates))]
-        figure.add_scatter(
-            x=rates, y=y, name=name, mode="lines+markers", marker={"symbol": look.symbol, "size": marks},
-            line={"color": look.color, "dash": look.dash, "width": 4 if name == OURS else 2.5},
-            hovertemplate=f"%{{x:.3g}} Mbit/s<br>{unit}<extra>{name}</extra>",
-        )  # fmt: skip
+        look, marks = EXTRA.get(name) or look_of(name), [9 if i % 15 == 0 else 0 for i in range(len(rates))]
+        style = {"width": 4 if name == OURS else 2.5, "marker": {"symbol": look.symbol, "size": marks}}
+        hover = f"%{{x:.3g}} Mbit/s<br>{unit}<extra>{name}</extra>"
+        figure.add_trace(curve(name, rates, y, look, hovertemplate=hover, **style))
     figure.update_xaxes(LINK)
 
 
 def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go.Figure:
     """Draw photo in, answer out, over the rate of the link; a line per method, presets as marks on the axis.
 
-    Args:
-        found: methods.
-        where: delay, slowdown and speed-up.
-        title: of the figure.
+    The scenario gives delay, slowdown and speed-up.
     """
     rates, figure = np.geomspace(0.03, 1000, 91), go.Figure()
     totals = {name: [1e3 * _at(where, rate).plan(one).total for rate in rates] for name, one in found.items()}
@@ -131,13 +120,9 @@ def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go
 
 
 def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, title: str) -> go.Figure:
-    """Draw how many times as long every rival takes as FrankenSplit, over the rate of the link.
+    """Draw how many times as long every rival takes as FrankenSplit, over the rate of the link; the claim is a line.
 
-    Args:
-        found: methods; FrankenSplit among them.
-        where: delay, slowdown and speed-up.
-        times: the claim to look for, as a line.
-        title: of the figure.
+    The scenario gives delay, slowdown and speed-up.
     """
     rates, figure, ours = np.geomspace(0.003, 1000, 91), go.Figure(), found[OURS]
     rivals = {name: other for name, other in found.items() if name != OURS}
@@ -160,11 +145,9 @@ def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, tit
 
 
 def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -> go.Figure:
-    """Draw the same stages on every device, on one axis.
+    """Draw the same stages on every device, of at least one card, on one axis.
 
-    Args:
-        found: at least one.
-        wanted: method, stage and precision of what to show, on one thread.
+    A stage is wanted by method, stage and precision, on one thread.
     """
     figure, told = go.Figure(), []
     for number, card in enumerate(found):
@@ -182,16 +165,15 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
         told.append(f"{card.name}: {times}{doubt}")
     figure.update_xaxes(title_text="median ± half the interquartile range (ms)", type="log", dtick=1)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 14})
-    finish(figure, "Device cards", "; ".join(told) + ".", height=170 + 36 * len(wanted) + 24 * len(found))
-    below = {"x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}  # names of machines are long
-    return figure.update_layout(showlegend=True, legend=below, margin={"b": 75 + 24 * len(found)})
+    height, bottom = 170 + 36 * len(wanted) + 24 * len(found), {"b": 75 + 24 * len(found)}
+    legend = {"x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}  # names of machines are long
+    return finish(figure, "Device cards", "; ".join(told) + ".", height, showlegend=True, legend=legend, margin=bottom)
 
 
 def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     """Draw what real sockets and a real server took, from bytes in hand to the answer, and what of it is accounted for.
 
-    Args:
-        found: link to method to journey.
+    The journeys are by link, then by method.
     """
     bars = {f"{link}: {method}": one for link, ways in found.items() for method, one in ways.items()}
     parts = {
@@ -207,24 +189,20 @@ def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     figure.update_xaxes(title_text="milliseconds from bytes in hand to the answer, median")
     figure.update_yaxes(autorange="reversed", automargin=True)
     told = [f"{name} {one.total.median_ms:.0f} ms, formula {one.wire_ms:.0f}" for name, one in bars.items()]
-    finish(figure, "The model against real sockets", "; ".join(told) + ".", height=200 + 38 * len(bars))
-    return figure.update_layout(barmode="stack", legend=ABOVE, margin={"t": 100})
+    layout = {"barmode": "stack", "legend": ABOVE, "margin": {"t": 100}}
+    return finish(figure, "The model against real sockets", "; ".join(told) + ".", 200 + 38 * len(bars), **layout)
 
 
 def crossovers(
-    tables: dict[str, Iterable[LatencyRow]], level: float, where: Scenario, precision: str = "int8"
+    tables: dict[str, Sequence[LatencyRow]], level: float, where: Scenario, precision: str = "int8"
 ) -> list[tuple[str, ...]]:
     """List, for each codec and server, up to which link rate (Mbit/s) its packet is ahead of a JPEG and from which of the device alone.
 
-    Args:
-        tables: codec to rows of its latency table.
-        level: agreement to compare at.
-        where: delay, slowdown and speed-up.
-        precision: of the networks on the device.
+    Rows of a codec's latency table are compared at one level of agreement; the scenario gives delay, slowdown and
+    speed-up, and the precision is that of the networks on the device.
     """
     lines = []
     for codec, rows in tables.items():
-        rows = list(rows)
         for network in dict.fromkeys(row.network for row in rows if row.network):
             found = end_to_end(rows, network, level, precision)
             ours, told = found[OURS], []
@@ -238,7 +216,7 @@ def crossovers(
 
 
 def journey_panel(
-    tables: dict[str, Iterable[LatencyRow]],
+    tables: dict[str, Sequence[LatencyRow]],
     network: str,
     level: str,
     precision: str,
@@ -246,28 +224,19 @@ def journey_panel(
     slowdown: float,
     speedup: float,
 ) -> Panel:
-    """Show device, wire and server time of every method of a latency table.
+    """Show device, wire and server time of every method of a latency table, or of the tables of several codecs.
 
-    Args:
-        tables: codec to rows of its table; the first codec is shown first.
-        network: first network at the server.
-        level: first agreement, as "75 %".
-        precision: first precision on the device.
-        megabits: first rate of the link, both ways, in Mbit/s.
-        slowdown: first slowdown of the device against the measuring machine.
-        speedup: first speed-up of the server.
+    All other arguments are first positions: network at the server, agreement as "75 %", precision on the device, rate
+    of the link, both ways, in Mbit/s, slowdown of the device against the measuring machine, speed-up of the server.
     """
-    tables = {codec: list(rows) for codec, rows in tables.items()}
     rows = next(iter(tables.values()))
     networks = tuple(dict.fromkeys(row.network for row in rows if row.network))
     levels = {f"{100 * one:g} %": one for one in sorted({row.level for row in rows if row.level is not None})}
 
-    def state(
-        network: str, level: str, precision: str, codec: str = next(iter(tables)), **where: float
-    ) -> tuple[dict[str, EndToEnd], Scenario]:
-        link = Link("yours", where["megabits"], where["megabits"], where["delay"])
-        found = end_to_end(tables[codec], network, levels[level], precision)
-        return found, Scenario(link, where["slowdown"], where["speedup"])
+    def state(codec: str = next(iter(tables)), **now: Any) -> tuple[dict[str, EndToEnd], Scenario]:
+        link = Link("yours", now["megabits"], now["megabits"], now["delay"])
+        found = end_to_end(tables[codec], now["network"], levels[now["level"]], now["precision"])
+        return found, Scenario(link, now["slowdown"], now["speedup"])
 
     def update(**values: object) -> str:
         found, where = state(**values)
@@ -287,12 +256,11 @@ def journey_panel(
         "network": Choice("network", networks, network),
         "level": Choice("agreement", tuple(levels), level),
         "precision": Choice("precision", ("float32", "int8"), precision),
-        "megabits": LogNumber("link (Mbit/s)", -2, 3, megabits),
+        "megabits": LogNumber("link (Mbit/s)", 0.01, 1000, megabits),
         "delay": Number("delay (ms)", 0.0, 200.0, 10.0, 1.0),
-        "slowdown": LogNumber("device slowdown (x)", -1, 2, slowdown),
-        "speedup": LogNumber("server speed (x)", -1, 2, speedup),
+        "slowdown": LogNumber("device slowdown (x)", 0.1, 100, slowdown),
+        "speedup": LogNumber("server speed (x)", 0.1, 100, speedup),
     }
     found, _ = state(**{name: control.value for name, control in controls.items()})
     panel = Panel(controls, empty_waterfall("Photo in, answer out", len(found), 32), update)
-    panel.refresh()
-    return panel
+    return panel.set()

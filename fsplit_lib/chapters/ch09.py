@@ -1,6 +1,5 @@
 """Chapter 09: another task and the places of an answer over bytes, and maps that go stale."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,18 +14,14 @@ from fsplit_lib.evaluation.map_agreement import map_correlation, peak_is_inside
 from fsplit_lib.evaluation.tables import MapRow, TaskGainRow, TaskRow
 from fsplit_lib.evaluation.variants import Variants, variant_of
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
-from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy
+from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import html_table, picture, side_by_side
-from fsplit_lib.plots.style import Look, caption, finish, look_of
+from fsplit_lib.plots.style import Look, below, caption, finish, look_of
 
 PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0072B2", "dash", "square"))
-OBJECTIVES = {
-    "contrast": "a contrastive term",
-    "augment": "stronger augmentation",
-    "both": "both",
-}
+OBJECTIVES = {"contrast": "a contrastive term", "augment": "stronger augmentation", "both": "both"}
 TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV"}
 
 
@@ -42,13 +37,9 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
             if codec != "photo" and probe != "packets":
                 continue
             mine = [r for r in rows if (r.task, r.codec, r.probe) == (task, codec, probe)]
-            mine.sort(key=lambda r: r.bytes)
-            share, low, high = (
-                100 * np.array([getattr(r, "accuracy" + end) for r in mine], float) for end in ("", "_low", "_high")
-            )
             look = PROBES[probe] if codec == "photo" else Look("#57606a", OTHERS[len(lines) % len(OTHERS)], "diamond")
             name = f"probe fitted to {probe}" if codec == "photo" else codec
-            lines.append(curve(name, [r.bytes for r in mine], share, look, (low, high)))
+            lines.append(rate_curve(name, mine, "accuracy", look, hovertemplate=None))
         plots[TASKS.get(task, task)] = lines
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
     figure.update_xaxes(title_text="", tickvals=[500, 1000, 2000, 4000], tickangle=0)  # three columns: one title
@@ -66,9 +57,7 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
 def objectives_table(variants: Variants, gains: Sequence[TaskGainRow]) -> HTML:
     """Tabulate what each other objective does against the base: the mean over pairs of seeds, and the ends of all intervals.
 
-    Args:
-        variants: of the experiment "objectives", see :func:`fsplit_lib.evaluation.variants.read_variants`.
-        gains: of ``objectives_tasks_gains.csv``.
+    The variants are those of the experiment "objectives", the gains those of ``objectives_tasks_gains.csv``.
     """
     head, lines = ["added to head distillation", "teacher's answer: bytes at equal agreement (%)"], []
     for task in dict.fromkeys(gain.task for gain in gains):
@@ -99,11 +88,7 @@ def mean_gains(gains: Sequence[TaskGainRow], variant: str) -> dict[str, tuple[fl
 
 
 def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
-    """Draw how well the map survives over bytes: its correlation, and how often its peak stays inside.
-
-    Args:
-        rows: of ``maps.csv``.
-    """
+    """Draw how well the map survives over bytes: its correlation, and how often its peak stays inside (``maps.csv``)."""
     titles = ("correlation of the two maps", "peak inside the top fifth (%)")
     figure, told = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1), []
     control = next(row for row in rows if row.codec == "another photo")
@@ -112,11 +97,8 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
         mine = sorted((row for row in rows if row.codec == codec), key=lambda row: row.bytes)
         name, look = looks.get(codec, (codec, Look("#57606a", "dot", "diamond")))
         for column, (field, unit) in enumerate((("correlation", 1), ("pointing", 100)), start=1):
-            value, low, high = (
-                unit * np.array([getattr(row, field + end) for row in mine], float) for end in ("", "_low", "_high")
-            )
-            line = curve(name, [row.bytes for row in mine], value, look, (low, high), showlegend=column == 1)
-            figure.add_trace(line, 1, column)
+            style = {"showlegend": column == 1, "hovertemplate": None}
+            figure.add_trace(rate_curve(name, mine, field, look, unit, **style), 1, column)
         ends = (f"{r.correlation:.2f} and {r.pointing:.0%} at {r.bytes:,.0f} bytes" for r in (mine[0], mine[-1]))
         told.append(f"{name}: {', '.join(ends)}")
     for column, value in enumerate((control.correlation, 100 * control.pointing), start=1):
@@ -129,8 +111,8 @@ def maps_over_bytes(rows: Sequence[MapRow]) -> go.Figure:
         f"Correlation of the teacher's maps before and after, and share of peaks inside, {control.n} photos. "
         f"{'; '.join(told)}. Another photo's map: {control.correlation:.2f} and {control.pointing:.0%}."
     )
-    finish(figure, "Where the answer comes from, before and after", alt, 480)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})
+    title = "Where the answer comes from, before and after"
+    return finish(figure, title, alt, 480, legend=below(-0.22), margin={"b": 120})
 
 
 @dataclass(frozen=True)
@@ -144,26 +126,17 @@ class Survived:
     answer: str  # the first answer from the packet
 
 
+Compare = Callable[[str, float], Survived]
+
+
 def survival_panel(
-    crops: dict[str, Image.Image],
-    compare: Callable[[str, float], Survived],
-    ends: tuple[float, float],
-    lmbda: float,
-    photo: str,
+    crops: dict[str, Image.Image], compare: Compare, ends: tuple[float, float], lmbda: float, photo: str
 ) -> Panel:
     """Show where one photo's answer comes from, before and after a packet of any rate; the button asks the network.
 
-    Args:
-        crops: the photos by name.
-        compare: called with a photo's name and a rate weight.
-        ends: least and largest rate weight.
-        lmbda: first position.
-        photo: shown first.
+    It calls ``compare`` with a photo's name and a rate weight between the ends; lmbda and photo are shown first.
     """
-    controls = {
-        "lmbda": LogNumber("lambda", *(math.log10(end) for end in ends), lmbda),
-        "photo": Choice("photo", tuple(crops), photo),
-    }
+    controls = {"lmbda": LogNumber("lambda", *ends, lmbda), "photo": Choice("photo", tuple(crops), photo)}
 
     def update(lmbda: float, photo: str) -> str:
         found, crop = compare(photo, lmbda), crops[photo]
@@ -182,16 +155,13 @@ def survival_panel(
     titles = ("the photo", "before the packet", "after the packet")
     figure = side_by_side(dict.fromkeys(titles, crops[photo]), "Before and after", "One photo and two maps of it.", 430)
     panel = Panel(controls, figure, update, run="Ask the network")
-    panel.refresh()
-    return panel
+    return panel.set()
 
 
 def staleness(steps: Sequence[int], alike: dict[int, Sequence[float | None]]) -> go.Figure:
     """Draw how alike the map of a step is to older ones.
 
-    Args:
-        steps: (T,) of the run.
-        alike: turns since the older map to (T,) mean correlations, None before there is one; 0 is the teacher's map.
+    The correlations are means (T,), None before there is an older map, by turns since it; 0 is the teacher's map.
     """
     figure, told, third = go.Figure(), [], len(steps) // 3
     for (age, values), look in zip(alike.items(), AGES, strict=True):

@@ -32,21 +32,17 @@ def _curves(rows: Sequence[RatePoint]) -> dict[str, list[RatePoint]]:
 
 
 def bytes_for(rows: Sequence[RatePoint], quality: str, share: float) -> dict[str, float | None]:
-    """Compute the bytes at which each curve reaches a share, between its settings; None for one that never does.
+    """Compute the bytes at which each curve of ``speech.csv`` reaches a share of recordings, between its settings.
 
-    Args:
-        rows: of ``speech.csv``.
-        quality: "agreement" or "top1".
-        share: of recordings.
+    The share is one of "agreement" or "top1"; a curve that never reaches it has None.
     """
     return {name: bytes_at(points, share, quality) for name, points in _curves(rows).items()}
 
 
 def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
     """Draw agreement over bytes from rows of ``speech.csv``, a curve per method, with lines where lossless methods lie."""
-    lines = [
-        rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in _curves(rows).items()
-    ]
+    curves = _curves(rows).items()
+    lines = [rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in curves]
     figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560)
     for row in rows:
         if row.codec == "teacher" or row.codec.startswith("FLAC"):
@@ -58,19 +54,13 @@ def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
 
 
 def patch_and_bits(patch: np.ndarray, bits: dict[str, np.ndarray]) -> go.Figure:
-    """Draw a log-mel patch (low notes below) beside the bits that packets of it spend at every place.
+    """Draw a log-mel patch (1, 64, 64), low notes below, beside the bits that packets of it spend at every place.
 
-    Args:
-        patch: (1, 64, 64) uint8.
-        bits: title to (h, w) bits, summed over the channels.
+    The bits are by title, (h, w), summed over the channels.
     """
     most = max(one.max() for one in bits.values())
     pictures = {"the patch": paint_map(patch[0, ::-1] / 255, "Cividis")}
     pictures |= {f"{name}: {one.sum():.0f} bits": paint_map(one[::-1] / most, "Cividis") for name, one in bits.items()}
     told = "; ".join(f"{name}: {one.min():.1f} to {one.max():.1f} bits at a place" for name, one in bits.items())
-    return side_by_side(
-        pictures,
-        "A patch, low frequencies below, and its bits",
-        f"Time runs to the right. {told}.",
-        430,
-    )
+    alt = f"Time runs to the right. {told}."
+    return side_by_side(pictures, "A patch, low frequencies below, and its bits", alt, 430)

@@ -1,7 +1,6 @@
 """Exercises that check themselves: ``check("00.1", answer)`` says right, or why not, or gives a hint; ``own`` goes on with a right one."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from importlib import import_module
 from typing import ClassVar
 
@@ -20,15 +19,11 @@ class _Exercises(Mapping[str, Exercise]):
         found = self._of(id[:2]) if isinstance(id, str) and id[:2] in self.CHAPTERS else ()
         return {exercise.id: exercise for exercise in found}[id]
 
-    @cached_property
-    def _ids(self) -> list[str]:
-        return [exercise.id for chapter in self.CHAPTERS for exercise in self._of(chapter)]
-
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ids)
+        return (exercise.id for chapter in self.CHAPTERS for exercise in self._of(chapter))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return sum(1 for _ in self)
 
 
 EXERCISES: Mapping[str, Exercise] = _Exercises()

@@ -5,7 +5,7 @@ import zlib
 from numbers import Integral
 from typing import Any
 
-from fsplit_lib.exercises.core import Exercise, inputs
+from fsplit_lib.exercises.core import Exercise, choice, function, inputs, number
 from fsplit_lib.packet import Packet
 
 Header = tuple[int, float, bytes, int, int, bytes]
@@ -96,122 +96,88 @@ def _place_form(result: Any, wire: bytes) -> str | None:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.function(
-        "00.1",
-        read_header,
-        _packets,
+    function("00.1", read_header, _packets, same=_same_header, form=_header_form)(
         "struct.unpack_from with the format <2sBB4sHH reads the first 12 bytes; then a loop reads the varint.",
         "Twelve fixed bytes and a varint are all that a server needs in order to know what it was sent. "
         "The class Packet reads the same fields and refuses what contradicts itself.",
-        (
-            ("<2sBB4sHH", ">2sBB4sHH"),
-            "Height and width have their bytes in the other order: the packet is little endian, so the format begins with <.",
-            ("first >> 4", "first"),
-            "Byte 2 holds two numbers: the version is in its high four bits, the number of streams in its low four.",
-            ("first >> 4", "first & 15"),
-            "Those low four bits count the streams; the version is in the high four.",
-            ("10 ** (-3 + 5 * code / 255)", "code"),
-            "Byte 3 is only the code of lmbda: lmbda = 10 ** (-3 + 5 * code / 255).",
-            ("height, width = ", "width, height = "),
-            "Height and width are exchanged: the height comes first.",
-            ("wire[12] & 127", "wire[12]", "> 127", "> 255"),
-            "You read one byte of the length. Its highest bit says that another byte of the varint follows.",
-            ("length |= (wire[at] & 127) << 7 * (at - 12)", "length = length << 7 | wire[at] & 127"),
-            "The bytes of a varint come lowest first: shift byte k by 7 * k, not what came before it.",
-            ("at + 1 : at + 1 + length", "at + 1 :"),
-            "Your payload reaches to the end of the packet; the last four bytes are the checksum.",
-        ),
-        same=_same_header,
-        form=_header_form,
+        ("<2sBB4sHH", ">2sBB4sHH"),
+        "Height and width have their bytes in the other order: the packet is little endian, so the format begins with <.",
+        ("first >> 4", "first"),
+        "Byte 2 holds two numbers: the version is in its high four bits, the number of streams in its low four.",
+        ("first >> 4", "first & 15"),
+        "Those low four bits count the streams; the version is in the high four.",
+        ("10 ** (-3 + 5 * code / 255)", "code"),
+        "Byte 3 is only the code of lmbda: lmbda = 10 ** (-3 + 5 * code / 255).",
+        ("height, width = ", "width, height = "),
+        "Height and width are exchanged: the height comes first.",
+        ("wire[12] & 127", "wire[12]", "> 127", "> 255"),
+        "You read one byte of the length. Its highest bit says that another byte of the varint follows.",
+        ("length |= (wire[at] & 127) << 7 * (at - 12)", "length = length << 7 | wire[at] & 127"),
+        "The bytes of a varint come lowest first: shift byte k by 7 * k, not what came before it.",
+        ("at + 1 : at + 1 + length", "at + 1 :"),
+        "Your payload reaches to the end of the packet; the last four bytes are the checksum.",
     ),
-    Exercise.function(
-        "00.2",
-        flipped_bit,
-        _damaged,
+    function("00.2", flipped_bit, _damaged, same=lambda a, b: list(a or ()) == list(b or ()), form=_place_form)(
         "Flip each bit in turn (a bytearray, ^= 1 << bit) and compare zlib.crc32 of all but the last four bytes with those four.",
         "Every single flip of a short packet changes the checksum in its own way, so one flipped bit can be put back. "
         "Two flipped bits look like no single one: the search finds none, and the packet has to be sent again.",
-        (
-            ("divmod(place, 8)", "place // 8, 7 - place % 8"),
-            "The byte is right. Count its bits from the lowest: bit 0 has the value 1, bit 7 the value 128.",
-            ("divmod(place, 8)", "place // 8 - len(wire), place % 8"),
-            "Count the bytes from the beginning of the packet, as its offsets do.",
-            ("divmod(place, 8)", "place // 8, 1 << place % 8"),
-            "That is the value of the bit; asked is its number, 0 to 7.",
-            ("8 * len(wire)", "8 * len(wire) - 32"),
-            "A bit of the checksum itself may be flipped: try the last four bytes as well.",
-            ("return None", "return len(wire) - 1, 7"),
-            "Where no single flip makes the checksum match, return None and no place.",
-        ),
-        same=lambda got, expected: got == expected if None in (got, expected) else tuple(got) == tuple(expected),
-        form=_place_form,
+        ("divmod(place, 8)", "place // 8, 7 - place % 8"),
+        "The byte is right. Count its bits from the lowest: bit 0 has the value 1, bit 7 the value 128.",
+        ("divmod(place, 8)", "place // 8 - len(wire), place % 8"),
+        "Count the bytes from the beginning of the packet, as its offsets do.",
+        ("divmod(place, 8)", "place // 8, 1 << place % 8"),
+        "That is the value of the bit; asked is its number, 0 to 7.",
+        ("8 * len(wire)", "8 * len(wire) - 32"),
+        "A bit of the checksum itself may be flipped: try the last four bytes as well.",
+        ("return None", "return len(wire) - 1, 7"),
+        "Where no single flip makes the checksum match, return None and no place.",
     ),
-    Exercise.number(
-        "00.3",
-        0.25,
+    number("00.3", 0.25)(
         "Eq. (1): bits on the wire, divided by pixels of the crop. A pixel is one place, whatever its colours.",
         "0.25 bit per pixel, against 24 for the raw crop. This unit lets pictures of different sizes "
         "share one axis, and the loss of Eq. (4) counts in it.",
-        {
-            0.03125: "Those are bytes per pixel: a byte has 8 bits.",
-            0.25 / 3: "You divided by 3 as well: a pixel is one place with three colours, not three pixels.",
-            16.0: "Those are bits per position of the 28 x 28 latent; the unit is pixels of the 224 x 224 crop.",
-            12544 / 37632: "Those are bits per symbol of the 48 x 28 x 28 latent, not per pixel of the crop.",
-            4.0: "Upside down: those are pixels per bit.",
-        },
+        (0.03125, "Those are bytes per pixel: a byte has 8 bits."),
+        (0.25 / 3, "You divided by 3 as well: a pixel is one place with three colours, not three pixels."),
+        (16.0, "Those are bits per position of the 28 x 28 latent; the unit is pixels of the 224 x 224 crop."),
+        (12544 / 37632, "Those are bits per symbol of the 48 x 28 x 28 latent, not per pixel of the crop."),
+        (4.0, "Upside down: those are pixels per bit."),
     ),
-    Exercise.number(
-        "00.4",
-        4.5,
+    number("00.4", 4.5)(
         "Add up the fields of the table that are not payload. The length is a varint, 7 bits in each byte, and 382 does not fit 7 bits.",
         "18 of 400 bytes. At 4 kB the same 18 bytes are half a percent: "
         "the fewer bytes a codec needs, the more the envelope weighs.",
-        {
-            0.045: "Right as a fraction; the question asks for percent.",
-            100 * 17 / 399: "One byte of varint carries 7 bits, up to 127. A length of 382 takes two bytes.",
-            100 * 14 / 396: "The checksum at the end is not payload either: 4 bytes more.",
-            100 * 16 / 398: "The length field itself travels too: 2 bytes more.",
-            100 * 18 / 382: "That is overhead over payload; the question asks for the share of the whole packet.",
-        },
+        (0.045, "Right as a fraction; the question asks for percent."),
+        (100 * 17 / 399, "One byte of varint carries 7 bits, up to 127. A length of 382 takes two bytes."),
+        (100 * 14 / 396, "The checksum at the end is not payload either: 4 bytes more."),
+        (100 * 16 / 398, "The length field itself travels too: 2 bytes more."),
+        (100 * 18 / 382, "That is overhead over payload; the question asks for the share of the whole packet."),
     ),
-    Exercise.number(
-        "00.5",
-        0.15,
+    number("00.5", 0.15)(
         "Eq. (2) for each file, then the difference. A network's mega is 1,000,000, and its unit is the bit.",
         "0.15 s saved a photo. The ratio is 16, but the ratio of bytes is not yet a ratio of waiting times: "
         "encoding, answering and the network's own delay come on top, and chapter 08 times them.",
-        {
-            0.01875: "The link carries bits: multiply the bytes by 8.",
-            150000 / 2**20: "In networks, mega means 1,000,000; 1,048,576 is a habit of memory chips.",
-            0.16: "That is the JPEG's own time; subtract the packet's.",
-            0.01: "That is the packet's own time; the question asks for what it saves.",
-            150.0: "Right in milliseconds; the question asks for seconds.",
-            16.0: "That is how many times smaller the packet is; the question asks for seconds.",
-        },
+        (0.01875, "The link carries bits: multiply the bytes by 8."),
+        (150000 / 2**20, "In networks, mega means 1,000,000; 1,048,576 is a habit of memory chips."),
+        (0.16, "That is the JPEG's own time; subtract the packet's."),
+        (0.01, "That is the packet's own time; the question asks for what it saves."),
+        (150.0, "Right in milliseconds; the question asks for seconds."),
+        (16.0, "That is how many times smaller the packet is; the question asks for seconds."),
     ),
-    Exercise.choice(
-        "00.6",
-        "b",
-        {
-            "a": "The decoder makes the 40 x 28 x 28 map of the server's network; no part of it makes pixels.",
-            "c": "Strides and rounding lose information: many photos lead to the same packet, so there is no inverse.",
-            "d": "Nothing is encrypted: whoever has the checkpoint reads the packet. It is smaller, not secret.",
-        },
+    choice("00.6", "b")(
         "What was the decoder trained to produce, and what did training charge for?",
         "Whatever did not move the map was not worth its bits. Somebody could still train another decoder that "
         "paints a guess of the photo from the packet: it would be blurred, but it would not be nothing.",
+        a="The decoder makes the 40 x 28 x 28 map of the server's network; no part of it makes pixels.",
+        c="Strides and rounding lose information: many photos lead to the same packet, so there is no inverse.",
+        d="Nothing is encrypted: whoever has the checkpoint reads the packet. It is smaller, not secret.",
     ),
-    Exercise.choice(
-        "00.7",
-        "c",
-        {
-            "a": "The decoder's weights lie in the same folder as everything else; nothing here is secret.",
-            "b": "A hash is 4 bytes whatever it hashes, so size is no reason.",
-            "d": "It would change the answer: another decoder of another backbone gives other features. "
-            "But would it change what the bits of the packet mean?",
-        },
+    choice("00.7", "c")(
         "Which parts must agree before both ends read the same symbols from the same bits?",
         "Encoder and tables fix what the symbols are; a decoder only uses them. So a server may swap its "
         "backbone, with a decoder of its own, and every phone keeps sending the same packets: chapter 07.",
+        a="The decoder's weights lie in the same folder as everything else; nothing here is secret.",
+        b="A hash is 4 bytes whatever it hashes, so size is no reason.",
+        d="It would change the answer: another decoder of another backbone gives other features. "
+        "But would it change what the bits of the packet mean?",
     ),
 )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsplit_lib.exercises.core import Exercise, inputs, near
+from fsplit_lib.exercises.core import Exercise, choice, fits, function, inputs, near, number
 
 Costs = list[tuple[int, int]]
 
@@ -92,24 +92,13 @@ def _costs_form(result: tuple[Any, int], network: nn.Module, _: Tensor) -> str |
 def _chains() -> list[tuple[list[float], list[float], float, float, float]]:
     """Draw chains of six layers with links and servers, so that each number of layers is best for some."""
     rng = inputs(6)
-    return [
-        (
-            rng.uniform(0.005, 0.03, 6).tolist(),
-            np.exp(rng.uniform(np.log(500), np.log(90_000), 6)).tolist(),
-            float(rng.uniform(8e3, 2e4)),
-            float(10 ** rng.uniform(5.5, 7)),
-            float(rng.choice([1.3, 4.0, 50.0])),
-        )
-        for _ in range(100)
-    ]
+    seconds, sizes = rng.uniform(0.005, 0.03, (100, 6)), np.exp(rng.uniform(np.log(500), np.log(90_000), (100, 6)))
+    photos, rates = rng.uniform(8e3, 2e4, 100), 10 ** rng.uniform(5.5, 7, 100)
+    drawn = (part.tolist() for part in (seconds, sizes, photos, rates, rng.choice([1.3, 4.0, 50.0], 100)))
+    return list(zip(*drawn, strict=True))
 
 
-def _split_form(result: Any, seconds: list[float], *_: Any) -> str | None:
-    if isinstance(result, Integral) and 0 <= result <= len(seconds):
-        return None
-    return f"Return how many layers run on the device, 0 to {len(seconds)}, not {str(result)[:60]}."
-
-
+DEPTH = "Return how many layers run on the device, 0 to 6, not {got}."
 SENT, JPEG = 5_000, 20_000  # bytes
 COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
 ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.009), (0.05, 5_000, 0.006), (0.2, 0, 0.0))  # device, bytes, server
@@ -124,107 +113,76 @@ def _cases() -> list[tuple[list[float], list[float], list[float], float]]:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.function(
-        "02.1",
-        layer_costs,
-        _networks,
+    function("02.1", layer_costs, _networks, use=_weigh, form=_costs_form, same=lambda a, b: near()(a[0], b[0]))(
         "A forward hook is called as hook(layer, inputs, output) after each pass of its layer: append the pair there. "
         "Every value of the output takes as many multiply-adds as one filter, layer.weight[0], has weights.",
         "With hooks you can weigh any network without touching its code. The counts depend on shapes alone, so no weights are needed.",
-        (
-            ("weight[0].numel()", "weight[0].numel() * getattr(layer, 'groups', 1)"),
-            "Your count ignores groups: a filter of a depthwise layer sees one channel. layer.weight[0] has in_channels / groups channels.",
-            ("output.numel() * layer.weight[0]", "(_[0][0, 0].numel() if output.ndim == 4 else 1) * layer.weight"),
-            "You counted a filter at each position of the input. With a stride there are fewer positions in the output, and those are computed.",
-            ("(output.numel() *", "(2 * output.numel() *"),
-            "Those are operations (FLOPs): a multiplication and an addition together are one multiply-add.",
-            ("output.numel() * layer.weight[0]", "layer.weight"),
-            "Those are the weights of the layer. A convolution uses each of them once for every position of its output.",
-            (", output.numel()", ", 4 * output.numel()"),
-            "Those are the bytes of 32-bit floats; Eq. (1) with b = 8 counts one byte a value.",
-            (", output.numel()", ", _[0].numel()"),
-            "The multiply-adds are right, but the bytes are those of the input. Behind a layer its output would be sent.",
-            ("return costs", "return [costs[-1], *costs[:-1]]"),
-            "The pairs are right, but in the order in which the layers were defined. Hooks run in the order of the pass: append in the hook.",
-        ),
-        use=_weigh,
-        form=_costs_form,
-        same=lambda got, expected: near()(got[0], expected[0]),
+        ("weight[0].numel()", "weight[0].numel() * getattr(layer, 'groups', 1)"),
+        "Your count ignores groups: a filter of a depthwise layer sees one channel. layer.weight[0] has in_channels / groups channels.",
+        ("output.numel() * layer.weight[0]", "(_[0][0, 0].numel() if output.ndim == 4 else 1) * layer.weight"),
+        "You counted a filter at each position of the input. With a stride there are fewer positions in the output, and those are computed.",
+        ("(output.numel() *", "(2 * output.numel() *"),
+        "Those are operations (FLOPs): a multiplication and an addition together are one multiply-add.",
+        ("output.numel() * layer.weight[0]", "layer.weight"),
+        "Those are the weights of the layer. A convolution uses each of them once for every position of its output.",
+        (", output.numel()", ", 4 * output.numel()"),
+        "Those are the bytes of 32-bit floats; Eq. (1) with b = 8 counts one byte a value.",
+        (", output.numel()", ", _[0].numel()"),
+        "The multiply-adds are right, but the bytes are those of the input. Behind a layer its output would be sent.",
+        ("return costs", "return [costs[-1], *costs[:-1]]"),
+        "The pairs are right, but in the order in which the layers were defined. Hooks run in the order of the pass: append in the hook.",
     ),
-    Exercise.function(
-        "02.2",
-        best_split,
-        _chains,
+    function("02.2", best_split, _chains, form=fits(lambda k, *_: isinstance(k, Integral) and 0 <= k <= 6, DEPTH))(
         "For k from 0 to the number of layers: sum(seconds[:k]), the bytes behind layer k, sum(seconds[k:]) / speedup. "
         "What is sent for k = 0, and what for the last k?",
         "This is what Neurosurgeon does before each request, with predicted times in place of measured ones.",
-        (
-            ("8 * ", ""),
-            "Links are counted in bits a second: a byte has eight.",
-            ("[photo,", "[0,"),
-            "For k = 0 you send nothing: then the photo itself travels.",
-            ("sizes[:-1], 0", "sizes"),
-            "With all layers on the device nothing has to be sent: the bytes of the last k are 0.",
-            ("/ speedup", "* speedup"),
-            "The server is faster: divide its time by speedup.",
-            ("sum(seconds[k:])", "sum(seconds)"),
-            "Your server runs the whole network again; only the layers behind the split are left for it.",
-            ("sum(seconds[:k])", "(seconds[k - 1] if k else 0)"),
-            "You counted one layer on the device; all layers before the split run there: sum(seconds[:k]).",
-            ("sizes[:-1], 0", "sizes[1:], 0, 0"),
-            "You are one layer off: behind k layers sizes[k - 1] is sent.",
-        ),
-        form=_split_form,
+        ("8 * ", ""),
+        "Links are counted in bits a second: a byte has eight.",
+        ("[photo,", "[0,"),
+        "For k = 0 you send nothing: then the photo itself travels.",
+        ("sizes[:-1], 0", "sizes"),
+        "With all layers on the device nothing has to be sent: the bytes of the last k are 0.",
+        ("/ speedup", "* speedup"),
+        "The server is faster: divide its time by speedup.",
+        ("sum(seconds[k:])", "sum(seconds)"),
+        "Your server runs the whole network again; only the layers behind the split are left for it.",
+        ("sum(seconds[:k])", "(seconds[k - 1] if k else 0)"),
+        "You counted one layer on the device; all layers before the split run there: sum(seconds[:k]).",
+        ("sizes[:-1], 0", "sizes[1:], 0, 0"),
+        "You are one layer off: behind k layers sizes[k - 1] is sent.",
     ),
-    Exercise.number(
-        "02.3",
-        512 * 28 * 28,
+    number("02.3", 512 * 28 * 28)(
         "Eq. (1): channels times height times width, at one byte a value.",
         "401,408 bytes: the picture itself, raw, has 150,528. Splitting alone made it larger.",
-        {
-            4 * 512 * 28 * 28: "Those are 32-bit floats; with 8 bits a value each takes one byte.",
-            8 * 512 * 28 * 28: "Those are bits; a byte has eight.",
-            512 * 28: "The map has 28 rows of 28 values: height and width.",
-            512 * 224 * 224: "The map has 28 x 28 positions, not the picture's 224 x 224.",
-        },
+        (4 * 512 * 28 * 28, "Those are 32-bit floats; with 8 bits a value each takes one byte."),
+        (8 * 512 * 28 * 28, "Those are bits; a byte has eight."),
+        (512 * 28, "The map has 28 rows of 28 values: height and width."),
+        (512 * 224 * 224, "The map has 28 x 28 positions, not the picture's 224 x 224."),
     ),
-    Exercise.number(
-        "02.4",
-        8 * (JPEG - SENT) / COST / 1e6,
+    number("02.4", 8 * (JPEG - SENT) / COST / 1e6)(
         "Set Eq. (3) of both routes equal. The bytes saved are worth 8 · Δbytes / r seconds; computing costs 27 ms net.",
         "4.4 Mbit/s: below it the bottleneck is faster, above it the wire is so fast that bytes are not worth computing for.",
-        {
-            (JPEG - SENT) / COST / 1e6: "Those are megabytes a second; links are counted in bits.",
-            8 * SENT / COST / 1e6: "Only the difference in bytes counts: 15,000 fewer.",
-            8 * (JPEG - SENT) / 30e3: "The bottleneck costs 30 ms on the device, but saves 3 ms at the server.",
-            8 * (JPEG - SENT) / 3e3: "The 3 ms at the server are saved; what is paid are 30 ms on the device.",
-            8 * (JPEG - SENT) / COST: "Right, in bits a second; the question asks for Mbit/s.",
-        },
+        ((JPEG - SENT) / COST / 1e6, "Those are megabytes a second; links are counted in bits."),
+        (8 * SENT / COST / 1e6, "Only the difference in bytes counts: 15,000 fewer."),
+        (8 * (JPEG - SENT) / 30e3, "The bottleneck costs 30 ms on the device, but saves 3 ms at the server."),
+        (8 * (JPEG - SENT) / 3e3, "The 3 ms at the server are saved; what is paid are 30 ms on the device."),
+        (8 * (JPEG - SENT) / COST, "Right, in bits a second; the question asks for Mbit/s."),
     ),
-    Exercise.choice(
-        "02.5",
-        "a",
-        {
-            "b": "Activations are stored as floats in memory, but the figure counts 8 bits a value.",
-            "c": "Padding adds a pixel at the border, a few per cent.",
-            "d": "Weights stay where they are; only activations would be sent.",
-        },
+    choice("02.5", "a")(
         "Stride 2 leaves a quarter of the positions. What happens to the channels meanwhile?",
         "Three channels become 64 or more while positions fall to a quarter or a sixteenth: more values, not fewer.",
+        b="Activations are stored as floats in memory, but the figure counts 8 bits a value.",
+        c="Padding adds a pixel at the border, a few per cent.",
+        d="Weights stay where they are; only activations would be sent.",
     ),
-    Exercise.function(
-        "02.6",
-        _fastest,
-        _cases,
+    function("02.6", _fastest, _cases)(
         "For each route: device + 8 · bytes / rate + server; then the index of the smallest.",
         "These few lines choose where a network should be cut. The difficult part is to measure the times that go into them.",
-        (
-            ("8 * size", "size"),
-            "Links are counted in bits a second: a byte has eight.",
-            ("d + 8 * size / rate + s for", "size for"),
-            "You chose the smallest thing to send; time on the device counts as well.",
-            ("min(totals)", "max(totals)"),
-            "That is the slowest: you want the least total.",
-        ),
+        ("8 * size", "size"),
+        "Links are counted in bits a second: a byte has eight.",
+        ("d + 8 * size / rate + s for", "size for"),
+        "You chose the smallest thing to send; time on the device counts as well.",
+        ("min(totals)", "max(totals)"),
+        "That is the slowest: you want the least total.",
     ),
 )

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import zip_longest
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from fsplit_lib.entropy.coding import Tables, encode_indexed, encode_symbols
 from fsplit_lib.entropy.models import FactorizedPrior, frequencies_of
-from fsplit_lib.exercises.core import Exercise, inputs, one_number, shaped
+from fsplit_lib.exercises.core import Exercise, Fault, choice, free, function, inputs, number, one_number, shaped
 from fsplit_lib.theory import AnsStack
 
 WIDTH = 0.5 * 0.3 * 0.5 * 0.2  # of "ABAC", where A, B and C have the probabilities 0.5, 0.3 and 0.2
@@ -50,10 +52,10 @@ def _same_length(got: Any, expected: float) -> bool:
     return abs(float(got) - expected) <= 2 and float(got).is_integer() == float(expected).is_integer()
 
 
-def _one_each(result: Any, c: Any, v: Any) -> str | None:
+def _one_each(result: Any, _: Any, v: Any) -> str | None:
     """Demand one number where v is one, else one for each of the values."""
     told = "For an array of values {wanted} return as many likelihoods; yours has the shape {got}."
-    return shaped(lambda _, v: np.shape(v), told)(result, c, v) if np.ndim(v) else one_number(result)
+    return shaped(lambda: np.shape(v), told)(result) if np.ndim(v) else one_number(result)
 
 
 def _messages() -> list[tuple[list[int], list[list[int]]]]:
@@ -77,11 +79,10 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
         raise TypeError(f"to_bytes() returned {type(stream).__name__}, not bytes")
     reader = coder(stream)
     back = [reader.pop(f) for f in tables]
-    rows = list(map(list, dict.fromkeys(map(tuple, tables))))
-    lengths = np.array(list(map(len, rows)), "i4")
-    frequencies = np.array([row + [0] * (lengths.max() - len(row)) for row in rows], "i4")
-    all_tables = Tables(frequencies, lengths, np.zeros(len(rows), "i4"))
-    index = np.array([rows.index(f) for f in tables])
+    rows = list(dict.fromkeys(map(tuple, tables)))
+    frequencies = np.array(list(zip_longest(*rows, fillvalue=0)), "i4").T.copy()
+    all_tables = Tables(frequencies, np.array(list(map(len, rows)), "i4"), np.zeros(len(rows), "i4"))
+    index = np.array([rows.index(tuple(f)) for f in tables])
     return back, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
 
 
@@ -90,8 +91,7 @@ def _densities() -> list[tuple[list[float]]]:
     rng, out = inputs(37), []
     for length, spread in ((7, 2.0), (15, 0.45), (41, 4.0)):
         at = np.arange(length) - length // 2 - rng.uniform(-0.4, 0.4)
-        upper, lower = (1 / (1 + np.exp(-(at + half) / spread)) for half in (0.5, -0.5))
-        out.append(((upper - lower).tolist(),))
+        out.append((_mass(lambda v, spread=spread: _sigmoid(v / spread), at).tolist(),))
     return out
 
 
@@ -102,6 +102,7 @@ def _rounded(pmf: list[float]) -> list[int]:
     return f
 
 
+READ = 'int.from_bytes(stream, "little")'  # in AnsStack
 NO_LIST = "Return a list of whole numbers, one for each probability and one for the escape."
 NOT_ALL = "There is no entry for the escape: return one number more than there are probabilities, the last for what they leave."
 NOT_SUM = "The frequencies have to add up to 65,536 exactly: after rounding, give what is missing, or take what is too much, at the largest."
@@ -111,146 +112,114 @@ A_ZERO = (
 DEAR = "They add up, but cost bits: what rounding left over went where it does harm. Give it to the largest frequency."
 
 
-def _judged(answer: Callable, pmf: list[float]) -> str:
+def _judged(answer: Callable, pmf: list[float]) -> Fault | None:
     """Return the first fault of a table, or nothing."""
     found = answer(pmf)
     try:
         f = np.asarray(found, dtype=float)
     except (TypeError, ValueError):
-        return NO_LIST
+        return Fault(NO_LIST)
     if f.ndim != 1 or not np.isfinite(f).all() or (f != f.round()).any():
-        return NO_LIST
+        return Fault(NO_LIST)
     if len(f) != len(pmf) + 1:
-        return NOT_ALL if len(f) == len(pmf) else f"Return {len(pmf) + 1} frequencies for {len(pmf)} probabilities."
+        other = f"Return {len(pmf) + 1} frequencies for {len(pmf)} probabilities."
+        return Fault(NOT_ALL if len(f) == len(pmf) else other)
     if f.min() < 1:
-        return A_ZERO
+        return Fault(A_ZERO)
     if f.sum() != 2**16:
-        return NOT_SUM
+        return Fault(NOT_SUM)
     best = frequencies_of(torch.tensor([pmf]), torch.tensor([len(pmf)]))[0].numpy()
     shares = np.array([*pmf, max(1 - sum(pmf), 0.0)])
     dearer = float((shares * np.log2(best / f)).sum())  # bits a symbol more than with the library's table
-    return DEAR if dearer > 1e-3 else ""
+    return Fault(DEAR) if dearer > 1e-3 else None
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.function(
+    function(
         "03.1",
         _mass,
         lambda: [(_sigmoid, v) for v in (0.0, 0.3, *inputs(3).uniform(-5, 5, 2).tolist(), inputs(4).uniform(-5, 5, 6))],
+        form=_one_each,
+    )(
         "A symbol v stands for everything that rounds to it, from v − ½ to v + ½. You are given the cumulative.",
         "This difference is the density of y plus noise at v as well: one formula serves training and use.",
-        (
-            lambda c, v: c(v - 0.5) - c(v + 0.5),
-            "The sign is turned round: a probability is not negative.",
-            lambda c, v: c(v + 1) - c(v - 1),
-            "That interval is two symbols wide: half a step to each side is enough.",
-            lambda c, v: c(v + 1) - c(v),
-            "That interval starts at v; a rounded symbol stands for half a step to each side.",
-            lambda c, v: c(v) * (1 - c(v)),
-            "That is the density (or its slope) at a point; a symbol owns an interval.",
-            lambda c, v: -np.log2(_mass(c, v)),
-            "Those are bits; return the probability itself.",
-        ),
-        form=_one_each,
+        lambda c, v: c(v - 0.5) - c(v + 0.5),
+        "The sign is turned round: a probability is not negative.",
+        lambda c, v: c(v + 1) - c(v - 1),
+        "That interval is two symbols wide: half a step to each side is enough.",
+        lambda c, v: c(v + 1) - c(v),
+        "That interval starts at v; a rounded symbol stands for half a step to each side.",
+        lambda c, v: c(v) * (1 - c(v)),
+        "That is the density (or its slope) at a point; a symbol owns an interval.",
+        lambda c, v: -np.log2(_mass(c, v)),
+        "Those are bits; return the probability itself.",
     ),
-    Exercise.function(
+    function(
         "03.2",
         AnsStack,
         _messages,
+        use=_sent,
+        same=lambda a, b: a[0] == b[0] and abs(a[1] - b[1]) <= 1,
+        form=free,
+        asked="class",
+    )(
         "push: divmod(self.number, f[s]) gives the quotient and the rest that the equation asks for. pop: the rest of a division by 65,536 lies in "
         "one symbol's stretch; subtract f[0], f[1], … until what is left is below f[s]. Whole-number division only: / would round.",
         "Your lines code as tightly as constriction, within two bytes. What a real coder adds is speed: machine words for the one large number.",
-        (
-            ("+ sum(f[:s]) + rest", "+ rest"),
-            "push left out the start: each symbol owns the stretch from f[0] + … + f[s − 1] on, f[s] long.",
-            ("f[s] * above + rest", "f[s] * above"),
-            "pop read the top symbol, but the rest inside its stretch has to go back into the number.",
-            ("above + sum(f[:s]) + rest", "self.number + s", "s = 0", "self.number = above; return rest"),
-            "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little.",
-            (
-                'int.from_bytes(stream, "little")',
-                "int(stream or 0)",
-                "self.number.to_bytes(",
-                "str(self.number).encode() or (",
-            ),
-            "It comes back, but the number is written in decimal digits: use int.to_bytes, 256 values a byte.",
-        ),
-        use=_sent,
-        same=lambda got, expected: got[0] == expected[0] and abs(got[1] - expected[1]) <= 1,
-        form=lambda *_: None,
-        asked="class",
+        ("+ sum(f[:s]) + rest", "+ rest"),
+        "push left out the start: each symbol owns the stretch from f[0] + … + f[s − 1] on, f[s] long.",
+        ("f[s] * above + rest", "f[s] * above"),
+        "pop read the top symbol, but the rest inside its stretch has to go back into the number.",
+        ("above + sum(f[:s]) + rest", "self.number + s", "s = 0", "self.number = above; return rest"),
+        "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little.",
+        (READ, "int(stream or 0)", "self.number.to_bytes(", "str(self.number).encode() or ("),
+        "It comes back, but the number is written in decimal digits: use int.to_bytes, 256 values a byte.",
     ),
-    Exercise.function(
-        "03.3",
-        _rounded,
-        _densities,
+    function("03.3", _rounded, _densities, use=_judged, same=eq, form=free)(
         "Append what the probabilities leave for the escape; round 65,536 p, but never below 1; mend the sum at the largest entry.",
         "Any such table can be sent with. Both ends must have the same one, so it is made once and then travels as data.",
-        (
-            ("+= 2**16 - sum(f)", "+= 0"),
-            NOT_SUM,
-            ("max(1, round(2**16 * p))", "round(2**16 * p)"),
-            A_ZERO,
-            ("[*pmf, max(1 - sum(pmf), 0.0)]", "pmf"),
-            NOT_ALL,
-            ("2**16 * p", "2**15 * p", "f.index(max(f))", "-1"),
-            DEAR,
-        ),
-        use=_judged,
-        same=lambda got, expected: got == expected,
-        form=lambda fault, *_: fault or None,
+        ("+= 2**16 - sum(f)", "+= 0"),
+        NOT_SUM,
+        ("max(1, round(2**16 * p))", "round(2**16 * p)"),
+        A_ZERO,
+        ("[*pmf, max(1 - sum(pmf), 0.0)]", "pmf"),
+        NOT_ALL,
+        ("2**16 * p", "2**15 * p", "f.index(max(f))", "-1"),
+        DEAR,
     ),
-    Exercise.number(
-        "03.4",
-        -math.log2(WIDTH),
+    number("03.4", -math.log2(WIDTH))(
         "Eq. (4): multiply the probabilities of A, B, A and C; then −log2.",
         "6.06 bits: a coder ends within two bits of that, for the whole message and not for every symbol.",
-        {
-            -math.log(WIDTH): "Those are nats: use log2.",
-            WIDTH: "That is the width of the interval; the bits are −log2 of it.",
-            math.log2(WIDTH): "Widths are below 1, so their log is negative: mind the sign.",
-            -math.log2(WIDTH) / 4: "That is the mean per symbol; asked is the message.",
-            7.0: "That is rounded up to whole bits; asked is −log2 of the width itself.",
-            8.0: "Two bits a symbol is what a code of fixed length would take.",
-        },
+        (-math.log(WIDTH), "Those are nats: use log2."),
+        (WIDTH, "That is the width of the interval; the bits are −log2 of it."),
+        (math.log2(WIDTH), "Widths are below 1, so their log is negative: mind the sign."),
+        (-math.log2(WIDTH) / 4, "That is the mean per symbol; asked is the message."),
+        (7.0, "That is rounded up to whole bits; asked is −log2 of the width itself."),
+        (8.0, "Two bits a symbol is what a code of fixed length would take."),
     ),
-    Exercise.number(
-        "03.5",
-        37_632 * -math.log2(0.9) / 8,
+    number("03.5", 37_632 * -math.log2(0.9) / 8)(
         "Each symbol costs −log2 0.9 bits, and there are 48 × 28 × 28 of them.",
         "715 bytes for 37,632 symbols that carry no information. Small packets therefore need a probability much closer to 1 for the most frequent symbol.",
-        {
-            37_632 * -math.log2(0.9): "Those are bits; a byte has eight.",
-            37_632 * -math.log(0.9) / 8: "Those are nats, divided by eight: use log2.",
-            784 * -math.log2(0.9) / 8: "That is one channel; there are 48.",
-            37_632 / 8: "One bit a symbol is what a code without fractions of a bit would take.",
-        },
+        (37_632 * -math.log2(0.9), "Those are bits; a byte has eight."),
+        (37_632 * -math.log(0.9) / 8, "Those are nats, divided by eight: use log2."),
+        (784 * -math.log2(0.9) / 8, "That is one channel; there are 48."),
+        (37_632 / 8, "One bit a symbol is what a code without fractions of a bit would take."),
     ),
-    Exercise.choice(
-        "03.6",
-        "d",
-        {
-            "a": "Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
-            "b": "The stream would be as long: its length was fixed when it was written.",
-            "c": "The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
-        },
+    choice("03.6", "d")(
         "After each symbol the decoder computes its next state from that symbol's entry. What if the entry is a little off?",
         "One wrong entry makes one wrong state, and each state is made from the one before. So tables travel as integers, and a hash of them in every packet.",
+        a="Losing bytes on the wire is what the checksum is for; tables that differ are a different fault.",
+        b="The stream would be as long: its length was fixed when it was written.",
+        c="The coder can read anything and never notices. What refused above is our library, which encodes the result again and compares.",
     ),
-    Exercise.function(
-        "03.7",
-        _bytes,
-        lambda: [_wandered()],
+    function("03.7", _bytes, lambda: [_wandered()], same=_same_length)(
         "Make the tables first, with everything that belongs to it: prior.update(). Then code the symbols and count.",
         "Three lines, and the first is easily forgotten: without updated quantiles the tables cover the wrong range.",
-        (
-            ("prior.update()", "prior.update(update_quantiles=False)"),
-            "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
-            lambda prior, values: 8 * _bytes(prior, values),
-            "Those are bits; a byte has eight.",
-            lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
-            "That is the estimate of the density, not the length of a stream that somebody could read.",
-        ),
-        same=_same_length,
+        ("prior.update()", "prior.update(update_quantiles=False)"),
+        "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
+        lambda prior, values: 8 * _bytes(prior, values),
+        "Those are bits; a byte has eight.",
+        lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
+        "That is the estimate of the density, not the length of a stream that somebody could read.",
     ),
 )

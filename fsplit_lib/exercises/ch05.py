@@ -11,12 +11,15 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.codec.encoder import Encoder, ResidualBlock
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.exercises.core import Exercise, inputs, near
+from fsplit_lib.exercises.core import Exercise, choice, fits, function, inputs, near, number
 from fsplit_lib.objectives import head_distillation, loss_of
 from fsplit_lib.system import FrankenSplit, build_system
 
 P = (0.5, 0.25, 0.125, 0.125)
 BITS = sum(-math.log2(p) for p in P)
+TENSORS = fits(
+    lambda parts, y, *_: {part.shape for part in parts} == {y.shape}, "Return two tensors of y's shape (2, 3, 4, 4)."
+)
 alike = near(1e-3, 1e-5)  # single precision
 
 
@@ -62,36 +65,22 @@ class _Block(nn.Module):
         return out if self.last else out.relu()
 
 
-class _Encoder(nn.Module):
-    """The encoder of chapter 05, from pixels in [0, 1]."""
-
-    def __init__(self, config: CodecConfig):
-        super().__init__()
-        sizes = zip((3, *config.widths[:-1]), config.widths, config.strides, (False, False, True), strict=True)
-        self.blocks = nn.Sequential(*(_Block(*size) for size in sizes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(2 * x - 1)
+def _drawn(theirs: nn.Module, shape: tuple[int, ...], asked: tuple, generator: torch.Generator) -> tuple:
+    """Return a network of the library's with drawn weights, an input, and what its like is built with."""
+    for parameter in theirs.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5
+    return theirs, torch.rand(shape, generator=generator), asked
 
 
 def _block_cases() -> list[tuple]:
-    generator, found = _generator(6), []
-    for inside, outside, stride, last in ((3, 5, 2, False), (4, 6, 2, True), (5, 3, 1, False)):
-        theirs = ResidualBlock(inside, outside, stride, "standard", last)
-        for parameter in theirs.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) / 3
-        found.append((theirs, torch.randn(2, inside, 8, 8, generator=generator), (inside, outside, stride, last)))
-    return found
+    generator, sizes = _generator(6), ((3, 5, 2, False), (4, 6, 2, True), (5, 3, 1, False))
+    made = [(ResidualBlock(*size[:3], "standard", size[3]), size) for size in sizes]
+    return [_drawn(theirs, (2, size[0], 8, 8), size, generator) for theirs, size in made]
 
 
 def _encoder_cases() -> list[tuple]:
-    generator, found = _generator(7), []
-    for config in (CodecConfig(), CodecConfig((5, 7, 4), (2, 2, 1))):
-        theirs = Encoder(config)
-        for parameter in theirs.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5
-        found.append((theirs, torch.rand(2, 3, 16, 16, generator=generator), (config,)))
-    return found
+    generator, configs = _generator(7), (CodecConfig(), CodecConfig((5, 7, 4), (2, 2, 1)))
+    return [_drawn(Encoder(config), (2, 3, 16, 16), (config,), generator) for config in configs]
 
 
 def _built(answer: Any, theirs: nn.Module, x: Tensor, asked: tuple) -> list:
@@ -145,16 +134,15 @@ def _with_gradient(answer: Any, y: Tensor, noise: Tensor, weight: Tensor) -> lis
     found = []
     for n in range(2):
         leaf = y.clone().requires_grad_()
-        part = answer(leaf, noise)[n]
-        if part.requires_grad:
-            (part * weight).sum().backward()
-        found += [part.detach(), torch.zeros_like(y) if leaf.grad is None else leaf.grad]
+        found += _passed(answer(leaf, noise)[n], leaf, weight)
     return found
 
 
-def _quantiser_form(result: list[Tensor], y: Tensor, *_: Any) -> str | None:
-    right = all(part.shape == y.shape for part in result)
-    return None if right else f"Return two tensors of y's shape {tuple(y.shape)}."
+def _passed(result: Tensor, leaf: Tensor, weight: Tensor | float = 1.0) -> list[Tensor]:
+    """Return a result and the gradient that it lets through, 0 where it lets through none."""
+    if result.requires_grad:
+        (result * weight).sum().backward()
+    return [result.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad]
 
 
 def bits(likelihoods: Tensor) -> Tensor:
@@ -164,18 +152,6 @@ def bits(likelihoods: Tensor) -> Tensor:
     [48.0, 48.0]
     """
     return -likelihoods.log2().sum(dim=(1, 2, 3))
-
-
-def _bits_cases() -> list[tuple]:
-    return [(torch.full((2, 3, 4, 4), 0.5),), (torch.rand(3, 2, 4, 5, generator=_generator(9)) * 0.98 + 0.01,)]
-
-
-def _bits_and_gradient(answer: Any, p: Tensor) -> list[Tensor]:
-    p.requires_grad_()
-    told = torch.as_tensor(answer(p))
-    if told.requires_grad:
-        told.sum().backward()
-    return [told.detach(), torch.zeros_like(p) if p.grad is None else p.grad]
 
 
 def _one_a_picture(result: list[Tensor], p: Tensor) -> str | None:
@@ -220,197 +196,133 @@ def _two_steps(answer: Callable, system: Any, optimiser: Any, x: Any, noise: Any
 
 
 def _two_numbers(result: list[Tensor], *_: Any) -> str | None:
-    if len(result[0]) == 2:
-        return None
-    return f"Return two numbers, the distortion and the rate; yours returned {len(result[0])}."
+    told = f"Return two numbers, the distortion and the rate; yours returned {len(result[0])}."
+    return None if len(result[0]) == 2 else told
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.function(
-        "05.1",
-        _Block,
-        _block_cases,
+    function("05.1", _Block, _block_cases, use=_built, form=_network, same=alike, asked="class")(
         "forward(x): conv 3×3 with the stride, ReLU, conv 3×3, plus the 1×1 convolution of x; then a ReLU, unless it is the last block.",
         "Two convolutions and a short cut: three of these blocks are the whole network on the phone.",
-        (
-            ("self.conv1(x).relu()", "self.conv1(x)"),
-            "There is no activation between your two 3×3 convolutions, so they are one linear map. (The paper's public code has the same slip.)",
-            ("out if self.last else out.relu()", "out.relu()"),
-            "Your block activates also where last is true: the latent would have no negative values.",
-            ("nn.Conv2d(inside, outside, 1, stride)", "None", " + self.skip(x)", ""),
-            "The short cut is missing: a 1×1 convolution of x, with the stride, is added.",
-            (
-                " + self.skip(x)",
-                "",
-                "out if self.last else out.relu()",
-                "self.skip(x) + (out if self.last else out.relu())",
-            ),
-            "You activate the branch and then add the short cut: add first.",
-            ("outside, 3, stride,", "outside, 3, 1,", "(outside, outside, 3, 1,", "(outside, outside, 3, stride,"),
-            "The stride belongs to the first 3×3 convolution; yours is in the second one.",
-        ),
-        use=_built,
-        form=_network,
-        same=alike,
-        asked="class",
+        ("self.conv1(x).relu()", "self.conv1(x)"),
+        "There is no activation between your two 3×3 convolutions, so they are one linear map. (The paper's public code has the same slip.)",
+        ("out if self.last else out.relu()", "out.relu()"),
+        "Your block activates also where last is true: the latent would have no negative values.",
+        ("nn.Conv2d(inside, outside, 1, stride)", "None", " + self.skip(x)", ""),
+        "The short cut is missing: a 1×1 convolution of x, with the stride, is added.",
+        (" + self.skip(x)", "", "return out", "return self.skip(x) + out", "else out", "else self.skip(x) + out"),
+        "You activate the branch and then add the short cut: add first.",
+        ("outside, 3, stride,", "outside, 3, 1,", "(outside, outside, 3, 1,", "(outside, outside, 3, stride,"),
+        "The stride belongs to the first 3×3 convolution; yours is in the second one.",
     ),
-    Exercise.function(
-        "05.2",
-        _Encoder,
-        _encoder_cases,
+    function("05.2", Encoder, _encoder_cases, use=_built, form=_network, same=alike, asked="class")(
         "Block(3, widths[0], strides[0], last=False) and two more; forward maps pixels from 0 … 1 to −1 … 1 first.",
         "141,696 parameters at the photo codec's widths, and the same output as the library's encoder with the same weights.",
-        (
-            ("2 * x - 1", "x"),
-            "The blocks expect pixels from −1 to 1: hand them 2x − 1.",
-            ("(False, False, True)", "(False, False, False)"),
-            "Your last block activates: build it with last=True.",
-            ("(False, False, True)", "(True, True, True)"),
-            "Only the third block is the last one; the first two activate.",
-        ),
-        use=_built,
-        form=_network,
-        same=alike,
-        asked="class",
+        ("2 * x - 1", "x"),
+        "The blocks expect pixels from −1 to 1: hand them 2x − 1.",
+        ("last=n == 2", "last=False"),
+        "Your last block activates: build it with last=True.",
+        ("last=n == 2", "last=True"),
+        "Only the third block is the last one; the first two activate.",
     ),
-    Exercise.function(
+    function(
         "05.3",
         bits,
-        _bits_cases,
-        "Eq. (2), summed over all but the first dimension: dim=(1, 2, 3).",
-        "This is the whole rate: the entropy model gives the likelihoods, and their negative logarithms are the bits.",
-        (
-            ("log2()", "log()"),
-            "Those are nats: use log2.",
-            ("-likelihoods", "likelihoods"),
-            "The minus sign is missing.",
-            ("sum(dim=(1, 2, 3))", "sum()"),
-            "You summed over the pictures as well: return one number for each.",
-            ("sum(dim", "mean(dim"),
-            "That is the mean per symbol; a picture pays the sum.",
-            ("-likelihoods.log2()", "-(likelihoods * likelihoods.log2())"),
-            "That weighs each symbol by its probability, as an entropy does. These symbols were sent.",
-            ("-likelihoods", "-likelihoods.detach()"),
-            "The values are right, but no gradient comes through, so training could not lower the rate.",
-        ),
-        use=_bits_and_gradient,
+        lambda: [(torch.full((2, 3, 4, 4), 0.5),), (torch.rand(3, 2, 4, 5, generator=_generator(9)) * 0.98 + 0.01,)],
+        use=lambda answer, p: _passed(torch.as_tensor(answer(p.requires_grad_())), p),
         form=_one_a_picture,
         same=alike,
+    )(
+        "Eq. (2), summed over all but the first dimension: dim=(1, 2, 3).",
+        "This is the whole rate: the entropy model gives the likelihoods, and their negative logarithms are the bits.",
+        ("log2()", "log()"),
+        "Those are nats: use log2.",
+        ("-likelihoods", "likelihoods"),
+        "The minus sign is missing.",
+        ("sum(dim=(1, 2, 3))", "sum()"),
+        "You summed over the pictures as well: return one number for each.",
+        ("sum(dim", "mean(dim"),
+        "That is the mean per symbol; a picture pays the sum.",
+        ("-likelihoods.log2()", "-(likelihoods * likelihoods.log2())"),
+        "That weighs each symbol by its probability, as an entropy does. These symbols were sent.",
+        ("-likelihoods", "-likelihoods.detach()"),
+        "The values are right, but no gradient comes through, so training could not lower the rate.",
     ),
-    Exercise.function(
-        "05.4",
-        head_distillation,
-        _feature_cases,
+    function("05.4", head_distillation, _feature_cases, same=near(1e-4))(
         "Divide the error by the spread, square it, average over all elements: one line of torch.",
         "This line is the paper's head distillation, as a mean over the elements and in units of each channel's standard deviation.",
-        (
-            lambda h, h_hat, std: (((h - h_hat) / std) ** 2).sum(),
-            "You summed. The mean over elements makes one lmbda mean the same for every backbone.",
-            lambda h, h_hat, std: ((h - h_hat) / std).abs().mean(),
-            "That is the mean absolute error; Eq. (3) squares.",
-            lambda h, h_hat, std: ((h - h_hat) / std).mean(),
-            "Errors of both signs cancel: square before you average.",
-            lambda h, h_hat, _: ((h - h_hat) ** 2).mean(),
-            "You left out the spread: channels with large values would drown the others.",
-            lambda h, h_hat, std: (((h - h_hat) * std) ** 2).mean(),
-            "You multiplied by the spread; divide by it.",
-            lambda h, h_hat, std: ((h - h_hat) ** 2 / std).mean(),
-            "The spread stands inside the square: divide before you square.",
-        ),
-        same=near(1e-4),
+        lambda h, h_hat, std: (((h - h_hat) / std) ** 2).sum(),
+        "You summed. The mean over elements makes one lmbda mean the same for every backbone.",
+        lambda h, h_hat, std: ((h - h_hat) / std).abs().mean(),
+        "That is the mean absolute error; Eq. (3) squares.",
+        lambda h, h_hat, std: ((h - h_hat) / std).mean(),
+        "Errors of both signs cancel: square before you average.",
+        lambda h, h_hat, _: ((h - h_hat) ** 2).mean(),
+        "You left out the spread: channels with large values would drown the others.",
+        lambda h, h_hat, std: (((h - h_hat) * std) ** 2).mean(),
+        "You multiplied by the spread; divide by it.",
+        lambda h, h_hat, std: ((h - h_hat) ** 2 / std).mean(),
+        "The spread stands inside the square: divide before you square.",
     ),
-    Exercise.function(
-        "05.5",
-        straight_through,
-        _quantiser_cases,
+    function("05.5", straight_through, _quantiser_cases, use=_with_gradient, form=TENSORS, same=alike)(
         "y + (rounded − y).detach() has the value of rounded and the gradient of y; the noisy latent is Eq. (5).",
         "The decoder has the same input in training as in use, and the rate is learned between whole numbers too.",
-        (
-            lambda y, noise: (y.round(), y + noise),
-            "The rounded latent passes no gradient: add the difference to y, detached.",
-            lambda y, noise: (y + noise, y + noise),
-            "That is the paper's way: the decoder sees noise too. Asked is the rounded latent for it.",
-            lambda y, _: (y + (y.round() - y).detach(),) * 2,
-            "Your second result, the one for the rate, is rounded too: return the noisy latent of Eq. (5) there.",
-            lambda y, noise: (y.detach() + (y.round() - y), y + noise),
-            "You detached y and left the difference free, so the gradient has the wrong sign: detach the difference.",
-            lambda y, noise: (y + noise, y + (y.round() - y).detach()),
-            "The two are swapped: first the latent for the decoder, then the one for the rate.",
-        ),
-        use=_with_gradient,
-        form=_quantiser_form,
-        same=alike,
+        lambda y, noise: (y.round(), y + noise),
+        "The rounded latent passes no gradient: add the difference to y, detached.",
+        lambda y, noise: (y + noise, y + noise),
+        "That is the paper's way: the decoder sees noise too. Asked is the rounded latent for it.",
+        lambda y, _: (y + (y.round() - y).detach(),) * 2,
+        "Your second result, the one for the rate, is rounded too: return the noisy latent of Eq. (5) there.",
+        lambda y, noise: (y.detach() + (y.round() - y), y + noise),
+        "You detached y and left the difference free, so the gradient has the wrong sign: detach the difference.",
+        lambda y, noise: (y + noise, y + (y.round() - y).detach()),
+        "The two are swapped: first the latent for the decoder, then the one for the rate.",
     ),
-    Exercise.function(
-        "05.6",
-        training_step,
-        _step_cases,
+    function("05.6", training_step, _step_cases, use=_two_steps, form=_two_numbers, same=alike)(
         "Latent, two quantised versions, likelihoods, rate, decoded features, distortion, loss; then zero_grad, backward, clip, step.",
         "The chapter trains with these lines. The rest of the library's loop serves long runs: several processes, checkpoints and a log.",
-        (
-            ("optimiser.zero_grad()", "pass"),
-            "The gradients of the step before are still there: call zero_grad() first.",
-            ("], 1.0)", "], math.inf)"),
-            "The gradients are not clipped to a norm of 1 between backward() and step().",
-            ("loss.total", "(loss.distortion + lmbda * out.bits.mean())"),
-            "Your rate is in bits per picture: Eq. (4) counts bits per input pixel.",
-            ("loss.total", "loss.distortion"),
-            "The rate does not enter your loss, so training would not save bits.",
-            ('"straight_through"', '"noise"'),
-            "Your decoder sees the noisy latent: hand it the rounded one.",
-            ("optimiser.step()", "pass"),
-            "No parameter has moved: step() is missing.",
-        ),
-        use=_two_steps,
-        form=_two_numbers,
-        same=alike,
+        ("optimiser.zero_grad()", "pass"),
+        "The gradients of the step before are still there: call zero_grad() first.",
+        ("], 1.0)", "], math.inf)"),
+        "The gradients are not clipped to a norm of 1 between backward() and step().",
+        ("loss.total", "(loss.distortion + lmbda * out.bits.mean())"),
+        "Your rate is in bits per picture: Eq. (4) counts bits per input pixel.",
+        ("loss.total", "loss.distortion"),
+        "The rate does not enter your loss, so training would not save bits.",
+        ('"straight_through"', '"noise"'),
+        "Your decoder sees the noisy latent: hand it the rounded one.",
+        ("optimiser.step()", "pass"),
+        "No parameter has moved: step() is missing.",
     ),
-    Exercise.number(
-        "05.7",
-        BITS,
+    number("05.7", BITS)(
         "Eq. (2): each symbol costs −log2 of its probability, and costs add up.",
         "1 + 2 + 3 + 3 = 9 bits. On average four symbols of this source cost 7, since the cheap ones come more often; no coder can do better than that.",
-        {
-            BITS * math.log(2): "Those are nats (natural logarithm). Bits need log2: divide by ln 2.",
-            BITS / len(P): "That is the mean per symbol; the packet pays the sum.",
-            -BITS: "A probability is at most 1, so its log is negative: mind the minus sign.",
-            1.75: "That is an entropy, the expected cost of one symbol. These four were sent.",
-        },
+        (BITS * math.log(2), "Those are nats (natural logarithm). Bits need log2: divide by ln 2."),
+        (BITS / len(P), "That is the mean per symbol; the packet pays the sum."),
+        (-BITS, "A probability is at most 1, so its log is negative: mind the minus sign."),
+        (1.75, "That is an entropy, the expected cost of one symbol. These four were sent."),
     ),
-    Exercise.number(
-        "05.8",
-        0.3 * 8 / 1024,
+    number("05.8", 0.3 * 8 / 1024, relative=0.03)(
         "Eq. (4) counts bits per input pixel, and the padded picture has 32 × 32 of them.",
         "A byte pays for itself if it lowers the distortion by more than 0.0023. lmbda sets this exchange rate.",
-        {
-            0.3 / 1024: "That is the price of one bit; a byte has eight.",
-            0.3 * 8 / 784: "Fashion-MNIST has 28 × 28 pixels, but the codec sees the padded 32 × 32.",
-            0.3 * 8 / 64: "64 is the number of latent positions; the rate is counted per input pixel.",
-            0.3 * 8: "Divide by the number of input pixels: the loss counts bits per pixel.",
-        },
-        relative=0.03,
+        (0.3 / 1024, "That is the price of one bit; a byte has eight."),
+        (0.3 * 8 / 784, "Fashion-MNIST has 28 × 28 pixels, but the codec sees the padded 32 × 32."),
+        (0.3 * 8 / 64, "64 is the number of latent positions; the rate is counted per input pixel."),
+        (0.3 * 8, "Divide by the number of input pixels: the loss counts bits per pixel."),
     ),
-    Exercise.choice(
-        "05.9",
-        "b",
-        {
-            "a": "Rounding is as fast as adding noise; speed is not the reason.",
-            "c": "The entropy coder codes integers, and in use they are: the packet never sees the noise.",
-            "d": "Noise regularises a little, but that is a side effect: dropout would do that too.",
-        },
+    choice("05.9", "b")(
         "What is the derivative of a staircase?",
         "The derivative of rounding is 0 wherever it exists, so no gradient would reach the encoder; noise of the same width "
         "has the same error statistics and a gradient.",
+        a="Rounding is as fast as adding noise; speed is not the reason.",
+        c="The entropy coder codes integers, and in use they are: the packet never sees the noise.",
+        d="Noise regularises a little, but that is a side effect: dropout would do that too.",
     ),
-    Exercise.choice(
-        "05.10",
-        "a",
-        {
-            "b": "The symbols that arrive are the same, so decoder and tail see what they saw before.",
-            "c": "The bytes, yes. But the symbols that arrive are the same, and so is the answer.",
-            "d": "Because the tables are the same, the symbols arrive. But these tables give them more bits.",
-        },
+    choice("05.10", "a")(
         "Which symbols come out of the entropy decoder, and how many bits did they take?",
         "An entropy model that is wrong on both ends costs bytes; one that differs between them costs the answer.",
+        b="The symbols that arrive are the same, so decoder and tail see what they saw before.",
+        c="The bytes, yes. But the symbols that arrive are the same, and so is the answer.",
+        d="Because the tables are the same, the symbols arrive. But these tables give them more bits.",
     ),
 )

@@ -1,6 +1,5 @@
 """Exercises of chapter 08: a layer in 8 bits, a timing harness, the crossover in closed form, five on times and rates."""
 
-import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fsplit_lib.exercises.core import Exercise, inputs, near, shaped
+from fsplit_lib.exercises.core import Exercise, choice, function, inputs, near, number, shaped
 
 OURS, JPEG = (12.0, 1_500, 20.0), (3.0, 4_500, 12.0)  # ms on the device, bytes, ms at the server
 CROSSING = 8 * (JPEG[1] - OURS[1]) / (OURS[0] + OURS[2] - JPEG[0] - JPEG[2]) / 1e3
@@ -21,19 +20,8 @@ def _total(
     return device * slowdown + 8e-3 * size / rate + 2 * delay + server / speedup
 
 
-CASES = (
-    (12.0, 1500, 20.0, 1.0, 10.0, 1.0, 1.0),
-    (3.0, 4500, 12.0, 0.25, 0.0, 8.0, 4.0),
-    (5.0, 90000, 40.0, 50.0, 35.0, 0.5, 20.0),
-)
-
-
-def _cases() -> list[tuple[float, ...]]:
-    rng = inputs(8)
-    return [tuple(value * rng.uniform(0.8, 1.25) for value in case) for case in CASES]
-
-
-# 08.1 --------------------------------------------------------------------------------------------
+CASES = np.array([[12, 1500, 20, 1, 10, 1, 1], [3, 4500, 12, 0.25, 0, 8, 4], [5, 90_000, 40, 50, 35, 0.5, 20]])
+MEETING = np.array([[32, 1500, 15, 4500], [5, 9000, 60, 700]])  # where there is a rate
 
 
 def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -61,29 +49,19 @@ def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarra
 
 def onnxruntime_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Have onnxruntime quantise the same layer, 7-bit weights by channel and activations as they come, and run it."""
-    import onnx
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import numpy_helper, parser
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    (outputs, channels), floats = weight.shape, TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"], "layer")],
-        "layer",
-        [helper.make_tensor_value_info("x", floats, [None, channels])],
-        [helper.make_tensor_value_info("y", floats, [None, outputs])],
-        [numpy_helper.from_array(np.ascontiguousarray(weight.T, dtype=np.float32), "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it advises a step that one layer does not need
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "int8.onnx"
-            quantize_dynamic(model, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-            made = onnx.load(file).SerializeToString()
-    finally:
-        logging.disable(before)
+    graph = "layer (float[N, {1}] x) => (float[N, {0}] y) {{ y = MatMul(x, w) }}".format(*weight.shape)
+    model = parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {graph}')
+    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight.T, dtype=np.float32), "w"))
+    add_pre_process_metadata(model)  # or it advises a step that one layer does not need
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "int8.onnx"
+        quantize_dynamic(model, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        made = file.read_bytes()
     session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": np.asarray(x, dtype=np.float32)})[0] + bias
 
@@ -92,25 +70,11 @@ def _layer_cases() -> list[tuple]:
     """Draw layers: activations of both signs, from 0 on, above 0 and below, and many at a least value between two steps."""
     rng, cases = inputs(87), []
     between = -3.0 * 60.7 / (255 - 60.7)  # -60.7 steps of the range from here to 3
-    for low, high, least in (
-        (-1.0, 3.0, -1.0),
-        (0.0, 3.0, 0.0),
-        (0.5, 3.0, 0.5),
-        (-3.0, -0.5, -3.0),
-        (-2.0, 4.0, between),
-    ):
+    for low, high, least in ((-1, 3, -1), (0, 3, 0), (0.5, 3, 0.5), (-3, -0.5, -3), (-2, 4, between)):
         x = rng.uniform(low, high, (12, 24)).clip(least, 3.0)
         weight = rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
         cases.append(tuple(v.astype(np.float32) for v in (x, weight, rng.standard_normal(5))))
     return cases
-
-
-def _same_layer(got: Any, expected: np.ndarray) -> bool:
-    """Tell whether nearly all rows agree: one activation at the edge between two whole numbers may tip a row."""
-    return float(np.isclose(got, expected, rtol=1e-4, atol=1e-4).all(axis=1).mean()) > 0.8
-
-
-# 08.2 --------------------------------------------------------------------------------------------
 
 
 def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
@@ -159,9 +123,6 @@ def _form_of_timing(result: Any, *_: Any) -> str | None:
     return None if result[2] else "Your function never ran the call."
 
 
-# 08.3 --------------------------------------------------------------------------------------------
-
-
 def crossover(ours_ms: float, ours_bytes: float, other_ms: float, other_bytes: float) -> float | None:
     """Compute the rate in Mbit/s at which two ways take equally long, or None where none does: Eq. (4) with S = 1.
 
@@ -187,179 +148,132 @@ def _form_of_crossover(result: Any, *case: float) -> str | None:
     return None
 
 
-def _same_crossover(got: Any, expected: float | None) -> bool:
-    return got is expected if None in (got, expected) else near()(got, expected)
-
-
-def _crossover_cases() -> list[tuple]:
-    rng = inputs(88)
-    return [tuple(v * rng.uniform(0.8, 1.2) for v in case) for case in ((32, 1500, 15, 4500), (5, 9000, 60, 700))]
-
-
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.function(
+    function(
         "08.1",
         onnxruntime_layer,
         _layer_cases,
+        base=int8_layer,
+        same=lambda got, expected: np.isclose(got, expected, 1e-4, 1e-4).all(axis=1).mean() > 0.8,
+        form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
+    )(
         "Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of integers, times step, times scale, plus the bias.",
         "Your layer and onnxruntime's give the same numbers: 8-bit inference is a product of integers, multiplied by two scales.",
-        (
-            ("/ 64", "/ 127"),
-            "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
-            ("/ 64", "/ 63"),
-            "In 7 bits onnxruntime lets the largest weight be 64, not 63.",
-            ("max(axis=1)", "max(keepdims=True)[0]"),
-            "You have one scale for all weights; every output, a row of the weight, has its own.",
-            ("np.round", "np.floor"),
-            "You round down; round to the nearest.",
-            ("(whole - zero) @ weights.T * step", "x @ weights.T"),
-            "Only the weights are quantised; the activations have to be integers from 0 to 255 too.",
-            ("(whole - zero)", "whole"),
-            "Subtract the zero point from the integer activations before you multiply.",
-            ("min(x.min(), 0), max(x.max(), 0)", "x.min(), x.max()"),
-            "Your range is that of x alone; stretch it until it includes 0.",
-            ("np.round(-low / step)", "-low / step"),
-            "Your zero point is not an integer; round it.",
-            ("np.round(weight / scale[:, None])", "weight / scale[:, None]"),
-            "Only the activations are quantised; round the weights to integers too.",
-            (" + bias", ""),
-            "The bias is missing.",
-            lambda x, w, b: x @ w.T + b,
-            "That is the layer in float32: nothing is quantised.",
-        ),
-        base=int8_layer,
-        same=_same_layer,
-        form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
+        ("/ 64", "/ 127"),
+        "Your weights use all 8 bits, up to 127: two products of 127 · 255 no longer fit into 16 bits. Take 64.",
+        ("/ 64", "/ 63"),
+        "In 7 bits onnxruntime lets the largest weight be 64, not 63.",
+        ("max(axis=1)", "max(keepdims=True)[0]"),
+        "You have one scale for all weights; every output, a row of the weight, has its own.",
+        ("np.round", "np.floor"),
+        "You round down; round to the nearest.",
+        ("(whole - zero) @ weights.T * step", "x @ weights.T"),
+        "Only the weights are quantised; the activations have to be integers from 0 to 255 too.",
+        ("(whole - zero)", "whole"),
+        "Subtract the zero point from the integer activations before you multiply.",
+        ("min(x.min(), 0), max(x.max(), 0)", "x.min(), x.max()"),
+        "Your range is that of x alone; stretch it until it includes 0.",
+        ("np.round(-low / step)", "-low / step"),
+        "Your zero point is not an integer; round it.",
+        ("np.round(weight / scale[:, None])", "weight / scale[:, None]"),
+        "Only the activations are quantised; round the weights to integers too.",
+        (" + bias", ""),
+        "The bias is missing.",
+        lambda x, w, b: x @ w.T + b,
+        "That is the layer in float32: nothing is quantised.",
     ),
-    Exercise.function(
-        "08.2",
-        timing,
-        _timing_cases,
+    function("08.2", timing, _timing_cases, form=_form_of_timing, use=_try_timing)(
         "Call warmup times without keeping the time. Then, for each run, read the clock, call, read the clock again. np.quantile(took, [0.25, 0.5, 0.75]), in milliseconds.",
         "Cold runs are left out, and median and quartiles do not depend on how long one disturbed run took.",
-        (
-            ("took[warmup:]", "took"),
-            "You kept the warm-up; the first runs are cold, so call without keeping their time.",
-            ("float(middle)", "kept.mean()"),
-            "That is the mean; one disturbed run moves it. Take the median.",
-            ("1e3 * ", ""),
-            "Those are seconds; the chapter has milliseconds.",
-            ("float(middle), float(high - low)", "kept.mean(), kept.std()"),
-            "Those are mean and standard deviation; one disturbed run moves both. Take the median and the quartiles.",
-            ("float(high - low)", "kept.std()"),
-            "The spread is q75 − q25, the distance of the quartiles; yours is the standard deviation.",
-            ("float(high - low)", "np.ptp(kept)"),
-            "The spread is q75 − q25; yours is the largest run minus the smallest.",
-            ("warmup + runs", "runs", "took[warmup:]", "took"),
-            "Nothing was warmed up: call warmup times before you keep a time.",
-        ),
-        form=_form_of_timing,
-        use=_try_timing,
+        ("took[warmup:]", "took"),
+        "You kept the warm-up; the first runs are cold, so call without keeping their time.",
+        ("float(middle)", "kept.mean()"),
+        "That is the mean; one disturbed run moves it. Take the median.",
+        ("1e3 * ", ""),
+        "Those are seconds; the chapter has milliseconds.",
+        ("float(middle), float(high - low)", "kept.mean(), kept.std()"),
+        "Those are mean and standard deviation; one disturbed run moves both. Take the median and the quartiles.",
+        ("float(high - low)", "kept.std()"),
+        "The spread is q75 − q25, the distance of the quartiles; yours is the standard deviation.",
+        ("float(high - low)", "np.ptp(kept)"),
+        "The spread is q75 − q25; yours is the largest run minus the smallest.",
+        ("warmup + runs", "runs", "took[warmup:]", "took"),
+        "Nothing was warmed up: call warmup times before you keep a time.",
     ),
-    Exercise.function(
+    function(
         "08.3",
         crossover,
-        _crossover_cases,
-        "Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
-        "Below this rate the way with fewer bytes is faster, above it the one that computes less.",
-        (
-            lambda a, b, c, d: (d - b) / (a - c) / 1e3,
-            "A byte has eight bits.",
-            lambda a, b, c, d: 8 * (d - b) / (a - c),
-            "Bits per millisecond are kbit/s; divide by 1,000.",
-            lambda a, b, c, d: 8 * (d - b) / (c - a) / 1e3,
-            "The sign is wrong: more bytes on one side are weighed against more milliseconds on the other.",
-            lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
-            "That is turned around: bits over milliseconds, not milliseconds over bits.",
-        ),
-        same=_same_crossover,
+        lambda: (MEETING * inputs(88).uniform(0.8, 1.2, MEETING.shape)).tolist(),
+        same=lambda got, expected: got is expected if None in (got, expected) else near()(got, expected),
         form=_form_of_crossover,
         use=_try_crossover,
         edges=(
-            (
-                (32.0, 1500.0, 15.0, 1500.0),
-                "Where both send equally many bytes, the formula gives a rate of 0, and no link has it: return None.",
-            ),
-            (
-                (32.0, 4500.0, 15.0, 1500.0),
-                "Where one way has more bytes and more milliseconds, no rate makes them equal: return None.",
-            ),
-            (
-                (15.0, 1500.0, 32.0, 4500.0),
-                "Where one way has fewer bytes and fewer milliseconds, it is faster on every link: return None.",
-            ),
-            (
-                (15.0, 1500.0, 15.0, 4500.0),
-                "Where both take equally many milliseconds, the one of fewer bytes is faster on every link: return None instead of dividing by 0.",
-            ),
+            (32.0, 1500.0, 15.0, 1500.0),
+            "Where both send equally many bytes, the formula gives a rate of 0, and no link has it: return None.",
+            (32.0, 4500.0, 15.0, 1500.0),
+            "Where one way has more bytes and more milliseconds, no rate makes them equal: return None.",
+            (15.0, 1500.0, 32.0, 4500.0),
+            "Where one way has fewer bytes and fewer milliseconds, it is faster on every link: return None.",
+            (15.0, 1500.0, 15.0, 4500.0),
+            "Where both take equally many milliseconds, the one of fewer bytes is faster on every link: return None instead of dividing by 0.",
         ),
+    )(
+        "Set both times equal: ours_ms + 8 · ours_bytes / r = other_ms + 8 · other_bytes / r, with r in bits per millisecond. When is the r that comes out no rate?",
+        "Below this rate the way with fewer bytes is faster, above it the one that computes less.",
+        lambda a, b, c, d: (d - b) / (a - c) / 1e3,
+        "A byte has eight bits.",
+        lambda a, b, c, d: 8 * (d - b) / (a - c),
+        "Bits per millisecond are kbit/s; divide by 1,000.",
+        lambda a, b, c, d: 8 * (d - b) / (c - a) / 1e3,
+        "The sign is wrong: more bytes on one side are weighed against more milliseconds on the other.",
+        lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
+        "That is turned around: bits over milliseconds, not milliseconds over bits.",
     ),
-    Exercise.number(
-        "08.4",
-        CROSSING,
+    number("08.4", CROSSING)(
         "Eq. (4) with S = 1: 8 times the bytes saved, over the milliseconds that the packet costs more elsewhere. Bits per millisecond are kbit/s.",
         "1.41 Mbit/s: below it, the 3,000 bytes saved take longer than the 17 ms that the packet costs elsewhere.",
-        {
-            CROSSING / 8: "A byte has eight bits.",
-            24 / 9: "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's.",
-            12 / 17: "Only the difference in bytes counts: 3,000.",
-            CROSSING * 1e3: "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s.",
-            CROSSING * 1e6: "Right, in bits a second; the question asks for Mbit/s.",
-            24 / 32: "The JPEG takes time on device and server too: only the difference counts.",
-        },
+        (CROSSING / 8, "A byte has eight bits."),
+        (24 / 9, "The server's time counts as well: it has a decoder to run, 8 ms more than the JPEG's."),
+        (12 / 17, "Only the difference in bytes counts: 3,000."),
+        (CROSSING * 1e3, "Bits per millisecond are kbit/s; divide by 1,000 for Mbit/s."),
+        (CROSSING * 1e6, "Right, in bits a second; the question asks for Mbit/s."),
+        (24 / 32, "The JPEG takes time on device and server too: only the difference counts."),
     ),
-    Exercise.number(
-        "08.5",
-        3.0,
+    number("08.5", 3.0)(
         "Let the rate go to zero: what is left of the two times? Then to infinity.",
         "Three times, the ratio of the bytes: the slower the link, the closer the ratio of the times comes to it.",
-        {
-            15 / 32: "That is the other end, an endlessly fast link: there the packet is slower.",
-            5350 / 2350: "You added the 850 bytes of headers; this exercise leaves them out.",
-            16.0: "That is somebody's claim; with these bytes it cannot be reached.",
-            (15 + 36) / (32 + 12): "That is the ratio at 1 Mbit/s; slower links give more.",
-            1 / 3: "The question is how many times as long the JPEG takes: turn it around.",
-        },
+        (15 / 32, "That is the other end, an endlessly fast link: there the packet is slower."),
+        (5350 / 2350, "You added the 850 bytes of headers; this exercise leaves them out."),
+        (16.0, "That is somebody's claim; with these bytes it cannot be reached."),
+        ((15 + 36) / (32 + 12), "That is the ratio at 1 Mbit/s; slower links give more."),
+        (1 / 3, "The question is how many times as long the JPEG takes: turn it around."),
     ),
-    Exercise.number(
-        "08.6",
-        10.0,
+    number("08.6", 10.0)(
         "On an endlessly fast link without delay: 10 + 20 / s < 12. Solve for s.",
         "More than ten times: our encoder takes nearly as long as the whole network, so the server's part has to fit into 2 ms.",
-        {
-            20 / 12: "The encoder's 10 ms come first; the server has only 2 ms left.",
-            2.0: "Those are the milliseconds that are left; how much faster must 20 ms become to fit into them?",
-            1.2: "That compares the encoder with the network; the server's work comes on top.",
-        },
+        (20 / 12, "The encoder's 10 ms come first; the server has only 2 ms left."),
+        (2.0, "Those are the milliseconds that are left; how much faster must 20 ms become to fit into them?"),
+        (1.2, "That compares the encoder with the network; the server's work comes on top."),
     ),
-    Exercise.choice(
-        "08.7",
-        "c",
-        {
-            "a": "More digits make the difference no more certain: half of the runs lie outside those quartiles.",
-            "b": "The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
-            "d": "A few disturbed runs move a mean, and in more runs there are more disturbed ones.",
-        },
+    choice("08.7", "c")(
         "What could make the quartiles lie so far apart, and would it affect both methods alike?",
         "First look for the cause. Timing in turns makes a disturbance affect both alike. A spread that stays large supports no conclusion.",
+        a="More digits make the difference no more certain: half of the runs lie outside those quartiles.",
+        b="The minimum tells what the machine can do undisturbed, which may be worth knowing, but not what users will wait.",
+        d="A few disturbed runs move a mean, and in more runs there are more disturbed ones.",
     ),
-    Exercise.function(
-        "08.8",
-        _total,
-        _cases,
+    function("08.8", _total, lambda: (CASES * inputs(8).uniform(0.8, 1.25, CASES.shape)).tolist())(
         "Device times slowdown, plus 8 · bytes / (1000 · rate), plus the delay twice, plus server over speed-up.",
         "These four terms are the whole model of the chapter.",
-        (
-            ("8e-3 *", "1e-3 *"),
-            "A byte has eight bits.",
-            ("2 * delay", "delay"),
-            "The answer has to come back: the delay is paid twice.",
-            ("8e-3 *", "8 *"),
-            "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
-            ("/ speedup", "* speedup"),
-            "A server that is faster takes less: divide by its speed-up.",
-            ("* slowdown", "/ slowdown"),
-            "A slower device takes longer: multiply by its slowdown.",
-        ),
+        ("8e-3 *", "1e-3 *"),
+        "A byte has eight bits.",
+        ("2 * delay", "delay"),
+        "The answer has to come back: the delay is paid twice.",
+        ("8e-3 *", "8 *"),
+        "Mbit/s times milliseconds: 8 · bytes / (1000 · rate) gives milliseconds.",
+        ("/ speedup", "* speedup"),
+        "A server that is faster takes less: divide by its speed-up.",
+        ("* slowdown", "/ slowdown"),
+        "A slower device takes longer: multiply by its slowdown.",
     ),
 )

@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsplit_lib.exercises.core import Exercise, inputs, near, shaped
+from fsplit_lib.exercises.core import Exercise, Fault, choice, function, inputs, near, number, shaped
 from fsplit_lib.objectives import info_nce
 from fsplit_lib.training.dynamic import DynamicWeight
 
+ALL = "All triangles are {wanted}; yours is {got}."
+COSINES = "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T"  # of info_nce
+BOTH = "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)"
+OTHERS = "m.masked_fill(torch.eye(len(z)) > 0, -torch.inf)"
 GRADIENT_LEFT = (
     "Your weight still carries a gradient, so training would change the map in order to lower the loss. "
     "Make the map from h_hat.detach(), and detach the finished weight."
@@ -54,10 +58,8 @@ def _frames() -> list[tuple]:
     while True:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            tail = nn.Sequential(
-                nn.Conv2d(6, 8, 3, 2, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
-            )
-            tail = tail.requires_grad_(False).eval()
+            pooled = nn.Conv2d(6, 8, 3, 2, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            tail = nn.Sequential(*pooled, nn.Linear(8, 4)).requires_grad_(False).eval()
             scale = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
             frames = [scale * torch.randn(2, 6, 5, 7) for _ in range(6)]
         maps = [DynamicWeight(tail, 1)(0, h) for h in frames]
@@ -67,17 +69,16 @@ def _frames() -> list[tuple]:
 
 def _followed(answer: Callable, tail: Any, frames: list, every: int) -> Any:
     """The weights at all steps as one array, or that one of them carries a gradient."""
-    made, found = answer(tail, every), []
-    for step, h in enumerate(frames):
-        found.append(made(step, h.clone().requires_grad_() * 1.0))
+    made = answer(tail, every)
+    found = [made(step, h.clone().requires_grad_() * 1.0) for step, h in enumerate(frames)]
     if any(getattr(one, "requires_grad", False) for one in found):
-        return GRADIENT_LEFT
+        return Fault(GRADIENT_LEFT)
     return np.stack([one.numpy() if hasattr(one, "numpy") else np.asarray(one, dtype=float) for one in found])
 
 
 def _weights_shape(result: Any, *_: Any) -> str | None:
     told = "Return one weight a place, {wanted} for features (2, 6, 5, 7); yours is {got}."
-    return result if isinstance(result, str) else shaped(lambda: (2, 1, 5, 7), told)(result[0])
+    return shaped(lambda: (2, 1, 5, 7), told)(result[0])
 
 
 def _triangle_cases() -> list[tuple]:
@@ -97,125 +98,87 @@ def triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    Exercise.function(
-        "09.1",
-        info_nce,
-        _vectors,
+    function("09.1", info_nce, _vectors, use=_with_gradient, form=_loss_shape, same=near(1e-4, 1e-5))(
         "Divide each row by its length. logits = z @ z_hat.T / temperature. The partner of row i is column i: take "
         "F.cross_entropy(logits, torch.arange(len(z))), the same for logits.T, and their mean.",
         "This loss compares no feature with a feature of the same place. It asks only that each picture of the batch can be told from the others.",
-        (
-            ("F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T", "z @ z_hat.T"),
-            "The vectors are not divided by their lengths: long ones would win whatever their direction.",
-            (" / temperature ", " "),
-            "The temperature is missing: divide the cosines by it before the softmax.",
-            (
-                "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T",
-                "F.normalize(z, dim=0) @ F.normalize(z_hat, dim=0).T",
-            ),
-            "You normalised over the batch; divide each row by its own length (dim=1).",
-            (") / 2", ")"),
-            "That is the sum of both directions; Eq. (2) takes their mean.",
-            (") / 2", ") / 2 * len(z)"),
-            "That is the sum over the batch; Eq. (2) takes the mean, or a larger batch would weigh more.",
-            (
-                "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)",
-                "sum((m.masked_fill(torch.eye(len(z)) > 0, -torch.inf).logsumexp(1) - m.diagonal()).mean() for m in (logits, logits.T))",
-            ),
-            "Your denominator leaves the partner out. The sum runs over all rows of the batch, the partner included.",
-            ("F.cross_entropy(logits.T, partner)", "F.cross_entropy(logits, partner)"),
-            "That asks each row of z for its partner. The other direction is missing: Eq. (2) is the mean of both.",
-            ("F.cross_entropy(logits, partner)", "F.cross_entropy(logits.T, partner)"),
-            "Your softmax runs over the rows of z alone. Eq. (2) is the mean of that and of the other direction.",
-        ),
-        use=_with_gradient,
-        form=_loss_shape,
-        same=near(1e-4, 1e-5),
+        (COSINES, "z @ z_hat.T"),
+        "The vectors are not divided by their lengths: long ones would win whatever their direction.",
+        (" / temperature ", " "),
+        "The temperature is missing: divide the cosines by it before the softmax.",
+        (COSINES, "F.normalize(z, dim=0) @ F.normalize(z_hat, dim=0).T"),
+        "You normalised over the batch; divide each row by its own length (dim=1).",
+        (") / 2", ")"),
+        "That is the sum of both directions; Eq. (2) takes their mean.",
+        (") / 2", ") / 2 * len(z)"),
+        "That is the sum over the batch; Eq. (2) takes the mean, or a larger batch would weigh more.",
+        (BOTH, f"sum(({OTHERS}.logsumexp(1) - m.diagonal()).mean() for m in (logits, logits.T))"),
+        "Your denominator leaves the partner out. The sum runs over all rows of the batch, the partner included.",
+        ("F.cross_entropy(logits.T, partner)", "F.cross_entropy(logits, partner)"),
+        "That asks each row of z for its partner. The other direction is missing: Eq. (2) is the mean of both.",
+        ("F.cross_entropy(logits, partner)", "F.cross_entropy(logits.T, partner)"),
+        "Your softmax runs over the rows of z alone. Eq. (2) is the mean of that and of the other direction.",
     ),
-    Exercise.function(
-        "09.2",
-        DynamicWeight,
-        _frames,
+    function("09.2", DynamicWeight, _frames, use=_followed, form=_weights_shape, same=near(1e-5, 1e-4), asked="class")(
         "At the first call and at step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
         "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, ((1 + s) / 2).detach().",
         "The map costs one more pass through the tail, forward and back, and only at every k-th step.",
-        (
-            (" or step % self.every == 0", ""),
-            "The weight of the first step stays for ever. Make new maps whenever step is a multiple of every.",
-            ("step % self.every == 0", "True"),
-            "You make new maps at every call; between two refreshes the old weight is to be returned.",
-            ("end(dim=(2, 3), keepdim=True) for", "end(dim=(0, 2, 3), keepdim=True) for"),
-            "The stretch took the largest value of the whole batch: each picture's map has its own 0 and 1.",
-            ('saliency_weight(self.map(h_hat), "guided")', "self.map(h_hat)"),
-            "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
-            (".clamp_min(0)", ""),
-            "max(0, ·) is missing: negative places of the map become 0 before the stretch.",
-            (".amax(dim=1).sum()", ".amax()"),
-            "That is the largest score of the whole batch. Take the largest score of each picture, and their sum.",
-            (".amax(dim=1).sum()", ".sum()"),
-            "Backward went out from all scores together. Take each picture's largest one, its own first answer.",
-            ("h_hat.detach().requires_grad_()", "h_hat", "h.detach()", "h"),
-            GRADIENT_LEFT,
-        ),
-        use=_followed,
-        form=_weights_shape,
-        same=lambda got, expected: not isinstance(expected, str) and near(1e-5, 1e-4)(got, expected),
-        asked="class",
+        (" or step % self.every == 0", ""),
+        "The weight of the first step stays for ever. Make new maps whenever step is a multiple of every.",
+        ("step % self.every == 0", "True"),
+        "You make new maps at every call; between two refreshes the old weight is to be returned.",
+        ("end(dim=(2, 3), keepdim=True) for", "end(dim=(0, 2, 3), keepdim=True) for"),
+        "The stretch took the largest value of the whole batch: each picture's map has its own 0 and 1.",
+        ('saliency_weight(self.map(h_hat), "guided")', "self.map(h_hat)"),
+        "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
+        (".clamp_min(0)", ""),
+        "max(0, ·) is missing: negative places of the map become 0 before the stretch.",
+        (".amax(dim=1).sum()", ".amax()"),
+        "That is the largest score of the whole batch. Take the largest score of each picture, and their sum.",
+        (".amax(dim=1).sum()", ".sum()"),
+        "Backward went out from all scores together. Take each picture's largest one, its own first answer.",
+        ("h_hat.detach().requires_grad_()", "h_hat", "h.detach()", "h"),
+        GRADIENT_LEFT,
     ),
-    Exercise.function(
+    function(
         "09.3",
         triangles,
         _triangle_cases,
+        same=near(1e-5, 1e-9),
+        form=shaped(lambda edges, hertz: (len(edges) - 2, len(hertz)), ALL),
+    )(
         "Two slopes of shape (n, F), by np.minimum the smaller of them, and .clip(0).",
         "Between two centres the two weights add up to 1: no energy is counted twice, and none is lost.",
-        (
-            (".clip(0)", ""),
-            "Outside its two ends a triangle is 0; yours goes on falling below it.",
-            (".clip(0)", " >= 0"),
-            "Those are boxes: every frequency between the ends counts fully. The weight has to rise and fall.",
-            ("(right - hertz) / (right - centre)", "(2 * centre - left - hertz) / (centre - left)"),
-            "Your right side falls as steeply as the left one rises. The ends lie at different distances from the centre.",
-            (".clip(0)", ".clip(0) * 2 / (right - left)"),
-            "Your triangles have equal areas, as some libraries have it. Here each is 1 at its centre.",
-        ),
-        same=near(1e-5, 1e-9),
-        form=shaped(lambda edges, hertz: (len(edges) - 2, len(hertz)), "All triangles are {wanted}; yours is {got}."),
+        (".clip(0)", ""),
+        "Outside its two ends a triangle is 0; yours goes on falling below it.",
+        (".clip(0)", " >= 0"),
+        "Those are boxes: every frequency between the ends counts fully. The weight has to rise and fall.",
+        ("(right - hertz) / (right - centre)", "(2 * centre - left - hertz) / (centre - left)"),
+        "Your right side falls as steeply as the left one rises. The ends lie at different distances from the centre.",
+        (".clip(0)", ".clip(0) * 2 / (right - left)"),
+        "Your triangles have equal areas, as some libraries have it. Here each is 1 at its centre.",
     ),
-    Exercise.number(
-        "09.4",
-        math.log(64),
+    number("09.4", math.log(64))(
         "If nothing tells the partner from the others, each of the 64 gets the same share of the softmax.",
         "ln 64 = 4.16 nats, whatever the temperature. The chapter calls this chance, ln B for B pictures.",
-        {
-            6.0: "That is in bits; InfoNCE counts nats, the natural logarithm.",
-            1 / 64: "That is the share of each; the loss is minus its logarithm.",
-            -math.log(64): "The sign: the logarithm of a share is negative, and the loss is minus that.",
-            2 * math.log(64): "The two directions are averaged, not added.",
-        },
+        (6.0, "That is in bits; InfoNCE counts nats, the natural logarithm."),
+        (1 / 64, "That is the share of each; the loss is minus its logarithm."),
+        (-math.log(64), "The sign: the logarithm of a share is negative, and the loss is minus that."),
+        (2 * math.log(64), "The two directions are averaged, not added."),
     ),
-    Exercise.number(
-        "09.5",
-        4.0,
+    number("09.5", 4.0)(
         "Spread the refresh over its 16 steps first, then take its share of what a step costs with it.",
         "4 %: refreshed every 16 steps, a dynamic map costs next to nothing. Refreshed at every step it would take 40 %.",
-        {
-            40.0: "That is a refresh at every step; here it comes once in 16.",
-            100 * 1.25 / 30: "That is the share of the step without maps; asked is the share of the whole training.",
-            0.04: "In percent, please.",
-            100
-            * 20
-            / 30: "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole.",
-        },
+        (40.0, "That is a refresh at every step; here it comes once in 16."),
+        (100 * 1.25 / 30, "That is the share of the step without maps; asked is the share of the whole training."),
+        (0.04, "In percent, please."),
+        (200 / 3, "That is a refresh against a plain step; spread it over 16 steps, and count it in the whole."),
     ),
-    Exercise.choice(
-        "09.6",
-        "b",
-        {
-            "a": "A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
-            "c": "That compares two ways of sending. Both could score well because all maps look alike.",
-            "d": "The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
-        },
+    choice("09.6", "b")(
         "You want to know what a map scores that has nothing to do with the photo, and is a map all the same.",
         "Objects stand in the middle of photos, so maps of any two photos agree a little. Only what lies above that comes from the packet.",
+        a="A flat map has correlation 0 by definition. Maps of two unrelated photos do not, because objects stand in the middle.",
+        c="That compares two ways of sending. Both could score well because all maps look alike.",
+        d="The map after the finest packet is what is tested; it says nothing of what a wrong map would score.",
     ),
 )

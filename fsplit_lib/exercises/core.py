@@ -18,7 +18,8 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import starmap
 from typing import Any, Literal
 
 import numpy as np
@@ -60,15 +61,10 @@ def left_empty(answer: Any) -> bool:
     return all(name == "RETURN_VALUE" or ("CONST" in name and value in (None, ...)) for name, value in steps)
 
 
-# What exercises on functions share --------------------------------------------------------------
-
-
 def altered(right: Callable, *swaps: str) -> Callable:
     """Build a function or class anew with pieces of its source replaced: a wrong version of it in one line.
 
-    Args:
-        right: a function or class at the top of its module.
-        *swaps: a piece and what stands in its place, then the next piece.
+    It stands at the top of its module; ``swaps`` are by turns a piece and what stands in its place.
 
     Raises:
         ValueError: a piece does not occur in the source.
@@ -100,16 +96,33 @@ def plain(value: Any) -> Any:
     return value.detach().numpy() if hasattr(value, "detach") else value
 
 
+class Fault(str):
+    """What a try of an answer finds wrong with it, told in place of a result."""
+
+
+def free(*_: Any) -> None:
+    """Pass any form."""
+
+
 def one_number(result: Any, *case: Any) -> None:  # noqa: ARG001
     """Raise TypeError or ValueError for whatever is not one number: the form of most results."""
     float(result)
+
+
+def fits(test: Callable[..., bool], told: str) -> Callable[..., str | None]:
+    """Make a form that passes what ``test`` says of a result and its case; ``told`` may name {got}."""
+
+    def form(result: Any, *case: Any) -> str | None:
+        return None if test(result, *case) else told.format(got=str(result)[:60])
+
+    return form
 
 
 def shaped(wanted: Callable[..., Iterable[int]], told: str) -> Callable[..., str | None]:
     """Make the form of an array: of the shape that ``wanted`` gives for a case; ``told`` may name {wanted} and {got}."""
 
     def form(result: Any, *case: Any) -> str | None:
-        shapes = {"wanted": tuple(wanted(*case)), "got": np.asarray(result, dtype=float).shape}
+        shapes = {"wanted": tuple(wanted(*case)), "got": np.asarray(plain(result), dtype=float).shape}
         return None if shapes["wanted"] == shapes["got"] else told.format(**shapes)
 
     return form
@@ -146,54 +159,32 @@ class Trap:
     message: str
 
 
-def traps_of(table: Mapping[Any, str] | tuple, base: Callable | None = None) -> tuple[Trap, ...]:
-    """List traps.
-
-    Args:
-        table: wrong values with what is told of each; of functions, by turns a wrong one and what is told of it. A wrong
-            function may be a tuple of strings, what :func:`altered` replaces in ``base``.
-        base: a right function with its source.
-    """
-    pairs = table.items() if isinstance(table, Mapping) else zip(table[::2], table[1::2], strict=True)
-    return tuple(Trap(altered(base, *wrong) if isinstance(wrong, tuple) else wrong, told) for wrong, told in pairs)
-
-
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise.
+    """One exercise."""
 
-    Attributes:
-        id: chapter and number, such as "00.1".
-        hint: for whoever has not answered.
-        grade: returns True, or the message for this wrong answer, or False for a wrong one of no known kind.
-        why: told with a right answer: what it is good for.
-        traps: typical wrong answers, each tested to draw its own message.
-        drawn: whether what is right moves with the seed, as where ``grade`` tries a function on :func:`inputs`.
-        key: what :meth:`from_key` makes the same grading from, as JSON holds it; None where code does the grading.
-    """
-
-    id: str
-    hint: str
-    grade: Callable[[Any], bool | str]
-    why: str
-    traps: tuple[Trap, ...] = ()
-    drawn: bool = False
-    key: dict[str, Any] | None = None
+    id: str  # chapter and number, such as "00.1"
+    hint: str  # for whoever has not answered
+    grade: Callable[[Any], bool | str]  # True, or the message for this wrong answer, or False for one of no known kind
+    why: str  # told with a right answer: what it is good for
+    traps: tuple[Trap, ...] = ()  # typical wrong answers, each tested to draw its own message
+    drawn: bool = False  # whether what is right moves with the seed, as where a function is tried on drawn inputs
+    key: dict[str, Any] | None = None  # what from_key makes the same grading from; None where code does the grading
 
     @classmethod
     def from_key(cls, id: str, key: dict[str, Any]) -> "Exercise":
         """Make an exercise that grades a number or a letter as the one does that the key is from; it has no hints."""
         if "options" in key:
-            return cls.choice(id, key["expected"], key["options"], "", "")
-        return cls.number(id, key["expected"], "", "", dict(key["traps"]), key["relative"])
+            return cls.choice(id, key["expected"], "", "", **key["options"])
+        return cls.number(id, key["expected"], "", "", *key["traps"], relative=key["relative"])
 
     @classmethod
     def number(
-        cls, id: str, expected: float, hint: str, why: str, traps: Mapping[float, str],
+        cls, id: str, expected: float, hint: str, why: str, *traps: tuple[float, str],
         relative: float = 0.01, drawn: bool = False,
     ) -> "Exercise":  # fmt: skip
         """Make an exercise whose answer is a number, right within ``relative``; ``drawn`` if it comes out of a seeded run."""
-        traps = traps_of(traps)
+        traps = tuple(starmap(Trap, traps))
 
         def grade(answer: Any) -> bool | str:
             kind = type(answer).__name__
@@ -214,7 +205,7 @@ class Exercise:
         return cls(id, hint, grade, why, traps, drawn, key)
 
     @classmethod
-    def choice(cls, id: str, expected: str, options: dict[str, str], hint: str, why: str) -> "Exercise":
+    def choice(cls, id: str, expected: str, hint: str, why: str, **options: str) -> "Exercise":
         """Make an exercise whose answer is one letter; ``options`` tells for each wrong one why it is wrong."""
 
         def grade(answer: Any) -> bool | str:
@@ -223,13 +214,13 @@ class Exercise:
             return letter == expected or options.get(letter, unknown)
 
         key = {"expected": expected, "options": options}
-        return cls(id, hint, grade, why, traps_of(options), key=key)
+        return cls(id, hint, grade, why, tuple(starmap(Trap, options.items())), key=key)
 
     @classmethod
     def function(
-        cls, id: str, right: Callable, cases: Callable[[], Iterable[tuple]], hint: str, why: str, traps: tuple = (), *,
+        cls, id: str, right: Callable, cases: Callable[[], Iterable[tuple]], hint: str, why: str, *traps: Any,
         base: Callable | None = None, same: Callable[[Any, Any], bool] = near(),  # noqa: B008
-        form: Callable[..., str | None] = one_number, edges: tuple[tuple[tuple, str], ...] = (),
+        form: Callable[..., str | None] = one_number, edges: tuple = (),
         use: Callable[..., Any] = lambda answer, *case: answer(*case), asked: str = "function",
     ) -> "Exercise":  # fmt: skip
         """Make an exercise whose answer is a function or a class, right if it does on drawn cases what ``right`` does.
@@ -240,44 +231,51 @@ class Exercise:
             cases: draws what the functions are tried on, each a tuple of arguments; every try gets its own copy.
             hint: as in the class.
             why: as in the class.
-            traps: wrong functions, each with what to tell whoever handed over one that does the same: :func:`traps_of`.
+            *traps: by turns a wrong function, or what :func:`altered` replaces in the right one, and what to tell whoever
+                handed over one that does the same.
             base: the function whose source the traps alter, where that is not ``right``.
             same: whether two results are the same, the answer's first.
             form: with a result and its case's arguments, says what no right result could look like, or raises
                 TypeError or ValueError where the result is not even made of numbers.
-            edges: cases that a function right everywhere else may still get wrong, each with what is said then.
-            use: tries an answer on a case; the result is what is compared. By default the answer is called.
+            edges: by turns a case that a function right everywhere else may still get wrong, and what is said then.
+            use: tries an answer on a case; the result, or the :class:`Fault`, is what is compared. By default the
+                answer is called.
             asked: "function" or "class".
         """
-        traps = traps_of(traps, base or right)
+        told = zip(traps[::2], traps[1::2], strict=True)
+        traps = tuple(Trap(altered(base or right, *one) if isinstance(one, tuple) else one, said) for one, said in told)
 
         def grade(answer: Any) -> bool | str:
             if not callable(answer):
                 return f"Hand over the {asked} itself, without calling it."
-            drawn = [*cases(), *(case for case, _ in edges)]
+            drawn = [*cases(), *edges[::2]]
             try:
                 got = [use(answer, *deepcopy(case)) for case in drawn]
             except Exception as error:
                 return f"Your {asked} raised {type(error).__name__}: {error}"
             for result, case in zip(got, drawn, strict=True):
                 try:
-                    said = form(result, *case)
+                    said = result if isinstance(result, Fault) else form(result, *case)
                 except (TypeError, ValueError):
                     said = f"Return a number; your function returned {reprlib.repr(result)}."
                 if said:
                     return said
 
             def like(other: Callable, part: slice) -> bool:
-                tried = zip(got[part], drawn[part], strict=True)
-                return all(same(a, use(other, *deepcopy(case))) for a, case in tried)
+                tried = ((a, use(other, *deepcopy(case))) for a, case in zip(got[part], drawn[part], strict=True))
+                return all(not isinstance(b, Fault) and same(a, b) for a, b in tried)
 
-            inner = slice(len(drawn) - len(edges))
+            inner = slice(len(drawn) - len(edges) // 2)
             if like(right, inner):
-                at = zip(range(inner.stop, len(drawn)), edges, strict=True)
-                return next((said for n, (_, said) in at if not like(right, slice(n, n + 1))), True)
+                at = enumerate(edges[1::2], start=inner.stop)
+                return next((said for n, said in at if not like(right, slice(n, n + 1))), True)
             return next((trap.message for trap in traps if like(trap.value, inner)), False)
 
         return cls(id, hint, grade, why, traps, drawn=True)
+
+
+# What is graded, then what is said of it: number("05.7", 9.0)(hint, why, traps).
+choice, function, number = (partial(partial, make) for make in (Exercise.choice, Exercise.function, Exercise.number))
 
 
 def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdict]:

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -26,6 +26,7 @@ from fsplit_lib.errors import ParameterError
 
 PLACES, FEWEST, STATES = 13, 5, 120  # on the site: most and fewest places of a slider, most states of a panel
 SIZE = 1_400_000  # most bytes of a panel's states on the site
+STYLE, WIDTH = {"description_width": "initial"}, {"width": "320px"}  # of controls
 
 
 def on_site() -> bool:
@@ -71,29 +72,20 @@ class Control:
 class Number(Control):
     """A slider with a linked number field, which gives screen readers a name and keyboards precision.
 
-    Args:
-        label: at most two words, and the unit.
-        low: least value.
-        high: largest value.
-        value: first value.
-        step: between two values.
+    The label has at most two words, and the unit.
     """
 
     def __init__(self, label: str, low: float, high: float, value: float, step: float):
-        whole = all(isinstance(v, int) for v in (low, high, value, step))
-        slider = widgets.IntSlider if whole else widgets.FloatSlider
-        field = widgets.BoundedIntText if whole else widgets.BoundedFloatText
-        bounds = {"min": low, "max": high, "step": step, "value": value}
-        text = field(
-            description=label,
-            style={"description_width": "initial"},
-            layout={"width": f"{110 + 8 * len(label)}px"},
-            **bounds,
-        )
-        bar = slider(readout=False, continuous_update=False, layout={"width": "320px"}, **bounds)
+        self.low, self.high, self.whole = low, high, all(isinstance(v, int) for v in (low, high, value, step))
+        field = widgets.BoundedIntText if self.whole else widgets.BoundedFloatText
+        bounds, room = {"min": low, "max": high, "step": step, "value": value}, {"width": f"{110 + 8 * len(label)}px"}
+        text = field(description=label, style=STYLE, layout=room, **bounds)
+        bar = self._slider(readout=False, continuous_update=False, layout=WIDTH, **bounds)
         traitlets.link((text, "value"), (bar, "value"))
         super().__init__(label, widgets.HBox([text, bar]), text)
-        self.low, self.high, self.whole = low, high, whole
+
+    def _slider(self, **properties: Any) -> widgets.Widget:
+        return (widgets.IntSlider if self.whole else widgets.FloatSlider)(**properties)
 
     def check(self, value: Any) -> None:
         kinds = int if self.whole else (int, float)
@@ -115,47 +107,25 @@ class Number(Control):
 class LogNumber(Number):
     """A number over several powers of ten: the slider moves on a log scale, the field shows the value.
 
-    Args:
-        label: at most two words, and the unit.
-        low: least exponent of ten.
-        high: largest exponent of ten.
-        value: first value.
-        step: of the exponent.
+    The least value is above 0; the step is one of the exponent of ten.
     """
 
     def __init__(self, label: str, low: float, high: float, value: float, step: float = 0.05):
-        text = widgets.BoundedFloatText(
-            value=value, min=10**low, max=10**high, step=10**low, description=label,
-            style={"description_width": "initial"}, layout={"width": f"{110 + 8 * len(label)}px"},
-        )  # fmt: skip
-        bar = widgets.FloatLogSlider(
-            value=value, min=low, max=high, step=step, readout=False, continuous_update=False, layout={"width": "320px"}
-        )
-        traitlets.link((text, "value"), (bar, "value"))
-        Control.__init__(self, label, widgets.HBox([text, bar]), text)
-        self.low, self.high, self.whole = 10**low, 10**high, False
+        self._exponents = {"min": math.log10(low), "max": math.log10(high), "step": step}
+        super().__init__(label, float(low), float(high), value, step=float(low))
+
+    def _slider(self, **properties: Any) -> widgets.FloatLogSlider:
+        return widgets.FloatLogSlider(**properties | self._exponents)
 
     def places(self, most: int) -> list[int | float]:
         return self._around(np.geomspace(self.low, self.high, most))
 
 
 class Choice(Control):
-    """One of a few named values.
-
-    Args:
-        label: at most two words.
-        options: the values.
-        value: the first one shown.
-    """
+    """One of a few named values; the label has at most two words."""
 
     def __init__(self, label: str, options: tuple[str, ...], value: str):
-        drop = widgets.Dropdown(
-            options=options,
-            value=value,
-            description=label,
-            style={"description_width": "initial"},
-            layout={"width": "320px"},
-        )
+        drop = widgets.Dropdown(options=options, value=value, description=label, style=STYLE, layout=WIDTH)
         super().__init__(label, drop, drop)
         self.options = tuple(options)
 
@@ -200,7 +170,7 @@ class Panel:
             top.append(self.button)
         else:
             for control in self.controls.values():
-                control.carrier.observe(self._changed, names="value")
+                control.carrier.observe(lambda _: self._quiet or self.refresh(), names="value")
         self.box = widgets.VBox([widgets.VBox(top), _Fit(), self.figure, self.summary])
 
     @staticmethod
@@ -209,14 +179,9 @@ class Panel:
         live._config = {"responsive": True}  # plotly has no public name for it
         return live
 
-    def _changed(self, _: object) -> None:
-        if not self._quiet:
-            self.refresh()
-
     def refresh(self, **instead: Any) -> str:
         """Compute and draw the current state, or one that differs in the named values; returns the sentence."""
-        live = nullcontext() if self.button else self.figure.batch_update()  # behind a button, progress is drawn
-        with live:
+        with nullcontext() if self.button else self.figure.batch_update():  # behind a button, progress is drawn
             self._said = self._update(**self.state() | instead)
         text = html.escape(self._said)
         self.summary.value = f'<p role="status" style="font-size:16px;line-height:1.45;max-width:60em">{text}</p>'
@@ -240,6 +205,10 @@ class Panel:
             self._quiet = False
         self.refresh()
         return self
+
+    def update_trace(self, name: str, **values: Any) -> None:
+        """Change properties of the traces of one name."""
+        self.figure.update_traces(selector={"name": name}, **values)
 
     def state(self) -> dict[str, Any]:
         """Return the controls' values, by name."""
@@ -270,9 +239,8 @@ class Panel:
             for state in itertools.product(*taking_part.values()) if taking_part else ():
                 said = self.refresh(**dict(zip(taking_part, state, strict=True)))
                 drawn = json.loads(self.figure.to_json(validate=False))
-                changes = [
-                    [*where, one and values.setdefault(one, len(values))] for where, one in _changes(first, drawn)
-                ]
+                moved = _changes(first, drawn)
+                changes = [[*where, one and values.setdefault(one, len(values))] for *where, one in moved]
                 states.append({"said": said, "changes": changes})
                 if sum(map(len, values)) > SIZE:
                     break
@@ -282,14 +250,10 @@ class Panel:
         self.figure = live
         if self._said != said_first:
             self.refresh()
-        controls = [
-            {
-                "label": self.controls[name].label,
-                "places": [_shown(p) for p in places],
-                "first": places.index(self.state()[name]),
-            }
-            for name, places in taking_part.items()
-        ]
+        controls, now = [], self.state()
+        for name, places in taking_part.items():
+            shown = [place if isinstance(place, str) else f"{place:,.3g}" for place in places]
+            controls.append({"label": self.controls[name].label, "places": shown, "first": places.index(now[name])})
         others = [control.label for name, control in self.controls.items() if name not in taking_part]
         note = f"In JupyterLab (make lab) this panel computes{', and takes ' * bool(others)}{', '.join(others)}."
         values = [json.loads(value) for value in values]
@@ -323,17 +287,10 @@ class Panel:
         display(self.box)
 
 
-def _changes(first: dict, drawn: dict) -> list[tuple[tuple[int, str], str | None]]:
-    """Where a figure differs from the first one: (trace or -1, key) and the new value as JSON, None where it is gone."""
-    found = []
-    for part, (old, new) in enumerate(
-        zip([first["layout"], *first["data"]], [drawn["layout"], *drawn["data"]], strict=True)
-    ):
+def _changes(first: dict, drawn: dict) -> Iterator[tuple[int, str, str | None]]:
+    """Where a figure differs from the first one: trace or -1, key, and the new value as JSON, None where it is gone."""
+    parts = ([figure["layout"], *figure["data"]] for figure in (first, drawn))
+    for trace, (old, new) in enumerate(zip(*parts, strict=True), start=-1):
         for key in old.keys() | new.keys():
-            if old.get(key) != new.get(key) and (part or key != "meta"):
-                found.append(((part - 1, key), json.dumps(new[key]) if key in new else None))
-    return found
-
-
-def _shown(place: Any) -> str:
-    return str(place) if isinstance(place, str) else f"{place:,.3g}"
+            if old.get(key) != new.get(key) and (trace, key) != (-1, "meta"):
+                yield trace, key, json.dumps(new[key]) if key in new else None

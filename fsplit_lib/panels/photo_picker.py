@@ -10,7 +10,7 @@ from PIL import Image
 
 from fsplit_lib.data import PHOTOS, load_photo, open_image
 from fsplit_lib.errors import DataError, ParameterError
-from fsplit_lib.panels.base import Choice, Control, Panel
+from fsplit_lib.panels.base import STYLE, Choice, Control, Panel
 
 MY_OWN = "my own"
 
@@ -19,13 +19,8 @@ class PathField(Control):
     """A line of text for the path of a file; what the path leads to is the update's business."""
 
     def __init__(self, label: str):
-        field = widgets.Text(
-            description=label,
-            placeholder="path of a photo, then Enter",
-            continuous_update=False,
-            style={"description_width": "initial"},
-            layout={"width": "520px"},
-        )
+        hint, room = "path of a photo, then Enter", {"width": "520px"}
+        field = widgets.Text(description=label, placeholder=hint, continuous_update=False, style=STYLE, layout=room)
         super().__init__(label, field, field)
 
     def check(self, value: Any) -> None:
@@ -41,10 +36,7 @@ class _Photos(Choice):
 
 
 class PhotoPicker:
-    """The controls "photo" and "file", and a button to upload.
-
-    Args:
-        photo: shown first: a key of PHOTOS, or a path.
+    """The controls "photo" and "file", and a button to upload; first they name a key of PHOTOS, or a path.
 
     Attributes:
         controls: for a panel, by name.
@@ -53,10 +45,7 @@ class PhotoPicker:
 
     def __init__(self, photo: str):
         known = photo in PHOTOS
-        choice, path = (
-            _Photos("Photo", (*PHOTOS, MY_OWN), photo if known else MY_OWN),
-            PathField("Own file"),
-        )
+        choice, path = _Photos("Photo", (*PHOTOS, MY_OWN), photo if known else MY_OWN), PathField("Own file")
         path.carrier.value = "" if known else photo
         self.controls: dict[str, Control] = {"photo": choice, "file": path}
         self.upload = widgets.FileUpload(

@@ -48,11 +48,8 @@ def _write(id: str, **changes: object) -> None:
 def predictions_csv(ledger: Path | None = None) -> str:
     """Return every guess as CSV: id, question, guess, truth, unit, and whether it was kept before or after the truth.
 
-    Args:
-        ledger: ``predictions.json`` in ``~/.fsplit`` (or ``FSPLIT_HOME``) by default.
-
-    Returns:
-        A heading and one line per guess; ``truth`` is empty where the chapter has not shown it yet.
+    There is a heading and one line per guess; ``truth`` is empty where the chapter has not shown it yet. The ledger is
+    ``predictions.json`` in ``~/.fsplit`` (or ``FSPLIT_HOME``) by default.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
@@ -65,19 +62,12 @@ def predictions_csv(ledger: Path | None = None) -> str:
 
 @dataclass
 class Prediction:
-    """A question with a number for an answer; the guess is kept in ``~/.fsplit`` (or ``FSPLIT_HOME``).
+    """A question with a number for an answer; the guess is kept in ``~/.fsplit`` (or ``FSPLIT_HOME``)."""
 
-    Attributes:
-        id: of the question, such as "00.bytes".
-        question: as asked.
-        control: the guess.
-        unit: of the number.
-    """
-
-    id: str
+    id: str  # of the question, such as "00.bytes"
     question: str
-    control: Number
-    unit: str
+    control: Number  # the guess
+    unit: str  # of the number
 
     def __post_init__(self) -> None:
         self._said = widgets.HTML(self._sentence())
@@ -113,9 +103,7 @@ class Prediction:
     def reveal(self, truth: float, method: str = "FrankenSplit") -> go.Figure:
         """Draw guess against truth, as two bars; without a guess, the truth and the request for one.
 
-        Args:
-            truth: what was measured; is noted in the ledger.
-            method: whose number it is, for the bar's colour.
+        What was measured is noted in the ledger; the bar has the colour of the method whose number it is.
         """
         kept = self._kept()
         _write(self.id, truth=float(truth))
@@ -124,19 +112,11 @@ class Prediction:
         rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
         ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
         span = max(ends) - min(ends)
-        figure = go.Figure(
-            go.Bar(
-                y=[name for name, _, _ in rows],
-                x=[value for _, value, _ in rows],
-                orientation="h",
-                marker_color=[look_of(owner).color for _, _, owner in rows],
-                text=[told(value) for _, value, _ in rows],
-                textposition=["inside" if abs(value) > 0.4 * span else "outside" for _, value, _ in rows],
-                textangle=0,
-                constraintext="none",
-                cliponaxis=False,
-            )
-        )
+        names, values, owners = zip(*rows, strict=True)
+        places = ["inside" if abs(value) > 0.4 * span else "outside" for value in values]
+        text = {"text": list(map(told, values)), "textposition": places, "textangle": 0, "constraintext": "none"}
+        colours = [look_of(owner).color for owner in owners]
+        figure = go.Figure(go.Bar(y=names, x=values, orientation="h", marker_color=colours, cliponaxis=False, **text))
         room = 0.2 * span  # for the numbers behind the bars
         figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
         alt = f"Measured: {told(truth)}."

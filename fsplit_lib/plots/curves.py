@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fsplit_lib.plots.style import Look, finish
+from fsplit_lib.plots.style import Look, below, finish
 
 BYTE_TICKS = [15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10000]
 LABELS = {"agreement": "agreement with the teacher (%)", "top1": "top-1 accuracy (%)"}
@@ -46,14 +46,17 @@ def curve(
     )  # fmt: skip
 
 
-def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **style: Any) -> go.Scatter:
+def rate_curve(
+    name: str, points: Sequence[Any], quality: str, look: Look, unit: float = 100, **style: Any
+) -> go.Scatter:
     """Return the curve of measured points, sorted by bytes, with their 95 % intervals.
 
     Args:
         name: of the trace.
         points: rows of a result table, with the fields ``bytes``, ``agreement`` or ``top1``, and their ends.
-        quality: "agreement" or "top1".
+        quality: "agreement", "top1" or another such field.
         look: colour, dash and marker.
+        unit: times what a field holds; 100 draws a share in percent.
         style: passed to :func:`curve`.
 
     >>> from fsplit_lib.evaluation import read_table
@@ -62,9 +65,26 @@ def rate_curve(name: str, points: Sequence[Any], quality: str, look: Look, **sty
     True
     """
     rows = sorted(points, key=lambda row: row.bytes)
-    share, low, high = (100 * np.array([getattr(row, quality + end) for row in rows]) for end in ("", "_low", "_high"))
+    ends = (np.array([getattr(row, quality + end) for row in rows], float) for end in ("", "_low", "_high"))
+    share, low, high = (unit * end for end in ends)
     style = {"hovertemplate": "%{x:,.0f} bytes<br>%{y:.1f} %"} | style
     return curve(name, [row.bytes for row in rows], share, look, (low, high), **style)
+
+
+def mean_over_seeds(name: str, rows: Sequence[Any], look: Look, size: str = "bytes") -> go.Scatter:
+    """Return the curve of a sweep's rows: top-1 over bytes, the mean of the seeds, whiskers from least to most.
+
+    Args:
+        name: of the curve.
+        rows: of the sweep, with ``lmbda``, ``bytes`` or ``bits``, and ``top1``.
+        look: colour, dash and marker.
+        size: "bytes" or "bits".
+    """
+    groups = [[r for r in rows if r.lmbda == lmbda] for lmbda in sorted({r.lmbda for r in rows}, reverse=True)]
+    x = [np.mean([getattr(r, size) for r in group]) for group in groups]
+    low, y, high = ([100 * f([r.top1 for r in group]) for group in groups] for f in (min, np.mean, max))
+    text, hover = [f"lambda {group[0].lmbda:g}" for group in groups], "%{text}<br>%{x:.0f} " + size + "<br>%{y:.1f} %"
+    return curve(name, x, y, look, (low, high), text=text, hovertemplate=hover)
 
 
 def rate_accuracy(
@@ -101,5 +121,5 @@ def rate_accuracy(
     figure.update_yaxes(title_text=label, col=1)
     figure.update_annotations(font_size=15)
     pictures = f" on {n:,} pictures" if n else ""
-    finish(figure, title, f"{label[0].upper()}{label[1:]}{pictures}. {'; '.join(told)}.", height)
-    return figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"}, margin={"b": 120})
+    alt = f"{label[0].upper()}{label[1:]}{pictures}. {'; '.join(told)}."
+    return finish(figure, title, alt, height, legend=below(-0.22), margin={"b": 120})

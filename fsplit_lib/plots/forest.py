@@ -51,25 +51,21 @@ def forest(
         told.append(f"{label} {', '.join(map(with_interval, deltas))}")
         at = -place + (np.linspace(0.25, -0.25, len(known)) if len(known) > 1 else np.zeros(len(known)))
         value = np.array([d.percent for d in known], float)
-        low, high = (
-            np.array([d.percent if getattr(d, end) is None else getattr(d, end) for d in known])
-            for end in ("low", "high")
-        )
-        bare, sure = look.symbol.removesuffix("-open"), (low > 0) | (high < 0)
-        sure &= np.array([d.low is not None for d in known], bool)
-        figure.add_trace(
-            go.Scatter(
-                x=value, y=at, name=label, mode="markers", cliponaxis=False,
-                marker={"color": look.color, "symbol": [bare if s else f"{bare}-open" for s in sure], "size": 10},
-                error_x={"array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 4},
-                text=[f"{d.codec} against {d.against}<br>agreement {d.agreement_from:.0%} to {d.agreement_to:.0%}" for d in known],
-                hovertemplate="%{text}<br>%{x:.1f} %<extra></extra>",
-            )
+        whole = np.array([d.low is not None for d in known], bool)
+        ends = (np.array([getattr(d, end) for d in known], float) for end in ("low", "high"))
+        low, high = (np.where(whole, end, value) for end in ends)
+        bare, sure = look.symbol.removesuffix("-open"), whole & ((low > 0) | (high < 0))
+        figure.add_scatter(
+            x=value, y=at, name=label, mode="markers", cliponaxis=False,
+            marker={"color": look.color, "symbol": [bare if s else f"{bare}-open" for s in sure], "size": 10},
+            error_x={"array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 4},
+            text=[f"{d.codec} against {d.against}<br>agreement {d.agreement_from:.0%} to {d.agreement_to:.0%}" for d in known],
+            hovertemplate="%{text}<br>%{x:.1f} %<extra></extra>",
         )  # fmt: skip
         mean = f"{signed(100 * np.expm1(np.log1p(value / 100).mean()))} %" if known else "no shared quality"
         figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=-place, text=mean, showarrow=False)
     figure.add_vline(x=0, line={"color": "#8b949e", "dash": "dot"}, layer="below")
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(tickvals=[-i for i in range(len(rows))], ticktext=list(rows), showgrid=False)
-    finish(figure, title, f"{alt}: {'; '.join(told) or 'no rows'}.", 150 + 44 * max(1, len(rows)))
-    return figure.update_layout(showlegend=False, margin={"r": 90})
+    alt, height = f"{alt}: {'; '.join(told) or 'no rows'}.", 150 + 44 * max(1, len(rows))
+    return finish(figure, title, alt, height, showlegend=False, margin={"r": 90})

@@ -9,14 +9,8 @@ from fsplit_lib.plots.style import finish, look_of
 def latent_histogram(latent: np.ndarray, grid: np.ndarray, density: np.ndarray, table: np.ndarray) -> go.Figure:
     """Draw the values of one latent channel, the learned probability of each symbol and the integer table.
 
-    Every series is a probability: grey bars are the share of values in a tenth of a symbol. The axis shows the
-    range of the values; the table goes on beyond it.
-
-    Args:
-        latent: values before rounding.
-        grid: symbols of the table, in units of the latent.
-        density: learned probability of each symbol.
-        table: probability of each symbol in the integer table.
+    Every series is a probability: grey bars are the share of values, before rounding, in a tenth of a symbol. The grid
+    is of symbols, in units of the latent. The axis shows the range of the values; the table goes on beyond it.
     """
     figure, low, high = go.Figure(), np.floor(latent.min()) - 1, np.ceil(latent.max()) + 1
     seen = {"histnorm": "probability", "xbins": {"start": low, "end": high, "size": 0.1}, "marker_color": "#8b949e"}

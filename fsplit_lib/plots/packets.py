@@ -65,9 +65,8 @@ def hexdump(wire: bytes) -> go.Figure:
         f"The packet in hex: {len(wire):,} bytes, of which {payload:,} are payload and {len(wire) - payload} "
         f"({1 - payload / len(wire):.1%}) say what the packet is and notice damage."
     )
-    finish(figure, "The packet, byte by byte", alt, height=130 + 44 * (bottom + 1))
     beside = {"x": 1.01, "y": 1, "itemsizing": "trace", "font": {"size": 14}}
-    return figure.update_layout(margin={"b": 20}, legend=beside)
+    return finish(figure, "The packet, byte by byte", alt, 130 + 44 * (bottom + 1), margin={"b": 20}, legend=beside)
 
 
 def field_table(wire: bytes) -> HTML:

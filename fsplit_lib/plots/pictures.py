@@ -20,11 +20,15 @@ HATCH = {"shape": "/", "fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity":
 def picture(image: Image.Image) -> str:
     """Encode a picture as the data URI of a PNG; enlarge small ones without blur."""
     times = -(-224 // max(image.size))
-    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image.info = {}
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST), "PNG")
+
+
+def data_uri(image: Image.Image, kind: str, **options: int) -> str:
+    """Encode a picture as a data URI of some kind, without what else its file told; ``options`` are Pillow's."""
+    buffer, bare = io.BytesIO(), image.copy()
+    bare.info = {}
+    bare.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height: int) -> go.Figure:
@@ -33,7 +37,7 @@ def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height:
     for column, image in enumerate(pictures.values(), start=1):
         figure.add_trace(go.Image(source=picture(image), hoverinfo="skip"), 1, column)
     figure.update_xaxes(visible=False).update_yaxes(visible=False).update_annotations(font_size=15)
-    return finish(figure, title, alt, height).update_layout(margin={"l": 10, "r": 10, "t": 115, "b": 10})
+    return finish(figure, title, alt, height, margin={"l": 10, "r": 10, "t": 115, "b": 10})
 
 
 def paint_map(values: np.ndarray, scale: str) -> Image.Image:

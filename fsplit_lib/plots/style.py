@@ -6,6 +6,7 @@ the same again, so that colour never speaks alone.
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -76,7 +77,7 @@ def look_of(method: str) -> Look:
     return METHODS[method]
 
 
-def finish(figure: go.Figure, title: str, alt: str, height: int = 420) -> go.Figure:
+def finish(figure: go.Figure, title: str, alt: str, height: int = 420, **layout: Any) -> go.Figure:
     """Give a figure the book's template, a title and its alt text.
 
     Args:
@@ -84,12 +85,17 @@ def finish(figure: go.Figure, title: str, alt: str, height: int = 420) -> go.Fig
         title: says what is shown; the claim stands in the text.
         alt: one sentence with numbers, computed from the data, for readers who cannot see the figure.
         height: in pixels.
+        layout: further properties of the layout.
 
     >>> finish(go.Figure(), "Bytes", "There are none.").layout.meta
     {'alt': 'There are none.'}
     """
-    figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt})
-    return figure
+    return figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt}, **layout)
+
+
+def below(y: float) -> dict[str, Any]:
+    """Return where a legend stands in a line below the plot, ``y`` in heights of the plot."""
+    return {"orientation": "h", "y": y, "yanchor": "top"}
 
 
 def caption(figure: go.Figure) -> str:

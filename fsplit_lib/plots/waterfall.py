@@ -11,29 +11,23 @@ PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#8b949
 
 
 def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
-    """Draw the stacked bars before any times are in them; :func:`fill_waterfall` puts them in.
+    """Draw stacked bars, as many rows of so many pixels as asked for, before any times are in them.
 
-    Args:
-        title: of the figure.
-        rows: bars to make room for.
-        row_height: in pixels.
+    :func:`fill_waterfall` puts them in.
     """
     figure = go.Figure([go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": {"shape": pattern}})
                         for part, colour, pattern in PARTS])  # fmt: skip
     figure.update_xaxes(title_text="photo in, answer out (ms)")
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
     above = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
-    figure.update_layout(barmode="stack", legend=above)
-    return finish(figure, title, "", 190 + row_height * max(rows, 6)).update_layout(margin={"t": 95, "r": 75})
+    height, margin = 190 + row_height * max(rows, 6), {"t": 95, "r": 75}
+    return finish(figure, title, "", height, barmode="stack", legend=above, margin=margin)
 
 
 def fill_waterfall(figure: go.Figure, plans: Sequence[Plan], far: float) -> Plan:
-    """Put times into an :func:`empty_waterfall`, in place, a star at the fastest, which is returned.
+    """Put a plan for each bar into an :func:`empty_waterfall`, in place, a star at the fastest one, which is returned.
 
-    Args:
-        figure: is changed in place.
-        plans: one for each bar.
-        far: the last millisecond that is shown; longer bars run out of the plot and keep their number.
+    The last millisecond that is shown is ``far``; longer bars run out of the plot and keep their number.
     """
     fastest = min(plans, key=lambda one: one.total)
     names = [("★ " if one is fastest else "") + one.route.name for one in plans]
@@ -48,10 +42,7 @@ def fill_waterfall(figure: go.Figure, plans: Sequence[Plan], far: float) -> Plan
 def end_numbers(ends: Mapping[str, float], texts: Sequence[str], far: float) -> list[dict]:
     """Write a number at the end of every bar, beyond the plot's edge where the bar runs out of it.
 
-    Args:
-        ends: name of the bar to where it ends.
-        texts: the numbers.
-        far: the last end that is shown; the axis goes a little further.
+    The last end that is shown is ``far``; the axis goes a little further.
     """
     inside = {"xref": "x", "bgcolor": "rgba(255,255,255,0.85)"}
     return [

@@ -8,6 +8,8 @@ Source: Rissanen & Langdon 1979, "Arithmetic coding" (doi 10.1147/rd.232.0149); 
 numeral systems" (arXiv 1311.2540).
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -24,11 +26,8 @@ class Step:
 def _slots(probs: dict[str, Fraction]) -> dict[str, tuple[Fraction, Fraction]]:
     if not probs or any(s <= 0 for s in probs.values()) or sum(probs.values()) != 1:
         raise ValueError(f"probs must be positive fractions that add up to exactly 1, got {probs}")
-    slots, low = {}, Fraction(0)
-    for symbol, share in probs.items():
-        slots[symbol] = (low, low + share)
-        low += share
-    return slots
+    edges = itertools.accumulate(probs.values(), initial=Fraction(0))
+    return dict(zip(probs, itertools.pairwise(edges), strict=True))
 
 
 def steps(message: str, probs: dict[str, Fraction]) -> list[Step]:
@@ -59,14 +58,11 @@ def encode_message(message: str, probs: dict[str, Fraction]) -> str:
     >>> encode_message("AAAA", {"A": Fraction(3, 4), "B": Fraction(1, 4)})
     '00'
     """
-    last = steps(message, probs)[-1] if message else Step("", Fraction(0), Fraction(1))
-    bits = 0
-    while True:
-        scale = 2**bits
-        first = -(-last.low.numerator * scale // last.low.denominator)  # rounded up
-        if Fraction(first + 1, scale) <= last.high:
+    last = [Step("", Fraction(0), Fraction(1)), *steps(message, probs)][-1]
+    for bits in itertools.count():
+        first = math.ceil(last.low * 2**bits)
+        if first + 1 <= last.high * 2**bits:
             return format(first, f"0{bits}b") if bits else ""
-        bits += 1
 
 
 def decode_message(bits: str, count: int, probs: dict[str, Fraction]) -> str:

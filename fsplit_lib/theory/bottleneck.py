@@ -16,19 +16,12 @@ from fsplit_lib.theory.information import checked, mutual_information
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """One encoder and where it lies on the information plane.
+    """One encoder and where it lies on the information plane."""
 
-    Attributes:
-        encoder: p(t|x), (X, T).
-        beta: what a bit of relevance may cost in bits of rate.
-        rate: I(X;T) in bits.
-        relevance: I(T;Y) in bits.
-    """
-
-    encoder: np.ndarray
-    beta: float
-    rate: float
-    relevance: float
+    encoder: np.ndarray  # p(t|x), (X, T)
+    beta: float  # what a bit of relevance may cost in bits of rate
+    rate: float  # I(X;T) in bits
+    relevance: float  # I(T;Y) in bits
 
     @property
     def lagrangian(self) -> float:
@@ -163,15 +156,12 @@ def _xlogx(p: np.ndarray) -> np.ndarray:
 
 def _groupings(count: int) -> Iterator[tuple[int, ...]]:
     """All restricted growth strings: every way to group ``count`` things, once."""
-
-    def grow(sofar: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        if len(sofar) == count:
-            yield sofar
-            return
+    if count == 0:
+        yield ()
+        return
+    for sofar in _groupings(count - 1):
         for group in range(max(sofar, default=-1) + 2):
-            yield from grow((*sofar, group))
-
-    return grow(())
+            yield (*sofar, group)
 
 
 def variational_bounds(
@@ -197,4 +187,4 @@ def variational_bounds(
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.where(p_xt > 0, p_xt * (np.log2(encoder) - np.log2(prior)), 0).sum()
         guess = np.where(p_ty > 0, p_ty * np.log2(decoder), 0).sum()
-        return float(rate), float(guess - (p_y * np.log2(np.where(p_y > 0, p_y, 1))).sum())
+        return float(rate), float(guess - _xlogx(p_y).sum())

@@ -1,22 +1,19 @@
-"""The networks of chapter 07 side by side: names, looks, blueprints, and the panel in which one packet serves all."""
+"""The networks of chapter 07 side by side: names, looks, blocks, blueprints, and the spreads of their features."""
 
-import hashlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
-from plotly.subplots import make_subplots
 from torch import Tensor, nn
 
 from fsplit_lib.backbones import Backbone, stages_of, strides_of
 from fsplit_lib.decoders import Decoder
 from fsplit_lib.decoders.blocks import SwinBlock
 from fsplit_lib.latency.profiling import multiply_adds
-from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
-from fsplit_lib.plots.pictures import HATCH, html_table
-from fsplit_lib.plots.style import METHODS, Look, finish, look_of
+from fsplit_lib.plots.curves import curve
+from fsplit_lib.plots.pictures import html_table
+from fsplit_lib.plots.style import METHODS, Look, finish
 
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
 NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
@@ -25,10 +22,8 @@ LOOKS = {
     "convnext": Look("#D55E00", "solid", "circle"),
     "swin": Look("#009E73", "dashdot", "diamond"),
     "efficientnet": Look("#CC79A7", "dot", "x"),
-    "tf_efficientnet_lite0": Look("#D55E00", "solid", "circle"),
-    "tf_efficientnet_lite1": Look("#0072B2", "dash", "square"),
-    "tf_efficientnet_lite2": Look("#009E73", "dashdot", "diamond"),
 }
+LOOKS |= {f"tf_efficientnet_lite{n}": LOOKS[family] for n, family in enumerate(("convnext", "resnet", "swin"))}
 
 
 class OwnBlock(nn.Module):
@@ -86,9 +81,7 @@ def _count(module: nn.Module) -> int:
 def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -> HTML:
     """Lay networks side by side: axes, strides, features at the cut, and where parameters and multiply-adds are.
 
-    Args:
-        backbones: by name; their weights do not matter.
-        decoders: of the same names.
+    Backbones and decoders have the same names; the backbones' weights do not matter.
     """
     rows = []
     for name, backbone in backbones.items():
@@ -113,12 +106,7 @@ def family_table(backbones: dict[str, Backbone], decoders: dict[str, Decoder]) -
 
 
 def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
-    """Draw decoders as a line of boxes, each with its shape and its parameters.
-
-    Args:
-        decoders: by name.
-        side: of the latent, in positions.
-    """
+    """Draw decoders, by name, as lines of boxes with shapes and parameters; the latent is ``side`` positions wide."""
     figure, told = go.Figure(), []
     for row, (name, decoder) in enumerate(decoders.items()):
         config, family = decoder.config, decoder.config.family or decoder.spec.family
@@ -148,123 +136,21 @@ def blueprints(decoders: dict[str, Decoder], side: int) -> go.Figure:
         )
     figure.update_xaxes(visible=False, range=[-0.55, 5.5])
     figure.update_yaxes(visible=False, range=[0.4 - len(decoders), 0.6])
-    finish(figure, "Decoders and the parameters of each box", "; ".join(told) + ".", 110 + 115 * len(decoders))
-    return figure.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 10})
+    title, margin = "Decoders and the parameters of each box", {"l": 10, "r": 10, "t": 50, "b": 10}
+    return finish(figure, title, "; ".join(told) + ".", 110 + 115 * len(decoders), margin=margin)
 
 
 def spreads(features: dict[str, np.ndarray]) -> go.Figure:
-    """Draw the standard deviation of every channel at the cut, sorted, a line per network.
-
-    Args:
-        features: network to (N, C, h, w).
-    """
+    """Draw the standard deviation of every channel of features (N, C, h, w) at the cut, sorted, a line per network."""
     figure, told = go.Figure(), []
     for network, h in features.items():
         sigma, look = np.sort(h.std(axis=(0, 2, 3)))[::-1], look_of_network(network)
-        figure.add_trace(
-            go.Scatter(
-                x=100 * (np.arange(len(sigma)) + 0.5) / len(sigma), y=sigma,
-                name=f"{name_of(network)}, {len(sigma)} channels",
-                mode="lines+markers", line={"color": look.color, "dash": look.dash, "width": 2.5},
-                marker={"symbol": look.symbol, "size": [8 if n % 16 == 0 else 0 for n in range(len(sigma))]},
-            )
-        )  # fmt: skip
+        name, x = f"{name_of(network)}, {len(sigma)} channels", 100 * (np.arange(len(sigma)) + 0.5) / len(sigma)
+        marks = {"symbol": look.symbol, "size": [8 if n % 16 == 0 else 0 for n in range(len(sigma))]}
+        figure.add_trace(curve(name, x, sigma, look, marker=marks))
         told.append(f"{name_of(network)} from {sigma[0]:.3g} to {sigma[-1]:.3g} (median {np.median(sigma):.3g})")
     figure.update_xaxes(title_text="channels, by falling standard deviation (%)")
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
     figure.update_yaxes(title_text="standard deviation of the channel", type="log", tickvals=ticks)
     alt = f"Standard deviation of the channels at the cut, from the largest to the smallest: {'; '.join(told)}."
     return finish(figure, "The features of each network have units of their own", alt, 440)
-
-
-def _servers(names: Sequence[str], side: int) -> go.Figure:
-    """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet.
-
-    Traces: the picture, two bars, the bytes.
-
-    Args:
-        names: of the classes.
-        side: of the picture in pixels.
-    """
-    figure = make_subplots(
-        2, 2, specs=[[{}, {}], [{"colspan": 2}, None]], column_widths=[0.3, 0.7], row_heights=[0.82, 0.18],
-        horizontal_spacing=0.12, vertical_spacing=0.2, subplot_titles=("on the phone", "at the server", "on the wire"),
-    )  # fmt: skip
-    figure.add_trace(go.Image(z=np.zeros((side, side, 3), np.uint8), hoverinfo="skip"), 1, 1)
-    for label, method, shape in (("from the packet", "FrankenSplit", "/"), ("without compression", "teacher", "")):
-        figure.add_trace(
-            go.Bar(
-                x=list(names), y=np.zeros(len(names)), name=label,
-                marker={"color": look_of(method).color, "pattern": {**HATCH, "shape": shape}},
-            ),
-            1, 2,
-        )  # fmt: skip
-    figure.add_trace(
-        go.Heatmap(z=[[0]], colorscale="Cividis", zmin=0, zmax=255, showscale=False,
-                   hovertemplate="byte %{x}: %{z}<extra></extra>"), 2, 1,
-    )  # fmt: skip
-    figure.update_xaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(title_text="softmax probability (%)", range=[0, 122], row=1, col=2)
-    figure.update_yaxes(tickvals=list(range(0, 101, 20)), row=1, col=2)
-    figure.update_xaxes(tickangle=-35, tickfont_size=13, row=1, col=2)
-    figure.update_xaxes(title_text="bytes of the packet, dark 0, bright 255", row=2, col=1)
-    figure.update_yaxes(visible=False, row=2, col=1)
-    finish(figure, "", "No packet yet.", 560)
-    figure.update_annotations(font_size=15)
-    return figure.update_layout(
-        barmode="group",
-        legend={"orientation": "h", "x": 0.99, "xanchor": "right", "y": 0.99, "yanchor": "top"},
-        margin={"l": 20, "r": 20, "t": 60, "b": 60},
-    )
-
-
-def server_panel(
-    pictures: np.ndarray,
-    labels: Sequence[int],
-    names: Sequence[str],
-    pack: Callable[[int, float], bytes],
-    answers: dict[str, Callable[[bytes], np.ndarray]],
-    whole: dict[str, Callable[[int], np.ndarray]],
-    lmbdas: tuple[float, float],
-    lmbda: float,
-) -> Panel:
-    """Show one packet, and the answer of whichever server is chosen.
-
-    Args:
-        pictures: (N, H, W) uint8.
-        labels: (N,) true classes.
-        names: of the classes.
-        pack: called with a picture's number and lambda; returns the packet's bytes.
-        answers: by server; called with a packet's bytes.
-        whole: by server; called with a picture's number, its network's answer without compression.
-        lmbdas: ends of the codec's range.
-        lmbda: first position.
-    """
-    options = {name_of(server): server for server in answers}
-    first = next(iter(options))
-
-    def update(picture: int, lmbda: float, server: str) -> str:
-        data = pack(picture, lmbda)
-        probs, plain = answers[options[server]](data), whole[options[server]](picture)
-        image, *bars, wire = panel.figure.data
-        image.z = np.repeat(pictures[picture][:, :, None], 3, axis=2)
-        for bar, values in zip(bars, (probs, plain), strict=True):
-            bar.y = 100 * values
-        wire.z = [list(data)]
-        fate = "agree" if probs.argmax() == plain.argmax() else "differ"
-        says = f"{server} says {names[probs.argmax()]} ({probs.max():.0%})"
-        panel.figure.layout.title.text = f"{server} reads {len(data)} bytes"
-        return (
-            f"Picture {picture}, {names[labels[picture]]}: {len(data)} bytes, "
-            f"sha256 {hashlib.sha256(data).hexdigest()[:8]}. {says}, without compression {names[plain.argmax()]} ({plain.max():.0%}): the answers {fate}."
-        )
-
-    controls = {
-        "picture": Number("picture", 0, len(pictures) - 1, 0, 1),
-        "lmbda": LogNumber("lambda", math.log10(lmbdas[0]), math.log10(lmbdas[1]), lmbda),
-        "server": Choice("server", tuple(options), first),
-    }
-    panel = Panel(controls, _servers(names, pictures.shape[-1]), update)
-    panel.refresh()
-    return panel
