@@ -19,24 +19,15 @@ from fsplit_lib.errors import ParameterError
 
 @dataclass(frozen=True)
 class ImageCodec:
-    """Pillow's name, its best options, its range of quality, and what has to be there.
+    """Pillow's name, its best options, its range of quality, and what has to be there."""
 
-    Attributes:
-        format: Pillow's name.
-        options: of its writer.
-        qualities: the codec's own scale; more is better.
-        needs: Pillow's feature, or the module of a plugin (``pip install fsplit_lib[codecs]``).
-        quality: turns a quality into the writer's option.
-        quick: options for trying out, where the best ones are slow.
-    """
-
-    format: str
-    options: dict
-    qualities: range
-    needs: str
-    quality: str = "quality"
+    format: str  # Pillow's name
+    options: dict  # of its writer
+    qualities: range  # the codec's own scale; more is better
+    needs: str  # Pillow's feature, or the module of a plugin (`pip install fsplit_lib[codecs]`)
+    quality: str = "quality"  # turns a quality into the writer's option
     plugin: bool = field(default=False)
-    quick: dict = field(default_factory=dict)
+    quick: dict = field(default_factory=dict)  # options for trying out, where the best ones are slow
 
 
 IMAGE_CODECS = {
@@ -144,19 +135,12 @@ def decode_image(data: bytes) -> Image.Image:
 
 @dataclass(frozen=True, eq=False)
 class BudgetFile:
-    """An image under a byte limit.
+    """An image under a byte limit."""
 
-    Attributes:
-        data: the file.
-        image: decoded and scaled back to the original's size.
-        quality: of the codec.
-        scale: of each side before coding; below 1 where full size did not fit or looked worse.
-    """
-
-    data: bytes
-    image: Image.Image
-    quality: int
-    scale: float
+    data: bytes  # the file
+    image: Image.Image  # decoded and scaled back to the original's size
+    quality: int  # of the codec
+    scale: float  # of each side before coding; below 1 where full size did not fit or looked worse
 
     @property
     def size(self) -> int:

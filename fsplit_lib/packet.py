@@ -67,23 +67,16 @@ def check_size(height: int, width: int, stride: int) -> None:
 class Packet:
     """One compressed photo.
 
-    Attributes:
-        codec_id: 4 bytes, hash of encoder and tables (never of a decoder: any backbone's server may answer).
-        height: of the picture that the encoder saw, in pixels.
-        width: of the picture in pixels.
-        lmbda_code: 0-255, see :func:`code_to_lmbda`.
-        streams: the entropy coder's output.
-
     >>> packet = Packet(b"abcd", 224, 224, 100, (b"stream",))
     >>> Packet.from_bytes(packet.to_bytes()) == packet
     True
     """
 
-    codec_id: bytes
-    height: int
-    width: int
-    lmbda_code: int
-    streams: tuple[bytes, ...]
+    codec_id: bytes  # 4 bytes, hash of encoder and tables (never of a decoder: any backbone's server may answer)
+    height: int  # of the picture that the encoder saw, in pixels
+    width: int  # of the picture in pixels
+    lmbda_code: int  # 0-255, see code_to_lmbda
+    streams: tuple[bytes, ...]  # the entropy coder's output
 
     @property
     def lmbda(self) -> float:

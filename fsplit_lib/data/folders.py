@@ -30,21 +30,13 @@ WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Photos of a folder, in sorted order.
+    """Photos of a folder, in sorted order."""
 
-    Attributes:
-        name: what tables call this data set.
-        paths: one file per photo.
-        labels: one class index per photo, or None where the folder tells no classes.
-        classes: the class names that ``labels`` index.
-        licence: of a data set that was recognised, with its authors; "" where nothing is known.
-    """
-
-    name: str
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...] | None = None
-    classes: tuple[str, ...] = ()
-    licence: str = ""
+    name: str  # what tables call this data set
+    paths: tuple[Path, ...]  # one file per photo
+    labels: tuple[int, ...] | None = None  # one class index per photo, or None where the folder tells no classes
+    classes: tuple[str, ...] = ()  # the class names that `labels` index
+    licence: str = ""  # of a data set that was recognised, with its authors; "" where nothing is known
 
     def __len__(self) -> int:
         return len(self.paths)

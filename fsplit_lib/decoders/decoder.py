@@ -30,26 +30,20 @@ Kind = Literal["depthwise", "dense", "compressai"]
 class DecoderConfig:
     """How deep and wide a decoder is.
 
-    Attributes:
-        restoration: number of restoration blocks.
-        transformation: number of transformation blocks of the backbone's family.
-        width: channels inside.
-        kind: of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow.
-            "compressai" is no stack of blocks, but :class:`SynthesisTransform`.
-        family: of the transformation blocks; the backbone's own where None. Another one makes a mismatched
-            decoder, to test what the shared bias is worth.
-        window: of Swin's blocks, in latent positions; other families have none.
-
     >>> sum(p.numel() for p in build_decoder(48, FeatureSpec("swin", 192, 8), DecoderConfig(width=48)).parameters())
     120098
     """
 
-    restoration: int = 2
-    transformation: int = 2
-    width: int = 96
+    restoration: int = 2  # number of restoration blocks
+    transformation: int = 2  # number of transformation blocks of the backbone's family
+    width: int = 96  # channels inside
+    # of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow. "compressai" is no
+    # stack of blocks, but SynthesisTransform
     kind: Kind = "depthwise"
+    # of the transformation blocks; the backbone's own where None. Another one makes a mismatched decoder, to test what
+    # the shared bias is worth
     family: Family | None = None
-    window: int = 7
+    window: int = 7  # of Swin's blocks, in latent positions; other families have none
 
 
 class Decoder(nn.Module):

@@ -22,29 +22,17 @@ QUALITIES = {"JPEG": 40, "WebP": 50, "AVIF": 45}  # each keeps about as many dec
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One stage of one method on one device.
+    """One stage of one method on one device."""
 
-    Attributes:
-        method: as in the book's figures.
-        lmbda: rate weight, None where it makes no difference.
-        quality: of an image codec, None where it makes no difference.
-        stage: what was timed.
-        precision: of the network, "" where none runs.
-        threads: that the stage could use.
-        median_ms: milliseconds.
-        iqr_ms: between the quartiles.
-        runs: timed.
-    """
-
-    method: str
-    lmbda: float | None
-    quality: float | None
-    stage: str
-    precision: str
-    threads: int
-    median_ms: float
-    iqr_ms: float
-    runs: int
+    method: str  # as in the book's figures
+    lmbda: float | None  # rate weight, None where it makes no difference
+    quality: float | None  # of an image codec, None where it makes no difference
+    stage: str  # what was timed
+    precision: str  # of the network, "" where none runs
+    threads: int  # that the stage could use
+    median_ms: float  # milliseconds
+    iqr_ms: float  # between the quartiles
+    runs: int  # timed
 
     @property
     def timing(self) -> Timing:

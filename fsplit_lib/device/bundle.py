@@ -33,19 +33,12 @@ class _Manifest:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A codec without its network.
+    """A codec without its network."""
 
-    Attributes:
-        folder: of the files.
-        name: of the codec.
-        packer: latents to packets.
-        files: name to sha256.
-    """
-
-    folder: Path
-    name: str
-    packer: Packer
-    files: dict[str, str]
+    folder: Path  # of the files
+    name: str  # of the codec
+    packer: Packer  # latents to packets
+    files: dict[str, str]  # name to sha256
 
     def path(self, file: str) -> Path:
         """Return the path of one file, after its checksum was compared.

@@ -31,32 +31,19 @@ FORMAT, VERSION = "fsplit device card", 2
 
 @dataclass(frozen=True)
 class DeviceCard:
-    """What one device measured.
+    """What one device measured."""
 
-    Attributes:
-        name: for figures.
-        cpu: as the system names it.
-        cores: of the machine.
-        system: operating system and architecture.
-        date: of the measurement, ISO.
-        codec: whose bundle was timed.
-        photo: width x height of the photo.
-        versions: of what was used.
-        rows: one per stage.
-        instructions: of the processor that decide how networks are computed; "" where the system does not say.
-        int8_symbols_that_differ_percent: from float32, on the bundle's photo; None without an int8 encoder.
-    """
-
-    name: str
-    cpu: str
-    cores: int
-    system: str
-    date: str
-    codec: str
-    photo: str
-    versions: dict[str, str]
-    rows: tuple[DeviceRow, ...]
-    instructions: str = ""
+    name: str  # for figures
+    cpu: str  # as the system names it
+    cores: int  # of the machine
+    system: str  # operating system and architecture
+    date: str  # of the measurement, ISO
+    codec: str  # whose bundle was timed
+    photo: str  # width x height of the photo
+    versions: dict[str, str]  # of what was used
+    rows: tuple[DeviceRow, ...]  # one per stage
+    instructions: str = ""  # of the processor that decide how networks are computed; "" where the system does not say
+    # from float32, on the bundle's photo; None without an int8 encoder
     int8_symbols_that_differ_percent: float | None = None
 
     def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:

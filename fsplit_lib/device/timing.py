@@ -27,17 +27,11 @@ TELLING = (
 
 @dataclass(frozen=True)
 class Timing:
-    """A duration.
+    """A duration."""
 
-    Attributes:
-        median_ms: over the runs, in milliseconds.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-    """
-
-    median_ms: float
-    iqr_ms: float
-    runs: int
+    median_ms: float  # over the runs, in milliseconds
+    iqr_ms: float  # between the quartiles
+    runs: int  # after warming up
 
     @property
     def spread(self) -> float:

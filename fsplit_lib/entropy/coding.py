@@ -32,20 +32,16 @@ _BYTE = constriction.stream.model.Uniform(2**ESCAPE_BITS)
 class Tables:
     """Integer frequency tables: all that both ends must share to the last bit.
 
-    Attributes:
-        frequencies: (C, L) int32; row c holds ``lengths[c]`` positive entries that add up to 2**16,
-            the last of them the escape; zeros behind.
-        lengths: (C,) int32, entries in use, escape included.
-        offsets: (C,) int32, the symbol that entry 0 stands for.
-
     >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
     >>> t.probabilities(0, np.array([-1, 99])).tolist()  # 99 is no symbol of the table
     [0.5, 0.0]
     """
 
+    # (C, L) int32; row c holds `lengths[c]` positive entries that add up to 2**16, the last of them the escape; zeros
+    # behind
     frequencies: np.ndarray
-    lengths: np.ndarray
-    offsets: np.ndarray
+    lengths: np.ndarray  # (C,) int32, entries in use, escape included
+    offsets: np.ndarray  # (C,) int32, the symbol that entry 0 stands for
 
     def __post_init__(self) -> None:
         rows, columns = self.frequencies.shape

@@ -76,19 +76,12 @@ def neighbourhoods(symbols: np.ndarray, number: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Which table a symbol is coded with.
+    """Which table a symbol is coded with."""
 
-    Attributes:
-        tables: that all channels and lmbda codes share.
-        channels: (A,) int32, those that are coded with the context, ascending.
-        groups: (L,) uint8, the row of ``choices`` of each lmbda code.
-        choices: (G, 2, A, SUMS · ACTIVITIES) uint8, the table of each neighbourhood in passes 1 and 2.
-    """
-
-    tables: Tables
-    channels: np.ndarray
-    groups: np.ndarray
-    choices: np.ndarray
+    tables: Tables  # that all channels and lmbda codes share
+    channels: np.ndarray  # (A,) int32, those that are coded with the context, ascending
+    groups: np.ndarray  # (L,) uint8, the row of `choices` of each lmbda code
+    choices: np.ndarray  # (G, 2, A, SUMS · ACTIVITIES) uint8, the table of each neighbourhood in passes 1 and 2
 
     def __post_init__(self) -> None:
         rows = int(self.groups.max()) + 1

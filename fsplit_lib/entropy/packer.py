@@ -40,28 +40,17 @@ def to_symbols(u: np.ndarray, medians: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Packer:
-    """All of a codec but its networks.
+    """All of a codec but its networks."""
 
-    Attributes:
-        codec_id: 4 bytes, as in its packets.
-        stride: pixels per latent position and side.
-        lmbda: that the codec packs with unless told otherwise.
-        first_code: the least lmbda code that it has tables for.
-        gains: (L, C) float32, one row per code.
-        inverse_gains: (L, C) float32, the same for the way back.
-        medians: (C,) float32, centres of the rounding grid.
-        tables: of all codes, C rows each.
-        context: what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own.
-    """
-
-    codec_id: bytes
-    stride: int
-    lmbda: float
-    first_code: int
-    gains: np.ndarray
-    inverse_gains: np.ndarray
-    medians: np.ndarray
-    tables: Tables
+    codec_id: bytes  # 4 bytes, as in its packets
+    stride: int  # pixels per latent position and side
+    lmbda: float  # that the codec packs with unless told otherwise
+    first_code: int  # the least lmbda code that it has tables for
+    gains: np.ndarray  # (L, C) float32, one row per code
+    inverse_gains: np.ndarray  # (L, C) float32, the same for the way back
+    medians: np.ndarray  # (C,) float32, centres of the rounding grid
+    tables: Tables  # of all codes, C rows each
+    # what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own
     context: Context | None = None
 
     def __post_init__(self) -> None:

@@ -20,21 +20,13 @@ from fsplit_lib.packet import MAGIC
 
 @dataclass(frozen=True)
 class MeasuredEndToEnd:
-    """Bytes in, answer out, as a client saw it.
+    """Bytes in, answer out, as a client saw it."""
 
-    Attributes:
-        total: at the client, on a connection that was open already.
-        decode_ms: the server's own, median.
-        queue_ms: the server's own, median.
-        tail_ms: the server's own, median.
-        wire_ms: what the link's closed form says.
-    """
-
-    total: Timing
-    decode_ms: float
-    queue_ms: float
-    tail_ms: float
-    wire_ms: float
+    total: Timing  # at the client, on a connection that was open already
+    decode_ms: float  # the server's own, median
+    queue_ms: float  # the server's own, median
+    tail_ms: float  # the server's own, median
+    wire_ms: float  # what the link's closed form says
 
     @property
     def unexplained_ms(self) -> float:

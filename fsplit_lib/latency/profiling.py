@@ -19,19 +19,12 @@ from fsplit_lib.backbones import stages_of
 
 @dataclass(frozen=True)
 class SplitPoint:
-    """One place to cut a network.
+    """One place to cut a network."""
 
-    Attributes:
-        name: of the last layer on the device, "input" before the first.
-        elements: of the activation there.
-        macs: multiply-adds of all layers on the device.
-        seconds: of all layers on the device, on one thread of this machine: median over passes.
-    """
-
-    name: str
-    elements: int
-    macs: int
-    seconds: float
+    name: str  # of the last layer on the device, "input" before the first
+    elements: int  # of the activation there
+    macs: int  # multiply-adds of all layers on the device
+    seconds: float  # of all layers on the device, on one thread of this machine: median over passes
 
     def bytes(self, bits: int = 8) -> float:
         """Compute the size of the activation at ``bits`` per value, Eq. (1) of chapter 02."""

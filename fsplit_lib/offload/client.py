@@ -25,27 +25,16 @@ MAX_REPLY = 2**20
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer and where its time went.
+    """An answer and where its time went."""
 
-    Attributes:
-        classes: names, most likely first.
-        probs: of the softmax, in [0, 1].
-        decode_ms: entropy decoding, or decoding and cropping the image.
-        queue_ms: waiting for a batch to form and for the one before.
-        tail_ms: decoder and tail, or the whole backbone, for the batch this photo was in.
-        server_ms: from the request's last byte to the answer; more than the sum by the server's own work.
-        batch: photos in that pass.
-        total_ms: at the client, from the call to the answer, connecting included.
-    """
-
-    classes: tuple[str, ...]
-    probs: tuple[float, ...]
-    decode_ms: float
-    queue_ms: float
-    tail_ms: float
-    server_ms: float
-    batch: int
-    total_ms: float
+    classes: tuple[str, ...]  # names, most likely first
+    probs: tuple[float, ...]  # of the softmax, in [0, 1]
+    decode_ms: float  # entropy decoding, or decoding and cropping the image
+    queue_ms: float  # waiting for a batch to form and for the one before
+    tail_ms: float  # decoder and tail, or the whole backbone, for the batch this photo was in
+    server_ms: float  # from the request's last byte to the answer; more than the sum by the server's own work
+    batch: int  # photos in that pass
+    total_ms: float  # at the client, from the call to the answer, connecting included
 
 
 def media_type(data: bytes) -> str | None:

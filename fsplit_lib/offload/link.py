@@ -29,26 +29,17 @@ HOST = "127.0.0.1"
 class Link:
     """What a link does to bytes.
 
-    Attributes:
-        name: as in figures.
-        uplink_mbit_s: device to server, goodput (payload alone, without headers) in 10⁶ bit/s.
-        downlink_mbit_s: server to device.
-        delay_ms: one way.
-        jitter_ms: the delay varies by at most this, uniformly, never changing the order of bytes.
-        loss: probability that a segment has to be sent again.
-        source: where the numbers come from; what is nobody's measurement is called an assumption.
-
     >>> Link("example", 8.0, 8.0, 20.0).transfer_ms(1000, 0)
     21.0
     """
 
-    name: str
-    uplink_mbit_s: float
-    downlink_mbit_s: float
-    delay_ms: float
-    jitter_ms: float = 0.0
-    loss: float = 0.0
-    source: str = "assumption"
+    name: str  # as in figures
+    uplink_mbit_s: float  # device to server, goodput (payload alone, without headers) in 10⁶ bit/s
+    downlink_mbit_s: float  # server to device
+    delay_ms: float  # one way
+    jitter_ms: float = 0.0  # the delay varies by at most this, uniformly, never changing the order of bytes
+    loss: float = 0.0  # probability that a segment has to be sent again
+    source: str = "assumption"  # where the numbers come from; what is nobody's measurement is called an assumption
 
     def __post_init__(self) -> None:
         """Refuse what no link can be."""
