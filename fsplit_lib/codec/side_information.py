@@ -108,7 +108,7 @@ class SideInformationCodec(FeatureCodec):
         gain, _ = self._gain(y, torch.tensor([code_to_lmbda(code)]))
         streams = [self.prior.compress((one * gain).round(), one, gain) for one in y.split(1)]
         height, width = (side * self.config.stride for side in y.shape[-2:])
-        return [Packet(self.codec_id, height, width, code, (one.z, one.y)) for one in streams]
+        return [Packet(self.codec_id, height, width, code, tuple(one)) for one in streams]
 
     @torch.no_grad()
     def decompress(self, packets: list[Packet]) -> Tensor:

@@ -21,17 +21,7 @@ from functools import cache
 import constriction
 import numpy as np
 
-from fsplit_lib.entropy.coding import (
-    Tables,
-    check_same,
-    pop_indexed,
-    pop_symbols,
-    push_indexed,
-    push_symbols,
-    reading,
-    stream_of,
-    symbol_bits,
-)
+from fsplit_lib.entropy.coding import Tables, check_same, pop_symbols, push_symbols, reading, stream_of, symbol_bits
 
 AROUND = {1: ((-1, -1), (-1, 1), (1, -1), (1, 1)), 2: ((-1, 0), (1, 0), (0, -1), (0, 1))}  # neighbours in each pass
 WIDEST = 4  # sums beyond it count as this
@@ -116,10 +106,10 @@ class Context:
             level: the lmbda code, counted from the codec's first.
         """
         coder = constriction.stream.stack.AnsCoder()  # a stack: what is read first is written last
-        chosen = symbols[self.channels]
-        for places, index in reversed(list(self._passes(chosen, level))):
-            push_indexed(coder, chosen.reshape(len(chosen), -1)[:, places].ravel(), index.ravel(), self.tables)
-        push_symbols(coder, symbols.reshape(len(symbols), -1), first, self._at_first(symbols))
+        flat, alone = symbols.reshape(len(symbols), -1), self._alone(symbols)
+        for places, index in reversed(list(self._passes(symbols[self.channels], level))):
+            push_symbols(coder, flat[self.channels[:, None], places].ravel(), self.tables, index.ravel())
+        push_symbols(coder, flat[alone], first, alone.nonzero()[0])
         return stream_of(coder)
 
     def decode(self, stream: bytes, first: Tables, level: int, height: int, width: int) -> np.ndarray:
@@ -129,14 +119,14 @@ class Context:
             PacketError: the stream is not one that was written with these tables.
         """
         symbols = np.zeros((first.channels, height, width), np.int32)
+        flat, alone = symbols.reshape(first.channels, -1), self._alone(symbols)
         with reading(stream) as coder:
-            flat = pop_symbols(coder, first, height * width, self._at_first(symbols))
-            chosen = flat[self.channels].reshape(-1, height, width)
+            flat[alone] = pop_symbols(coder, first, index=alone.nonzero()[0])
+            chosen = symbols[self.channels]
             for places, index in self._passes(chosen, level):  # each looks at what was read before it
-                read = pop_indexed(coder, index.ravel(), self.tables)
+                read = pop_symbols(coder, self.tables, index=index.ravel())
                 chosen.reshape(len(chosen), -1)[:, places] = read.reshape(index.shape)
-        flat[self.channels] = chosen.reshape(len(chosen), -1)
-        symbols = flat.reshape(symbols.shape)
+        symbols[self.channels] = chosen
         check_same(self.encode(symbols, first, level), stream)
         return symbols
 
@@ -156,7 +146,9 @@ class Context:
             choices = self.choices[self.groups[level], number - 1]
             yield places_of(*chosen.shape[1:])[number], choices[rows, neighbourhoods(chosen, number)]
 
-    def _at_first(self, symbols: np.ndarray) -> list[np.ndarray | slice]:
-        """Places of each channel that pass 0 codes."""
-        even, chosen = places_of(*symbols.shape[1:])[0], set(self.channels.tolist())
-        return [even if channel in chosen else np.s_[:] for channel in range(len(symbols))]
+    def _alone(self, symbols: np.ndarray) -> np.ndarray:
+        """Mask (C, h·w) of the places that pass 0 codes, each channel with its own table."""
+        mask = np.ones((len(symbols), symbols[0].size), bool)
+        mask[self.channels] = False
+        mask[self.channels[:, None], places_of(*symbols.shape[1:])[0]] = True
+        return mask
