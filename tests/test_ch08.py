@@ -103,7 +103,7 @@ def test_journeys_take_what_belongs_to_them():
     assert ours.server == {"entropy decode": 1.0, "decoder + tail": 100.0}
     assert (ours.bytes, ours.agreement) == (1000.0, 0.8)
     assert found["on the device"].device == {"network": 110.0} and found["on the device"].up_bytes == 0
-    two = end_to_end(ROWS, "tf_efficientnet_lite0", 0.85, "float32", 2)
+    two = end_to_end(ROWS, "tf_efficientnet_lite0", 0.85, "float32")
     assert two["FrankenSplit"].device["encode"] == 8.0 and two["on the device"].device == {
         "network": pytest.approx(10.8)
     }

@@ -59,10 +59,8 @@ class DeviceCard:
 
 def versions() -> dict[str, str]:
     """List the releases of what takes the time."""
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "pillow", "constriction", "onnxruntime"):
-        found[package] = metadata.version(package)
-    return found
+    packages = ("numpy", "pillow", "constriction", "onnxruntime")
+    return {"python": platform.python_version()} | {package: metadata.version(package) for package in packages}
 
 
 def make_card(

@@ -76,9 +76,9 @@ class DeviceEncoder:
         self.precision = precision
         self._network = Network(self.bundle.path(FILES[precision]), threads)
 
-    def preprocess(self, image: Image.Image, size: int = 224) -> np.ndarray:
-        """Return the centre crop of an RGB photo as (1, 3, size, size) float32 in [0, 1]."""
-        return to_array(center_crop(image, size))[None]
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """Return the centre crop of an RGB photo as (1, 3, 224, 224) float32 in [0, 1]."""
+        return to_array(center_crop(image))[None]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Encode pixels (1, 3, H, W) float32 in [0, 1] to the latent y (1, C, H/stride, W/stride).

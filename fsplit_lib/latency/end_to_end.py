@@ -63,17 +63,14 @@ class Scenario:
         return 1e3 * (plan.device + plan.server) + (2 * self.link.delay_ms if journey.bytes else 0.0)
 
 
-def end_to_end(
-    rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8", threads: int = 1
-) -> dict[str, EndToEnd]:
+def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8") -> dict[str, EndToEnd]:
     """Collect every method of the table, at the settings that were chosen for a level.
 
     Args:
         rows: of the latency table.
         network: whose answer is wanted.
         level: agreement.
-        precision: of the networks on the device; float32 where a method has no other.
-        threads: of the networks on the device.
+        precision: of the networks on the device, on one thread; float32 where a method has no other.
 
     Raises:
         DataError: nothing was measured at the level, or for the network.
@@ -94,12 +91,10 @@ def end_to_end(
         mine = [row for row in rows if row.method == method]
         have = {row.precision for row in mine if row.place == "device"} - {""}
         used = precision if precision in have else next(iter(sorted(have)), "")
-        counts = {row.threads for row in mine if row.precision == used and row.place == "device"}
-        count = threads if threads in counts else max(counts)
         device = {
             row.stage: row.median_ms
             for row in mine
-            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, count))
+            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, 1))
         }
         server = {row.stage: row.median_ms for row in mine if row.place == "server"}
         one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))

@@ -40,7 +40,6 @@ def through_server(
     link: Link | None = None,
     runs: int = 20,
     warmup: int = 3,
-    token: str | None = None,
 ) -> dict[str, MeasuredEndToEnd]:
     """Send every payload in turns, and tell what each took.
 
@@ -50,22 +49,19 @@ def through_server(
         link: to travel through; None takes the way as it is.
         runs: timed rounds.
         warmup: rounds before them; the first opens the connection.
-        token: the server's.
 
     Raises:
         OffloadError: the server cannot be reached or refuses.
     """
     replies: dict[str, list[Reply]] = {name: [] for name in payloads}
     shaped = nullcontext() if link is None else ShapedLink(link, urlsplit(url).port)
-    with shaped, Client(url if link is None else shaped.url, token) as client:
+    with shaped, Client(url if link is None else shaped.url) as client:
         asking = {name: partial(_ask, client, data, replies[name]) for name, data in payloads.items()}
         timings = interleave(asking, runs, warmup)
     found = {}
     for name, data in payloads.items():
         kept = replies[name][warmup:]
-        parts = [
-            float(np.median([getattr(one, part) for one in kept])) for part in ("decode_ms", "queue_ms", "tail_ms")
-        ]
+        parts = np.median([(one.decode_ms, one.queue_ms, one.tail_ms) for one in kept], axis=0).tolist()
         wire = link.transfer_ms(len(data) + REQUEST_BYTES, REPLY_BYTES) if link else 0.0
         found[name] = MeasuredEndToEnd(timings[name], *parts, wire)
     return found

@@ -5,7 +5,8 @@ pixels ──► stem ──► block ──► ... ──► block ──► an
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +32,10 @@ class SplitPoint:
         return self.elements * bits / 8
 
 
-def units_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
+def units_of(network: nn.Module) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
     """Return a timm network as a chain of named layers, each mapping features to features; the last one answers."""
     family, stages, _ = stages_of(network)
-    units: list[tuple[str, nn.Module]] = []
+    units = []
     for number, stage in enumerate(stages):
         blocks = getattr(stage, "blocks", stage if isinstance(stage, nn.Sequential) else ())
         last = number == len(stages) - 1
@@ -44,16 +45,7 @@ def units_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
         if not isinstance(getattr(stage, "downsample", nn.Identity()), nn.Identity):
             units.append((f"stage {number}, downsample", stage.downsample))
         units += [(f"stage {number}, block {index + 1}", block) for index, block in enumerate(blocks)]
-    return [*units, ("answer", _Answer(network))]
-
-
-class _Answer(nn.Module):
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = [network]  # in a list: its parameters are not this module's
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network[0].forward_head(x)
+    return [*units, ("answer", network.forward_head)]
 
 
 @torch.no_grad()
@@ -108,14 +100,22 @@ def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int)
     >>> 0 <= first <= second
     True
     """
-    ends, threads = np.zeros((passes + 1, len(chain))), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    ends = np.zeros((passes + 1, len(chain)))
+    with one_thread():
         for row in ends:
             value, begun = x, time.perf_counter()
             for index, link in enumerate(chain):
                 value = link(value)
                 row[index] = time.perf_counter() - begun
+    return np.median(ends[1:], axis=0).tolist()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, and then as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return np.median(ends[1:], axis=0).tolist()

@@ -6,7 +6,6 @@ photos.csv ──► settings that keep the same share ──► bytes and agree
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.curves import monotone
 from fsplit_lib.evaluation.tables import LatencyRow, RatePoint
-from fsplit_lib.latency.profiling import units_of
+from fsplit_lib.latency.profiling import one_thread, units_of
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
@@ -47,13 +46,7 @@ Key = tuple[str, str, float | None, float | None, str, str, int]  # network, met
 Score = tuple[str, float | None, float | None, str]  # method, setting, precision
 
 
-@dataclass(frozen=True)
-class Split:
-    """A backbone cut somewhere, with 8-bit features in between."""
-
-    method: str
-    head: nn.Module
-    tail: nn.Module
+Split = tuple[str, nn.Module, nn.Module]  # method, head and tail, with 8-bit features in between
 
 
 def splits_of(backbone: Backbone) -> list[Split]:
@@ -67,10 +60,7 @@ def splits_of(backbone: Backbone) -> list[Split]:
     at, layers, nhwc = sizes.index(min(sizes)) + 1, [unit for _, unit in units], stages_of(backbone.network)[2]
     mean, std = (tuple(part.flatten().tolist()) for part in (backbone.head.mean, backbone.head.std))
     narrow = Head(layers[:at], mean, std, nhwc), Tail(layers[at:], backbone.network, nhwc)
-    return [
-        Split("8-bit features, our cut", backbone.head, backbone.tail),
-        Split("8-bit features, narrowest", *narrow),
-    ]
+    return [("8-bit features, our cut", backbone.head, backbone.tail), ("8-bit features, narrowest", *narrow)]
 
 
 def measure_latency(
@@ -108,14 +98,9 @@ def measure_latency(
     qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
     splits = splits_of(system.backbone)
     scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
-            timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
-    finally:
-        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
+        timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
     return _rows(timings, places, scores, chosen, len(photos))
 
 
@@ -168,6 +153,9 @@ def _calls(
     def at(place: str, *key: Any, call: Callable[[], Any]) -> None:
         calls[key], places[key] = call, place  # type: ignore[index]
 
+    def in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
+        return torch.no_grad()(lambda: module(value))
+
     def exported(module: nn.Module, value: np.ndarray) -> list[Network]:
         path = folder / "network.onnx"  # onnxruntime has read it when the next one is written
         to_onnx(module, value.shape, path)
@@ -178,31 +166,36 @@ def _calls(
         at("server", "", OURS, *_setting(OURS, lmbda), "entropy decode", "", 1,
            call=lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)]))  # fmt: skip
     y_hat = system.codec.decompress([encoder.bundle.packer.pack(y[0])])
-    files = [("PNG", NONE, encode_lossless(crop))]
-    files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
+    files = _files(crop, qualities)
     for codec, setting, data in files:
         at("server", "", codec, *setting, "decode", "", 1, call=lambda data=data: to_array(decode_image(data))[None])
     for network, whole, behind in _networks(system):
         (served, *_), (answered, *others) = exported(behind, y_hat.numpy()), exported(whole, x)
         at("server", network, OURS, *NONE, "decoder + tail", "float32", 1, call=lambda f=served: f(y_hat.numpy()))
-        at("check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1, call=_in_torch(behind, y_hat))
-        at("check", network, LOCAL, *NONE, "network in torch", "float32", 1, call=_in_torch(whole, pixels))
+        at("check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1, call=in_torch(behind, y_hat))
+        at("check", network, LOCAL, *NONE, "network in torch", "float32", 1, call=in_torch(whole, pixels))
         for codec in dict.fromkeys(codec for codec, _, _ in files):
             at("server", network, codec, *NONE, "network", "float32", 1, call=lambda f=answered: f(x))
         if network != name:
             at("device", network, LOCAL, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
             for local in (answered, *others):
                 at("device", network, LOCAL, *NONE, "network", "float32", local.threads, call=lambda f=local: f(x))
-    for split in splits:
-        at("device", name, split.method, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
-        for head in exported(split.head, x):
-            at("device", name, split.method, *NONE, "head", "float32", head.threads, call=lambda f=head: f(x))
+    for method, first, last in splits:
+        at("device", name, method, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+        for head in exported(first, x):
+            at("device", name, method, *NONE, "head", "float32", head.threads, call=lambda f=head: f(x))
         h = head(x)
-        (rest, *_), packed = exported(split.tail, h), pack_features(h)
-        at("device", name, split.method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
-        at("server", name, split.method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
-        at("server", name, split.method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
+        (rest, *_), packed = exported(last, h), pack_features(h)
+        at("device", name, method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
+        at("server", name, method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
+        at("server", name, method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
     return calls, places
+
+
+def _files(crop: Image.Image, qualities: Sequence[tuple[str, int]]) -> list[tuple[str, Setting, bytes]]:
+    """Encode a crop with every image codec, at every quality."""
+    files = [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
+    return [("PNG", NONE, encode_lossless(crop)), *files]
 
 
 def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
@@ -214,14 +207,6 @@ def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
         (system.backbone.name, system.backbone, nn.Sequential(system.decoder, system.backbone.tail)),
         (name, large, nn.Sequential(decoder, large.tail)),
     ]
-
-
-def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
-    def call() -> Tensor:
-        with torch.no_grad():
-            return module(value)
-
-    return call
 
 
 @torch.no_grad()
@@ -247,14 +232,12 @@ def _scores(
             for lmbda in lmbdas:
                 packet = encoder.bundle.packer.pack(y[0], lmbda)
                 note((OURS, *_setting(OURS, lmbda), precision), len(packet.to_bytes()), system.answer([packet]))
-        files = [("PNG", NONE, encode_lossless(crop))]
-        files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
-        for codec, setting, data in files:
+        for codec, setting, data in _files(crop, qualities):
             note((codec, *setting, ""), len(data), network(to_array(decode_image(data))[None]))
-        for split in splits:
-            h = split.head(torch.from_numpy(x)).numpy()
+        for method, head, tail in splits:
+            h = head(torch.from_numpy(x)).numpy()
             packed = pack_features(h)
-            note((split.method, *NONE, ""), len(packed), split.tail(torch.from_numpy(unpack_features(packed, h.shape))))
+            note((method, *NONE, ""), len(packed), tail(torch.from_numpy(unpack_features(packed, h.shape))))
         note((LOCAL, *NONE, "float32"), 0, network(x))
         if quantised is not None:
             note((LOCAL, *NONE, "int8"), 0, quantised(x))

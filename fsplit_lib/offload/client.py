@@ -13,6 +13,7 @@ import math
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -157,29 +158,17 @@ class Client:
 
     def _exchange(self, *request: object) -> tuple[int, bytes]:
         """Return status and body. A thread talks and is left when the time is up: a socket's timeout starts anew with each byte."""
-        connection, outcome = self._connection, []
+        connection, outcome = self._connection, Future()
 
         def talk() -> None:
             try:
-                outcome.append(self._talk(connection, *request))
+                outcome.set_result(self._talk(connection, *request))
             except Exception as error:
-                outcome.append(error)
+                outcome.set_exception(error)
 
-        thread = threading.Thread(target=talk, name="client", daemon=True)
-        thread.start()
+        threading.Thread(target=talk, name="client", daemon=True).start()
         try:
-            thread.join(self.timeout_s)
-        finally:
-            if late := not outcome:  # the thread ends with its socket, and never meets the next call's
-                self._connection = self._connect()
-                with contextlib.suppress(OSError, AttributeError):  # no socket yet
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-        try:
-            if late:
-                raise TimeoutError
-            if isinstance(outcome[0], Exception):
-                raise outcome[0]
-            return outcome[0]
+            return outcome.result(self.timeout_s)
         except TimeoutError as error:
             raise OffloadError(f"{self.url} did not answer within {self.timeout_s:g} s") from error
         except ConnectionRefusedError as error:
@@ -192,6 +181,11 @@ class Client:
             raise OffloadError(
                 f"{self.url} cannot be talked to: {_printable(str(error)) or type(error).__name__}"
             ) from error
+        finally:
+            if not outcome.done():  # the thread ends with its socket, and never meets the next call's
+                self._connection = self._connect()
+                with contextlib.suppress(OSError, AttributeError):  # no socket yet
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _talk(
         self, connection: http.client.HTTPConnection, verb: str, path: str, data: bytes | None, headers: dict

@@ -24,6 +24,7 @@ from fsplit_lib.device.timing import ENOUGH_RUNS, Timing, interleave
 from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images, wilson
 from fsplit_lib.evaluation.cross_backbone import smallest_within
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
+from fsplit_lib.latency.profiling import one_thread
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.system import attach_decoder, build_system, load_codec, save_system
@@ -140,16 +141,12 @@ def time_decoders(decoders: dict[Hashable, tuple[str, dict]], runs: int = ENOUGH
         decoders: backbone and configuration, by any name; untrained ones take as long as trained ones.
         runs: rounds.
     """
-    y_hat, threads = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), torch.get_num_threads()
-    calls = {}
+    y_hat, calls = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), {}
     for key, (backbone, config) in decoders.items():
         spec = load_backbone(backbone, "random").spec
         calls[key] = partial(build_decoder(LAB_WIDTHS[-1], spec, DecoderConfig(**config)).eval(), y_hat)
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return interleave(calls, runs)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _family(network: str) -> str:
