@@ -26,7 +26,6 @@ class ImageCodec:
     qualities: range  # the codec's own scale; more is better
     needs: str  # Pillow's feature, or the module of a plugin (`pip install fsplit_lib[codecs]`)
     quality: str = "quality"  # turns a quality into the writer's option
-    plugin: bool = field(default=False)
     quick: dict = field(default_factory=dict)  # options for trying out, where the best ones are slow
 
 
@@ -42,8 +41,8 @@ IMAGE_CODECS = {
         "jpg_2000",
         "quality_layers",
     ),
-    "JPEG XL": ImageCodec("JXL", {"effort": 9}, range(101), "pillow_jxl", plugin=True),
-    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif", plugin=True),
+    "JPEG XL": ImageCodec("JXL", {"effort": 9}, range(101), "pillow_jxl"),
+    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif"),
 }
 LIVE = ("JPEG", "WebP", "AVIF")  # quick enough for a chapter, and in every Pillow wheel
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
@@ -53,7 +52,7 @@ def _require(codec: str) -> ImageCodec:
     if codec not in IMAGE_CODECS:
         raise ParameterError(f"no image codec {codec!r}; there are {', '.join(IMAGE_CODECS)}")
     kind = IMAGE_CODECS[codec]
-    if not kind.plugin:
+    if not kind.needs.startswith("pillow_"):
         if not features.check(kind.needs):
             raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
         return kind

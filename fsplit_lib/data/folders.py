@@ -189,11 +189,9 @@ def caltech101(root: str | Path) -> ImageFolder:
         )
     whole = image_folder(found, "caltech101")
     classes = tuple(name for name in whole.classes if name != "BACKGROUND_Google")
-    kept = [
-        (p, whole.classes[y]) for p, y in zip(whole.paths, whole.labels, strict=True) if whole.classes[y] in classes
-    ]
-    labels = tuple(classes.index(c) for _, c in kept)
-    return ImageFolder("caltech101", tuple(p for p, _ in kept), labels, classes, CALTECH_LICENCE)
+    kept = whole._part([whole.classes[label] in classes for label in whole.labels])
+    labels = tuple(classes.index(whole.classes[label]) for label in kept.labels)
+    return replace(kept, labels=labels, classes=classes, licence=CALTECH_LICENCE)
 
 
 def _caltech_places(root: Path) -> tuple[tuple[Path, ...], Path | None]:

@@ -17,12 +17,7 @@ from scipy.signal import resample_poly
 from fsplit_lib.data.files import data_root
 from fsplit_lib.errors import DataError
 
-TRAINED_ON = (
-    "george",
-    "jackson",
-    "lucas",
-    "nicolas",
-)  # of six speakers the first four by name; all others are held out
+TRAINED_ON = ("george", "jackson", "lucas", "nicolas")  # of six speakers the first four by name; others are held out
 RATE = 8000  # samples a second
 BANDS = FRAMES = 64
 WINDOW, HOP, FFT = 128, 100, 512  # samples: windows of 16 ms, too short to resolve a voice's pitch, every 12.5 ms

@@ -74,13 +74,12 @@ def read_bundle(folder: str | Path) -> Bundle:
             f"{manifest} is {told.format!r} version {told.version}; only {FORMAT!r} version {VERSION} is known"
         )
     bare = Bundle(folder, told.codec, None, checked_files(told.files, where, WeightsError))
+    path = bare.path("codec.npz")
     try:
-        with np.load(bare.path("codec.npz"), allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return replace(bare, packer=Packer.from_arrays(stored))
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{folder / 'codec.npz'} is not a codec: {error}") from error
+        raise WeightsError(f"{path} is not a codec: {error}") from error
 
 
 def write_manifest(folder: Path, name: str, files: list[str]) -> None:

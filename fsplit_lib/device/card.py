@@ -1,11 +1,6 @@
 """Device cards: what one machine measured, as a small JSON file that travels.
 
-{"format": "fsplit device card", "version": 2,
- "name": "a name for figures",  "cpu": "...", "cores": 4, "system": "Linux aarch64", "date": "2026-01-31",
- "codec": "photo", "photo": "512 x 512", "instructions": "asimd asimddp", "int8_symbols_that_differ_percent": 1.5,
- "versions": {"python": "...", "onnxruntime": "...", ...},
- "rows": [{"method": "FrankenSplit", "lmbda": null, "quality": null, "stage": "encode", "precision": "int8",
-           "threads": 1, "median_ms": 4.1, "iqr_ms": 0.1, "runs": 100}, ...]}
+Its fields are "format", "version" and those of :class:`DeviceCard`, with an object for each :class:`DeviceRow`.
 """
 
 import json

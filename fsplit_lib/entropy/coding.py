@@ -73,10 +73,6 @@ class Tables:
         inside = (at >= 0) & (at < self.lengths[channel] - 1)
         return np.where(inside, self.frequencies[channel][np.where(inside, at, 0)], 0) / 2**PRECISION
 
-    def rows(self, first: int, end: int) -> "Tables":
-        """Take some of the tables, from ``first`` up to ``end``."""
-        return Tables(self.frequencies[first:end], self.lengths[first:end], self.offsets[first:end])
-
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Write the tables as named arrays."""
         return {name: getattr(self, name) for name in TABLE_ARRAYS}

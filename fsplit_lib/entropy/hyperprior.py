@@ -75,9 +75,6 @@ class Hyperprior(TableBuffers):
         self.prior = FactorizedPrior(width, init_scale=3.0)
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
 
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_tables": None}  # the range coder's models can be neither copied nor pickled
-
     @torch.no_grad()
     def start_from(self, y: Tensor) -> None:
         """Take each channel's mean out of symbols y (B, C, h, w), and begin with its own scale.

@@ -113,7 +113,8 @@ class Packer:
             raise ParameterError(f"this codec packs with lmbda {' to '.join(ends)}, got {code_to_lmbda(code):.3g}")
         if code not in self._tables_by_code:
             first = (code - self.first_code) * len(self.medians)
-            self._tables_by_code[code] = self.tables.rows(first, first + len(self.medians))
+            rows = (part[first : first + len(self.medians)] for part in self.tables.to_arrays().values())
+            self._tables_by_code[code] = Tables(*rows)
         return self._tables_by_code[code]
 
     def symbols(self, y: np.ndarray, code: int) -> np.ndarray:

@@ -15,13 +15,15 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DataError, FsplitError, ParameterError
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
 
 PATIENCE_S = 10.0  # for a scheduler to answer
 ALONE = threading.Lock()  # a cell may set environment variables and seed torch: never two in one process
@@ -173,22 +175,14 @@ def _outcomes(
             yield name, outcome
 
 
-@contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
-    from dask.distributed import Client, LocalCluster
+def _client(scheduler: str | None, workers: int) -> "Client":
+    """Connect to a scheduler, or begin a cluster of local processes that ends with the client."""
+    from dask.distributed import Client
 
-    if scheduler is not None:
-        _check_scheduler(scheduler)
-        with Client(scheduler, timeout=PATIENCE_S) as client:
-            yield client
-        return
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    if scheduler is None:
+        return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50)
+    _check_scheduler(scheduler)
+    return Client(scheduler, timeout=PATIENCE_S)
 
 
 def _check_scheduler(address: str) -> None:
