@@ -148,7 +148,7 @@ class BudgetFile:
 
 
 def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], every: int = 1) -> list[BudgetFile | None]:
-    """Find the best picture that a codec can make within each byte limit.
+    """Find the best picture that a codec can make within each byte limit; None where not even the smallest fits.
 
     At each scale the highest quality that fits is found by bisection; among the scales the least squared error to the
     original wins, so a codec may shrink the picture where that serves it better. A file is coded once for all limits.
@@ -158,9 +158,6 @@ def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], ever
         codec: a key of :data:`IMAGE_CODECS`.
         limits: in bytes, ascending.
         every: step through the codec's qualities; above 1 the search is coarser and uses the codec's quick options.
-
-    Returns:
-        A file per limit, None where not even the smallest fits.
     """
     original, kind = np.asarray(image, dtype=np.float64), IMAGE_CODECS[codec]
     qualities = kind.qualities[::every]

@@ -42,9 +42,6 @@ def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_
         max_pixels: width times height above which a picture is refused from its header, before it is decoded;
             by default where Pillow suspects a decompression bomb.
 
-    Returns:
-        An RGB image of the source's (rotated) size.
-
     Raises:
         DataError: no such file, not an image, truncated, not to be read, too many pixels, a JPEG of more than
             64 scans, or values of which nobody can know what is black or white.
@@ -223,9 +220,6 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     Args:
         image: RGB, any size; one smaller than the crop is scaled up.
         size: side of the square in pixels.
-
-    Returns:
-        An RGB image of ``size`` x ``size`` pixels.
 
     Raises:
         DataError: one side is more than 64 times the other.

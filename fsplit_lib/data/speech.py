@@ -55,15 +55,12 @@ def read_wav(path: Path) -> np.ndarray:
 
 
 def mel_filters(bands: int, size: int, rate: int) -> np.ndarray:
-    """Compute triangles that are equally wide on the mel scale, each 1 at its centre.
+    """Compute triangles that are equally wide on the mel scale, each 1 at its centre: (bands, size // 2 + 1).
 
     Args:
         bands: number of triangles.
         size: of the FFT in samples.
         rate: in samples a second.
-
-    Returns:
-        (bands, size // 2 + 1) weights in [0, 1].
 
     >>> mel_filters(BANDS, FFT, RATE).shape
     (64, 257)
@@ -98,14 +95,11 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
 
 def spoken_digits(folder: Path, split: Literal["train", "test"]) -> tuple[list[Path], np.ndarray]:
-    """List the recordings ``{digit}_{speaker}_{n}.wav`` of a folder, such as the Free Spoken Digit Dataset.
+    """List the recordings ``{digit}_{speaker}_{n}.wav`` of a folder, such as the Free Spoken Digit Dataset, and their digits (N,).
 
     Args:
         folder: of WAV files.
         split: "train" for the speakers :data:`TRAINED_ON`, "test" for all others, the reader among them.
-
-    Returns:
-        Files, and their digits (N,) int64.
 
     Raises:
         DataError: there are none.

@@ -61,14 +61,7 @@ def export_bundle(
 
 
 def to_onnx(module: nn.Module, shape: tuple[int, ...], path: Path, any_size: bool = False) -> None:
-    """Write a module of one input and one output as ONNX.
-
-    Args:
-        module: in eval mode.
-        shape: of an input.
-        path: of the file.
-        any_size: leaves both sides of the picture open.
-    """
+    """Write a module of one input, of a shape, and one output as ONNX; ``any_size`` leaves the picture's sides open."""
     free = {"x": {2: "height", 3: "width"}, "y": {2: "rows", 3: "columns"}} if any_size else None
     with warnings.catch_warnings(), _only_errors():
         warnings.simplefilter("ignore")

@@ -21,11 +21,7 @@ FILES = {"float32": "encoder.onnx", "int8": "encoder.int8.onnx"}
 
 
 class Network:
-    """An ONNX file as a function of one array.
-
-    Args:
-        path: of the file.
-        threads: that one call may use.
+    """An ONNX file as a function of one array, each call on as many threads as are allowed.
 
     Raises:
         ParameterError: fewer than one thread, or onnxruntime is not installed.

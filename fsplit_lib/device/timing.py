@@ -57,16 +57,13 @@ def interleave(
     warmup: int = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Timing]:
-    """Time several calls in turns: every round runs each of them once.
+    """Time several calls in turns: every round runs each of them once; the timings have the calls' names.
 
     Args:
         calls: by name.
         runs: timed rounds.
         warmup: rounds before them.
         progress: called with rounds done and rounds in all.
-
-    Returns:
-        A timing for each name.
 
     Raises:
         ParameterError: fewer than 2 runs.

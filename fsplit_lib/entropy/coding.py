@@ -149,11 +149,7 @@ def push_symbols(
 ) -> None:
     """Write symbols on top of what a coder holds, table by table, the escaped ones in full below them.
 
-    Args:
-        coder: is changed.
-        symbols: as in :func:`encode_symbols`, whose errors it raises.
-        tables: as there.
-        index: as there.
+    Arguments and errors as in :func:`encode_symbols`.
     """
     _check_index(index, tables)
     order, chosen, groups = _by_table(tables, symbols.shape[-1], index)
@@ -190,10 +186,7 @@ def pop_symbols(
 def symbol_bits(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None) -> np.ndarray:
     """Compute −log2 of the tables' own probability of every symbol, escapes in full, of the symbols' shape.
 
-    Args:
-        symbols: (C, N) int32, one table a channel; or (N,) with an index.
-        tables: see :class:`Tables`.
-        index: (N,) the table of each symbol.
+    Arguments as in :func:`encode_symbols`.
     """
     entries, escaped = table_entries(symbols, tables, index)
     bits = PRECISION - np.log2(
@@ -216,15 +209,9 @@ def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
 def table_entries(
     symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find each symbol's entry in its table, and which symbols have to be escaped.
+    """Find each symbol's entry in its table, int32, and the mask of those that have to be escaped, both of their shape.
 
-    Args:
-        symbols: (C, N) int32, one table a channel; or (N,) with an index.
-        tables: see :class:`Tables`.
-        index: (N,) the table of each symbol.
-
-    Returns:
-        Entries int32 and mask, both of the symbols' shape.
+    Arguments as in :func:`encode_symbols`.
 
     Raises:
         ValueError: symbols of another shape, or that are no whole numbers of 32 bits.

@@ -46,12 +46,8 @@ def places_of(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def neighbourhoods(symbols: np.ndarray, number: int) -> np.ndarray:
     """Look at the four neighbours of each place of pass 1 or 2; beyond the edge they are 0.
 
-    Args:
-        symbols: (C, h, w) int32; what a later pass will hold is not looked at.
-        number: of the pass.
-
-    Returns:
-        (C, n) integers below SUMS · ACTIVITIES: the class of the neighbours' sum and absolute sum.
+    Takes symbols (C, h, w) int32, of which a later pass's are not looked at, and gives (C, n) integers below
+    SUMS · ACTIVITIES: the class of the neighbours' sum and absolute sum.
     """
     height, width = symbols.shape[1:]
     row, column = np.divmod(places_of(height, width)[number], width)
@@ -100,10 +96,7 @@ class Context:
     def encode(self, symbols: np.ndarray, first: Tables, level: int) -> bytes:
         """Encode symbols (C, h, w) int32 to bytes.
 
-        Args:
-            symbols: of one latent.
-            first: the channels' own tables at this lmbda code.
-            level: the lmbda code, counted from the codec's first.
+        ``first`` are the channels' own tables at this lmbda code, ``level`` is the code, counted from the codec's first.
         """
         coder = constriction.stream.stack.AnsCoder()  # a stack: what is read first is written last
         flat, alone = symbols.reshape(len(symbols), -1), self._alone(symbols)

@@ -21,14 +21,11 @@ LARGEST = np.float32(2**30)  # symbols beyond it are clipped: no table and no es
 
 
 def to_symbols(u: np.ndarray, medians: np.ndarray) -> np.ndarray:
-    """Round a latent to the integers on the wire.
+    """Round a latent to the integers on the wire, (..., C, N) int32.
 
     Args:
         u: (..., C, N) float32, already multiplied by its gain.
         medians: (C,) float32, centres of the rounding grid.
-
-    Returns:
-        (..., C, N) int32.
 
     Raises:
         ValueError: the latent holds NaN or infinity.

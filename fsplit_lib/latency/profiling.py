@@ -52,13 +52,12 @@ def units_of(network: nn.Module) -> list[tuple[str, Callable[[Tensor], Tensor]]]
 def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoint]:
     """Measure the split points of a timm network, untrained: costs do not depend on weights.
 
+    The first is the input, then there is one behind every layer; the last one is the answer itself.
+
     Args:
         name: timm's, of one of the four families.
         input_size: side of the square photo, in pixels.
         passes: timed runs, after one to warm up.
-
-    Returns:
-        the input, then one point behind every layer; the last one is the answer itself.
 
     >>> points = profile("test_resnet", 64, passes=1)
     >>> len(points), points[0].bytes(), points[-1].elements
@@ -66,8 +65,8 @@ def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoin
     """
     network = timm.create_model(name, pretrained=False).eval()
     units = units_of(network)
-    x = torch.zeros(1, 3, input_size, input_size)
-    elements, macs, value = [x.numel()], [0], x
+    value = x = torch.zeros(1, 3, input_size, input_size)
+    elements, macs = [x.numel()], [0]
     with FlopCounterMode(display=False) as counter:
         for _, unit in units:
             value = unit(value)

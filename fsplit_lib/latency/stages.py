@@ -105,7 +105,7 @@ def measure_latency(
 
 
 def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[str, float]:
-    """Find for each method the quality or rate weight of a given agreement, between two measured points.
+    """Find the quality or rate weight of a given agreement for each method that reaches it, between two measured points.
 
     Qualities are interpolated linearly and rate weights on a log scale, both on the monotone curve through the points.
 
@@ -113,9 +113,6 @@ def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[s
         points: rows of ``photos.csv``.
         level: the agreement, in (0, 1).
         codec: weights of ours; it is called FrankenSplit in the result.
-
-    Returns:
-        Methods that reach the level, each with its setting.
     """
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for point in points:

@@ -65,8 +65,8 @@ def measure_work(
     ]
     for name, config in decoders.items():
         decoder = build_decoder(latent.shape[1], backbone.spec, config)
-        parts += [("decoder", name, decoder, latent)]
-        parts += [("decoder + tail", name, nn.Sequential(decoder, backbone.tail), latent)]
+        both = nn.Sequential(decoder, backbone.tail)
+        parts += [("decoder", name, decoder, latent), ("decoder + tail", name, both, latent)]
     calls = {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for part, name, module, value in parts:
