@@ -42,10 +42,9 @@ FEW = 100  # photos below which agreement are left out: their interval would be 
 LARGE = ("resnet50", "resnet", 512, DecoderConfig(2, 2, 128))  # a network ten times as large: timed, never trained
 Setting = tuple[float | None, float | None]  # lmbda of ours, quality of an image codec
 NONE: Setting = (None, None)
-Key = tuple[str, str, float | None, float | None, str, str, int]  # network, method, setting, stage, precision, threads
+# place, network, method, setting, stage, precision, threads
+Key = tuple[str, str, str, float | None, float | None, str, str, int]
 Score = tuple[str, float | None, float | None, str]  # method, setting, precision
-
-
 Split = tuple[str, nn.Module, nn.Module]  # method, head and tail, with 8-bit features in between
 
 
@@ -99,9 +98,9 @@ def measure_latency(
     splits = splits_of(system.backbone)
     scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
     with tempfile.TemporaryDirectory() as folder, one_thread():
-        calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
+        calls = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
         timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
-    return _rows(timings, places, scores, chosen, len(photos))
+    return _rows(timings, scores, chosen, len(photos))
 
 
 def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[str, float]:
@@ -137,18 +136,18 @@ def _setting(method: str, value: float) -> Setting:
 def _calls(
     system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
-) -> tuple[dict[Key, Callable[[], Any]], dict[Key, str]]:  # fmt: skip
-    """List what to time, and where each of it takes place."""
-    name = system.backbone.name
-    on_device = device_calls(bundle, photo, lmbdas, qualities)
-    calls = {(name if key[0] == LOCAL else "", *key): call for key, call in on_device.items()}
-    places = {key: "check" if key[4] in ("whole call", "libraries alone") else "device" for key in calls}
-    threads, encoder, crop = sorted({key[6] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
+) -> dict[Key, Callable[[], Any]]:  # fmt: skip
+    """List what to time."""
+    name, calls = system.backbone.name, {}
+    for (method, *setting, stage, precision, count), call in device_calls(bundle, photo, lmbdas, qualities).items():
+        place = "check" if stage in ("whole call", "libraries alone") else "device"
+        calls[place, name if method == LOCAL else "", method, *setting, stage, precision, count] = call
+    threads, encoder, crop = sorted({key[-1] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
     x = encoder.preprocess(photo)
     pixels, y = torch.from_numpy(x), encoder.encode(x)
 
-    def at(place: str, *key: Any, call: Callable[[], Any]) -> None:
-        calls[key], places[key] = call, place  # type: ignore[index]
+    def at(*key: Any, call: Callable[[], Any]) -> None:
+        calls[key] = call
 
     def in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
         return torch.no_grad()(lambda: module(value))
@@ -186,7 +185,7 @@ def _calls(
         at("device", name, method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
         at("server", name, method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
         at("server", name, method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
-    return calls, places
+    return calls
 
 
 def _files(crop: Image.Image, qualities: Sequence[tuple[str, int]]) -> list[tuple[str, Setting, bytes]]:
@@ -243,12 +242,11 @@ def _scores(
 
 
 def _rows(
-    timings: dict[Key, Timing], places: dict[Key, str], scores: dict[Score, tuple[float, float]],
-    chosen: dict[float, dict[str, float]], n: int,
-) -> list[LatencyRow]:  # fmt: skip
+    timings: dict[Key, Timing], scores: dict[Score, tuple[float, float]], chosen: dict[float, dict[str, float]], n: int
+) -> list[LatencyRow]:
     """Timings and scores, once for every level that a method has a setting for."""
     cpu, released = cpu_name(), ", ".join(f"{k} {v}" for k, v in (versions() | {"torch": torch.__version__}).items())
-    timed = dict.fromkeys(key[1] for key in timings)
+    timed = dict.fromkeys(key[2] for key in timings)
     groups = [(level, m, value) for level, found in chosen.items() for m, value in found.items() if m in timed]
     steered = {method for _, method, _ in groups}
     groups += [(None, method, None) for method in timed if method not in steered]
@@ -260,18 +258,18 @@ def _rows(
             for (*what, precision), (size, share) in scores.items()
             if what == [method, *setting]
         }
-        keys = [key for key in timings if key[1] == method and key[2:4] in (NONE, setting)]
-        whose = dict.fromkeys(key[0] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
+        keys = [key for key in timings if key[2] == method and key[3:5] in (NONE, setting)]
+        whose = dict.fromkeys(key[1] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
         for network in whose:
             for precision, (size, share) in mine.items():
                 sent = (network, method, *setting, "send", "wire", "", precision, 1, None, None, 0, level)
                 found.append(LatencyRow(*sent, size, share if network != LARGE[0] else None, n, cpu, released))
         for key in keys:
-            network, *_, stage, precision, threads = key
+            place, network, *_, stage, precision, threads = key
             engine = "torch" if "torch" in stage else "onnxruntime" if precision else ENGINES.get(stage, "")
             size, share = mine.get(precision) or next(iter(mine.values()))
             timing, share = timings[key], share if network != LARGE[0] else None
-            what = (network, method, *setting, stage, places[key], engine, precision, threads)
+            what = (network, method, *setting, stage, place, engine, precision, threads)
             took = (timing.median_ms, timing.iqr_ms, timing.runs)
             found.append(LatencyRow(*what, *took, level, size, share, n, cpu, released))
     return found

@@ -121,7 +121,7 @@ def run_grid(
         if isinstance(outcome, Exception):
             failed[name] = f"{type(outcome).__name__}: {outcome}".splitlines()[0]
             continue
-        if not _path(out, name).is_file():
+        if not (out / f"{name}.json").is_file():
             _write(out, name, outcome)
         found[name] = outcome
         tell(name)
@@ -224,16 +224,12 @@ def _run(name: str, cell: Cell, out: Path) -> dict:
     return row
 
 
-def _path(out: Path, name: str) -> Path:
-    return out / f"{name}.json"
-
-
 def _write(out: Path, name: str, row: dict) -> None:
-    write_atomically(_path(out, name), json.dumps(row).encode())
+    write_atomically(out / f"{name}.json", json.dumps(row).encode())
 
 
 def _read(out: Path, name: str, cell: Cell) -> dict | None:
-    path = _path(out, name)
+    path = out / f"{name}.json"
     if not path.is_file():
         return None
     try:
