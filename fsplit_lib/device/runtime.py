@@ -69,7 +69,6 @@ class DeviceEncoder:
         if precision not in FILES:
             raise ParameterError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        self.precision = precision
         self._network = Network(self.bundle.path(FILES[precision]), threads)
 
     def preprocess(self, image: Image.Image) -> np.ndarray:

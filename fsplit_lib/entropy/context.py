@@ -85,12 +85,7 @@ class Context:
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, np.ndarray], prefix: str = "") -> "Context":
-        """Read what :meth:`to_arrays` wrote.
-
-        Raises:
-            KeyError: an array is missing.
-            ValueError: the arrays contradict each other.
-        """
+        """Read what :meth:`to_arrays` wrote; errors as in :meth:`Tables.from_arrays`."""
         return cls(Tables.from_arrays(stored, prefix), *(stored[prefix + name] for name in CONTEXT_ARRAYS))
 
     def encode(self, symbols: np.ndarray, first: Tables, level: int) -> bytes:

@@ -7,7 +7,7 @@ Both chapters' models code latents that are already whole symbols: of a frozen e
 the very same ones, or of one that was trained with its hyperprior (:class:`fsplit_lib.codec.side_information.SideInformationCodec`).
 
 y's tables are chosen by a network in floating point, at both ends: two machines may round differently and then read
-another message. So these streams are measured and decoded on one machine, and no packet holds them.
+another message. So these streams are decoded on the machine that made them.
 """
 
 from typing import NamedTuple

@@ -69,12 +69,7 @@ class Packer:
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, np.ndarray]) -> "Packer":
-        """Read what :meth:`to_arrays` wrote.
-
-        Raises:
-            KeyError: an array is missing.
-            ValueError: the arrays contradict each other.
-        """
+        """Read what :meth:`to_arrays` wrote; errors as in :meth:`Tables.from_arrays`."""
         numbers = {name: stored[name].item() for name in ("stride", "lmbda", "first_code")}
         arrays = {name: stored[name] for name in ("gains", "inverse_gains", "medians")}
         context = Context.from_arrays(stored, "context_") if "context_groups" in stored else None
