@@ -19,8 +19,6 @@ from timm.models.resnet import BasicBlock
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
-from fsplit_lib.codec.lean import Residual
-
 BRANCH = 0.2  # first weight of a residual branch
 
 
@@ -44,7 +42,7 @@ class Affine(nn.Module):
         return self.act(x * self.weight + self.bias)
 
 
-class RestorationBlock(Residual):
+class RestorationBlock(nn.Module):
     """A residual branch around a skip.
 
     depthwise   7×7 depthwise → 1×1 (×3) → GELU → 1×1: a wide view in few multiplications
@@ -55,12 +53,16 @@ class RestorationBlock(Residual):
     """
 
     def __init__(self, width: int, kind: str):
+        super().__init__()
         if kind == "depthwise":
             wide = nn.Conv2d(width, width, 7, padding=3, groups=width)
             layers = [wide, nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1)]
         else:
             layers = [nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)]
-        super().__init__(*layers, Affine(width, BRANCH))
+        self.branch = nn.Sequential(*layers, Affine(width, BRANCH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
 
 
 class NextBlock(ConvNeXtBlock):
