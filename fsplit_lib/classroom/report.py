@@ -36,7 +36,7 @@ WORDS = {  # outcome: mark, word, meaning
 
 
 def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, machine: str) -> Path:
-    """Write ``class.html``, whose path is returned, and ``class.csv``: how a class was graded, with which seed, where."""
+    """Write ``class.html``, whose path is returned, and ``class.csv``: how a class was graded, and where."""
     chapters: dict[str, list[Graded]] = {}
     for one in graded:
         if one.outcomes:

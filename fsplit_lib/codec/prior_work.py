@@ -102,9 +102,7 @@ class ReductionEncoder(nn.Sequential):
 class AnalysisTransform(nn.Sequential):
     """Encode as CompressAI's image codecs do: four strided convolutions with generalised divisive normalisation.
 
-    Args:
-        widths: channels inside (twice), and of the latent.
-        strides: must be 4, 2 and 2; the first counts for two convolutions.
+    The widths are those inside, twice, and of the latent; the first stride counts for two convolutions.
 
     >>> import torch
     >>> encoder = AnalysisTransform((128, 128, 192), (4, 2, 2))

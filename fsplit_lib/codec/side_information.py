@@ -69,8 +69,8 @@ class SideInformationCodec(FeatureCodec):
     ) -> tuple[Tensor, Tensor]:
         """Compute what the decoder sees, (B, C, h, w), and the likelihoods (B, C·h·w + N·⌈h/4⌉·⌈w/4⌉, 1, 1) of u and z.
 
-        Arguments as in :meth:`FeatureCodec.quantise`, but for the noise (B, C + N, h, w): z takes its last N channels, at
-        every fourth place.
+        Arguments as in :meth:`FeatureCodec.quantise`, but for the noise (B, C + N, h, w): z takes its last N channels,
+        at every fourth place.
 
         Raises:
             ValueError: quantiser "none", which has no rate.

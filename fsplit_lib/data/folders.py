@@ -173,9 +173,7 @@ def _is_shown(path: Path, folder: Path) -> bool:
 def caltech101(root: str | Path) -> ImageFolder:
     """Read Caltech-101 (Fei-Fei et al. 2004) as torchvision lays it out, without its background class.
 
-    Args:
-        root: the folder given to ``torchvision.datasets.Caltech101``, its ``caltech101`` sub-folder,
-            or ``101_ObjectCategories`` itself.
+    ``root`` is the folder given to ``torchvision.datasets.Caltech101``, its sub-folder, or ``101_ObjectCategories``.
 
     Raises:
         DataError: the 101 categories are not there.
@@ -208,10 +206,8 @@ def _is_caltech(place: Path) -> bool:
 def elpv(root: str | Path) -> ImageFolder:
     """Read ELPV (Deitsch et al. 2019), electroluminescence pictures of solar cells, as the package elpv-dataset lays it out.
 
-    The classes are "whole" and "defective": whether experts thought a defect at least as likely as not.
-
-    Args:
-        root: the package's ``elpv_dataset``, its ``data`` sub-folder, or a copy.
+    The classes are "whole" and "defective": whether experts thought a defect at least as likely as not. ``root`` is the
+    package's ``elpv_dataset``, its ``data`` sub-folder, or a copy.
 
     Raises:
         DataError: the table ``labels.csv`` is not there, or is another one.

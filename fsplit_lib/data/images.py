@@ -113,10 +113,7 @@ def _scans(jpeg: bytes) -> int:
 def seems_whole(path: Path) -> bool:
     """Look at a photo's first and last bytes alone: its header can be read, and a JPEG or PNG has its end.
 
-    A file that passes may still be broken inside; of other formats only the header is looked at.
-
-    Args:
-        path: of the file; one that is not there is not whole.
+    A file that passes may still be broken inside; of other formats only the header is looked at. None is not whole.
     """
     try:
         with _open(path, str(path)) as image, path.open("rb") as file:

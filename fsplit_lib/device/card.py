@@ -61,14 +61,7 @@ def versions() -> dict[str, str]:
 def make_card(
     bundle: Bundle, name: str, runs: int = 100, progress: Callable[[int, int], None] | None = None
 ) -> DeviceCard:
-    """Measure this machine with a bundle's own photo.
-
-    Args:
-        bundle: see :func:`fsplit_lib.device.read_bundle`.
-        name: of the device, for figures.
-        runs: timed rounds.
-        progress: called with rounds done and rounds in all.
-    """
+    """Measure this machine, whose name is for figures, with a bundle's own photo, in ``runs`` timed rounds."""
     photo = open_image(bundle.path("photo.png"))
     rows = tuple(measure_device(bundle, photo, runs, progress))
     system, size = f"{platform.system()} {platform.machine()}", f"{photo.width} x {photo.height}"

@@ -58,7 +58,7 @@ class DeviceEncoder:
     Args:
         bundle: a folder that ``fsplit export`` has written, or what was read from it.
         precision: of the encoder network.
-        threads: that the encoder network may use.
+        threads: that it may use.
 
     Raises:
         ParameterError: an unknown precision, or no threads.

@@ -266,7 +266,7 @@ def _check_index(index: np.ndarray | None, tables: Tables) -> None:
 def _by_table(
     tables: Tables, count: int, index: np.ndarray | None
 ) -> tuple[np.ndarray | slice, np.ndarray | None, list[tuple[int, int, int]]]:
-    """Sort symbols by table: their order, their index in it, and table, first place and end of each group of one table."""
+    """Sort symbols by table: their order, their index in it, and table, first place and end of each group."""
     if index is None:  # they are: a channel is a group
         return np.s_[:], None, [(channel, channel * count, (channel + 1) * count) for channel in range(tables.channels)]
     order = np.argsort(index.astype(np.uint16), kind="stable")  # 16 bits sort by radix

@@ -91,7 +91,7 @@ class Context:
     def encode(self, symbols: np.ndarray, first: Tables, level: int) -> bytes:
         """Encode symbols (C, h, w) int32 to bytes.
 
-        ``first`` are the channels' own tables at this lmbda code, ``level`` is the code, counted from the codec's first.
+        ``first`` are the channels' own tables at a lmbda code, ``level`` is the code, counted from the codec's first.
         """
         coder = constriction.stream.stack.AnsCoder()  # a stack: what is read first is written last
         flat, alone = symbols.reshape(len(symbols), -1), self._alone(symbols)

@@ -104,7 +104,7 @@ def measure_latency(
 
 
 def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[str, float]:
-    """Find the quality or rate weight of a given agreement for each method that reaches it, between two measured points.
+    """Find for each method that reaches an agreement the quality or rate weight there, between two measured points.
 
     Qualities are interpolated linearly and rate weights on a log scale, both on the monotone curve through the points.
 

@@ -60,11 +60,9 @@ class Request:
 
 
 class Passes(AsyncBatcher[Request, Request]):
-    """async-batcher's queue, run in threads; a request beyond those that may wait raises QueueFullException.
+    """async-batcher's queue, run in threads: the network of a request's kind makes logits of its x.
 
-    Args:
-        networks: by the kind of request, from its x to logits.
-        settings: of the server.
+    A request beyond those that may wait raises QueueFullException.
     """
 
     def __init__(self, networks: dict[str, Callable[[Tensor], Tensor]], settings: Settings):

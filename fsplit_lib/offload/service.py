@@ -194,13 +194,7 @@ async def _fault(_: HTTPRequest, __: Exception) -> JSONResponse:
 
 
 def build_app(system: FrankenSplit, token: str | None = None, settings: Settings = DEFAULTS) -> Starlette:
-    """Build the ASGI application: GET /health, POST /answer.
-
-    Args:
-        system: codec, decoder and backbone.
-        token: that every request for an answer has to bear; None asks for none.
-        settings: limits and batching.
-    """
+    """Build the ASGI application: GET /health, and POST /answer, which has to bear the token if there is one."""
     service = Service(system, token, settings)
     routes = [Route("/health", service.health), Route("/answer", service.answer, methods=["POST"])]
     handlers = {HTTPException: _refusal, Exception: _fault}

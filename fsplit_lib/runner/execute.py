@@ -206,11 +206,9 @@ def _run_or_error(
 
 
 def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat.NotebookNode:
-    """Replace the source of every exercise cell by its solution.
+    """Replace the source of every exercise cell by its solution, in the notebook itself, which is returned.
 
-    Args:
-        notebook: is changed and returned; exercise cells carry the id in their metadata.
-        solutions: a Python file with a ``# %% 00.1`` line above each solution.
+    Cells have an exercise's id in their metadata; solutions stand in a Python file, each below a line ``# %% 00.1``.
 
     Raises:
         ChapterError: a cell without a solution, or a solution without a cell.
