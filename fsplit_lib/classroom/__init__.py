@@ -6,5 +6,5 @@ limits no memory, has no seed to swap, and refuses zips and "(1)" files. What it
 back, is one function here: :func:`~fsplit_lib.classroom.submissions.merge`.
 
 ``submissions`` puts a student's cells into the chapter, ``supervisor`` runs that under limits, ``kernel_process`` guards
-the cells from each other, ``grading`` says what came of each exercise, and ``report`` writes it down.
+the chapter's cells, ``grading`` says what came of each exercise, and ``report`` writes it down.
 """

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import compress
 from pathlib import Path
 
@@ -150,7 +150,9 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
     name = name or folder.resolve().name
     wnids = [WNID.match(path.name) or WNID.match(path.parent.name) for path in paths]
     if all(wnids):
-        index = _imagenet_index()
+        from timm.data import ImageNetInfo  # brings torch
+
+        index = {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}
         found = [index.get(match.group()) for match in wnids]
         if None not in found:
             return ImageFolder(name, paths, tuple(found), tuple(index))
@@ -234,10 +236,3 @@ def training_folder(root: str | Path) -> ImageFolder:
         DataError: no such folder, or no photo in it.
     """
     return caltech101(root) if _caltech_places(Path(root))[1] else image_folder(root, loose=True)
-
-
-@lru_cache(maxsize=1)
-def _imagenet_index() -> dict[str, int]:
-    from timm.data import ImageNetInfo
-
-    return {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}

@@ -84,6 +84,6 @@ def read_bundle(folder: str | Path) -> Bundle:
 
 def write_manifest(folder: Path, name: str, files: list[str]) -> None:
     """Write bundle.json, last of all: until then the folder is no bundle."""
-    told = {"format": FORMAT, "version": VERSION, "codec": name}
-    told["files"] = {file: sha256_of(folder / file) for file in files}
+    digests = {file: sha256_of(folder / file) for file in files}
+    told = {"format": FORMAT, "version": VERSION, "codec": name, "files": digests}
     write_atomically(folder / "bundle.json", (json.dumps(told, indent=1) + "\n").encode())

@@ -7,8 +7,7 @@ A :class:`~fsplit_lib.codec.FeatureCodec` makes its packer from its weights; a d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,6 +48,8 @@ class Packer:
     tables: Tables  # of all codes, C rows each
     # what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own
     context: Context | None = None
+    # kept, since building the coder's models costs more than coding
+    _tables_by_code: dict[int, Tables] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         levels, channels = self.gains.shape
@@ -62,10 +63,6 @@ class Packer:
             )
         if self.context is not None and len(self.context.groups) != levels:
             raise ValueError(f"a context of {len(self.context.groups)} rate weights does not fit {levels}")
-
-    @cached_property
-    def _tables_by_code(self) -> dict[int, Tables]:
-        return {}  # kept, since building the coder's models costs more than coding
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, np.ndarray]) -> "Packer":
