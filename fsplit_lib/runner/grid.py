@@ -15,15 +15,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsplit_lib.data.files import write_atomically
 from fsplit_lib.errors import DataError, FsplitError, ParameterError
-
-if TYPE_CHECKING:
-    from dask.distributed import Client
 
 PATIENCE_S = 10.0  # for a scheduler to answer
 ALONE = threading.Lock()  # a cell may set environment variables and seed torch: never two in one process
@@ -146,9 +144,10 @@ def _outcomes(
             except Exception as error:
                 yield name, error
         return
-    from dask.distributed import as_completed
+    from dask.distributed import Client, as_completed
 
-    with _client(scheduler, min(workers or os.cpu_count() or 1, len(cells))) as client:
+    processes = min(workers or os.cpu_count() or 1, len(cells))
+    with _cluster(scheduler, processes) as cluster, Client(cluster) as client:
         waiting, names, ended = list(cells.items()), {}, as_completed()
 
         def hand_out() -> None:
@@ -175,14 +174,16 @@ def _outcomes(
             yield name, outcome
 
 
-def _client(scheduler: str | None, workers: int) -> "Client":
-    """Connect to a scheduler, or begin a cluster of local processes that ends with the client."""
-    from dask.distributed import Client
+def _cluster(scheduler: str | None, workers: int) -> AbstractContextManager:
+    """What a client connects to: the scheduler at an address, or local processes for as long as the context lasts."""
+    from dask.distributed import LocalCluster
 
     if scheduler is None:
-        return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50)
+        return LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        )
     _check_scheduler(scheduler)
-    return Client(scheduler, timeout=PATIENCE_S)
+    return nullcontext(scheduler)
 
 
 def _check_scheduler(address: str) -> None:
