@@ -147,7 +147,7 @@ def _outcomes(
     from dask.distributed import Client, as_completed
 
     processes = min(workers or os.cpu_count() or 1, len(cells))
-    with _cluster(scheduler, processes) as cluster, Client(cluster) as client:
+    with _cluster(scheduler, processes) as cluster, Client(cluster, timeout=PATIENCE_S) as client:
         waiting, names, ended = list(cells.items()), {}, as_completed()
 
         def hand_out() -> None:
