@@ -4,9 +4,8 @@ Two things are compared fairly only if they were timed A B A B ...: a machine th
 both. A median whose quartiles lie far apart supports no conclusion, and says so.
 """
 
-import gc
 import platform
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,20 +74,11 @@ def interleave(
     """
     if runs < 2:
         raise ParameterError(f"runs must be at least 2, since one has no spread, got {runs}")
-    took = np.zeros((warmup + runs, len(calls)))
-    collecting = gc.isenabled()
-    gc.disable()  # a collection would fall on one of them by chance
-    try:
-        for done, row in enumerate(took, start=1):
-            for index, call in enumerate(calls.values()):
-                begun = time.perf_counter()
-                call()
-                row[index] = time.perf_counter() - begun
-            if progress is not None:
-                progress(done, len(took))
-    finally:
-        if collecting:
-            gc.enable()
+    took, timers = np.zeros((warmup + runs, len(calls))), [timeit.Timer(call) for call in calls.values()]
+    for done, row in enumerate(took, start=1):
+        row[:] = [timer.timeit(1) for timer in timers]  # without collecting garbage, which would fall on one by chance
+        if progress is not None:
+            progress(done, len(took))
     low, middle, high = 1000 * np.quantile(took[warmup:], [0.25, 0.5, 0.75], axis=0)
     return {
         name: Timing(float(m), float(h - lo), runs) for name, m, lo, h in zip(calls, middle, low, high, strict=True)
