@@ -23,6 +23,8 @@ with warnings.catch_warnings():  # compressai imports torch_geometric, which sti
     warnings.simplefilter("ignore", FutureWarning)
     from compressai._CXX import pmf_to_quantized_cdf
     from compressai.entropy_models import EntropyBottleneck
+    from compressai.layers import GDN1  # noqa: F401  (prior_work and decoders import these two from here)
+    from compressai.models import FactorizedPrior as ImageCodec  # noqa: F401
 
 
 def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
