@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import constriction
 import numpy as np
@@ -269,10 +270,10 @@ def _by_table(
     """Sort symbols by table: their order, their index in it, and table, first place and end of each group."""
     if index is None:  # they are: a channel is a group
         return np.s_[:], None, [(channel, channel * count, (channel + 1) * count) for channel in range(tables.channels)]
-    order = np.argsort(index.astype(np.uint16), kind="stable")  # 16 bits sort by radix
-    sizes = np.bincount(index, minlength=tables.channels)
-    ends = sizes.cumsum()
-    groups = [(table, int(ends[table] - sizes[table]), int(ends[table])) for table in np.flatnonzero(sizes)]
+    sorted_already = (index[1:] >= index[:-1]).all()
+    order = np.s_[:] if sorted_already else np.argsort(index.astype(np.uint16), kind="stable")  # 16 bits sort by radix
+    ends = [0, *np.searchsorted(index[order], np.arange(tables.channels), side="right").tolist()]
+    groups = [(table, first, end) for table, (first, end) in enumerate(pairwise(ends)) if first < end]
     return order, index[order], groups
 
 

@@ -94,10 +94,10 @@ class Context:
         ``first`` are the channels' own tables at a lmbda code, ``level`` is the code, counted from the codec's first.
         """
         coder = constriction.stream.stack.AnsCoder()  # a stack: what is read first is written last
-        flat, alone = symbols.reshape(len(symbols), -1), self._alone(symbols)
+        flat, (alone, owner) = symbols.reshape(len(symbols), -1), self._alone(symbols)
         for places, index in reversed(list(self._passes(symbols[self.channels], level))):
             push_symbols(coder, flat[self.channels[:, None], places].ravel(), self.tables, index.ravel())
-        push_symbols(coder, flat[alone], first, alone.nonzero()[0])
+        push_symbols(coder, flat[alone], first, owner)
         return stream_of(coder)
 
     def decode(self, stream: bytes, first: Tables, level: int, height: int, width: int) -> np.ndarray:
@@ -107,9 +107,9 @@ class Context:
             PacketError: the stream is not one that was written with these tables.
         """
         symbols = np.zeros((first.channels, height, width), np.int32)
-        flat, alone = symbols.reshape(first.channels, -1), self._alone(symbols)
+        flat, (alone, owner) = symbols.reshape(len(symbols), -1), self._alone(symbols)
         with reading(stream) as coder:
-            flat[alone] = pop_symbols(coder, first, index=alone.nonzero()[0])
+            flat[alone] = pop_symbols(coder, first, index=owner)
             chosen = symbols[self.channels]
             for places, index in self._passes(chosen, level):  # each looks at what was read before it
                 read = pop_symbols(coder, self.tables, index=index.ravel())
@@ -134,9 +134,9 @@ class Context:
             choices = self.choices[self.groups[level], number - 1]
             yield places_of(*chosen.shape[1:])[number], choices[rows, neighbourhoods(chosen, number)]
 
-    def _alone(self, symbols: np.ndarray) -> np.ndarray:
-        """Mask (C, h·w) of the places that pass 0 codes, each channel with its own table."""
+    def _alone(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mask (C, h·w) of the places that pass 0 codes, and whose table each takes: its own channel's."""
         mask = np.ones((len(symbols), symbols[0].size), bool)
         mask[self.channels] = False
         mask[self.channels[:, None], places_of(*symbols.shape[1:])[0]] = True
-        return mask
+        return mask, np.repeat(np.arange(len(mask)), mask.sum(axis=1))
