@@ -95,7 +95,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
 
 def spoken_digits(folder: Path, split: Literal["train", "test"]) -> tuple[list[Path], np.ndarray]:
-    """List recordings ``{digit}_{speaker}_{n}.wav``, such as the Free Spoken Digit Dataset's, and their digits (N,) int64.
+    """List recordings ``{digit}_{speaker}_{n}.wav``, as of the Free Spoken Digit Dataset, and their digits (N,) int64.
 
     Args:
         folder: of WAV files.
