@@ -19,24 +19,14 @@ from fsplit_lib.errors import ParameterError
 
 @dataclass(frozen=True)
 class ImageCodec:
-    """Pillow's name, its best options, its range of quality, and what has to be there.
+    """Pillow's name, its best options, its range of quality, and what has to be there."""
 
-    Attributes:
-        format: Pillow's name.
-        options: of its writer.
-        qualities: the codec's own scale; more is better.
-        needs: Pillow's feature, or the module of a plugin (``pip install fsplit_lib[codecs]``).
-        quality: turns a quality into the writer's option.
-        quick: options for trying out, where the best ones are slow.
-    """
-
-    format: str
-    options: dict
-    qualities: range
-    needs: str
-    quality: str = "quality"
-    plugin: bool = field(default=False)
-    quick: dict = field(default_factory=dict)
+    format: str  # Pillow's name
+    options: dict  # of its writer
+    qualities: range  # the codec's own scale; more is better
+    needs: str  # Pillow's feature, or the module of a plugin (`pip install fsplit_lib[codecs]`)
+    quality: str = "quality"  # turns a quality into the writer's option
+    quick: dict = field(default_factory=dict)  # options for trying out, where the best ones are slow
 
 
 IMAGE_CODECS = {
@@ -51,8 +41,8 @@ IMAGE_CODECS = {
         "jpg_2000",
         "quality_layers",
     ),
-    "JPEG XL": ImageCodec("JXL", {"effort": 9}, range(101), "pillow_jxl", plugin=True),
-    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif", plugin=True),
+    "JPEG XL": ImageCodec("JXL", {"effort": 9}, range(101), "pillow_jxl"),
+    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif"),
 }
 LIVE = ("JPEG", "WebP", "AVIF")  # quick enough for a chapter, and in every Pillow wheel
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
@@ -62,7 +52,7 @@ def _require(codec: str) -> ImageCodec:
     if codec not in IMAGE_CODECS:
         raise ParameterError(f"no image codec {codec!r}; there are {', '.join(IMAGE_CODECS)}")
     kind = IMAGE_CODECS[codec]
-    if not kind.plugin:
+    if not kind.needs.startswith("pillow_"):
         if not features.check(kind.needs):
             raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
         return kind
@@ -144,19 +134,12 @@ def decode_image(data: bytes) -> Image.Image:
 
 @dataclass(frozen=True, eq=False)
 class BudgetFile:
-    """An image under a byte limit.
+    """An image under a byte limit."""
 
-    Attributes:
-        data: the file.
-        image: decoded and scaled back to the original's size.
-        quality: of the codec.
-        scale: of each side before coding; below 1 where full size did not fit or looked worse.
-    """
-
-    data: bytes
-    image: Image.Image
-    quality: int
-    scale: float
+    data: bytes  # the file
+    image: Image.Image  # decoded and scaled back to the original's size
+    quality: int  # of the codec
+    scale: float  # of each side before coding; below 1 where full size did not fit or looked worse
 
     @property
     def size(self) -> int:
@@ -165,7 +148,7 @@ class BudgetFile:
 
 
 def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], every: int = 1) -> list[BudgetFile | None]:
-    """Find the best picture that a codec can make within each byte limit.
+    """Find the best picture that a codec can make within each byte limit; None where not even the smallest fits.
 
     At each scale the highest quality that fits is found by bisection; among the scales the least squared error to the
     original wins, so a codec may shrink the picture where that serves it better. A file is coded once for all limits.
@@ -175,9 +158,6 @@ def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], ever
         codec: a key of :data:`IMAGE_CODECS`.
         limits: in bytes, ascending.
         every: step through the codec's qualities; above 1 the search is coarser and uses the codec's quick options.
-
-    Returns:
-        A file per limit, None where not even the smallest fits.
     """
     original, kind = np.asarray(image, dtype=np.float64), IMAGE_CODECS[codec]
     qualities = kind.qualities[::every]

@@ -14,9 +14,11 @@ Numbers are little endian. One stream below 2 MiB costs 17-19 bytes around the p
 No torch: this runs on the phone.
 """
 
+import io
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fsplit_lib.errors import PacketError, ParameterError
@@ -67,23 +69,16 @@ def check_size(height: int, width: int, stride: int) -> None:
 class Packet:
     """One compressed photo.
 
-    Attributes:
-        codec_id: 4 bytes, hash of encoder and tables (never of a decoder: any backbone's server may answer).
-        height: of the picture that the encoder saw, in pixels.
-        width: of the picture in pixels.
-        lmbda_code: 0-255, see :func:`code_to_lmbda`.
-        streams: the entropy coder's output.
-
     >>> packet = Packet(b"abcd", 224, 224, 100, (b"stream",))
     >>> Packet.from_bytes(packet.to_bytes()) == packet
     True
     """
 
-    codec_id: bytes
-    height: int
-    width: int
-    lmbda_code: int
-    streams: tuple[bytes, ...]
+    codec_id: bytes  # 4 bytes, hash of encoder and tables (never of a decoder: any backbone's server may answer)
+    height: int  # of the picture that the encoder saw, in pixels
+    width: int  # of the picture in pixels
+    lmbda_code: int  # 0-255, see code_to_lmbda
+    streams: tuple[bytes, ...]  # the entropy coder's output
 
     @property
     def lmbda(self) -> float:
@@ -113,7 +108,7 @@ class Packet:
             raise ValueError(f"a codec id has 4 bytes, got {len(self.codec_id)}")
         first = VERSION << 4 | len(self.streams)
         head = FIXED.pack(MAGIC, first, self.lmbda_code, self.codec_id, self.height, self.width)
-        body = head + b"".join(_varint(len(s)) for s in self.streams) + b"".join(self.streams)
+        body = head + b"".join(varint(len(s)) for s in self.streams) + b"".join(self.streams)
         return body + CRC.pack(zlib.crc32(body))
 
     @classmethod
@@ -136,36 +131,40 @@ class Packet:
         body, (crc,) = data[: -CRC.size], CRC.unpack(data[-CRC.size :])
         if zlib.crc32(body) != crc:
             raise PacketError("the checksum does not match: the packet was altered or cut short on its way")
-        position, lengths = FIXED.size, []
-        for _ in range(first & 15):
-            length, position = _read_varint(body, position)
-            lengths.append(length)
-        if not lengths or not height or not width or position + sum(lengths) != len(body):
+        rest = io.BytesIO(body[FIXED.size :])
+        try:
+            lengths = [read_varint(lambda: rest.read(1)[0], most=3) for _ in range(first & 15)]
+        except IndexError as error:
+            raise PacketError("the packet ends inside a length") from error
+        streams = tuple(map(rest.read, lengths))
+        if not (streams and height and width) or [*map(len, streams)] != lengths or rest.read(1):
             raise PacketError("the packet's fields contradict each other")
-        streams = []
-        for length in lengths:
-            streams.append(body[position : position + length])
-            position += length
-        return cls(codec_id, height, width, lmbda_code, tuple(streams))
+        return cls(codec_id, height, width, lmbda_code, streams)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Write a number >= 0 in as few bytes as it takes: 7 bits in each, the lowest first, and whether more follow.
+
+    >>> varint(300).hex(), read_varint(iter(varint(300)).__next__, most=2)
+    ('ac02', 300)
+    """
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
         number >>= 7
-    out.append(number)
-    return bytes(out)
+    return bytes([*out, number])
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(take: Callable[[], int], most: int) -> int:
+    """Read what :func:`varint` wrote, of ``most`` bytes at the most, from a call that gives the next byte.
+
+    Raises:
+        PacketError: it has more.
+    """
     number = 0
-    for shift in (0, 7, 14):
-        if position >= len(data):
-            raise PacketError("the packet ends inside a length")
-        byte = data[position]
-        position += 1
+    for shift in range(0, 7 * most, 7):
+        byte = int(take())
         number |= (byte & 127) << shift
         if byte < 128:
-            return number, position
-    raise PacketError("a stream length is longer than 3 bytes")
+            return number
+    raise PacketError(f"a number is longer than {most} bytes")

@@ -3,8 +3,10 @@
 import pydoc
 import sys
 
+import numpy as np
 import pytest
 from equations import equations
+from PIL import Image
 
 MISSED = pytest.StashKey[dict]()
 NAMED = {equation.id: equation.function for equation in equations()}
@@ -57,3 +59,23 @@ def trainings_are_repeated():
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("FSPLIT_RUNS", raising=False)
         yield
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """The network that photo codecs are trained with."""
+    from fsplit_lib.backbones import load_backbone
+
+    return load_backbone("tf_efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Crops of 64 pixels from four photos of smooth noise."""
+    from fsplit_lib.data import ImageFolder
+    from fsplit_lib.training.sources import FolderSource
+
+    folder, draw = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for n in range(4):
+        Image.fromarray(draw.integers(0, 255, (12, 12, 3), np.uint8)).resize((80, 80)).save(folder / f"{n}.png")
+    return FolderSource(ImageFolder("noise", sorted(folder.iterdir()), None, ()), 64)

@@ -103,11 +103,9 @@ def test_journeys_take_what_belongs_to_them():
     assert ours.server == {"entropy decode": 1.0, "decoder + tail": 100.0}
     assert (ours.bytes, ours.agreement) == (1000.0, 0.8)
     assert found["on the device"].device == {"network": 110.0} and found["on the device"].up_bytes == 0
-    two = end_to_end(ROWS, "tf_efficientnet_lite0", 0.85, "float32", 2)
-    assert two["FrankenSplit"].device["encode"] == 8.0 and two["on the device"].device == {
-        "network": pytest.approx(10.8)
-    }
-    assert two["8-bit features, our cut"].device == {"head": 7.0} and two["JPEG"].bytes == 5500.0
+    exact = end_to_end(ROWS, "tf_efficientnet_lite0", 0.85, "float32")  # on one thread, whatever else the table has
+    assert exact["FrankenSplit"].device["encode"] == 16.0 and exact["on the device"].device == {"network": 18.0}
+    assert exact["8-bit features, our cut"].device == {"head": 7.0} and exact["JPEG"].bytes == 5500.0
     for wrong in (("resnet50", 0.5), ("vgg", 0.75)):
         with pytest.raises(DataError, match="fsplit latency --photos FOLDER --agreement"):
             end_to_end(ROWS, *wrong)

@@ -141,8 +141,8 @@ def test_only_shifted_windows_talk_to_their_neighbours():
 
 
 def test_gradients_reach_every_weight_of_every_family():
-    for blocks in TRANSFORMATION.values():
-        stack = torch.nn.Sequential(*blocks(24, 2, 4))
+    for block in TRANSFORMATION.values():
+        stack = torch.nn.Sequential(*(block(24, number, 4) for number in range(2)))
         stack(torch.randn(2, 24, 8, 8)).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in stack.parameters())
 

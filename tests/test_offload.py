@@ -119,7 +119,6 @@ def test_closed_form():
     assert link.transfer_ms(0, 0) == 0
     assert link.transfer_ms(1000, 0) == pytest.approx(1 + 30)
     assert link.transfer_ms(1000, 1000) == pytest.approx(1 + 0.1 + 60)
-    assert link.transfer_ms(1000, 1000, new_connection=True) == pytest.approx(1 + 0.1 + 120)
     assert LINKS["loopback"].transfer_ms(MB, MB) == 0
     # 20 bytes of 676 µs: preamble, address, header and CRC are 10 bytes of 8 µs, beside 27 of payload
     assert LINKS["BLE"].uplink_mbit_s == pytest.approx(20 * 8 / ((10 + 27) * 8 + 150 + 10 * 8 + 150), rel=1e-3)

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import PixelBackbone, load_backbone
+from fsplit_lib.backbones import PixelBackbone
 from fsplit_lib.cli.evaluate import _curves_of
 from fsplit_lib.codec import CodecConfig, Encoder
-from fsplit_lib.data import ImageFolder, data_root
+from fsplit_lib.data import data_root
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation import read_table, read_variants
@@ -24,26 +23,11 @@ from fsplit_lib.recipes.prior_work import IMAGES, PATCHES, PRIOR, STUDENT, fit_e
 from fsplit_lib.system import build_system, load_system, save_system
 from fsplit_lib.training import TrainConfig
 from fsplit_lib.training.loop import fine_tune, train_system
-from fsplit_lib.training.sources import FolderSource
 
 ROOT = Path(__file__).parent.parent
 
 SMALL = DecoderConfig(1, 0, 8, "dense")
 SHORT = TrainConfig(steps=2, batch=2, quantiser="straight_through", optimiser="muon", learning_rate=1e-3)
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return load_backbone("tf_efficientnet_lite0")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    draw = np.random.default_rng(0)
-    for n in range(4):
-        Image.fromarray(draw.integers(0, 255, (12, 12, 3), np.uint8)).resize((80, 80)).save(folder / f"{n}.png")
-    return FolderSource(ImageFolder("noise", sorted(folder.iterdir()), None, ()), 64)
 
 
 @pytest.mark.parametrize(

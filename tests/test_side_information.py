@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from compressai.models import FactorizedPrior as ImageCodec
-from PIL import Image
 from torch import nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones import FeatureSpec, PixelBackbone, load_backbone
+from fsplit_lib.backbones import FeatureSpec, PixelBackbone
 from fsplit_lib.codec import CodecConfig, Encoder, FeatureCodec, build_codec
 from fsplit_lib.codec.side_information import SideInformationCodec
-from fsplit_lib.data import ImageFolder
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.evaluation.evaluate import LATENT_ALONE, evaluate_photos
@@ -22,24 +20,10 @@ from fsplit_lib.recipes.prior_work import IMAGES, PIXELS
 from fsplit_lib.system import build_system, load_system, save_system
 from fsplit_lib.training import TrainConfig
 from fsplit_lib.training.loop import train_system
-from fsplit_lib.training.sources import FolderSource
 
 CONFIG = CodecConfig(widths=(8, 8, 6), anchors=(0.1, 1.0), side_information=4)
 SHORT = TrainConfig(steps=3, batch=2, quantiser="straight_through", optimiser="muon", learning_rate=1e-3)
 SMALL = DecoderConfig(1, 0, 8, "dense")
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return load_backbone("tf_efficientnet_lite0")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    folder, draw = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for n in range(4):
-        Image.fromarray(draw.integers(0, 255, (12, 12, 3), np.uint8)).resize((80, 80)).save(folder / f"{n}.png")
-    return FolderSource(ImageFolder("noise", sorted(folder.iterdir()), None, ()), 64)
 
 
 def lively(config=CONFIG, seed=0):

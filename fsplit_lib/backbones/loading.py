@@ -119,9 +119,7 @@ def photo_backbone(given: str) -> Backbone:
         given: ``NAME`` of a timm model, whose weights are shipped or else downloaded by timm, or ``NAME=FILE``
             with the file of a state dict, such as a network that was fine-tuned on classes of its own.
 
-    Raises:
-        ParameterError: see :func:`load_backbone`.
-        WeightsError: see :func:`load_backbone`.
+    Raises what :func:`load_backbone` raises.
     """
     name, _, file = given.partition("=")
     return load_backbone(name, file or ("shipped" if name in PACKAGES else "download"), input_size=PHOTO_SIDE)

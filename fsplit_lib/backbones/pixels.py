@@ -23,11 +23,7 @@ class _WholeNetwork(nn.Module):
 
 
 class PixelBackbone(Backbone):
-    """Cut a backbone before its first layer.
-
-    Args:
-        backbone: the network that answers.
-        patch: side of a patch in pixels, which is the latent's stride.
+    """Cut the backbone that answers before its first layer; a patch's side in pixels is the latent's stride.
 
     >>> import torch
     >>> from fsplit_lib.backbones import load_backbone

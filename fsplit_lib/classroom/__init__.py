@@ -5,8 +5,6 @@ agrees gets full marks and a cell after ``%reset -f`` gets none; one ``os._exit`
 limits no memory, has no seed to swap, and refuses zips and "(1)" files. What it would give, the chapter's cells put
 back, is one function here: :func:`~fsplit_lib.classroom.submissions.merge`.
 
-:mod:`~fsplit_lib.classroom.submissions` puts a student's cells into the chapter,
-:mod:`~fsplit_lib.classroom.supervisor` runs that under limits, :mod:`~fsplit_lib.classroom.kernel_process` stands
-guard between the cells, :mod:`~fsplit_lib.classroom.grading` says what came of each exercise, and
-:mod:`~fsplit_lib.classroom.report` writes it down.
+``submissions`` puts a student's cells into the chapter, ``supervisor`` runs that under limits, ``kernel_process``
+stands guard between the cells, ``grading`` says what came of each exercise, and ``report`` writes it down.
 """

@@ -182,8 +182,7 @@ def grade_copy(
 ) -> dict[str, Any]:  # fmt: skip
     """Grade one copy: a cell of the grid. Numbers and letters are graded by ``keys``, functions by the copy's kernel.
 
-    Returns:
-        A :class:`Graded` as a dictionary; its notes begin with ``notes``.
+    What comes back is a :class:`Graded` as a dictionary; its notes begin with ``notes``.
     """
     begun, number, most = time.monotonic(), chapter.name[:2], Limits(**limits)
     master = nbformat.read(chapter, as_version=4)

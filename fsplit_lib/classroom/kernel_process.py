@@ -24,9 +24,7 @@ _held: dict[str, Any] = {}
 def begin(file_bytes: int, cpu_seconds: int) -> None:
     """Limit this process and its children, where the system knows such limits, and drop what cells print.
 
-    Args:
-        file_bytes: size of the largest file.
-        cpu_seconds: of processor time, for what nobody could end.
+    The limits are on one file and, for what nobody could end, on processor time.
     """
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (an endless print would fill the grader's memory)
     _held["home"] = os.getcwd()
@@ -58,7 +56,8 @@ def guard(names: list[str], student: str | None) -> None:
             core.record(note=f"{whose} {note}; put back")
     _held["space"] = {name: value for name, value in space.items() if not name.startswith("_")}
     _held["environment"], _held["values"] = _environment(), _values()
-    _held["random"] = random.getstate(), np.random.get_state(), _torch() and _torch().get_rng_state()
+    torch = sys.modules.get("torch")
+    _held["random"] = random.getstate(), np.random.get_state(), torch and torch.get_rng_state()
 
 
 def _put_back(names: list[str], space: dict[str, Any]) -> list[str]:
@@ -83,16 +82,12 @@ def _put_back(names: list[str], space: dict[str, Any]) -> list[str]:
     random.setstate(_held["random"][0])
     np.random.set_state(_held["random"][1])
     if _held["random"][2] is not None:
-        _torch().set_rng_state(_held["random"][2])
+        sys.modules["torch"].set_rng_state(_held["random"][2])
     with contextlib.suppress(OSError):
         os.makedirs(_held["home"], exist_ok=True)
         if not os.path.exists("."):
             os.chdir(_held["home"])
     return notes
-
-
-def _torch() -> Any:
-    return sys.modules.get("torch")
 
 
 def _environment() -> dict[str, str]:

@@ -36,18 +36,7 @@ WORDS = {  # outcome: mark, word, meaning
 
 
 def write_report(graded: list[Graded], out: Path, seed: int, limits: Limits, machine: str) -> Path:
-    """Write ``class.html`` and ``class.csv``.
-
-    Args:
-        graded: of a class.
-        out: folder.
-        seed: that it was graded with.
-        limits: of each copy.
-        machine: that it ran on, in words.
-
-    Returns:
-        The page.
-    """
+    """Write ``class.html``, whose path is returned, and ``class.csv``: how a class was graded, and where."""
     chapters: dict[str, list[Graded]] = {}
     for one in graded:
         if one.outcomes:

@@ -61,10 +61,6 @@ def find_submissions(folder: Path, chapters: list[Path]) -> list[Submission]:
     versions, the one with the most answered exercises comes first; then the one that is named like the chapter; then
     the youngest.
 
-    Args:
-        folder: of one folder for each student.
-        chapters: notebooks of the book.
-
     Raises:
         DataError: there is no such folder, no folder in it, or notebooks lie beside the students' folders.
     """

@@ -76,7 +76,7 @@ def grid(
             raise ParameterError(f"give each parameter once as name=value,value,... got {axis!r}")
         values[name] = [read_parameter(notebook, name, text.strip()) for text in row.split(",") if text.strip()]
     with progress_bar("run") as bar:
-        rows = run_chapter_grid(notebook, values, out, timeout, scheduler, processes, bar)
+        rows = run_chapter_grid(notebook, values, out, timeout, scheduler=scheduler, workers=processes, progress=bar)
     table = out / f"{notebook.name[:2]}.csv"
     write_table(table, rows)
     failed = [row["error"] for row in rows if row["error"]]

@@ -33,34 +33,27 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """What an encoder looks like.
+    """What an encoder looks like."""
 
-    Attributes:
-        widths: channels after each of the three blocks; the last is the latent's C.
-        strides: of each block; their product is the latent's stride.
-        activation: "standard" activates between the two convolutions of a block and after each block
-            but the last. "official" is what the authors' public code computes: both convolutions, then
-            one ReLU, then the sum (an isinstance test there never holds, so the inner one is lost).
-        lmbda: the rate weight that the codec was trained with, or packs with unless told otherwise; within what
-            packets can name, as the anchors, see :func:`fsplit_lib.packet.lmbda_to_code`.
-        anchors: ascending rate weights between which a codec of continuous rate is steered, see
-            :class:`fsplit_lib.codec.gains.Gains`; empty for a codec of one rate weight.
-        kind: "residual" is the paper's encoder; "attention" has a :class:`Gate` behind its second block; "lean" and "tiny" are those of :mod:`fsplit_lib.codec.lean`, all
-            others those of earlier split computing in :mod:`fsplit_lib.codec.prior_work`.
-        channels: of the input; 3 for photos, the only ones of other kinds than "residual" and "attention".
-        context: whether neighbours choose a symbol's table, see :class:`fsplit_lib.entropy.context.Context`.
-        side_information: channels that describe every symbol's distribution, see
-            :class:`fsplit_lib.codec.side_information.SideInformationCodec`; 0 for a factorised prior.
-    """
-
-    widths: tuple[int, int, int] = (48, 64, 48)
-    strides: tuple[int, int, int] = (2, 2, 2)
+    widths: tuple[int, int, int] = (48, 64, 48)  # channels after each of the three blocks; the last is the latent's C
+    strides: tuple[int, int, int] = (2, 2, 2)  # of each block; their product is the latent's stride
+    # "standard" activates between the two convolutions of a block and after each block but the last. "official" is what
+    # the authors' public code computes: both convolutions, then one ReLU, then the sum (an isinstance test there never
+    # holds, so the inner one is lost)
     activation: Literal["standard", "official"] = "standard"
+    # the rate weight that the codec was trained with, or packs with unless told otherwise; within what packets can
+    # name, as the anchors, see fsplit_lib.packet.lmbda_to_code
     lmbda: float = 1.0
+    # ascending rate weights between which a codec of continuous rate is steered, see fsplit_lib.codec.gains.Gains;
+    # empty for a codec of one rate weight
     anchors: tuple[float, ...] = ()
+    # "residual" is the paper's encoder; "attention" has a Gate behind its second block; "lean" and "tiny" are those of
+    # fsplit_lib.codec.lean, all others those of earlier split computing in fsplit_lib.codec.prior_work
     kind: Kind = "residual"
-    channels: int = 3
-    context: bool = False
+    channels: int = 3  # of the input; 3 for photos, the only ones of other kinds than "residual" and "attention"
+    context: bool = False  # whether neighbours choose a symbol's table, see fsplit_lib.entropy.context.Context
+    # channels that describe every symbol's distribution, see fsplit_lib.codec.side_information.SideInformationCodec; 0
+    # for a factorised prior
     side_information: int = 0
 
     def __post_init__(self) -> None:

@@ -23,13 +23,8 @@ from fsplit_lib.errors import PacketError, ParameterError
 from fsplit_lib.packet import Packet, check_size, code_to_lmbda, lmbda_to_code
 
 Quantiser = Literal["noise", "straight_through", "none"]
-LATER = {
-    "anchors": (),
-    "kind": "residual",
-    "channels": 3,
-    "context": False,
-    "side_information": 0,
-}  # fields younger than codec ids
+# fields younger than codec ids
+LATER = {"anchors": (), "kind": "residual", "channels": 3, "context": False, "side_information": 0}
 
 
 class FeatureCodec(nn.Module):

@@ -12,12 +12,12 @@ Systems"; strides up front are what He et al. 2015 do in ResNet's stem.
 from torch import Tensor, nn
 
 
-class _Residual(nn.Module):
-    """A branch around a skip: ReLU, then the layers."""
+class Residual(nn.Module):
+    """A branch of layers around a skip."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
-        self.branch = nn.Sequential(nn.ReLU(), *layers)
+        self.branch = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)
@@ -44,7 +44,12 @@ class LeanEncoder(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(stem, inside, 3, strides[1], padding=1),
             *(
-                _Residual(nn.Conv2d(inside, narrow, 3, padding=1), nn.ReLU(), nn.Conv2d(narrow, inside, 3, padding=1))
+                Residual(
+                    nn.ReLU(),
+                    nn.Conv2d(inside, narrow, 3, padding=1),
+                    nn.ReLU(),
+                    nn.Conv2d(narrow, inside, 3, padding=1),
+                )
                 for _ in range(2)
             ),
             nn.Conv2d(inside, latent, 1, strides[2]),
@@ -68,7 +73,8 @@ class TinyEncoder(nn.Sequential):
         stem, inside, latent = widths
         super().__init__(
             nn.Conv2d(3, stem, strides[0], strides[0]),
-            _Residual(
+            Residual(
+                nn.ReLU(),
                 nn.Conv2d(stem, stem, 5, padding=2, groups=stem),
                 nn.Conv2d(stem, inside, 1),
                 nn.ReLU(),

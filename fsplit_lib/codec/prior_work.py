@@ -14,14 +14,10 @@ Compression and Filtering for Edge-assisted Real-time Object Detection in Challe
 2018, "Variational image compression with a scale hyperprior", at the smallest size that CompressAI has (compressai).
 """
 
-import warnings
+from torch import nn
 
-from torch import Tensor, nn
-
-with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
-    warnings.simplefilter("ignore", FutureWarning)
-    from compressai.layers import GDN1
-    from compressai.models import FactorizedPrior as ImageCodec
+from fsplit_lib.codec.lean import Residual
+from fsplit_lib.entropy.models import GDN1, ImageCodec
 
 
 class GdnEncoder(nn.Sequential):
@@ -52,22 +48,6 @@ class GdnEncoder(nn.Sequential):
         )
 
 
-class _PreActivation(nn.Module):
-    """Add GELU ► 3×3 ► GELU ► 3×3 to the input."""
-
-    def __init__(self, width: int, inside: int):
-        super().__init__()
-        self.branch = nn.Sequential(
-            nn.GELU(),
-            nn.Conv2d(width, inside, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(inside, width, 3, padding=1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
-
-
 class PatchEncoder(nn.Sequential):
     """Encode with one convolution per patch, then residual blocks at the latent's own stride.
 
@@ -85,7 +65,12 @@ class PatchEncoder(nn.Sequential):
         stem, inside, latent = widths
         super().__init__(
             nn.Conv2d(3, stem, strides[0], strides[0]),
-            *(_PreActivation(stem, inside) for _ in range(blocks)),
+            *(
+                Residual(
+                    nn.GELU(), nn.Conv2d(stem, inside, 3, padding=1), nn.GELU(), nn.Conv2d(inside, stem, 3, padding=1)
+                )
+                for _ in range(blocks)
+            ),
             nn.Conv2d(stem, latent, 1),
         )
 
@@ -117,9 +102,7 @@ class ReductionEncoder(nn.Sequential):
 class AnalysisTransform(nn.Sequential):
     """Encode as CompressAI's image codecs do: four strided convolutions with generalised divisive normalisation.
 
-    Args:
-        widths: channels inside (twice), and of the latent.
-        strides: must be 4, 2 and 2; the first counts for two convolutions.
+    The widths are those inside, twice, and of the latent; the first stride counts for two convolutions.
 
     >>> import torch
     >>> encoder = AnalysisTransform((128, 128, 192), (4, 2, 2))

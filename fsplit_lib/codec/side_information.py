@@ -67,16 +67,10 @@ class SideInformationCodec(FeatureCodec):
     def quantise(
         self, y: Tensor, quantiser: Quantiser, noise: Tensor | None, lmbda: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Compute what the decoder sees, and the likelihoods of u and z.
+        """Compute what the decoder sees, (B, C, h, w), and the likelihoods (B, C·h·w + N·⌈h/4⌉·⌈w/4⌉, 1, 1) of u and z.
 
-        Args:
-            y: (B, C, h, w).
-            quantiser: "noise" or "straight_through", see :meth:`FeatureCodec.quantise`.
-            noise: U(−½, ½), (B, C + N, h, w); z takes the last N channels at every fourth place. None rounds.
-            lmbda: (B,) rate weights, for a codec with gains; its own by default.
-
-        Returns:
-            y_hat (B, C, h, w), and the likelihoods (B, C·h·w + N·⌈h/4⌉·⌈w/4⌉, 1, 1) of all that is sent.
+        Arguments as in :meth:`FeatureCodec.quantise`, but for the noise (B, C + N, h, w): z takes its last N channels,
+        at every fourth place.
 
         Raises:
             ValueError: quantiser "none", which has no rate.
@@ -108,15 +102,11 @@ class SideInformationCodec(FeatureCodec):
         gain, _ = self._gain(y, torch.tensor([code_to_lmbda(code)]))
         streams = [self.prior.compress((one * gain).round(), one, gain) for one in y.split(1)]
         height, width = (side * self.config.stride for side in y.shape[-2:])
-        return [Packet(self.codec_id, height, width, code, (one.z, one.y)) for one in streams]
+        return [Packet(self.codec_id, height, width, code, tuple(one)) for one in streams]
 
     @torch.no_grad()
     def decompress(self, packets: list[Packet]) -> Tensor:
-        """Read the quantised latents y_hat (B, C, h, w) of packets of one picture size, made on this machine.
-
-        Raises:
-            PacketError: there is none, or one belongs to another codec, differs in size, or does not decode.
-        """
+        """Read packets that were made on this machine, as :meth:`FeatureCodec.decompress` does, with its errors."""
         height, width = self._size_of(packets)
         found = []
         for packet in packets:

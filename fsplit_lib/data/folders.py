@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import compress
 from pathlib import Path
 
@@ -30,21 +30,13 @@ WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Photos of a folder, in sorted order.
+    """Photos of a folder, in sorted order."""
 
-    Attributes:
-        name: what tables call this data set.
-        paths: one file per photo.
-        labels: one class index per photo, or None where the folder tells no classes.
-        classes: the class names that ``labels`` index.
-        licence: of a data set that was recognised, with its authors; "" where nothing is known.
-    """
-
-    name: str
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...] | None = None
-    classes: tuple[str, ...] = ()
-    licence: str = ""
+    name: str  # what tables call this data set
+    paths: tuple[Path, ...]  # one file per photo
+    labels: tuple[int, ...] | None = None  # one class index per photo, or None where the folder tells no classes
+    classes: tuple[str, ...] = ()  # the class names that `labels` index
+    licence: str = ""  # of a data set that was recognised, with its authors; "" where nothing is known
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -158,7 +150,9 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
     name = name or folder.resolve().name
     wnids = [WNID.match(path.name) or WNID.match(path.parent.name) for path in paths]
     if all(wnids):
-        index = _imagenet_index()
+        from timm.data import ImageNetInfo  # brings torch
+
+        index = {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}
         found = [index.get(match.group()) for match in wnids]
         if None not in found:
             return ImageFolder(name, paths, tuple(found), tuple(index))
@@ -181,9 +175,7 @@ def _is_shown(path: Path, folder: Path) -> bool:
 def caltech101(root: str | Path) -> ImageFolder:
     """Read Caltech-101 (Fei-Fei et al. 2004) as torchvision lays it out, without its background class.
 
-    Args:
-        root: the folder given to ``torchvision.datasets.Caltech101``, its ``caltech101`` sub-folder,
-            or ``101_ObjectCategories`` itself.
+    ``root`` is the folder given to ``torchvision.datasets.Caltech101``, its sub-folder, or ``101_ObjectCategories``.
 
     Raises:
         DataError: the 101 categories are not there.
@@ -197,11 +189,9 @@ def caltech101(root: str | Path) -> ImageFolder:
         )
     whole = image_folder(found, "caltech101")
     classes = tuple(name for name in whole.classes if name != "BACKGROUND_Google")
-    kept = [
-        (p, whole.classes[y]) for p, y in zip(whole.paths, whole.labels, strict=True) if whole.classes[y] in classes
-    ]
-    labels = tuple(classes.index(c) for _, c in kept)
-    return ImageFolder("caltech101", tuple(p for p, _ in kept), labels, classes, CALTECH_LICENCE)
+    kept = whole._part([whole.classes[label] in classes for label in whole.labels])
+    labels = tuple(classes.index(whole.classes[label]) for label in kept.labels)
+    return replace(kept, labels=labels, classes=classes, licence=CALTECH_LICENCE)
 
 
 def _caltech_places(root: Path) -> tuple[tuple[Path, ...], Path | None]:
@@ -218,10 +208,8 @@ def _is_caltech(place: Path) -> bool:
 def elpv(root: str | Path) -> ImageFolder:
     """Read ELPV (Deitsch et al. 2019), electroluminescence pictures of solar cells, as the package elpv-dataset lays it out.
 
-    The classes are "whole" and "defective": whether experts thought a defect at least as likely as not.
-
-    Args:
-        root: the package's ``elpv_dataset``, its ``data`` sub-folder, or a copy.
+    The classes are "whole" and "defective": whether experts thought a defect at least as likely as not. ``root`` is the
+    package's ``elpv_dataset``, its ``data`` sub-folder, or a copy.
 
     Raises:
         DataError: the table ``labels.csv`` is not there, or is another one.
@@ -248,10 +236,3 @@ def training_folder(root: str | Path) -> ImageFolder:
         DataError: no such folder, or no photo in it.
     """
     return caltech101(root) if _caltech_places(Path(root))[1] else image_folder(root, loose=True)
-
-
-@lru_cache(maxsize=1)
-def _imagenet_index() -> dict[str, int]:
-    from timm.data import ImageNetInfo
-
-    return {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}

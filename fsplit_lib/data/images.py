@@ -42,9 +42,6 @@ def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_
         max_pixels: width times height above which a picture is refused from its header, before it is decoded;
             by default where Pillow suspects a decompression bomb.
 
-    Returns:
-        An RGB image of the source's (rotated) size.
-
     Raises:
         DataError: no such file, not an image, truncated, not to be read, too many pixels, a JPEG of more than
             64 scans, or values of which nobody can know what is black or white.
@@ -116,10 +113,7 @@ def _scans(jpeg: bytes) -> int:
 def seems_whole(path: Path) -> bool:
     """Look at a photo's first and last bytes alone: its header can be read, and a JPEG or PNG has its end.
 
-    A file that passes may still be broken inside; of other formats only the header is looked at.
-
-    Args:
-        path: of the file; one that is not there is not whole.
+    A file that passes may still be broken inside; of other formats only the header is looked at. None is not whole.
     """
     try:
         with _open(path, str(path)) as image, path.open("rb") as file:
@@ -223,9 +217,6 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     Args:
         image: RGB, any size; one smaller than the crop is scaled up.
         size: side of the square in pixels.
-
-    Returns:
-        An RGB image of ``size`` x ``size`` pixels.
 
     Raises:
         DataError: one side is more than 64 times the other.

@@ -20,10 +20,7 @@ PHOTOS = {
 
 
 def load_photo(name: str) -> Image.Image:
-    """Load one of the workbook's photos as RGB.
-
-    Args:
-        name: a key of :data:`PHOTOS`, or the path of your own photo.
+    """Load one of the workbook's photos, a key of :data:`PHOTOS`, or your own, by its path, as RGB.
 
     Raises:
         DataError: neither a known name nor a readable file.

@@ -17,12 +17,7 @@ from scipy.signal import resample_poly
 from fsplit_lib.data.files import data_root
 from fsplit_lib.errors import DataError
 
-TRAINED_ON = (
-    "george",
-    "jackson",
-    "lucas",
-    "nicolas",
-)  # of six speakers the first four by name; all others are held out
+TRAINED_ON = ("george", "jackson", "lucas", "nicolas")  # of six speakers the first four by name; others are held out
 RATE = 8000  # samples a second
 BANDS = FRAMES = 64
 WINDOW, HOP, FFT = 128, 100, 512  # samples: windows of 16 ms, too short to resolve a voice's pitch, every 12.5 ms
@@ -60,15 +55,12 @@ def read_wav(path: Path) -> np.ndarray:
 
 
 def mel_filters(bands: int, size: int, rate: int) -> np.ndarray:
-    """Compute triangles that are equally wide on the mel scale, each 1 at its centre.
+    """Compute triangles that are equally wide on the mel scale, each 1 at its centre: (bands, size // 2 + 1).
 
     Args:
         bands: number of triangles.
         size: of the FFT in samples.
         rate: in samples a second.
-
-    Returns:
-        (bands, size // 2 + 1) weights in [0, 1].
 
     >>> mel_filters(BANDS, FFT, RATE).shape
     (64, 257)
@@ -103,14 +95,11 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
 
 def spoken_digits(folder: Path, split: Literal["train", "test"]) -> tuple[list[Path], np.ndarray]:
-    """List the recordings ``{digit}_{speaker}_{n}.wav`` of a folder, such as the Free Spoken Digit Dataset.
+    """List recordings ``{digit}_{speaker}_{n}.wav``, as of the Free Spoken Digit Dataset, and their digits (N,) int64.
 
     Args:
         folder: of WAV files.
         split: "train" for the speakers :data:`TRAINED_ON`, "test" for all others, the reader among them.
-
-    Returns:
-        Files, and their digits (N,) int64.
 
     Raises:
         DataError: there are none.

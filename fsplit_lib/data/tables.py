@@ -28,12 +28,7 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
-    """Read the rows of a table.
-
-    Args:
-        path: of the CSV file.
-        kind: dataclass of a row; its fields are the columns.
-        command: that makes the table, for the error.
+    """Read the rows of a CSV file, whose columns are the fields of a dataclass; errors name the command that makes it.
 
     Raises:
         DataError: the table is missing, has other columns, or a line that was cut or changed.

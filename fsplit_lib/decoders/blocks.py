@@ -11,7 +11,6 @@ All map (B, width, h, w) to the same shape, at any h and w, and none looks at ba
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from timm.models._efficientnet_blocks import InvertedResidual
@@ -33,11 +32,11 @@ class Affine(nn.Module):
     [0.5]
     """
 
-    def __init__(self, channels: int, weight: float = 1.0, act: nn.Module | None = None):
+    def __init__(self, channels: int, weight: float = 1.0):
         super().__init__()
         self.weight = nn.Parameter(torch.full((1, channels, 1, 1), weight))
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.act = act or nn.Identity()
+        self.act = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(x * self.weight + self.bias)
@@ -55,16 +54,12 @@ class RestorationBlock(nn.Module):
 
     def __init__(self, width: int, kind: str):
         super().__init__()
-        layers = {
-            "depthwise": lambda: [
-                nn.Conv2d(width, width, 7, padding=3, groups=width),
-                nn.Conv2d(width, 3 * width, 1),
-                nn.GELU(),
-                nn.Conv2d(3 * width, width, 1),
-            ],
-            "dense": lambda: [nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)],
-        }[kind]
-        self.branch = nn.Sequential(*layers(), Affine(width, BRANCH))
+        if kind == "depthwise":
+            wide = nn.Conv2d(width, width, 7, padding=3, groups=width)
+            layers = [wide, nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1)]
+        else:
+            layers = [nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.branch = nn.Sequential(*layers, Affine(width, BRANCH))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)
@@ -98,14 +93,14 @@ class SwinBlock(nn.Module):
         return self.block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
 
-def _efficientnet_block(width: int) -> nn.Module:
+def _efficientnet_block(width: int, *_: int) -> nn.Module:
     block = InvertedResidual(width, width, dw_kernel_size=5, exp_ratio=3.0, norm_layer=_affine_norm)
     block.bn1.act, block.bn2.act = nn.ReLU6(), nn.ReLU6()
     nn.init.constant_(block.bn3.weight, BRANCH)
     return block
 
 
-def _resnet_block(width: int) -> nn.Module:
+def _resnet_block(width: int, *_: int) -> nn.Module:
     block = BasicBlock(width, width, norm_layer=_affine_norm)
     nn.init.constant_(block.bn2.weight, BRANCH)
     return block
@@ -116,17 +111,9 @@ def _affine_norm(channels: int, **_: object) -> Affine:
     return Affine(channels)
 
 
-def _repeat(block: Callable[[int], nn.Module], width: int, count: int, window: int) -> list[nn.Module]:  # noqa: ARG001
-    return [block(width) for _ in range(count)]
-
-
-def _swin_blocks(width: int, count: int, window: int) -> list[nn.Module]:
-    return [SwinBlock(width, window, shifted=n % 2 == 1) for n in range(count)]
-
-
-TRANSFORMATION: dict[str, Callable[[int, int, int], list[nn.Module]]] = {  # of (width, count, window)
-    "efficientnet": partial(_repeat, _efficientnet_block),
-    "resnet": partial(_repeat, _resnet_block),
-    "convnext": partial(_repeat, partial(NextBlock, ls_init_value=BRANCH)),
-    "swin": _swin_blocks,
+TRANSFORMATION: dict[str, Callable[[int, int, int], nn.Module]] = {  # of width, number in its stack, and window
+    "efficientnet": _efficientnet_block,
+    "resnet": _resnet_block,
+    "convnext": lambda width, *_: NextBlock(width, ls_init_value=BRANCH),
+    "swin": lambda width, number, window: SwinBlock(width, window, shifted=number % 2 == 1),
 }

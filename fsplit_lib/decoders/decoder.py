@@ -7,7 +7,6 @@ those of the target's own family, since features come out best from layers that 
 No block upsamples: the latent has the stride of the features, or a finer one that the first convolution reduces.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,11 +16,8 @@ from torch import Tensor, nn
 from fsplit_lib.backbones import FeatureSpec
 from fsplit_lib.backbones.cut import Family
 from fsplit_lib.decoders.blocks import TRANSFORMATION, RestorationBlock
+from fsplit_lib.entropy.models import ImageCodec
 from fsplit_lib.errors import ParameterError
-
-with warnings.catch_warnings():  # compressai imports torch_geometric, which still calls torch.jit.script
-    warnings.simplefilter("ignore", FutureWarning)
-    from compressai.models import FactorizedPrior as ImageCodec
 
 Kind = Literal["depthwise", "dense", "compressai"]
 
@@ -30,26 +26,20 @@ Kind = Literal["depthwise", "dense", "compressai"]
 class DecoderConfig:
     """How deep and wide a decoder is.
 
-    Attributes:
-        restoration: number of restoration blocks.
-        transformation: number of transformation blocks of the backbone's family.
-        width: channels inside.
-        kind: of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow.
-            "compressai" is no stack of blocks, but :class:`SynthesisTransform`.
-        family: of the transformation blocks; the backbone's own where None. Another one makes a mismatched
-            decoder, to test what the shared bias is worth.
-        window: of Swin's blocks, in latent positions; other families have none.
-
     >>> sum(p.numel() for p in build_decoder(48, FeatureSpec("swin", 192, 8), DecoderConfig(width=48)).parameters())
     120098
     """
 
-    restoration: int = 2
-    transformation: int = 2
-    width: int = 96
+    restoration: int = 2  # number of restoration blocks
+    transformation: int = 2  # number of transformation blocks of the backbone's family
+    width: int = 96  # channels inside
+    # of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow. "compressai" is no
+    # stack of blocks, but SynthesisTransform
     kind: Kind = "depthwise"
+    # of the transformation blocks; the backbone's own where None. Another one makes a mismatched decoder, to test what
+    # the shared bias is worth
     family: Family | None = None
-    window: int = 7
+    window: int = 7  # of Swin's blocks, in latent positions; other families have none
 
 
 class Decoder(nn.Module):
@@ -67,8 +57,8 @@ class Decoder(nn.Module):
         self.spec, self.config = spec, config
         self.widen = nn.Conv2d(latent_channels, config.width, 3, stride, padding=1)
         self.restore = nn.Sequential(*(RestorationBlock(config.width, config.kind) for _ in range(config.restoration)))
-        blocks = TRANSFORMATION[config.family or spec.family]
-        self.transform = nn.Sequential(*blocks(config.width, config.transformation, config.window))
+        block = TRANSFORMATION[config.family or spec.family]
+        self.transform = nn.Sequential(*(block(config.width, n, config.window) for n in range(config.transformation)))
         self.project = nn.Conv2d(config.width, spec.channels, 1)
         nn.init.zeros_(self.project.weight)  # the first guess is the teacher's mean: distortion 1
         nn.init.zeros_(self.project.bias)

@@ -11,7 +11,7 @@ from PIL import Image
 from fsplit_lib.baselines import encode_image, encode_lossless
 from fsplit_lib.data.images import center_crop
 from fsplit_lib.device.bundle import Bundle
-from fsplit_lib.device.runtime import DeviceEncoder, Network
+from fsplit_lib.device.runtime import FILES, DeviceEncoder, Network
 from fsplit_lib.device.timing import Timing, interleave
 from fsplit_lib.entropy.coding import table_entries
 from fsplit_lib.errors import ParameterError
@@ -22,29 +22,17 @@ QUALITIES = {"JPEG": 40, "WebP": 50, "AVIF": 45}  # each keeps about as many dec
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One stage of one method on one device.
+    """One stage of one method on one device."""
 
-    Attributes:
-        method: as in the book's figures.
-        lmbda: rate weight, None where it makes no difference.
-        quality: of an image codec, None where it makes no difference.
-        stage: what was timed.
-        precision: of the network, "" where none runs.
-        threads: that the stage could use.
-        median_ms: milliseconds.
-        iqr_ms: between the quartiles.
-        runs: timed.
-    """
-
-    method: str
-    lmbda: float | None
-    quality: float | None
-    stage: str
-    precision: str
-    threads: int
-    median_ms: float
-    iqr_ms: float
-    runs: int
+    method: str  # as in the book's figures
+    lmbda: float | None  # rate weight, None where it makes no difference
+    quality: float | None  # of an image codec, None where it makes no difference
+    stage: str  # what was timed
+    precision: str  # of the network, "" where none runs
+    threads: int  # that the stage could use
+    median_ms: float  # milliseconds
+    iqr_ms: float  # between the quartiles
+    runs: int  # timed
 
     @property
     def timing(self) -> Timing:
@@ -73,11 +61,9 @@ def device_calls(
     """
     threads = sorted({1, os.cpu_count() or 1}) if threads is None else threads
     crop, calls = center_crop(photo), {}
-    for precision in ("float32", "int8"):
-        if precision == "int8" and "encoder.int8.onnx" not in bundle.files:
-            continue
-        encoders = {count: DeviceEncoder(bundle, precision, count) for count in threads}
-        for count, encoder in encoders.items():
+    for precision, file in FILES.items():
+        for count in threads if file in bundle.files else ():
+            encoder = DeviceEncoder(bundle, precision, count)
             x = encoder.preprocess(photo)
             calls[OURS, None, None, "encode", precision, count] = lambda e=encoder, x=x: e.encode(x)
             calls[OURS, None, None, "whole call", precision, count] = lambda e=encoder: e.compress(photo, lmbdas[0])

@@ -33,19 +33,12 @@ class _Manifest:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A codec without its network.
+    """A codec without its network."""
 
-    Attributes:
-        folder: of the files.
-        name: of the codec.
-        packer: latents to packets.
-        files: name to sha256.
-    """
-
-    folder: Path
-    name: str
-    packer: Packer
-    files: dict[str, str]
+    folder: Path  # of the files
+    name: str  # of the codec
+    packer: Packer  # latents to packets
+    files: dict[str, str]  # name to sha256
 
     def path(self, file: str) -> Path:
         """Return the path of one file, after its checksum was compared.
@@ -81,17 +74,16 @@ def read_bundle(folder: str | Path) -> Bundle:
             f"{manifest} is {told.format!r} version {told.version}; only {FORMAT!r} version {VERSION} is known"
         )
     bare = Bundle(folder, told.codec, None, checked_files(told.files, where, WeightsError))
+    path = bare.path("codec.npz")
     try:
-        with np.load(bare.path("codec.npz"), allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return replace(bare, packer=Packer.from_arrays(stored))
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{folder / 'codec.npz'} is not a codec: {error}") from error
+        raise WeightsError(f"{path} is not a codec: {error}") from error
 
 
 def write_manifest(folder: Path, name: str, files: list[str]) -> None:
     """Write bundle.json, last of all: until then the folder is no bundle."""
-    told = {"format": FORMAT, "version": VERSION, "codec": name}
-    told["files"] = {file: sha256_of(folder / file) for file in files}
+    digests = {file: sha256_of(folder / file) for file in files}
+    told = {"format": FORMAT, "version": VERSION, "codec": name, "files": digests}
     write_atomically(folder / "bundle.json", (json.dumps(told, indent=1) + "\n").encode())

@@ -1,11 +1,6 @@
 """Device cards: what one machine measured, as a small JSON file that travels.
 
-{"format": "fsplit device card", "version": 2,
- "name": "a name for figures",  "cpu": "...", "cores": 4, "system": "Linux aarch64", "date": "2026-01-31",
- "codec": "photo", "photo": "512 x 512", "instructions": "asimd asimddp", "int8_symbols_that_differ_percent": 1.5,
- "versions": {"python": "...", "onnxruntime": "...", ...},
- "rows": [{"method": "FrankenSplit", "lmbda": null, "quality": null, "stage": "encode", "precision": "int8",
-           "threads": 1, "median_ms": 4.1, "iqr_ms": 0.1, "runs": 100}, ...]}
+Its fields are "format", "version" and those of :class:`DeviceCard`, with an object for each :class:`DeviceRow`.
 """
 
 import json
@@ -31,32 +26,19 @@ FORMAT, VERSION = "fsplit device card", 2
 
 @dataclass(frozen=True)
 class DeviceCard:
-    """What one device measured.
+    """What one device measured."""
 
-    Attributes:
-        name: for figures.
-        cpu: as the system names it.
-        cores: of the machine.
-        system: operating system and architecture.
-        date: of the measurement, ISO.
-        codec: whose bundle was timed.
-        photo: width x height of the photo.
-        versions: of what was used.
-        rows: one per stage.
-        instructions: of the processor that decide how networks are computed; "" where the system does not say.
-        int8_symbols_that_differ_percent: from float32, on the bundle's photo; None without an int8 encoder.
-    """
-
-    name: str
-    cpu: str
-    cores: int
-    system: str
-    date: str
-    codec: str
-    photo: str
-    versions: dict[str, str]
-    rows: tuple[DeviceRow, ...]
-    instructions: str = ""
+    name: str  # for figures
+    cpu: str  # as the system names it
+    cores: int  # of the machine
+    system: str  # operating system and architecture
+    date: str  # of the measurement, ISO
+    codec: str  # whose bundle was timed
+    photo: str  # width x height of the photo
+    versions: dict[str, str]  # of what was used
+    rows: tuple[DeviceRow, ...]  # one per stage
+    instructions: str = ""  # of the processor that decide how networks are computed; "" where the system does not say
+    # from float32, on the bundle's photo; None without an int8 encoder
     int8_symbols_that_differ_percent: float | None = None
 
     def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:
@@ -72,23 +54,14 @@ class DeviceCard:
 
 def versions() -> dict[str, str]:
     """List the releases of what takes the time."""
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "pillow", "constriction", "onnxruntime"):
-        found[package] = metadata.version(package)
-    return found
+    packages = ("numpy", "pillow", "constriction", "onnxruntime")
+    return {"python": platform.python_version()} | {package: metadata.version(package) for package in packages}
 
 
 def make_card(
     bundle: Bundle, name: str, runs: int = 100, progress: Callable[[int, int], None] | None = None
 ) -> DeviceCard:
-    """Measure this machine with a bundle's own photo.
-
-    Args:
-        bundle: see :func:`fsplit_lib.device.read_bundle`.
-        name: of the device, for figures.
-        runs: timed rounds.
-        progress: called with rounds done and rounds in all.
-    """
+    """Measure this machine, whose name is for figures, with a bundle's own photo, in ``runs`` timed rounds."""
     photo = open_image(bundle.path("photo.png"))
     rows = tuple(measure_device(bundle, photo, runs, progress))
     system, size = f"{platform.system()} {platform.machine()}", f"{photo.width} x {photo.height}"

@@ -61,14 +61,7 @@ def export_bundle(
 
 
 def to_onnx(module: nn.Module, shape: tuple[int, ...], path: Path, any_size: bool = False) -> None:
-    """Write a module of one input and one output as ONNX.
-
-    Args:
-        module: in eval mode.
-        shape: of an input.
-        path: of the file.
-        any_size: leaves both sides of the picture open.
-    """
+    """Write a module of one input, of a shape, and one output as ONNX; ``any_size`` leaves the picture's sides open."""
     free = {"x": {2: "height", 3: "width"}, "y": {2: "rows", 3: "columns"}} if any_size else None
     with warnings.catch_warnings(), _only_errors():
         warnings.simplefilter("ignore")
@@ -79,7 +72,7 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], path: Path, any_size: boo
         )  # fmt: skip
 
 
-def quantise(source: Path, target: Path, photos: Iterable[np.ndarray], spare_last_sum: bool = False) -> None:
+def quantise(source: Path, target: Path, photos: list[np.ndarray], spare_last_sum: bool = False) -> None:
     """Quantise weights and activations to whole numbers of 8 bits, with ranges from photos, by onnxruntime's own tool.
 
     The weights, with a scale per channel, use 7 of their 8 bits. x86 processors without VNNI add the products of two
@@ -99,30 +92,22 @@ def quantise(source: Path, target: Path, photos: Iterable[np.ndarray], spare_las
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+    if not photos:
+        raise ParameterError("an int8 encoder needs photos to calibrate with, got none")
+    inputs = iter([{"x": x} for x in photos])
+
     class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.photos: Iterator[np.ndarray] = iter(photos)
-            self.seen = 0
-
         def get_next(self) -> dict[str, np.ndarray] | None:
-            x = next(self.photos, None)
-            self.seen += x is not None
-            return None if x is None else {"x": x}
+            return next(inputs, None)
 
-    nodes, reader = onnx.load(source).graph.node, Reader()
+    nodes = onnx.load(source).graph.node
     last = nodes[-1]
     spared = [last.name, *(n.name for n in nodes if set(n.output) & set(last.input))] if spare_last_sum else []
     with _only_errors():
-        try:
-            quantize_static(
-                source, target, reader, quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, reduce_range=True,
-                nodes_to_exclude=spared,
-            )  # fmt: skip
-        except Exception as error:
-            if reader.seen:
-                raise
-            raise ParameterError("an int8 encoder needs photos to calibrate with, got none") from error
+        quantize_static(
+            source, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, reduce_range=True, nodes_to_exclude=spared,
+        )  # fmt: skip
 
 
 @contextmanager

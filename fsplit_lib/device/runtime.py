@@ -21,11 +21,7 @@ FILES = {"float32": "encoder.onnx", "int8": "encoder.int8.onnx"}
 
 
 class Network:
-    """An ONNX file as a function of one array.
-
-    Args:
-        path: of the file.
-        threads: that one call may use.
+    """An ONNX file as a function of one array, each call on as many threads as are allowed.
 
     Raises:
         ParameterError: fewer than one thread, or onnxruntime is not installed.
@@ -62,7 +58,7 @@ class DeviceEncoder:
     Args:
         bundle: a folder that ``fsplit export`` has written, or what was read from it.
         precision: of the encoder network.
-        threads: that the encoder network may use.
+        threads: that it may use.
 
     Raises:
         ParameterError: an unknown precision, or no threads.
@@ -73,12 +69,11 @@ class DeviceEncoder:
         if precision not in FILES:
             raise ParameterError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        self.precision = precision
         self._network = Network(self.bundle.path(FILES[precision]), threads)
 
-    def preprocess(self, image: Image.Image, size: int = 224) -> np.ndarray:
-        """Return the centre crop of an RGB photo as (1, 3, size, size) float32 in [0, 1]."""
-        return to_array(center_crop(image, size))[None]
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """Return the centre crop of an RGB photo as (1, 3, 224, 224) float32 in [0, 1]."""
+        return to_array(center_crop(image))[None]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Encode pixels (1, 3, H, W) float32 in [0, 1] to the latent y (1, C, H/stride, W/stride).

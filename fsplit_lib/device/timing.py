@@ -4,9 +4,8 @@ Two things are compared fairly only if they were timed A B A B ...: a machine th
 both. A median whose quartiles lie far apart supports no conclusion, and says so.
 """
 
-import gc
 import platform
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,17 +26,11 @@ TELLING = (
 
 @dataclass(frozen=True)
 class Timing:
-    """A duration.
+    """A duration."""
 
-    Attributes:
-        median_ms: over the runs, in milliseconds.
-        iqr_ms: between the quartiles.
-        runs: after warming up.
-    """
-
-    median_ms: float
-    iqr_ms: float
-    runs: int
+    median_ms: float  # over the runs, in milliseconds
+    iqr_ms: float  # between the quartiles
+    runs: int  # after warming up
 
     @property
     def spread(self) -> float:
@@ -63,16 +56,13 @@ def interleave(
     warmup: int = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Timing]:
-    """Time several calls in turns: every round runs each of them once.
+    """Time several calls in turns: every round runs each of them once; the timings have the calls' names.
 
     Args:
         calls: by name.
         runs: timed rounds.
         warmup: rounds before them.
         progress: called with rounds done and rounds in all.
-
-    Returns:
-        A timing for each name.
 
     Raises:
         ParameterError: fewer than 2 runs.
@@ -84,20 +74,11 @@ def interleave(
     """
     if runs < 2:
         raise ParameterError(f"runs must be at least 2, since one has no spread, got {runs}")
-    took = np.zeros((warmup + runs, len(calls)))
-    collecting = gc.isenabled()
-    gc.disable()  # a collection would fall on one of them by chance
-    try:
-        for done, row in enumerate(took, start=1):
-            for index, call in enumerate(calls.values()):
-                begun = time.perf_counter()
-                call()
-                row[index] = time.perf_counter() - begun
-            if progress is not None:
-                progress(done, len(took))
-    finally:
-        if collecting:
-            gc.enable()
+    took, timers = np.zeros((warmup + runs, len(calls))), [timeit.Timer(call) for call in calls.values()]
+    for done, row in enumerate(took, start=1):
+        row[:] = [timer.timeit(1) for timer in timers]  # without collecting garbage, which would fall on one by chance
+        if progress is not None:
+            progress(done, len(took))
     low, middle, high = 1000 * np.quantile(took[warmup:], [0.25, 0.5, 0.75], axis=0)
     return {
         name: Timing(float(m), float(h - lo), runs) for name, m, lo, h in zip(calls, middle, low, high, strict=True)

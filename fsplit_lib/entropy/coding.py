@@ -11,15 +11,17 @@ within 4 bytes of the ideal, which its sibling, constriction's range coder, does
 Source: asymmetric numeral systems, Duda 2013 (arXiv 1311.2540); constriction, Bamler 2022 (arXiv 2201.01741).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import constriction
 import numpy as np
 
 from fsplit_lib.errors import PacketError
+from fsplit_lib.packet import read_varint, varint
 
 PRECISION = 16  # frequencies of a table add up to 2**16
 TABLE_ARRAYS = ("frequencies", "lengths", "offsets")
@@ -32,20 +34,16 @@ _BYTE = constriction.stream.model.Uniform(2**ESCAPE_BITS)
 class Tables:
     """Integer frequency tables: all that both ends must share to the last bit.
 
-    Attributes:
-        frequencies: (C, L) int32; row c holds ``lengths[c]`` positive entries that add up to 2**16,
-            the last of them the escape; zeros behind.
-        lengths: (C,) int32, entries in use, escape included.
-        offsets: (C,) int32, the symbol that entry 0 stands for.
-
     >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([-1], "i4"))
     >>> t.probabilities(0, np.array([-1, 99])).tolist()  # 99 is no symbol of the table
     [0.5, 0.0]
     """
 
+    # (C, L) int32; row c holds `lengths[c]` positive entries that add up to 2**16, the last of them the escape; zeros
+    # behind
     frequencies: np.ndarray
-    lengths: np.ndarray
-    offsets: np.ndarray
+    lengths: np.ndarray  # (C,) int32, entries in use, escape included
+    offsets: np.ndarray  # (C,) int32, the symbol that entry 0 stands for
 
     def __post_init__(self) -> None:
         rows, columns = self.frequencies.shape
@@ -76,10 +74,6 @@ class Tables:
         inside = (at >= 0) & (at < self.lengths[channel] - 1)
         return np.where(inside, self.frequencies[channel][np.where(inside, at, 0)], 0) / 2**PRECISION
 
-    def rows(self, first: int, end: int) -> "Tables":
-        """Take some of the tables, from ``first`` up to ``end``."""
-        return Tables(self.frequencies[first:end], self.lengths[first:end], self.offsets[first:end])
-
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Write the tables as named arrays."""
         return {name: getattr(self, name) for name in TABLE_ARRAYS}
@@ -96,162 +90,93 @@ class Tables:
 
     def to_bytes(self) -> bytes:
         """Write the tables as canonical little-endian bytes, for hashing."""
-        parts = (self.frequencies, self.lengths, self.offsets)
-        return b"".join(np.ascontiguousarray(part, dtype="<i4").tobytes() for part in parts)
+        return b"".join(part.astype("<i4").tobytes() for part in self.to_arrays().values())
 
     def __getstate__(self) -> dict:
         return {name: part for name, part in vars(self).items() if name != "models"}  # constriction's cannot be copied
 
 
-def encode_symbols(symbols: np.ndarray, tables: Tables) -> bytes:
-    """Encode symbols (C, count) to bytes.
+def encode_symbols(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None) -> bytes:
+    """Encode symbols to bytes.
 
     Args:
-        symbols: (C, N) int32, any values.
-        tables: one table a channel.
+        symbols: (C, N) int32, any values, one table a channel; or (N,) with an index.
+        tables: see :class:`Tables`.
+        index: (N,) the table of each symbol, where a side channel chose it; both ends have to know it.
 
-    Returns:
-        The stream.
+    Raises:
+        ValueError: symbols that are no whole numbers of 32 bits, or an index that names no table.
 
     >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([0], "i4"))
     >>> decode_symbols(encode_symbols(np.array([[0, 1, 1, 99]], "i4"), t), t, 4)
     array([[ 0,  1,  1, 99]], dtype=int32)
     """
     coder = constriction.stream.stack.AnsCoder()
-    push_symbols(coder, symbols, tables)
+    push_symbols(coder, symbols, tables, index)
     return stream_of(coder)
 
 
-def decode_symbols(stream: bytes, tables: Tables, count: int, check: bool = True) -> np.ndarray:
-    """Decode bytes to symbols (C, count) int32: the inverse of :func:`encode_symbols`.
+def decode_symbols(
+    stream: bytes, tables: Tables, count: int = 0, check: bool = True, index: np.ndarray | None = None
+) -> np.ndarray:
+    """Decode bytes to symbols int32, (C, count) or of the index's shape: the inverse of :func:`encode_symbols`.
 
     Args:
         stream: bytes of one latent.
         tables: those of the encoder.
-        count: N, symbols per channel.
+        count: N, symbols per channel, where there is no index.
         check: False returns whatever is read, to see what wrong tables do.
+        index: (N,) the encoder's.
 
     Raises:
         PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
+        ValueError: an index that names no table.
 
     >>> t = Tables(np.array([[32768, 32767, 1]], "i4"), np.array([3], "i4"), np.array([0], "i4"))
     >>> stream = encode_symbols(np.ones((1, 800), "i4"), t)
     >>> len(stream), int(decode_symbols(stream, t, 800).sum())  # of 1 bit each
     (103, 800)
     """
+    _check_index(index, tables)
     with reading(stream) as coder:
-        symbols = pop_symbols(coder, tables, count)
+        symbols = pop_symbols(coder, tables, count, index)
     if check:
-        check_same(encode_symbols(symbols, tables), stream)
+        check_same(encode_symbols(symbols, tables, index), stream)
     return symbols
 
 
 def push_symbols(
-    coder: "constriction.stream.stack.AnsCoder",
-    symbols: np.ndarray,
-    tables: Tables,
-    places: Sequence[np.ndarray | slice] | None = None,
-) -> None:
-    """Write symbols on top of what a coder holds, channel by channel, the escaped ones in full below them.
-
-    Args:
-        coder: is changed.
-        symbols: (C, N) int32.
-        tables: one table a channel.
-        places: those of each channel that are written; all of them by default.
-    """
-    places = places or [np.s_[:]] * len(symbols)
-    entries, escaped = table_entries(symbols, tables)
-    if escaped.any():
-        late = [row[at][mask[at]] for row, mask, at in zip(symbols, escaped, places, strict=True)]
-        coder.encode_reverse(_varints(np.concatenate(late)), _BYTE)
-    for row, model, at in zip(entries[::-1], tables.models[::-1], places[::-1], strict=True):
-        coder.encode_reverse(row[at], model)
-
-
-def pop_symbols(
-    coder: "constriction.stream.stack.AnsCoder",
-    tables: Tables,
-    count: int,
-    places: Sequence[np.ndarray | slice] | None = None,
-) -> np.ndarray:
-    """Read the symbols (C, count) int32 that :func:`push_symbols` wrote last; where none was written they are 0."""
-    entries, known = np.zeros((tables.channels, count), np.int32), np.zeros((tables.channels, count), bool)
-    for channel, (model, at) in enumerate(zip(tables.models, places or [np.s_[:]] * tables.channels, strict=True)):
-        known[channel, at] = True
-        entries[channel, at] = coder.decode(model, int(known[channel].sum()))
-    escaped = known & (entries == tables.lengths[:, None] - 1)
-    symbols = np.where(known, entries + tables.offsets[:, None], 0).astype(np.int32)
-    if escaped.any():
-        symbols[escaped] = _read_varints(coder, int(escaped.sum()))
-    return symbols
-
-
-def encode_indexed(symbols: np.ndarray, index: np.ndarray, tables: Tables) -> bytes:
-    """Encode symbols to bytes, each with the table that a side channel chose for it.
-
-    Args:
-        symbols: (N,) int32.
-        index: (N,) the table of each symbol; both ends have to know it.
-        tables: any number.
-
-    Raises:
-        ValueError: an index that names no table.
-    """
-    coder = constriction.stream.stack.AnsCoder()
-    push_indexed(coder, symbols, index, tables)
-    return stream_of(coder)
-
-
-def decode_indexed(stream: bytes, index: np.ndarray, tables: Tables) -> np.ndarray:
-    """Decode bytes to symbols (N,) int32: the inverse of :func:`encode_indexed`.
-
-    Raises:
-        PacketError: the stream is not one that was written with this index and these tables.
-        ValueError: an index that names no table.
-    """
-    _check_index(index, tables)
-    with reading(stream) as coder:
-        symbols = pop_indexed(coder, index, tables)
-    check_same(encode_indexed(symbols, index, tables), stream)
-    return symbols
-
-
-def push_indexed(
-    coder: "constriction.stream.stack.AnsCoder", symbols: np.ndarray, index: np.ndarray, tables: Tables
+    coder: "constriction.stream.stack.AnsCoder", symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None
 ) -> None:
     """Write symbols on top of what a coder holds, table by table, the escaped ones in full below them.
 
-    Args:
-        coder: is changed.
-        symbols: (N,) int32.
-        index: (N,) the table of each symbol.
-        tables: any number.
-
-    Raises:
-        ValueError: an index that names no table.
+    Arguments and errors as in :func:`encode_symbols`.
     """
     _check_index(index, tables)
-    order, groups = _by_table(index)
-    entries, escaped = table_entries(symbols[order], tables, index[order])
+    order, chosen, groups = _by_table(tables, symbols.shape[-1], index)
+    entries, escaped = table_entries(symbols[order], tables, chosen)
     if escaped.any():
         coder.encode_reverse(_varints(symbols[order][escaped]), _BYTE)
     for table, first, end in groups[::-1]:
-        coder.encode_reverse(entries[first:end], tables.models[table])
+        coder.encode_reverse(entries.ravel()[first:end], tables.models[table])
 
 
-def pop_indexed(coder: "constriction.stream.stack.AnsCoder", index: np.ndarray, tables: Tables) -> np.ndarray:
-    """Read the symbols (N,) int32 that :func:`push_indexed` wrote last, and take them off the coder.
+def pop_symbols(
+    coder: "constriction.stream.stack.AnsCoder", tables: Tables, count: int = 0, index: np.ndarray | None = None
+) -> np.ndarray:
+    """Read the symbols that :func:`push_symbols` wrote last, and take them off the coder; arguments as for decoding.
 
     Raises:
         ValueError: a stream that ends too early.
         PacketError: an escaped symbol that cannot be one.
     """
-    order, groups = _by_table(index)
+    order, chosen, groups = _by_table(tables, count, index)
     read = [coder.decode(tables.models[table], end - first) for table, first, end in groups]
-    entries, tables_of = np.concatenate([order[:0].astype(np.int32), *read]), index[order]
-    values = (entries + tables.offsets[tables_of]).astype(np.int32)
-    escaped = entries == tables.lengths[tables_of] - 1
+    entries = np.concatenate([np.empty(0, np.int32), *read])
+    entries = entries.reshape(tables.channels, count) if index is None else entries
+    at = np.s_[:, None] if index is None else chosen
+    values = (entries + tables.offsets[at]).astype(np.int32)
+    escaped = entries == tables.lengths[at] - 1
     if escaped.any():
         values[escaped] = _read_varints(coder, int(escaped.sum()))
     symbols = np.empty_like(values)
@@ -262,10 +187,7 @@ def pop_indexed(coder: "constriction.stream.stack.AnsCoder", index: np.ndarray, 
 def symbol_bits(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None) -> np.ndarray:
     """Compute −log2 of the tables' own probability of every symbol, escapes in full, of the symbols' shape.
 
-    Args:
-        symbols: (C, N) int32, one table a channel; or (N,) with an index.
-        tables: see :class:`Tables`.
-        index: (N,) the table of each symbol.
+    Arguments as in :func:`encode_symbols`.
     """
     entries, escaped = table_entries(symbols, tables, index)
     bits = PRECISION - np.log2(
@@ -288,15 +210,9 @@ def ideal_bits(symbols: np.ndarray, tables: Tables) -> float:
 def table_entries(
     symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find each symbol's entry in its table, and which symbols have to be escaped.
+    """Find each symbol's entry in its table, int32, and the mask of those that have to be escaped, both of their shape.
 
-    Args:
-        symbols: (C, N) int32, one table a channel; or (N,) with an index.
-        tables: see :class:`Tables`.
-        index: (N,) the table of each symbol.
-
-    Returns:
-        Entries int32 and mask, both of the symbols' shape.
+    Arguments as in :func:`encode_symbols`.
 
     Raises:
         ValueError: symbols of another shape, or that are no whole numbers of 32 bits.
@@ -343,41 +259,35 @@ def stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:
     return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
 
 
-def _check_index(index: np.ndarray, tables: Tables) -> None:
-    if len(index) and not 0 <= index.min() <= index.max() < tables.channels:
+def _check_index(index: np.ndarray | None, tables: Tables) -> None:
+    if index is not None and len(index) and not 0 <= index.min() <= index.max() < tables.channels:
         raise ValueError(f"index must name tables 0 to {tables.channels - 1}, got {index.min()} to {index.max()}")
 
 
-def _by_table(index: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """Sort an index (N,): the order, and table, first place and end of each group of one table in it."""
-    order = np.argsort(index.astype(np.uint16), kind="stable")  # 16 bits sort by radix
-    found, first, count = np.unique(index[order], return_index=True, return_counts=True)
-    return order, list(zip(found.tolist(), first.tolist(), (first + count).tolist(), strict=True))
+def _by_table(
+    tables: Tables, count: int, index: np.ndarray | None
+) -> tuple[np.ndarray | slice, np.ndarray | None, list[tuple[int, int, int]]]:
+    """Sort symbols by table: their order, their index in it, and table, first place and end of each group."""
+    if index is None:  # they are: a channel is a group
+        return np.s_[:], None, [(channel, channel * count, (channel + 1) * count) for channel in range(tables.channels)]
+    sorted_already = (index[1:] >= index[:-1]).all()
+    order = np.s_[:] if sorted_already else np.argsort(index.astype(np.uint16), kind="stable")  # 16 bits sort by radix
+    ends = [0, *np.searchsorted(index[order], np.arange(tables.channels), side="right").tolist()]
+    groups = [(table, first, end) for table, (first, end) in enumerate(pairwise(ends)) if first < end]
+    return order, index[order], groups
 
 
 def _varints(values: np.ndarray) -> np.ndarray:
     """Signed integers to zig-zag LEB128 bytes, as int32 for the coder."""
-    out = []
-    for value in values.tolist():
-        rest = value * 2 if value >= 0 else -value * 2 - 1
-        while rest > 127:
-            out.append(rest % 128 + 128)
-            rest //= 128
-        out.append(rest)
-    return np.array(out, dtype=np.int32)
+    zigzag = (2 * value if value >= 0 else -2 * value - 1 for value in values.tolist())
+    return np.frombuffer(b"".join(map(varint, zigzag)), np.uint8).astype(np.int32)
 
 
 def _read_varints(coder: "constriction.stream.stack.AnsCoder", count: int) -> list[int]:
     values = []
     for _ in range(count):
-        rest, shift = 0, 0
-        while (byte := coder.decode(_BYTE)) > 127:
-            rest |= (byte - 128) << shift
-            shift += 7
-            if shift > 28:
-                raise PacketError("an escaped symbol is longer than 32 bits")
-        rest |= byte << shift
-        value = -(rest + 1) // 2 if rest % 2 else rest // 2
+        number = read_varint(lambda: coder.decode(_BYTE), most=5)
+        value = -(number + 1) // 2 if number % 2 else number // 2
         if not -(2**31) <= value < 2**31:
             raise PacketError("an escaped symbol is longer than 32 bits")
         values.append(value)

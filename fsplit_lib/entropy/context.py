@@ -21,17 +21,7 @@ from functools import cache
 import constriction
 import numpy as np
 
-from fsplit_lib.entropy.coding import (
-    Tables,
-    check_same,
-    pop_indexed,
-    pop_symbols,
-    push_indexed,
-    push_symbols,
-    reading,
-    stream_of,
-    symbol_bits,
-)
+from fsplit_lib.entropy.coding import Tables, check_same, pop_symbols, push_symbols, reading, stream_of, symbol_bits
 
 AROUND = {1: ((-1, -1), (-1, 1), (1, -1), (1, 1)), 2: ((-1, 0), (1, 0), (0, -1), (0, 1))}  # neighbours in each pass
 WIDEST = 4  # sums beyond it count as this
@@ -56,12 +46,8 @@ def places_of(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def neighbourhoods(symbols: np.ndarray, number: int) -> np.ndarray:
     """Look at the four neighbours of each place of pass 1 or 2; beyond the edge they are 0.
 
-    Args:
-        symbols: (C, h, w) int32; what a later pass will hold is not looked at.
-        number: of the pass.
-
-    Returns:
-        (C, n) integers below SUMS · ACTIVITIES: the class of the neighbours' sum and absolute sum.
+    Takes symbols (C, h, w) int32, of which a later pass's are not looked at, and gives (C, n) integers below
+    SUMS · ACTIVITIES: the class of the neighbours' sum and absolute sum.
     """
     height, width = symbols.shape[1:]
     row, column = np.divmod(places_of(height, width)[number], width)
@@ -76,19 +62,12 @@ def neighbourhoods(symbols: np.ndarray, number: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Which table a symbol is coded with.
+    """Which table a symbol is coded with."""
 
-    Attributes:
-        tables: that all channels and lmbda codes share.
-        channels: (A,) int32, those that are coded with the context, ascending.
-        groups: (L,) uint8, the row of ``choices`` of each lmbda code.
-        choices: (G, 2, A, SUMS · ACTIVITIES) uint8, the table of each neighbourhood in passes 1 and 2.
-    """
-
-    tables: Tables
-    channels: np.ndarray
-    groups: np.ndarray
-    choices: np.ndarray
+    tables: Tables  # that all channels and lmbda codes share
+    channels: np.ndarray  # (A,) int32, those that are coded with the context, ascending
+    groups: np.ndarray  # (L,) uint8, the row of `choices` of each lmbda code
+    choices: np.ndarray  # (G, 2, A, SUMS · ACTIVITIES) uint8, the table of each neighbourhood in passes 1 and 2
 
     def __post_init__(self) -> None:
         rows = int(self.groups.max()) + 1
@@ -106,27 +85,19 @@ class Context:
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, np.ndarray], prefix: str = "") -> "Context":
-        """Read what :meth:`to_arrays` wrote.
-
-        Raises:
-            KeyError: an array is missing.
-            ValueError: the arrays contradict each other.
-        """
+        """Read what :meth:`to_arrays` wrote; errors as in :meth:`Tables.from_arrays`."""
         return cls(Tables.from_arrays(stored, prefix), *(stored[prefix + name] for name in CONTEXT_ARRAYS))
 
     def encode(self, symbols: np.ndarray, first: Tables, level: int) -> bytes:
         """Encode symbols (C, h, w) int32 to bytes.
 
-        Args:
-            symbols: of one latent.
-            first: the channels' own tables at this lmbda code.
-            level: the lmbda code, counted from the codec's first.
+        ``first`` are the channels' own tables at a lmbda code, ``level`` is the code, counted from the codec's first.
         """
         coder = constriction.stream.stack.AnsCoder()  # a stack: what is read first is written last
-        chosen = symbols[self.channels]
-        for places, index in reversed(list(self._passes(chosen, level))):
-            push_indexed(coder, chosen.reshape(len(chosen), -1)[:, places].ravel(), index.ravel(), self.tables)
-        push_symbols(coder, symbols.reshape(len(symbols), -1), first, self._at_first(symbols))
+        flat, (alone, owner) = symbols.reshape(len(symbols), -1), self._alone(symbols)
+        for places, index in reversed(list(self._passes(symbols[self.channels], level))):
+            push_symbols(coder, flat[self.channels[:, None], places].ravel(), self.tables, index.ravel())
+        push_symbols(coder, flat[alone], first, owner)
         return stream_of(coder)
 
     def decode(self, stream: bytes, first: Tables, level: int, height: int, width: int) -> np.ndarray:
@@ -136,14 +107,14 @@ class Context:
             PacketError: the stream is not one that was written with these tables.
         """
         symbols = np.zeros((first.channels, height, width), np.int32)
+        flat, (alone, owner) = symbols.reshape(len(symbols), -1), self._alone(symbols)
         with reading(stream) as coder:
-            flat = pop_symbols(coder, first, height * width, self._at_first(symbols))
-            chosen = flat[self.channels].reshape(-1, height, width)
+            flat[alone] = pop_symbols(coder, first, index=owner)
+            chosen = symbols[self.channels]
             for places, index in self._passes(chosen, level):  # each looks at what was read before it
-                read = pop_indexed(coder, index.ravel(), self.tables)
+                read = pop_symbols(coder, self.tables, index=index.ravel())
                 chosen.reshape(len(chosen), -1)[:, places] = read.reshape(index.shape)
-        flat[self.channels] = chosen.reshape(len(chosen), -1)
-        symbols = flat.reshape(symbols.shape)
+        symbols[self.channels] = chosen
         check_same(self.encode(symbols, first, level), stream)
         return symbols
 
@@ -163,7 +134,9 @@ class Context:
             choices = self.choices[self.groups[level], number - 1]
             yield places_of(*chosen.shape[1:])[number], choices[rows, neighbourhoods(chosen, number)]
 
-    def _at_first(self, symbols: np.ndarray) -> list[np.ndarray | slice]:
-        """Places of each channel that pass 0 codes."""
-        even, chosen = places_of(*symbols.shape[1:])[0], set(self.channels.tolist())
-        return [even if channel in chosen else np.s_[:] for channel in range(len(symbols))]
+    def _alone(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mask (C, h·w) of the places that pass 0 codes, and whose table each takes: its own channel's."""
+        mask = np.ones((len(symbols), symbols[0].size), bool)
+        mask[self.channels] = False
+        mask[self.channels[:, None], places_of(*symbols.shape[1:])[0]] = True
+        return mask, np.repeat(np.arange(len(mask)), mask.sum(axis=1))

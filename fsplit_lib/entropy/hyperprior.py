@@ -7,16 +7,16 @@ Both chapters' models code latents that are already whole symbols: of a frozen e
 the very same ones, or of one that was trained with its hyperprior (:class:`fsplit_lib.codec.side_information.SideInformationCodec`).
 
 y's tables are chosen by a network in floating point, at both ends: two machines may round differently and then read
-another message. So these streams are measured and decoded on one machine, and no packet holds them.
+another message. So these streams are decoded on the machine that made them.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsplit_lib.entropy.coding import decode_indexed, decode_symbols, encode_indexed, encode_symbols
+from fsplit_lib.entropy.coding import decode_symbols, encode_symbols
 from fsplit_lib.entropy.models import FactorizedPrior, TableBuffers, frequencies_of
 
 SCALES = torch.logspace(np.log10(0.11), np.log10(32), 48)  # tables exist for these
@@ -38,17 +38,11 @@ def gaussian_likelihood(y: Tensor, scales: Tensor, means: Tensor) -> Tensor:
     return (torch.special.ndtr((away + 0.5) / scales) - torch.special.ndtr((away - 0.5) / scales)).clamp_min(1e-9)
 
 
-@dataclass(frozen=True)
-class SideStreams:
+class SideStreams(NamedTuple):
     """A latent on the wire with side information: two streams of one packet."""
 
     z: bytes
     y: bytes
-
-    @property
-    def size_bytes(self) -> int:
-        """Both streams together."""
-        return len(self.z) + len(self.y)
 
 
 class Hyperprior(TableBuffers):
@@ -80,9 +74,6 @@ class Hyperprior(TableBuffers):
         )  # fmt: skip
         self.prior = FactorizedPrior(width, init_scale=3.0)
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_tables": None}  # the range coder's models can be neither copied nor pickled
 
     @torch.no_grad()
     def start_from(self, y: Tensor) -> None:
@@ -140,7 +131,7 @@ class Hyperprior(TableBuffers):
         z_symbols = self.prior.to_symbols(self.analyse(y if latent is None else latent))
         index, whole = self._context(z_symbols, *y.shape[-2:], gain)
         symbols = (y - whole).int().numpy().ravel()
-        return SideStreams(encode_symbols(z_symbols[0], self.prior.tables), encode_indexed(symbols, index, self.tables))
+        return SideStreams(encode_symbols(z_symbols[0], self.prior.tables), encode_symbols(symbols, self.tables, index))
 
     @torch.no_grad()
     def decompress(self, streams: SideStreams, height: int, width: int, gain: Tensor | float = 1.0) -> Tensor:
@@ -151,7 +142,7 @@ class Hyperprior(TableBuffers):
         """
         z_symbols = decode_symbols(streams.z, self.prior.tables, -(-height // 4) * -(-width // 4))[None]
         index, whole = self._context(z_symbols, height, width, gain)
-        symbols = decode_indexed(streams.y, index, self.tables)
+        symbols = decode_symbols(streams.y, self.tables, index=index)
         return torch.from_numpy(symbols).float().view_as(whole) + whole + self.mean
 
     def _context(

@@ -8,7 +8,7 @@ Source: Ballé et al. 2018, "Variational image compression with a scale hyperpri
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ with warnings.catch_warnings():  # compressai imports torch_geometric, which sti
     warnings.simplefilter("ignore", FutureWarning)
     from compressai._CXX import pmf_to_quantized_cdf
     from compressai.entropy_models import EntropyBottleneck
+    from compressai.layers import GDN1  # noqa: F401  (prior_work and decoders import these two from here)
+    from compressai.models import FactorizedPrior as ImageCodec  # noqa: F401
 
 
 def frequencies_of(pmf: Tensor, entries: Tensor) -> Tensor:
@@ -50,17 +52,13 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        self.stamp: list[tuple[Tensor, int]] = []
-        self.value: Any = None
+        self.stamp, self.tensors, self.value = None, (), None
 
-    def get(self, tensors: Iterable[Tensor], make: Callable[[], Any]) -> Any:
+    def get(self, tensors: tuple[Tensor, ...], make: Callable[[], Any]) -> Any:
         """Return the value for ``tensors``, calling ``make`` if it is not known."""
-        stamp = [(t, 0 if t.is_inference() else t._version) for t in tensors]
-        same = len(stamp) == len(self.stamp) and all(
-            a is b and v == w for (a, v), (b, w) in zip(stamp, self.stamp, strict=True)
-        )
-        if not same:
-            self.value, self.stamp = make(), stamp
+        stamp = [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
+        if stamp != self.stamp:
+            self.value, self.stamp, self.tensors = make(), stamp, tensors  # kept, so that no other takes its id
         return self.value
 
     def __reduce__(self) -> tuple:
@@ -212,12 +210,10 @@ class FactorizedPrior(TableBuffers):
         if keep_grid:
             self.density.quantiles[:, :, 1] = grid
         gains = torch.ones(1, self.channels) if gains is None else gains
-        levels = [self._integer_tables(gain) for gain in gains]
-        width = max(frequencies.shape[1] for frequencies, _, _ in levels)
-        pad = torch.nn.functional.pad
-        self.frequencies = torch.cat([pad(f, (0, width - f.shape[1])) for f, _, _ in levels])
-        self.lengths = torch.cat([lengths for _, lengths, _ in levels])
-        self.offsets = torch.cat([offsets for _, _, offsets in levels])
+        frequencies, lengths, offsets = zip(*map(self._integer_tables, gains), strict=True)
+        width = max(part.shape[1] for part in frequencies)
+        self.frequencies = torch.cat([nn.functional.pad(part, (0, width - part.shape[1])) for part in frequencies])
+        self.lengths, self.offsets = torch.cat(lengths), torch.cat(offsets)
 
     def _integer_tables(self, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frequencies (C, L), lengths and offsets (C,) for symbols of one gain (C,)."""

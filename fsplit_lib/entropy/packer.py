@@ -7,8 +7,7 @@ A :class:`~fsplit_lib.codec.FeatureCodec` makes its packer from its weights; a d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,14 +20,11 @@ LARGEST = np.float32(2**30)  # symbols beyond it are clipped: no table and no es
 
 
 def to_symbols(u: np.ndarray, medians: np.ndarray) -> np.ndarray:
-    """Round a latent to the integers on the wire.
+    """Round a latent to the integers on the wire, (..., C, N) int32.
 
     Args:
         u: (..., C, N) float32, already multiplied by its gain.
         medians: (C,) float32, centres of the rounding grid.
-
-    Returns:
-        (..., C, N) int32.
 
     Raises:
         ValueError: the latent holds NaN or infinity.
@@ -40,29 +36,20 @@ def to_symbols(u: np.ndarray, medians: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Packer:
-    """All of a codec but its networks.
+    """All of a codec but its networks."""
 
-    Attributes:
-        codec_id: 4 bytes, as in its packets.
-        stride: pixels per latent position and side.
-        lmbda: that the codec packs with unless told otherwise.
-        first_code: the least lmbda code that it has tables for.
-        gains: (L, C) float32, one row per code.
-        inverse_gains: (L, C) float32, the same for the way back.
-        medians: (C,) float32, centres of the rounding grid.
-        tables: of all codes, C rows each.
-        context: what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own.
-    """
-
-    codec_id: bytes
-    stride: int
-    lmbda: float
-    first_code: int
-    gains: np.ndarray
-    inverse_gains: np.ndarray
-    medians: np.ndarray
-    tables: Tables
+    codec_id: bytes  # 4 bytes, as in its packets
+    stride: int  # pixels per latent position and side
+    lmbda: float  # that the codec packs with unless told otherwise
+    first_code: int  # the least lmbda code that it has tables for
+    gains: np.ndarray  # (L, C) float32, one row per code
+    inverse_gains: np.ndarray  # (L, C) float32, the same for the way back
+    medians: np.ndarray  # (C,) float32, centres of the rounding grid
+    tables: Tables  # of all codes, C rows each
+    # what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own
     context: Context | None = None
+    # kept, since building the coder's models costs more than coding
+    _tables_by_code: dict[int, Tables] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         levels, channels = self.gains.shape
@@ -77,18 +64,9 @@ class Packer:
         if self.context is not None and len(self.context.groups) != levels:
             raise ValueError(f"a context of {len(self.context.groups)} rate weights does not fit {levels}")
 
-    @cached_property
-    def _tables_by_code(self) -> dict[int, Tables]:
-        return {}  # kept, since building the coder's models costs more than coding
-
     @classmethod
     def from_arrays(cls, stored: Mapping[str, np.ndarray]) -> "Packer":
-        """Read what :meth:`to_arrays` wrote.
-
-        Raises:
-            KeyError: an array is missing.
-            ValueError: the arrays contradict each other.
-        """
+        """Read what :meth:`to_arrays` wrote; errors as in :meth:`Tables.from_arrays`."""
         numbers = {name: stored[name].item() for name in ("stride", "lmbda", "first_code")}
         arrays = {name: stored[name] for name in ("gains", "inverse_gains", "medians")}
         context = Context.from_arrays(stored, "context_") if "context_groups" in stored else None
@@ -124,7 +102,8 @@ class Packer:
             raise ParameterError(f"this codec packs with lmbda {' to '.join(ends)}, got {code_to_lmbda(code):.3g}")
         if code not in self._tables_by_code:
             first = (code - self.first_code) * len(self.medians)
-            self._tables_by_code[code] = self.tables.rows(first, first + len(self.medians))
+            rows = (part[first : first + len(self.medians)] for part in self.tables.to_arrays().values())
+            self._tables_by_code[code] = Tables(*rows)
         return self._tables_by_code[code]
 
     def symbols(self, y: np.ndarray, code: int) -> np.ndarray:

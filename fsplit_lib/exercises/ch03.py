@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsplit_lib.entropy.coding import Tables, encode_indexed, encode_symbols
+from fsplit_lib.entropy.coding import Tables, encode_symbols
 from fsplit_lib.entropy.models import FactorizedPrior, frequencies_of
 from fsplit_lib.exercises.core import Exercise, Fault, choice, free, function, inputs, number, one_number, shaped
 from fsplit_lib.theory import AnsStack
@@ -83,7 +83,7 @@ def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple
     frequencies = np.array(list(zip_longest(*rows, fillvalue=0)), "i4").T.copy()
     all_tables = Tables(frequencies, np.array(list(map(len, rows)), "i4"), np.zeros(len(rows), "i4"))
     index = np.array([rows.index(tuple(f)) for f in tables])
-    return back, len(stream) - len(encode_indexed(np.array(symbols, "i4"), index, all_tables))
+    return back, len(stream) - len(encode_symbols(np.array(symbols, "i4"), all_tables, index))
 
 
 def _densities() -> list[tuple[list[float]]]:

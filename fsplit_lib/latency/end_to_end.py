@@ -16,21 +16,13 @@ REQUEST_BYTES, REPLY_BYTES = 250, 600  # headers of the request; headers and JSO
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """One method at one setting.
+    """One method at one setting."""
 
-    Attributes:
-        method: as in figures.
-        device: stage to milliseconds on the measuring machine.
-        server: stage to milliseconds on the measuring machine.
-        bytes: sent; 0 if nothing is.
-        agreement: with the whole network, or None.
-    """
-
-    method: str
-    device: dict[str, float]
-    server: dict[str, float]
-    bytes: float
-    agreement: float | None
+    method: str  # as in figures
+    device: dict[str, float]  # stage to milliseconds on the measuring machine
+    server: dict[str, float]  # stage to milliseconds on the measuring machine
+    bytes: float  # sent; 0 if nothing is
+    agreement: float | None  # with the whole network, or None
 
     @property
     def up_bytes(self) -> float:
@@ -47,20 +39,15 @@ class EndToEnd:
 class Scenario:
     """Where a journey takes place.
 
-    Attributes:
-        link: to the server.
-        slowdown: how much slower than the measuring machine the device is.
-        speedup: how much faster than the measuring machine the server is.
-
     >>> ours = EndToEnd("FrankenSplit", {"encode": 20.0}, {"tail": 5.0}, 1000.0, None)
     >>> plan = Scenario(slowdown=2.0).plan(ours)
     >>> plan.device, round(plan.wire, 6), plan.server  # 8 * (1000 + 250) and 8 * 600 bits at 1 Mbit/s
     (0.04, 0.0148, 0.005)
     """
 
-    link: Link = field(default_factory=lambda: Link("1 Mbit/s", 1.0, 1.0, 0.0))
-    slowdown: float = 1.0
-    speedup: float = 1.0
+    link: Link = field(default_factory=lambda: Link("1 Mbit/s", 1.0, 1.0, 0.0))  # to the server
+    slowdown: float = 1.0  # how much slower than the measuring machine the device is
+    speedup: float = 1.0  # how much faster than the measuring machine the server is
 
     def plan(self, journey: EndToEnd) -> Plan:
         """Compute the seconds on device, wire and server: Eq. (2) of chapter 08; ``plan(journey).total`` is their sum."""
@@ -76,17 +63,14 @@ class Scenario:
         return 1e3 * (plan.device + plan.server) + (2 * self.link.delay_ms if journey.bytes else 0.0)
 
 
-def end_to_end(
-    rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8", threads: int = 1
-) -> dict[str, EndToEnd]:
+def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8") -> dict[str, EndToEnd]:
     """Collect every method of the table, at the settings that were chosen for a level.
 
     Args:
         rows: of the latency table.
         network: whose answer is wanted.
         level: agreement.
-        precision: of the networks on the device; float32 where a method has no other.
-        threads: of the networks on the device.
+        precision: of the networks on the device, on one thread; float32 where a method has no other.
 
     Raises:
         DataError: nothing was measured at the level, or for the network.
@@ -107,12 +91,10 @@ def end_to_end(
         mine = [row for row in rows if row.method == method]
         have = {row.precision for row in mine if row.place == "device"} - {""}
         used = precision if precision in have else next(iter(sorted(have)), "")
-        counts = {row.threads for row in mine if row.precision == used and row.place == "device"}
-        count = threads if threads in counts else max(counts)
         device = {
             row.stage: row.median_ms
             for row in mine
-            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, count))
+            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, 1))
         }
         server = {row.stage: row.median_ms for row in mine if row.place == "server"}
         one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))

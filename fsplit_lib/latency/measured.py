@@ -20,21 +20,13 @@ from fsplit_lib.packet import MAGIC
 
 @dataclass(frozen=True)
 class MeasuredEndToEnd:
-    """Bytes in, answer out, as a client saw it.
+    """Bytes in, answer out, as a client saw it."""
 
-    Attributes:
-        total: at the client, on a connection that was open already.
-        decode_ms: the server's own, median.
-        queue_ms: the server's own, median.
-        tail_ms: the server's own, median.
-        wire_ms: what the link's closed form says.
-    """
-
-    total: Timing
-    decode_ms: float
-    queue_ms: float
-    tail_ms: float
-    wire_ms: float
+    total: Timing  # at the client, on a connection that was open already
+    decode_ms: float  # the server's own, median
+    queue_ms: float  # the server's own, median
+    tail_ms: float  # the server's own, median
+    wire_ms: float  # what the link's closed form says
 
     @property
     def unexplained_ms(self) -> float:
@@ -48,7 +40,6 @@ def through_server(
     link: Link | None = None,
     runs: int = 20,
     warmup: int = 3,
-    token: str | None = None,
 ) -> dict[str, MeasuredEndToEnd]:
     """Send every payload in turns, and tell what each took.
 
@@ -58,22 +49,19 @@ def through_server(
         link: to travel through; None takes the way as it is.
         runs: timed rounds.
         warmup: rounds before them; the first opens the connection.
-        token: the server's.
 
     Raises:
         OffloadError: the server cannot be reached or refuses.
     """
     replies: dict[str, list[Reply]] = {name: [] for name in payloads}
     shaped = nullcontext() if link is None else ShapedLink(link, urlsplit(url).port)
-    with shaped, Client(url if link is None else shaped.url, token) as client:
+    with shaped, Client(url if link is None else shaped.url) as client:
         asking = {name: partial(_ask, client, data, replies[name]) for name, data in payloads.items()}
         timings = interleave(asking, runs, warmup)
     found = {}
     for name, data in payloads.items():
         kept = replies[name][warmup:]
-        parts = [
-            float(np.median([getattr(one, part) for one in kept])) for part in ("decode_ms", "queue_ms", "tail_ms")
-        ]
+        parts = np.median([(one.decode_ms, one.queue_ms, one.tail_ms) for one in kept], axis=0).tolist()
         wire = link.transfer_ms(len(data) + REQUEST_BYTES, REPLY_BYTES) if link else 0.0
         found[name] = MeasuredEndToEnd(timings[name], *parts, wire)
     return found

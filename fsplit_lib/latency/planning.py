@@ -9,22 +9,15 @@ from fsplit_lib.latency.profiling import SplitPoint
 class Route:
     """One way to an answer.
 
-    Attributes:
-        name: as in figures.
-        kind: "local", "remote", "compressed" or "split".
-        device_seconds: on the reference machine.
-        size_bytes: sent; 0 if nothing is.
-        server_seconds: on the reference machine.
-
     >>> plan(Route("send", "remote", 0.01, 10_000, 0.1), rate=1e6).total
     0.19
     """
 
-    name: str
-    kind: str
-    device_seconds: float
-    size_bytes: float
-    server_seconds: float
+    name: str  # as in figures
+    kind: str  # "local", "remote", "compressed" or "split"
+    device_seconds: float  # on the reference machine
+    size_bytes: float  # sent; 0 if nothing is
+    server_seconds: float  # on the reference machine
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ pixels ──► stem ──► block ──► ... ──► block ──► an
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,29 +20,22 @@ from fsplit_lib.backbones import stages_of
 
 @dataclass(frozen=True)
 class SplitPoint:
-    """One place to cut a network.
+    """One place to cut a network."""
 
-    Attributes:
-        name: of the last layer on the device, "input" before the first.
-        elements: of the activation there.
-        macs: multiply-adds of all layers on the device.
-        seconds: of all layers on the device, on one thread of this machine: median over passes.
-    """
-
-    name: str
-    elements: int
-    macs: int
-    seconds: float
+    name: str  # of the last layer on the device, "input" before the first
+    elements: int  # of the activation there
+    macs: int  # multiply-adds of all layers on the device
+    seconds: float  # of all layers on the device, on one thread of this machine: median over passes
 
     def bytes(self, bits: int = 8) -> float:
         """Compute the size of the activation at ``bits`` per value, Eq. (1) of chapter 02."""
         return self.elements * bits / 8
 
 
-def units_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
+def units_of(network: nn.Module) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
     """Return a timm network as a chain of named layers, each mapping features to features; the last one answers."""
     family, stages, _ = stages_of(network)
-    units: list[tuple[str, nn.Module]] = []
+    units = []
     for number, stage in enumerate(stages):
         blocks = getattr(stage, "blocks", stage if isinstance(stage, nn.Sequential) else ())
         last = number == len(stages) - 1
@@ -51,29 +45,19 @@ def units_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
         if not isinstance(getattr(stage, "downsample", nn.Identity()), nn.Identity):
             units.append((f"stage {number}, downsample", stage.downsample))
         units += [(f"stage {number}, block {index + 1}", block) for index, block in enumerate(blocks)]
-    return [*units, ("answer", _Answer(network))]
-
-
-class _Answer(nn.Module):
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = [network]  # in a list: its parameters are not this module's
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network[0].forward_head(x)
+    return [*units, ("answer", network.forward_head)]
 
 
 @torch.no_grad()
 def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoint]:
     """Measure the split points of a timm network, untrained: costs do not depend on weights.
 
+    The first is the input, then there is one behind every layer; the last one is the answer itself.
+
     Args:
         name: timm's, of one of the four families.
         input_size: side of the square photo, in pixels.
         passes: timed runs, after one to warm up.
-
-    Returns:
-        the input, then one point behind every layer; the last one is the answer itself.
 
     >>> points = profile("test_resnet", 64, passes=1)
     >>> len(points), points[0].bytes(), points[-1].elements
@@ -81,8 +65,8 @@ def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoin
     """
     network = timm.create_model(name, pretrained=False).eval()
     units = units_of(network)
-    x = torch.zeros(1, 3, input_size, input_size)
-    elements, macs, value = [x.numel()], [0], x
+    value = x = torch.zeros(1, 3, input_size, input_size)
+    elements, macs = [x.numel()], [0]
     with FlopCounterMode(display=False) as counter:
         for _, unit in units:
             value = unit(value)
@@ -115,14 +99,22 @@ def time_passes(chain: list[Callable[[Tensor], Tensor]], x: Tensor, passes: int)
     >>> 0 <= first <= second
     True
     """
-    ends, threads = np.zeros((passes + 1, len(chain))), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    ends = np.zeros((passes + 1, len(chain)))
+    with one_thread():
         for row in ends:
             value, begun = x, time.perf_counter()
             for index, link in enumerate(chain):
                 value = link(value)
                 row[index] = time.perf_counter() - begun
+    return np.median(ends[1:], axis=0).tolist()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, and then as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return np.median(ends[1:], axis=0).tolist()

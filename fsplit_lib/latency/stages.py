@@ -6,7 +6,6 @@ photos.csv ──► settings that keep the same share ──► bytes and agree
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.errors import ParameterError
 from fsplit_lib.evaluation.curves import monotone
 from fsplit_lib.evaluation.tables import LatencyRow, RatePoint
-from fsplit_lib.latency.profiling import units_of
+from fsplit_lib.latency.profiling import one_thread, units_of
 from fsplit_lib.packet import Packet
 from fsplit_lib.system import FrankenSplit
 
@@ -43,17 +42,10 @@ FEW = 100  # photos below which agreement are left out: their interval would be 
 LARGE = ("resnet50", "resnet", 512, DecoderConfig(2, 2, 128))  # a network ten times as large: timed, never trained
 Setting = tuple[float | None, float | None]  # lmbda of ours, quality of an image codec
 NONE: Setting = (None, None)
-Key = tuple[str, str, float | None, float | None, str, str, int]  # network, method, setting, stage, precision, threads
+# place, network, method, setting, stage, precision, threads
+Key = tuple[str, str, str, float | None, float | None, str, str, int]
 Score = tuple[str, float | None, float | None, str]  # method, setting, precision
-
-
-@dataclass(frozen=True)
-class Split:
-    """A backbone cut somewhere, with 8-bit features in between."""
-
-    method: str
-    head: nn.Module
-    tail: nn.Module
+Split = tuple[str, nn.Module, nn.Module]  # method, head and tail, with 8-bit features in between
 
 
 def splits_of(backbone: Backbone) -> list[Split]:
@@ -67,10 +59,7 @@ def splits_of(backbone: Backbone) -> list[Split]:
     at, layers, nhwc = sizes.index(min(sizes)) + 1, [unit for _, unit in units], stages_of(backbone.network)[2]
     mean, std = (tuple(part.flatten().tolist()) for part in (backbone.head.mean, backbone.head.std))
     narrow = Head(layers[:at], mean, std, nhwc), Tail(layers[at:], backbone.network, nhwc)
-    return [
-        Split("8-bit features, our cut", backbone.head, backbone.tail),
-        Split("8-bit features, narrowest", *narrow),
-    ]
+    return [("8-bit features, our cut", backbone.head, backbone.tail), ("8-bit features, narrowest", *narrow)]
 
 
 def measure_latency(
@@ -108,19 +97,14 @@ def measure_latency(
     qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
     splits = splits_of(system.backbone)
     scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            calls, places = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
-            timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
-    finally:
-        torch.set_num_threads(threads)
-    return _rows(timings, places, scores, chosen, len(photos))
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        calls = _calls(system, bundle, photo, lmbdas, qualities, splits, Path(folder))
+        timings = interleave(calls, runs, progress=lambda done, _: progress(len(photos) + done, total))
+    return _rows(timings, scores, chosen, len(photos))
 
 
 def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[str, float]:
-    """Find for each method the quality or rate weight of a given agreement, between two measured points.
+    """Find for each method that reaches an agreement the quality or rate weight there, between two measured points.
 
     Qualities are interpolated linearly and rate weights on a log scale, both on the monotone curve through the points.
 
@@ -128,9 +112,6 @@ def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[s
         points: rows of ``photos.csv``.
         level: the agreement, in (0, 1).
         codec: weights of ours; it is called FrankenSplit in the result.
-
-    Returns:
-        Methods that reach the level, each with its setting.
     """
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for point in points:
@@ -155,18 +136,21 @@ def _setting(method: str, value: float) -> Setting:
 def _calls(
     system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
-) -> tuple[dict[Key, Callable[[], Any]], dict[Key, str]]:  # fmt: skip
-    """List what to time, and where each of it takes place."""
-    name = system.backbone.name
-    on_device = device_calls(bundle, photo, lmbdas, qualities)
-    calls = {(name if key[0] == LOCAL else "", *key): call for key, call in on_device.items()}
-    places = {key: "check" if key[4] in ("whole call", "libraries alone") else "device" for key in calls}
-    threads, encoder, crop = sorted({key[6] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
+) -> dict[Key, Callable[[], Any]]:  # fmt: skip
+    """List what to time."""
+    name, calls = system.backbone.name, {}
+    for (method, *setting, stage, precision, count), call in device_calls(bundle, photo, lmbdas, qualities).items():
+        place = "check" if stage in ("whole call", "libraries alone") else "device"
+        calls[place, name if method == LOCAL else "", method, *setting, stage, precision, count] = call
+    threads, encoder, crop = sorted({key[-1] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
     x = encoder.preprocess(photo)
     pixels, y = torch.from_numpy(x), encoder.encode(x)
 
-    def at(place: str, *key: Any, call: Callable[[], Any]) -> None:
-        calls[key], places[key] = call, place  # type: ignore[index]
+    def at(*key: Any, call: Callable[[], Any]) -> None:
+        calls[key] = call
+
+    def in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
+        return torch.no_grad()(lambda: module(value))
 
     def exported(module: nn.Module, value: np.ndarray) -> list[Network]:
         path = folder / "network.onnx"  # onnxruntime has read it when the next one is written
@@ -178,31 +162,36 @@ def _calls(
         at("server", "", OURS, *_setting(OURS, lmbda), "entropy decode", "", 1,
            call=lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)]))  # fmt: skip
     y_hat = system.codec.decompress([encoder.bundle.packer.pack(y[0])])
-    files = [("PNG", NONE, encode_lossless(crop))]
-    files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
+    files = _files(crop, qualities)
     for codec, setting, data in files:
         at("server", "", codec, *setting, "decode", "", 1, call=lambda data=data: to_array(decode_image(data))[None])
     for network, whole, behind in _networks(system):
         (served, *_), (answered, *others) = exported(behind, y_hat.numpy()), exported(whole, x)
         at("server", network, OURS, *NONE, "decoder + tail", "float32", 1, call=lambda f=served: f(y_hat.numpy()))
-        at("check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1, call=_in_torch(behind, y_hat))
-        at("check", network, LOCAL, *NONE, "network in torch", "float32", 1, call=_in_torch(whole, pixels))
+        at("check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1, call=in_torch(behind, y_hat))
+        at("check", network, LOCAL, *NONE, "network in torch", "float32", 1, call=in_torch(whole, pixels))
         for codec in dict.fromkeys(codec for codec, _, _ in files):
             at("server", network, codec, *NONE, "network", "float32", 1, call=lambda f=answered: f(x))
         if network != name:
             at("device", network, LOCAL, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
             for local in (answered, *others):
                 at("device", network, LOCAL, *NONE, "network", "float32", local.threads, call=lambda f=local: f(x))
-    for split in splits:
-        at("device", name, split.method, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
-        for head in exported(split.head, x):
-            at("device", name, split.method, *NONE, "head", "float32", head.threads, call=lambda f=head: f(x))
+    for method, first, last in splits:
+        at("device", name, method, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+        for head in exported(first, x):
+            at("device", name, method, *NONE, "head", "float32", head.threads, call=lambda f=head: f(x))
         h = head(x)
-        (rest, *_), packed = exported(split.tail, h), pack_features(h)
-        at("device", name, split.method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
-        at("server", name, split.method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
-        at("server", name, split.method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
-    return calls, places
+        (rest, *_), packed = exported(last, h), pack_features(h)
+        at("device", name, method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
+        at("server", name, method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
+        at("server", name, method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
+    return calls
+
+
+def _files(crop: Image.Image, qualities: Sequence[tuple[str, int]]) -> list[tuple[str, Setting, bytes]]:
+    """Encode a crop with every image codec, at every quality."""
+    files = [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
+    return [("PNG", NONE, encode_lossless(crop)), *files]
 
 
 def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
@@ -214,14 +203,6 @@ def _networks(system: FrankenSplit) -> list[tuple[str, nn.Module, nn.Module]]:
         (system.backbone.name, system.backbone, nn.Sequential(system.decoder, system.backbone.tail)),
         (name, large, nn.Sequential(decoder, large.tail)),
     ]
-
-
-def _in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
-    def call() -> Tensor:
-        with torch.no_grad():
-            return module(value)
-
-    return call
 
 
 @torch.no_grad()
@@ -247,14 +228,12 @@ def _scores(
             for lmbda in lmbdas:
                 packet = encoder.bundle.packer.pack(y[0], lmbda)
                 note((OURS, *_setting(OURS, lmbda), precision), len(packet.to_bytes()), system.answer([packet]))
-        files = [("PNG", NONE, encode_lossless(crop))]
-        files += [(codec, _setting(codec, quality), encode_image(crop, codec, quality)) for codec, quality in qualities]
-        for codec, setting, data in files:
+        for codec, setting, data in _files(crop, qualities):
             note((codec, *setting, ""), len(data), network(to_array(decode_image(data))[None]))
-        for split in splits:
-            h = split.head(torch.from_numpy(x)).numpy()
+        for method, head, tail in splits:
+            h = head(torch.from_numpy(x)).numpy()
             packed = pack_features(h)
-            note((split.method, *NONE, ""), len(packed), split.tail(torch.from_numpy(unpack_features(packed, h.shape))))
+            note((method, *NONE, ""), len(packed), tail(torch.from_numpy(unpack_features(packed, h.shape))))
         note((LOCAL, *NONE, "float32"), 0, network(x))
         if quantised is not None:
             note((LOCAL, *NONE, "int8"), 0, quantised(x))
@@ -263,12 +242,11 @@ def _scores(
 
 
 def _rows(
-    timings: dict[Key, Timing], places: dict[Key, str], scores: dict[Score, tuple[float, float]],
-    chosen: dict[float, dict[str, float]], n: int,
-) -> list[LatencyRow]:  # fmt: skip
+    timings: dict[Key, Timing], scores: dict[Score, tuple[float, float]], chosen: dict[float, dict[str, float]], n: int
+) -> list[LatencyRow]:
     """Timings and scores, once for every level that a method has a setting for."""
     cpu, released = cpu_name(), ", ".join(f"{k} {v}" for k, v in (versions() | {"torch": torch.__version__}).items())
-    timed = dict.fromkeys(key[1] for key in timings)
+    timed = dict.fromkeys(key[2] for key in timings)
     groups = [(level, m, value) for level, found in chosen.items() for m, value in found.items() if m in timed]
     steered = {method for _, method, _ in groups}
     groups += [(None, method, None) for method in timed if method not in steered]
@@ -280,18 +258,18 @@ def _rows(
             for (*what, precision), (size, share) in scores.items()
             if what == [method, *setting]
         }
-        keys = [key for key in timings if key[1] == method and key[2:4] in (NONE, setting)]
-        whose = dict.fromkeys(key[0] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
+        keys = [key for key in timings if key[2] == method and key[3:5] in (NONE, setting)]
+        whose = dict.fromkeys(key[1] for key in keys if method == LOCAL or method.startswith("8-bit")) or {"": None}
         for network in whose:
             for precision, (size, share) in mine.items():
                 sent = (network, method, *setting, "send", "wire", "", precision, 1, None, None, 0, level)
                 found.append(LatencyRow(*sent, size, share if network != LARGE[0] else None, n, cpu, released))
         for key in keys:
-            network, *_, stage, precision, threads = key
+            place, network, *_, stage, precision, threads = key
             engine = "torch" if "torch" in stage else "onnxruntime" if precision else ENGINES.get(stage, "")
             size, share = mine.get(precision) or next(iter(mine.values()))
             timing, share = timings[key], share if network != LARGE[0] else None
-            what = (network, method, *setting, stage, places[key], engine, precision, threads)
+            what = (network, method, *setting, stage, place, engine, precision, threads)
             took = (timing.median_ms, timing.iqr_ms, timing.runs)
             found.append(LatencyRow(*what, *took, level, size, share, n, cpu, released))
     return found

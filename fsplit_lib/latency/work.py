@@ -25,7 +25,7 @@ from fsplit_lib.device.export import quantise, to_onnx
 from fsplit_lib.device.runtime import Network
 from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.evaluation.tables import WorkRow
-from fsplit_lib.latency.profiling import multiply_adds
+from fsplit_lib.latency.profiling import multiply_adds, one_thread
 
 FILES = {"JPEG": 20, "WebP": 25}  # qualities near the bytes of a packet's rivals, at the codecs' best settings
 NAMES = {"JPEG": "libjpeg", "WebP": "libwebp"}
@@ -65,35 +65,29 @@ def measure_work(
     ]
     for name, config in decoders.items():
         decoder = build_decoder(latent.shape[1], backbone.spec, config)
-        parts += [("decoder", name, decoder, latent)]
-        parts += [("decoder + tail", name, nn.Sequential(decoder, backbone.tail), latent)]
-    threads, calls = torch.get_num_threads(), {}
+        both = nn.Sequential(decoder, backbone.tail)
+        parts += [("decoder", name, decoder, latent), ("decoder + tail", name, both, latent)]
+    calls = {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for part, name, module, value in parts:
             for precision in ("float32", "int8") if part in ("encoder", "network") else ("float32",):
                 calls[part, name, precision] = _call(module, value, precision, Path(folder))
         for codec, quality in FILES.items():
             calls["image codec", NAMES[codec], ""] = partial(encode_image, crop, codec, quality)
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             timings = interleave(calls, runs, progress=progress)
-        finally:
-            torch.set_num_threads(threads)
-    sizes = {(part, name): (module, value) for part, name, module, value in parts}
-    rows = []
-    for (part, name, precision), timing in timings.items():
-        module, value = sizes.get((part, name), (None, None))
-        size = sum(p.numel() for p in module.parameters()) if module else 0
-        work = multiply_adds(module, *value.shape) if module else 0
-        rows.append(WorkRow(part, name, size, work, precision, timing.median_ms, timing.iqr_ms, runs, cpu_name()))
-    return rows
+    costs = {
+        (part, name): (sum(p.numel() for p in module.parameters()), multiply_adds(module, *value.shape))
+        for part, name, module, value in parts
+    }
+    return [
+        WorkRow(part, name, *costs.get((part, name), (0, 0)), precision, one.median_ms, one.iqr_ms, runs, cpu_name())
+        for (part, name, precision), one in timings.items()
+    ]
 
 
 def _call(module: nn.Module, value: torch.Tensor, precision: str, folder: Path) -> Callable[[], Any]:
-    path, small = folder / "float32.onnx", folder / "int8.onnx"
-    to_onnx(module, tuple(value.shape), path)
+    to_onnx(module, tuple(value.shape), folder / "float32.onnx")
     if precision == "int8":
-        quantise(path, small, [value.numpy()])
-        path = small
-    network = Network(path, 1)
-    return partial(network, value.numpy())
+        quantise(folder / "float32.onnx", folder / "int8.onnx", [value.numpy()])
+    return partial(Network(folder / f"{precision}.onnx"), value.numpy())

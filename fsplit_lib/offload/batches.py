@@ -17,6 +17,33 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from torch import Tensor
 
+from fsplit_lib.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server allows and how it batches."""
+
+    max_batch: int = 16  # photos in one pass, at least 2
+    batch_wait_ms: float = 2.0  # how long a photo may wait for others to join its pass; 0 takes what is there
+    workers: int = 1  # passes at the same time, a thread each
+    max_bytes: int = 8 * 2**20  # of a request
+    max_pixels: int = 2**24  # of an image, by its header
+    max_waiting: int = 128  # requests inside the server, at most half of them images; further ones get 503
+    timeout_s: float = 20.0  # to receive a request, and again to answer it
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot serve."""
+        least = {"max_batch": 2, "batch_wait_ms": 0, "workers": 1, "max_bytes": 1, "max_pixels": 1, "max_waiting": 1}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ParameterError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if not self.timeout_s > 0:
+            raise ParameterError(f"timeout_s must be above 0 seconds, got {self.timeout_s}")
+
+
+DEFAULTS = Settings()
+
 
 @dataclass
 class Request:
@@ -33,28 +60,19 @@ class Request:
 
 
 class Passes(AsyncBatcher[Request, Request]):
-    """async-batcher's queue, run in threads.
+    """async-batcher's queue, run in threads: the network of a request's kind makes logits of its x.
 
-    Args:
-        networks: by the kind of request, from its x to logits.
-        max_batch: photos in one pass.
-        wait_ms: how long one may wait for others.
-        max_waiting: requests; a further one raises QueueFullException.
-        workers: batches at the same time, a thread each.
+    A request beyond those that may wait raises QueueFullException.
     """
 
-    def __init__(
-        self,
-        networks: dict[str, Callable[[Tensor], Tensor]],
-        max_batch: int,
-        wait_ms: float,
-        max_waiting: int,
-        workers: int,
-    ):
+    def __init__(self, networks: dict[str, Callable[[Tensor], Tensor]], settings: Settings):
         super().__init__(
-            max_batch_size=max_batch, max_queue_time=wait_ms / 1e3, max_queue_size=max_waiting, concurrency=workers
+            max_batch_size=settings.max_batch,
+            max_queue_time=settings.batch_wait_ms / 1e3,
+            max_queue_size=settings.max_waiting,
+            concurrency=settings.workers,
         )
-        self.networks, self.threads = networks, ThreadPoolExecutor(workers, "pass")
+        self.networks, self.threads = networks, ThreadPoolExecutor(settings.workers, "pass")
 
     async def process_batch(self, batch: list[Request]) -> list[Request | Exception]:
         """Return each request with its logits, or what went wrong with it."""

@@ -13,6 +13,7 @@ import math
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -25,27 +26,16 @@ MAX_REPLY = 2**20
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer and where its time went.
+    """An answer and where its time went."""
 
-    Attributes:
-        classes: names, most likely first.
-        probs: of the softmax, in [0, 1].
-        decode_ms: entropy decoding, or decoding and cropping the image.
-        queue_ms: waiting for a batch to form and for the one before.
-        tail_ms: decoder and tail, or the whole backbone, for the batch this photo was in.
-        server_ms: from the request's last byte to the answer; more than the sum by the server's own work.
-        batch: photos in that pass.
-        total_ms: at the client, from the call to the answer, connecting included.
-    """
-
-    classes: tuple[str, ...]
-    probs: tuple[float, ...]
-    decode_ms: float
-    queue_ms: float
-    tail_ms: float
-    server_ms: float
-    batch: int
-    total_ms: float
+    classes: tuple[str, ...]  # names, most likely first
+    probs: tuple[float, ...]  # of the softmax, in [0, 1]
+    decode_ms: float  # entropy decoding, or decoding and cropping the image
+    queue_ms: float  # waiting for a batch to form and for the one before
+    tail_ms: float  # decoder and tail, or the whole backbone, for the batch this photo was in
+    server_ms: float  # from the request's last byte to the answer; more than the sum by the server's own work
+    batch: int  # photos in that pass
+    total_ms: float  # at the client, from the call to the answer, connecting included
 
 
 def media_type(data: bytes) -> str | None:
@@ -168,29 +158,17 @@ class Client:
 
     def _exchange(self, *request: object) -> tuple[int, bytes]:
         """Return status and body. A thread talks and is left when the time is up: a socket's timeout starts anew with each byte."""
-        connection, outcome = self._connection, []
+        connection, outcome = self._connection, Future()
 
         def talk() -> None:
             try:
-                outcome.append(self._talk(connection, *request))
+                outcome.set_result(self._talk(connection, *request))
             except Exception as error:
-                outcome.append(error)
+                outcome.set_exception(error)
 
-        thread = threading.Thread(target=talk, name="client", daemon=True)
-        thread.start()
+        threading.Thread(target=talk, name="client", daemon=True).start()
         try:
-            thread.join(self.timeout_s)
-        finally:
-            if late := not outcome:  # the thread ends with its socket, and never meets the next call's
-                self._connection = self._connect()
-                with contextlib.suppress(OSError, AttributeError):  # no socket yet
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-        try:
-            if late:
-                raise TimeoutError
-            if isinstance(outcome[0], Exception):
-                raise outcome[0]
-            return outcome[0]
+            return outcome.result(self.timeout_s)
         except TimeoutError as error:
             raise OffloadError(f"{self.url} did not answer within {self.timeout_s:g} s") from error
         except ConnectionRefusedError as error:
@@ -203,6 +181,11 @@ class Client:
             raise OffloadError(
                 f"{self.url} cannot be talked to: {_printable(str(error)) or type(error).__name__}"
             ) from error
+        finally:
+            if not outcome.done():  # the thread ends with its socket, and never meets the next call's
+                self._connection = self._connect()
+                with contextlib.suppress(OSError, AttributeError):  # no socket yet
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _talk(
         self, connection: http.client.HTTPConnection, verb: str, path: str, data: bytes | None, headers: dict

@@ -29,26 +29,17 @@ HOST = "127.0.0.1"
 class Link:
     """What a link does to bytes.
 
-    Attributes:
-        name: as in figures.
-        uplink_mbit_s: device to server, goodput (payload alone, without headers) in 10⁶ bit/s.
-        downlink_mbit_s: server to device.
-        delay_ms: one way.
-        jitter_ms: the delay varies by at most this, uniformly, never changing the order of bytes.
-        loss: probability that a segment has to be sent again.
-        source: where the numbers come from; what is nobody's measurement is called an assumption.
-
     >>> Link("example", 8.0, 8.0, 20.0).transfer_ms(1000, 0)
     21.0
     """
 
-    name: str
-    uplink_mbit_s: float
-    downlink_mbit_s: float
-    delay_ms: float
-    jitter_ms: float = 0.0
-    loss: float = 0.0
-    source: str = "assumption"
+    name: str  # as in figures
+    uplink_mbit_s: float  # device to server, goodput (payload alone, without headers) in 10⁶ bit/s
+    downlink_mbit_s: float  # server to device
+    delay_ms: float  # one way
+    jitter_ms: float = 0.0  # the delay varies by at most this, uniformly, never changing the order of bytes
+    loss: float = 0.0  # probability that a segment has to be sent again
+    source: str = "assumption"  # where the numbers come from; what is nobody's measurement is called an assumption
 
     def __post_init__(self) -> None:
         """Refuse what no link can be."""
@@ -57,7 +48,7 @@ class Link:
         if not (0 <= self.jitter_ms <= self.delay_ms < math.inf and 0 <= self.loss <= 0.5):
             raise ParameterError(f"a link needs 0 <= jitter_ms <= delay_ms and a loss from 0 to 0.5, got {self}")
 
-    def transfer_ms(self, up_bytes: float, down_bytes: float, new_connection: bool = False) -> float:
+    def transfer_ms(self, up_bytes: float, down_bytes: float) -> float:
         """Compute the expected time from the first byte sent to the last byte of the answer, with a server that takes none.
 
         t = Σ over both ways of 8·B/R + delay + segments · loss/(1 − loss) · (2·delay + 8·1448/R); nothing
@@ -66,13 +57,12 @@ class Link:
         Args:
             up_bytes: device to server, everything above TCP: a request has headers too.
             down_bytes: server to device.
-            new_connection: adds TCP's handshake, one round trip.
 
         >>> Link("", 8.0, 8.0, 10.0).transfer_ms(1_000_000, 0)
         1010.0
         """
         ways = ((up_bytes, self.uplink_mbit_s), (down_bytes, self.downlink_mbit_s))
-        return 2 * self.delay_ms * new_connection + sum(self._one_way_ms(*way) for way in ways if way[0])
+        return sum(self._one_way_ms(*way) for way in ways if way[0])
 
     def _one_way_ms(self, size_bytes: float, mbit_s: float) -> float:
         again = math.ceil(size_bytes / SEGMENT_BYTES) * self.loss / (1 - self.loss)
@@ -118,19 +108,16 @@ class Way:
 
     def schedule(self, now: float, size: int) -> float:
         """Compute when ``size`` bytes that are ready ``now`` have arrived, in seconds of the same clock."""
-        stalls = sum(self._losses() for _ in range(math.ceil(size / SEGMENT_BYTES)))
+        stalls = 0
+        for _ in range(math.ceil(size / SEGMENT_BYTES)):
+            while self.rng.random() < self.link.loss:
+                stalls += 1
         stall = 2e-3 * self.link.delay_ms + SEGMENT_BYTES * self.seconds_per_byte
         self.free = max(self.free, now) + size * self.seconds_per_byte + stalls * stall
         delay = 1e-3 * (self.link.delay_ms + self.link.jitter_ms * self.rng.uniform(-1, 1))
         self.arrived = max(self.arrived, self.free + delay)
         self.bytes += size
         return self.arrived
-
-    def _losses(self) -> int:
-        lost = 0
-        while self.rng.random() < self.link.loss:
-            lost += 1
-        return lost
 
 
 class ShapedLink:
@@ -139,7 +126,6 @@ class ShapedLink:
     Args:
         link: what to be.
         server_port: where the server listens, on 127.0.0.1.
-        seed: of jitter and loss.
         max_connections: further ones are closed at once.
         lifetime_s: after which everything is closed, whatever goes on.
 
@@ -148,13 +134,11 @@ class ShapedLink:
         up, down: the two ways; their ``bytes`` count what travelled.
     """
 
-    def __init__(
-        self, link: Link, server_port: int, seed: int = 0, max_connections: int = 128, lifetime_s: float = 600.0
-    ):
+    def __init__(self, link: Link, server_port: int, max_connections: int = 128, lifetime_s: float = 600.0):
         self.link, self.server_port = link, server_port
         self.max_connections, self.lifetime_s = max_connections, lifetime_s
         rates = {"up": link.uplink_mbit_s, "down": link.downlink_mbit_s}
-        self.up, self.down = (Way(link, rate, random.Random(f"{seed} {name}")) for name, rate in rates.items())
+        self.up, self.down = (Way(link, rate, random.Random(name)) for name, rate in rates.items())
         self.port = 0
         self._ready = threading.Event()
         self._stop: Callable[[], object] = lambda: None

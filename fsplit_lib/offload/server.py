@@ -24,8 +24,9 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.offload.batches import DEFAULTS, Settings
 from fsplit_lib.offload.client import check_token
-from fsplit_lib.offload.service import DEFAULTS, Settings, build_app
+from fsplit_lib.offload.service import build_app
 from fsplit_lib.system import FrankenSplit
 
 
@@ -76,7 +77,6 @@ class Connection(H11Protocol):
             next(iter(self.waiting))._give_up()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came."""
         super().data_received(data)
         self._watch()
 
@@ -86,17 +86,14 @@ class Connection(H11Protocol):
         self._watch()
 
     def pause_writing(self) -> None:
-        """Wait for the client to read."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """Note that the client has read."""
         super().resume_writing()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
         super().connection_lost(exc)
         self._watch(over=True)
 

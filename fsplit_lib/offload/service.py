@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from async_batcher.exceptions import QueueFullException
 from PIL import Image
@@ -27,8 +26,8 @@ from starlette.routing import Route
 from torch import Tensor
 
 from fsplit_lib.data.tensors import photo_tensor
-from fsplit_lib.errors import DataError, PacketError, ParameterError
-from fsplit_lib.offload.batches import Passes, Request
+from fsplit_lib.errors import DataError, PacketError
+from fsplit_lib.offload.batches import DEFAULTS, Passes, Request, Settings
 from fsplit_lib.offload.client import PACKET, media_type
 from fsplit_lib.offload.images import ImageDecoders
 from fsplit_lib.packet import Packet
@@ -38,31 +37,6 @@ IMAGE = "image"
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 PACKET_SCALE = 4  # a packet's area, and each side, against the square that the network was made for
 IMAGE_PROCESSES = 2
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a server allows and how it batches."""
-
-    max_batch: int = 16  # photos in one pass, at least 2
-    batch_wait_ms: float = 2.0  # how long a photo may wait for others to join its pass; 0 takes what is there
-    workers: int = 1  # passes at the same time, a thread each
-    max_bytes: int = 8 * 2**20  # of a request
-    max_pixels: int = 2**24  # of an image, by its header
-    max_waiting: int = 128  # requests inside the server, at most half of them images; further ones get 503
-    timeout_s: float = 20.0  # to receive a request, and again to answer it
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot serve."""
-        least = {"max_batch": 2, "batch_wait_ms": 0, "workers": 1, "max_bytes": 1, "max_pixels": 1, "max_waiting": 1}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                raise ParameterError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        if not self.timeout_s > 0:
-            raise ParameterError(f"timeout_s must be above 0 seconds, got {self.timeout_s}")
-
-
-DEFAULTS = Settings()
 
 
 class Service:
@@ -87,18 +61,13 @@ class Service:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Keep the batches alive as long as the event loop."""
-        networks = {PACKET: self._tail, IMAGE: self.system.backbone}
-        settings = self.settings
-        self.passes = Passes(
-            networks, settings.max_batch, settings.batch_wait_ms, settings.max_waiting, settings.workers
-        )
+        system = self.system
+        networks = {PACKET: lambda y_hat: system.backbone.tail(system.decoder(y_hat)), IMAGE: system.backbone}
+        self.passes = Passes(networks, self.settings)
         yield
         await self.passes.stop(force=True)
         self.passes.threads.shutdown(wait=False, cancel_futures=True)
         await self.images.close()
-
-    def _tail(self, y_hat: Tensor) -> Tensor:
-        return self.system.backbone.tail(self.system.decoder(y_hat))
 
     async def health(self, _: HTTPRequest) -> JSONResponse:
         """Answer GET /health, which is open to all, to find out what one talks to."""
@@ -225,13 +194,7 @@ async def _fault(_: HTTPRequest, __: Exception) -> JSONResponse:
 
 
 def build_app(system: FrankenSplit, token: str | None = None, settings: Settings = DEFAULTS) -> Starlette:
-    """Build the ASGI application: GET /health, POST /answer.
-
-    Args:
-        system: codec, decoder and backbone.
-        token: that every request for an answer has to bear; None asks for none.
-        settings: limits and batching.
-    """
+    """Build the ASGI application: GET /health, and POST /answer, which has to bear the token if there is one."""
     service = Service(system, token, settings)
     routes = [Route("/health", service.health), Route("/answer", service.answer, methods=["POST"])]
     handlers = {HTTPException: _refusal, Exception: _fault}

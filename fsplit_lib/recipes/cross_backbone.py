@@ -24,6 +24,7 @@ from fsplit_lib.device.timing import interleave
 from fsplit_lib.evaluation import PerImageResult, bd_rates, curve_of_images
 from fsplit_lib.evaluation.cross_backbone import smallest_within
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
+from fsplit_lib.latency.profiling import one_thread
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.runner.grid import Cell
 from fsplit_lib.system import attach_decoder, build_system, load_codec, save_system
@@ -133,17 +134,13 @@ def cross_rows(results: dict[str, dict]) -> list[CrossRow]:
 @torch.no_grad()
 def _time_decoders(plan: CrossPlan, choices: list[tuple[str, int, int]]) -> list[DecodeTime]:
     """How long decoders take to turn one latent into features here, in turns, on one thread, trained or not."""
-    y_hat, threads = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), torch.get_num_threads()
-    calls = {}
+    y_hat, calls = torch.zeros(1, LAB_WIDTHS[-1], 8, 8), {}
     for network, restoration, width in choices:
         config = DecoderConfig(**plan.decoder | {"restoration": restoration, "width": width})
         decoder = build_decoder(LAB_WIDTHS[-1], load_backbone(network, "random").spec, config)
         calls[network, restoration, width] = partial(decoder.eval(), y_hat)
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return [DecodeTime(*key, one.median_ms, one.iqr_ms, one.runs) for key, one in interleave(calls).items()]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _family(network: str) -> str:

@@ -1,7 +1,6 @@
 """A chapter over a grid of its parameters: one executed notebook and one row of headline numbers for each point."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,7 @@ from fsplit_lib.runner.parameters import check_parameters
 
 
 def run_chapter_grid(
-    chapter: Path,
-    axes: dict[str, list[Any]],
-    out: Path,
-    timeout: int = 300,
-    scheduler: str | None = None,
-    workers: int | None = None,
-    progress: Callable[[int, int, dict[str, str]], None] | None = None,
+    chapter: Path, axes: dict[str, list[Any]], out: Path, timeout: int = 300, **options: Any
 ) -> list[dict[str, Any]]:
     """Run a chapter at every point of a grid; points that have a result are not run again.
 
@@ -28,9 +21,7 @@ def run_chapter_grid(
         axes: parameters and the values that each takes.
         out: folder; executed notebooks go to a folder of their own for each point.
         timeout: seconds that one cell may take; results that are there stay, whatever limit they were made under.
-        scheduler: as in :func:`~fsplit_lib.runner.grid.run_grid`.
-        workers: as there.
-        progress: as there.
+        options: scheduler, workers and progress of :func:`~fsplit_lib.runner.grid.run_grid`.
 
     Returns:
         For each point its parameters, ``seconds``, the headline numbers, and ``error``, "" where there was none. A point
@@ -53,7 +44,7 @@ def run_chapter_grid(
         name = cell_name(text, point, version)
         where = {"chapter": chapter.resolve(), "folder": out / name, "cwd": Path.cwd()}
         cells[name] = Cell(run_point, where | {"parameters": point, "version": version}, {"timeout": timeout})
-    rows = run_grid(cells, out, scheduler, workers, progress)
+    rows = run_grid(cells, out, **options)
     for name, row in rows.items():
         if row["error"]:
             (out / f"{name}.json").unlink()

@@ -6,13 +6,13 @@ import multiprocessing
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat
 import papermill
@@ -104,7 +104,7 @@ def run_chapter(
     }
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of names that check_parameters has checked
     begun = time.perf_counter()
-    with _environment(surroundings):
+    with patch.dict(os.environ, surroundings):
         try:
             _execute(
                 source,
@@ -185,7 +185,7 @@ def run_chapters(
     if beside:
         threads = str(max(1, (os.cpu_count() or 1) // jobs))  # more would wait for each other
         with (
-            _environment({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}),
+            patch.dict(os.environ, OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", threads)),
             ProcessPoolExecutor(min(jobs, len(beside)), multiprocessing.get_context("spawn")) as pool,
         ):
             running = {pool.submit(call, notebook, given, False): notebook for notebook, given in beside.items()}
@@ -206,11 +206,9 @@ def _run_or_error(
 
 
 def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat.NotebookNode:
-    """Replace the source of every exercise cell by its solution.
+    """Replace the source of every exercise cell by its solution, in the notebook itself, which is returned.
 
-    Args:
-        notebook: is changed and returned; exercise cells carry the id in their metadata.
-        solutions: a Python file with a ``# %% 00.1`` line above each solution.
+    Cells have an exercise's id in their metadata; solutions stand in a Python file, each below a line ``# %% 00.1``.
 
     Raises:
         ChapterError: a cell without a solution, or a solution without a cell.
@@ -229,15 +227,10 @@ def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat
 
 
 def _title_and_claim(notebook: Path) -> tuple[str, str]:
-    lines = [
-        line
-        for c in nbformat.read(notebook, as_version=4).cells
-        if c.cell_type == "markdown"
-        for line in c.source.splitlines()
-    ]
-    title = next((line.lstrip("# ") for line in lines if line.startswith("# ")), notebook.stem)
-    claim = next((line.lstrip("> ") for line in lines if line.startswith("> ")), "")
-    return title, re.sub(r"[*_`]", "", claim)
+    cells = nbformat.read(notebook, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    title, claim = (re.search(rf"^{mark} +(.*)", text, re.MULTILINE) for mark in "#>")
+    return title[1] if title else notebook.stem, re.sub(r"[*_`]", "", claim[1]) if claim else ""
 
 
 def _explain(notebook: Path, executed: Path, error: Exception) -> str:
@@ -252,17 +245,3 @@ def _explain(notebook: Path, executed: Path, error: Exception) -> str:
         index = begun[-1] if begun else None  # papermill calls a cell that ran out of time "completed"
     where = "before its first cell" if index is None else f"in cell {index}"
     return f"chapter {notebook.stem} failed {where}: {cause} (executed so far: {executed})"
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def run_grid(
         if isinstance(outcome, Exception):
             failed[name] = f"{type(outcome).__name__}: {outcome}".splitlines()[0]
             continue
-        if not _path(out, name).is_file():
+        if not (out / f"{name}.json").is_file():
             _write(out, name, outcome)
         found[name] = outcome
         tell(name)
@@ -144,9 +144,10 @@ def _outcomes(
             except Exception as error:
                 yield name, error
         return
-    from dask.distributed import as_completed
+    from dask.distributed import Client, as_completed
 
-    with _client(scheduler, min(workers or os.cpu_count() or 1, len(cells))) as client:
+    processes = min(workers or os.cpu_count() or 1, len(cells))
+    with _cluster(scheduler, processes) as cluster, Client(cluster, timeout=PATIENCE_S) as client:
         waiting, names, ended = list(cells.items()), {}, as_completed()
 
         def hand_out() -> None:
@@ -173,22 +174,16 @@ def _outcomes(
             yield name, outcome
 
 
-@contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
-    from dask.distributed import Client, LocalCluster
+def _cluster(scheduler: str | None, workers: int) -> AbstractContextManager:
+    """What a client connects to: the scheduler at an address, or local processes for as long as the context lasts."""
+    from dask.distributed import LocalCluster
 
-    if scheduler is not None:
-        _check_scheduler(scheduler)
-        with Client(scheduler, timeout=PATIENCE_S) as client:
-            yield client
-        return
-    with (
-        LocalCluster(
+    if scheduler is None:
+        return LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+        )
+    _check_scheduler(scheduler)
+    return nullcontext(scheduler)
 
 
 def _check_scheduler(address: str) -> None:
@@ -230,16 +225,12 @@ def _run(name: str, cell: Cell, out: Path) -> dict:
     return row
 
 
-def _path(out: Path, name: str) -> Path:
-    return out / f"{name}.json"
-
-
 def _write(out: Path, name: str, row: dict) -> None:
-    write_atomically(_path(out, name), json.dumps(row).encode())
+    write_atomically(out / f"{name}.json", json.dumps(row).encode())
 
 
 def _read(out: Path, name: str, cell: Cell) -> dict | None:
-    path = _path(out, name)
+    path = out / f"{name}.json"
     if not path.is_file():
         return None
     try:

@@ -48,11 +48,9 @@ def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:
 
 
 def compare(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> list[str]:
-    """List what differs from the golden values, one sentence each; an empty list is good.
+    """List in what numbers differ from golden values, one sentence each; an empty list is good.
 
-    Args:
-        numbers: measured.
-        golden: name to ``{"value": v, "rel": r}`` or ``{"value": v, "abs": a}``; "says" is for :func:`sentences`.
+    The latter are name to ``{"value": v, "rel": r}`` or ``{"value": v, "abs": a}``; "says" is for :func:`sentences`.
 
     >>> compare({"bytes": 103.0}, {"bytes": {"value": 100.0, "rel": 0.05}})
     []
@@ -72,9 +70,7 @@ def compare(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> lis
 def sentences(numbers: dict[str, float], golden: dict[str, dict[str, Any]]) -> list[str]:
     """Say what the golden values have a sentence for, with the numbers of this run.
 
-    Args:
-        numbers: measured.
-        golden: name to an entry; its "says", where it has one, is a sentence with format fields of any of the numbers.
+    An entry's "says", where it has one, is a sentence with format fields of any of the numbers.
 
     >>> sentences({"size": 1796.0}, {"size": {"value": 1800, "abs": 9, "says": "The packet has {size:,.0f} bytes."}})
     ['The packet has 1,796 bytes.']

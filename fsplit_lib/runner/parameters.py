@@ -125,10 +125,7 @@ def _known(notebook: Path, known: dict[str, Parameter], name: str) -> Parameter:
 
 
 def refuse_wrong_parameters(variables: dict[str, Any]) -> None:
-    """Hold the variables of a running chapter to their declared types, however their values came there.
-
-    Args:
-        variables: ``globals()`` of the notebook.
+    """Hold a running chapter's variables, its ``globals()``, to their declared types, however their values came there.
 
     Raises:
         ParameterError: naming what is allowed.

@@ -50,15 +50,9 @@ CONFIG = {
 
 
 def build_site(runs: list[ChapterRun], site: Path, machine: str) -> Path:
-    """Build the book of these chapters; what lay in ``site`` gives way once the new book is whole.
+    """Build the book of executed chapters and return its ``index.html``, whose foot names the machine that they ran on.
 
-    Args:
-        runs: executed chapters, in order.
-        site: folder of the pages.
-        machine: where the chapters ran, for the foot of the index.
-
-    Returns:
-        ``index.html``.
+    What lay in the folder ``site`` gives way once the new book is whole.
 
     Raises:
         SphinxError: a page cannot be built.
