@@ -214,7 +214,7 @@ def map_panel(crops: dict[str, Image.Image], explain: Explain, strides: tuple[in
         )
 
     pictures = {"the photo": crops[photo], "the map: dark 0, bright 1": overlay(crops[photo], np.zeros((2, 2)))}
-    figure = side_by_side(pictures, "One map", "One photo and a map of it.", 430)
+    figure = side_by_side(pictures, "One map", "One photo and a map of it.", 405)
     panel = Panel(controls, figure, update, run="Ask the network")
     return panel.set()
 

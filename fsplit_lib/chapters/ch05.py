@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.panels.base import Choice, Number, Panel
-from fsplit_lib.plots.style import Look, finish, look_of
+from fsplit_lib.plots.style import Look, finish, look_of, wrapped
 from fsplit_lib.training.lab import LabRun
 from fsplit_lib.training.loop import LogRow
 
@@ -79,10 +79,10 @@ def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[floa
             mark = {"color": look_of(method).color, "pattern": {"shape": "/" if method == "rate" else ""}}
             text = {"text": [f"{v:.3g}" for v in values], "textposition": "outside", "cliponaxis": False}
             style = text | {"marker": mark, "showlegend": row == 1}
-            figure.add_bar(x=list(names), y=list(values), name=name, **style, row=row, col=1)
+            figure.add_bar(x=list(map(wrapped, names)), y=list(values), name=name, **style, row=row, col=1)
         figure.update_yaxes(title_text=title, range=[0, 1.2 * max(map(max, pair))], row=row, col=1)
         told += [f"{n}, {title}: {a:.3g} estimated, {b:.3g} in use" for n, a, b in zip(names, *pair, strict=True)]
-    alt = "; ".join(told).replace("<br>", " ") + "."
+    alt = "; ".join(told) + "."
     above = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return finish(figure, "What training estimated, and what use gave", alt, 620, legend=above, margin_t=95)
 

@@ -153,7 +153,7 @@ def survival_panel(
         )
 
     titles = ("the photo", "before the packet", "after the packet")
-    figure = side_by_side(dict.fromkeys(titles, crops[photo]), "Before and after", "One photo and two maps of it.", 430)
+    figure = side_by_side(dict.fromkeys(titles, crops[photo]), "Before and after", "One photo and two maps of it.", 405)
     panel = Panel(controls, figure, update, run="Ask the network")
     return panel.set()
 

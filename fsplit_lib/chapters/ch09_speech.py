@@ -63,4 +63,4 @@ def patch_and_bits(patch: np.ndarray, bits: dict[str, np.ndarray]) -> go.Figure:
     pictures |= {f"{name}: {one.sum():.0f} bits": paint_map(one[::-1] / most, "Cividis") for name, one in bits.items()}
     told = "; ".join(f"{name}: {one.min():.1f} to {one.max():.1f} bits at a place" for name, one in bits.items())
     alt = f"Time runs to the right. {told}."
-    return side_by_side(pictures, "A patch, low frequencies below, and its bits", alt, 430)
+    return side_by_side(pictures, "A patch, low frequencies below, and its bits", alt, 405)

@@ -37,7 +37,8 @@ def side_by_side(pictures: dict[str, Image.Image], title: str, alt: str, height:
     for column, image in enumerate(pictures.values(), start=1):
         figure.add_trace(go.Image(source=picture(image), hoverinfo="skip"), 1, column)
     figure.update_xaxes(visible=False).update_yaxes(visible=False).update_annotations(font_size=15)
-    return finish(figure, title, alt, height, margin={"l": 10, "r": 10, "t": 115, "b": 10})
+    lines = max(name.count("<br>") for name in pictures)
+    return finish(figure, title, alt, height, margin={"l": 10, "r": 10, "t": 90 + 25 * lines, "b": 10})
 
 
 def paint_map(values: np.ndarray, scale: str) -> Image.Image:

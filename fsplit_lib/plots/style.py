@@ -6,6 +6,7 @@ the same again, so that colour never speaks alone.
 
 import html
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -91,6 +92,15 @@ def finish(figure: go.Figure, title: str, alt: str, height: int = 420, **layout:
     {'alt': 'There are none.'}
     """
     return figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt}, **layout)
+
+
+def wrapped(name: str) -> str:
+    """Break a name into lines of at most 16 characters, so that it stands straight below its bar.
+
+    >>> wrapped("without the noise")
+    'without the<br>noise'
+    """
+    return "<br>".join(wrap(name, 16, break_on_hyphens=False))
 
 
 def below(y: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fsplit_lib.plots.style import finish, look_of
+from fsplit_lib.plots.style import finish, look_of, wrapped
 
 
 def two_at_once(
@@ -30,11 +30,11 @@ def two_at_once(
     for column, (values, said) in enumerate(columns.values(), start=1):
         colour = colours if len(columns) == len(names) == len(methods) == 3 else colours[column - 1]
         figure.add_bar(
-            x=list(names), y=list(values), text=[said.split()[0].format(v) for v in values], textposition="outside",
+            x=list(map(wrapped, names)), y=list(values), text=[said.split()[0].format(v) for v in values], textposition="outside",
             cliponaxis=False, marker={"color": colour, "pattern": {"shape": patterns}}, row=1, col=column,
         )  # fmt: skip
         low, high = 1.2 * min(0, *values), 1.2 * max(0, *values)  # room for what is written beyond each bar
         figure.update_yaxes(range=[low, high or -0.06 * low or 1], row=1, col=column)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
-    return finish(figure, title, alt.replace("<br>", " ") + ".", 400, showlegend=False)
+    return finish(figure, title, f"{alt}.", 400, showlegend=False)
