@@ -19,6 +19,8 @@ from timm.models.resnet import BasicBlock
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
+from fsplit_lib.errors import ParameterError
+
 BRANCH = 0.2  # first weight of a residual branch
 
 
@@ -57,8 +59,10 @@ class RestorationBlock(nn.Module):
         if kind == "depthwise":
             wide = nn.Conv2d(width, width, 7, padding=3, groups=width)
             layers = [wide, nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1)]
-        else:
+        elif kind == "dense":
             layers = [nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)]
+        else:
+            raise ParameterError(f"a restoration block is depthwise or dense, got {kind!r}")
         self.branch = nn.Sequential(*layers, Affine(width, BRANCH))
 
     def forward(self, x: Tensor) -> Tensor:
