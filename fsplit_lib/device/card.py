@@ -92,13 +92,12 @@ def read_card(path: Path) -> DeviceCard:
     rows = told.get("rows")
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path} is not a device card: its field rows must be a list with at least one row")
-    made = tuple(
-        DeviceRow(**checked_fields(row, DeviceRow, f"{path}, row {i}", DataError))
-        for i, row in enumerate(rows, start=1)
-    )
-    for i, row in enumerate(made, start=1):
+    made = ()
+    for i, fields in enumerate(rows, start=1):
+        row = DeviceRow(**checked_fields(fields, DeviceRow, f"{path}, row {i}", DataError))
         if not (0 < row.median_ms < math.inf and 0 <= row.iqr_ms < math.inf and row.runs >= 2 and row.threads >= 1):
             raise DataError(f"{path}, row {i}: times must be positive and finite, with at least 2 runs and 1 thread")
+        made += (row,)
     card = DeviceCard(**checked_fields(told | {"rows": made}, DeviceCard, str(path), DataError))
     if not 0 <= (card.int8_symbols_that_differ_percent or 0) <= 100:
         raise DataError(f"{path}: int8_symbols_that_differ_percent must be 0 to 100 or null")
