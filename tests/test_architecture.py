@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import pydoc
 import re
 import subprocess
 import sys
@@ -45,6 +46,13 @@ def tracked():
     if done.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_names_of_the_library_in_chapters_and_readme_exist():
+    texts = {path.name: path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "notebooks").glob("*.*")]}
+    named = {(file, name) for file, text in texts.items() for name in re.findall(r"\bfsplit_lib(?:\.\w+)+", text)}
+    assert len(named) > 100
+    assert [one for one in sorted(named) if pydoc.locate(one[1]) is None] == []
 
 
 def test_tracked_files_and_their_history_are_small():
