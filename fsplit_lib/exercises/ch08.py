@@ -244,7 +244,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "Three times, the ratio of the bytes: the slower the link, the closer the ratio of the times comes to it.",
         (15 / 32, "That is the other end, an endlessly fast link: there the packet is slower."),
         (5350 / 2350, "You added the 850 bytes of headers; this exercise leaves them out."),
-        (16.0, "That is somebody's claim; with these bytes it cannot be reached."),
+        (16.0, "That is the paper's claim; with these bytes it cannot be reached."),
         ((15 + 36) / (32 + 12), "That is the ratio at 1 Mbit/s; slower links give more."),
         (1 / 3, "The question is how many times as long the JPEG takes: turn it around."),
     ),

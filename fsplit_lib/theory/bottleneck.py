@@ -167,7 +167,7 @@ def _groupings(count: int) -> Iterator[tuple[int, ...]]:
 def variational_bounds(
     p_xy: np.ndarray, encoder: np.ndarray, prior: np.ndarray, decoder: np.ndarray
 ) -> tuple[float, float]:
-    """Compute what a network can measure in place of the two informations.
+    """Compute what a network can measure in place of the two terms of mutual information.
 
     Implements Eqs. (9) and (10) of chapter 01:
     I(X;T) <= E D(p(t|x) ‖ prior)  and  I(T;Y) >= H(Y) + E log2 decoder(y|t).
