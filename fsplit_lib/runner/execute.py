@@ -188,7 +188,8 @@ def run_chapters(
             patch.dict(os.environ, OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", threads)),
             ProcessPoolExecutor(min(jobs, len(beside)), multiprocessing.get_context("spawn")) as pool,
         ):
-            running = {pool.submit(call, notebook, given, False): notebook for notebook, given in beside.items()}
+            turns = reversed(beside.items())  # late chapters take longest: one that starts last would run alone
+            running = {pool.submit(call, notebook, given, False): notebook for notebook, given in turns}
             for future in as_completed(running):
                 note(running[future], future.result())
     for notebook in alone:
