@@ -94,13 +94,13 @@ def finish(figure: go.Figure, title: str, alt: str, height: int = 420, **layout:
     return figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt}, **layout)
 
 
-def wrapped(name: str) -> str:
-    """Break a name into lines of at most 16 characters, so that it stands straight below its bar.
+def wrapped(name: str, width: int = 16) -> str:
+    """Break a name between words into lines of at most ``width`` characters, so that it stands straight below its bar.
 
     >>> wrapped("without the noise")
     'without the<br>noise'
     """
-    return "<br>".join(wrap(name, 16, break_on_hyphens=False))
+    return "<br>".join(wrap(name, width, break_long_words=False, break_on_hyphens=False))
 
 
 def below(y: float) -> dict[str, Any]:

@@ -25,16 +25,19 @@ def two_at_once(
     >>> two_at_once(("right", "broken"), {"bytes": ([900, 1200], "{:,} bytes")}, "Two runs").layout.meta["alt"]
     'right: 900 bytes; broken: 1,200 bytes.'
     """
+    bars = len(names) * len(columns)
+    under = [wrapped(name, max(8, 84 // bars)) for name in names]  # 84 characters fill the page
     figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.12)
     colours, patterns = [look_of(method).color for method in methods], ["", "/", "x", ".", "-"][: len(names)]
     for column, (values, said) in enumerate(columns.values(), start=1):
         colour = colours if len(columns) == len(names) == len(methods) == 3 else colours[column - 1]
         figure.add_bar(
-            x=list(map(wrapped, names)), y=list(values), text=[said.split()[0].format(v) for v in values], textposition="outside",
+            x=under, y=list(values), text=[said.split()[0].format(v) for v in values], textposition="outside",
             cliponaxis=False, marker={"color": colour, "pattern": {"shape": patterns}}, row=1, col=column,
         )  # fmt: skip
         low, high = 1.2 * min(0, *values), 1.2 * max(0, *values)  # room for what is written beyond each bar
         figure.update_yaxes(range=[low, high or -0.06 * low or 1], row=1, col=column)
+    figure.update_xaxes(tickfont_size=11 if bars > 8 else None)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
     return finish(figure, title, f"{alt}.", 400, showlegend=False)
