@@ -106,6 +106,8 @@ def test_journeys_take_what_belongs_to_them():
     exact = end_to_end(ROWS, "tf_efficientnet_lite0", 0.85, "float32")  # on one thread, whatever else the table has
     assert exact["FrankenSplit"].device["encode"] == 16.0 and exact["on the device"].device == {"network": 18.0}
     assert exact["8-bit features, our cut"].device == {"head": 7.0} and exact["JPEG"].bytes == 5500.0
+    busy = [row for row in ROWS if row.precision == "" or row.stage != "encode" or row.threads == 2]
+    assert end_to_end(busy, "tf_efficientnet_lite0", 0.85, "float32")["FrankenSplit"].device["encode"] == 8.0
     for wrong in (("resnet50", 0.5), ("vgg", 0.75)):
         with pytest.raises(DataError, match="fsplit latency --photos FOLDER --agreement"):
             end_to_end(ROWS, *wrong)

@@ -70,7 +70,8 @@ def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision
         rows: of the latency table.
         network: whose answer is wanted.
         level: agreement.
-        precision: of the networks on the device, on one thread; float32 where a method has no other.
+        precision: of the networks on the device, on one thread; on the most that were measured, and in float32, where a
+            method has no other.
 
     Raises:
         DataError: nothing was measured at the level, or for the network.
@@ -91,10 +92,12 @@ def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision
         mine = [row for row in rows if row.method == method]
         have = {row.precision for row in mine if row.place == "device"} - {""}
         used = precision if precision in have else next(iter(sorted(have)), "")
+        counts = {row.threads for row in mine if row.precision == used and row.place == "device"}
+        threads = 1 if 1 in counts else max(counts)
         device = {
             row.stage: row.median_ms
             for row in mine
-            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, 1))
+            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, threads))
         }
         server = {row.stage: row.median_ms for row in mine if row.place == "server"}
         one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))
