@@ -360,6 +360,32 @@ def test_dropout_hides_a_share_of_the_latent_while_it_trains_and_nothing_in_use(
         assert torch.equal(out.h_hat, system.decoder(out.y_hat)) and torch.equal(system(x).h_hat, out.h_hat)
 
 
+def test_a_run_ends_with_the_running_mean_of_its_weights_and_resumes_it(tmp_path):
+    config, source = replace(SHORT, averaging=0.75), ArraySource(*(part[:500] for part in fashion_mnist("train")))
+
+    def train(told, **options):
+        system = build_system(load_backbone("fashion_resnet"), SMALL, DecoderConfig(1, 1, 16), config.seed)
+        train_system(system, source, config, progress=lambda row: told(row.step, system), **options)
+        return system
+
+    seen = []
+    straight = train(lambda _, system: seen.append(system.decoder.widen.weight.detach().clone()))
+    mean = seen[0]
+    for weight in seen[1:]:
+        mean = 0.75 * mean + 0.25 * weight
+    torch.testing.assert_close(straight.decoder.widen.weight.detach(), mean)
+    assert not torch.allclose(mean, seen[-1], rtol=0.01)
+
+    def stop(step, _):
+        if step == 4:
+            raise Stopped
+
+    kept = {"checkpoint": tmp_path / "run.ckpt", "checkpoint_every": 3}
+    with pytest.raises(Stopped):
+        train(stop, **kept)
+    assert same(weights(straight), weights(train(lambda *_: None, **kept)))
+
+
 def rounded(keep):
     return torch.where(keep > 0, torch.tensor(4 / 3, dtype=torch.float64), 0.0)
 
@@ -521,7 +547,7 @@ def test_schedules():
     "wrong",
     [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"lmbda": -1.0},
      {"lmbda": math.inf}, {"rate_warmup": 1.5}, {"rate_warmup": -0.1}, {"weight_decay": -1.0},
-     {"objective": "luck"}, {"quantiser": "dice"}, {"dropout": 1.0}, {"dropout": -0.1}, {"maps": "old"}], ids=str,
+     {"objective": "luck"}, {"quantiser": "dice"}, {"dropout": 1.0}, {"averaging": -0.1}, {"drawn": "dice"}, {"maps": "old"}], ids=str,
 )  # fmt: skip
 def test_illegal_configurations(wrong):
     with pytest.raises(ParameterError):
@@ -577,6 +603,9 @@ def test_rate_weights_of_a_batch_cover_their_range_alike_on_any_number_of_proces
     assert torch.equal(drawn, whole.log_uniform(0.1, 3.0)) and 0.1 <= drawn.min() <= drawn.max() <= 3.0
     share = (drawn / 0.1).log() / math.log(30)
     assert sorted((share * 16).int().tolist()) == list(range(16))  # one in each sixteenth
+    share = (whole.log_uniform(0.1, 3.0, ends=True) / 0.1).log() / math.log(30)
+    assert sorted((2 / math.pi * share.sqrt().asin() * 16).int().tolist()) == list(range(16))
+    assert ((share - 0.5).abs() > 0.43).sum() in (4, 5, 6)  # a third of 16 in the first and last 7 %
     parts = [next(batches(source, 16, 0, 1, 5, rank, 2)).log_uniform(0.1, 3.0) for rank in (0, 1)]
     assert torch.equal(torch.stack(parts, 1).flatten(), drawn)
 

@@ -61,10 +61,10 @@ def fit_eight_bits(system: FrankenSplit, y: Tensor) -> None:
     prior.frequencies, prior.lengths, prior.offsets = frequencies_of(pmf, entries), entries + 1, offsets
 
 
-def _reduction(channels: int) -> CaltechRun:
+def _reduction(channels: int, seed: int = 0) -> CaltechRun:
     return short_run(
-        f"channel reduction to {channels}, 8 bits per value",
-        {"lmbda": 0.0, "quantiser": "none", "rate_warmup": 0.0},
+        f"channel reduction to {channels}, 8 bits per value, from seed {seed}",
+        {"lmbda": 0.0, "quantiser": "none", "rate_warmup": 0.0, "seed": seed},
         codec=replace(REDUCTION, widths=(64, 64, channels)),
         finish=fit_eight_bits,
     )
@@ -81,6 +81,7 @@ PRIOR = {
     "student-tail": _with_tail("the Entropic Student's encoder", "prior-student"),
     "base-tail": _with_tail("the base", "ablation-base"),
     **{f"reduction-{channels}": _reduction(channels) for channels in CHANNELS},
+    **{f"reduction-{channels}-1": _reduction(channels, seed=1) for channels in CHANNELS},
     **{f"bottlefit-{channels}": _with_tail(f"channel reduction to {channels}", f"prior-reduction-{channels}")
        for channels in CHANNELS},
     "patch-4-tail": _with_tail("an 8 x 8 convolution and four residual blocks", "prior-patch-4"),

@@ -40,6 +40,11 @@ class TrainConfig:
     # instructions run almost twice as fast; likelihoods and weights stay in float32. "auto" becomes one of the others
     # when the configuration is made, by what this processor has, so that checkpoints and cards hold what was taken
     precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
+    # decay of the running mean of the weights that the run ends with; 0 for the weights of the last step (Polyak and
+    # Juditsky 1992, "Acceleration of stochastic approximation by averaging")
+    averaging: float = 0.0
+    # where the rate weights of a codec with gains are drawn: all of its range alike, or more of them at its "ends"
+    drawn: Literal["evenly", "ends"] = "evenly"
     prior_rate: float = 10.0  # learning rate of the densities, in units of ``learning_rate``
     gains_rate: float = 3.0  # the same for the gains; with Muon's high rates 3 leaves them rough, 0.5 does not
 
@@ -57,8 +62,9 @@ class TrainConfig:
         rates = (self.learning_rate, self.prior_rate, self.gains_rate)
         if self.steps < 1 or self.batch < 1 or not all(0 < rate < math.inf for rate in rates):
             raise ParameterError(f"steps, batch and learning rates must be positive and finite, got {self}")
-        if not 0 <= self.dropout < 1:
-            raise ParameterError(f"dropout must be in 0 to 1, and below 1, got {self.dropout}")
+        for name in ("dropout", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ParameterError(f"{name} must be in 0 to 1, and below 1, got {getattr(self, name)}")
         if not (0 <= self.lmbda < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.rate_warmup <= 1):
             raise ParameterError(f"lmbda and weight_decay must be >= 0 and rate_warmup in 0 to 1, got {self}")
 

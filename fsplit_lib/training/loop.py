@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from fsplit_lib import zoo
@@ -138,7 +139,8 @@ def _train(
     sensitivity = channel_sensitivity(backbone, first.x, decoder.spread) if sensitive else None  # (1, C, 1, 1)
 
     def loss(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        lmbda = batch.log_uniform(anchors[0], anchors[-1]) if anchors else None  # (B,), one per picture
+        ends = config.drawn == "ends"
+        lmbda = batch.log_uniform(anchors[0], anchors[-1], ends) if anchors else None  # (B,), one per picture
         places = batch.x.shape[-2] // stride, batch.x.shape[-1] // stride
         keep = None
         if config.dropout:
@@ -225,7 +227,10 @@ def fit(
         raise ParameterError(f"{fabric.world_size} processes cannot share a batch of {config.batch} evenly")
     wrapped, *optimisers = fabric.setup(module, *_optimisers(parts, rate_factors or {}, config))
     run = asdict(config) | ({"data": source.digest, **(made_of or {})} if checkpoint else {})
-    start, told = checkpoints.resume(checkpoint, parts, optimisers, run) if checkpoint else (0, [])
+    running = get_ema_multi_avg_fn(config.averaging)
+    means = {name: AveragedModel(part, multi_avg_fn=running) for name, part in parts.items() if config.averaging}
+    kept = parts | {f"mean of {name}": mean for name, mean in means.items()}
+    start, told = checkpoints.resume(checkpoint, kept, optimisers, run) if checkpoint else (0, [])
     if fabric.broadcast(start) != start:
         raise WeightsError(f"process {fabric.global_rank} does not see the checkpoint {checkpoint} of the first one")
     groups = [group for optimiser in optimisers for group in optimiser.param_groups]
@@ -240,8 +245,8 @@ def fit(
         batch.to(fabric.device)
         with fabric.autocast():
             values = loss(wrapped, batch)
-        means = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean")
-        row = LogRow(batch.step, dict(zip(values, means.tolist(), strict=True)), time.perf_counter() - begun)
+        shown = fabric.all_reduce(torch.stack([v.detach().float() for v in values.values()]), reduce_op="mean")
+        row = LogRow(batch.step, dict(zip(values, shown.tolist(), strict=True)), time.perf_counter() - begun)
         if not math.isfinite(row.values["total"]):
             raise DivergedError(f"the loss became {row.values['total']} at step {batch.step}; lower the learning rate")
         for optimiser in optimisers:
@@ -252,12 +257,18 @@ def fit(
             group["lr"] = config.learning_rate_at(batch.step) * group["factor"]
         for optimiser in optimisers:
             optimiser.step()
+        for name, mean in means.items():
+            mean.update_parameters(parts[name])
         log.append(row)
         if progress is not None:
             progress(row)
         done = batch.step + 1
         if checkpoint and (done % checkpoint_every == 0 or done == config.steps) and fabric.is_global_zero:
-            checkpoints.save(checkpoint, parts, optimisers, run, done, [asdict(row) for row in log])
+            checkpoints.save(checkpoint, kept, optimisers, run, done, [asdict(row) for row in log])
+    with torch.no_grad():
+        for name, mean in means.items():
+            for last, mean_weight in zip(parts[name].parameters(), mean.parameters(), strict=True):
+                last.copy_(mean_weight)
     module.eval().cpu()
     return log
 

@@ -57,15 +57,18 @@ class Batch:
         drawn = torch.rand(self._size, *shape, generator=generator)[self._rank :: self._world] - 0.5
         return drawn.to(self.x.device)
 
-    def log_uniform(self, low: float, high: float) -> Tensor:
+    def log_uniform(self, low: float, high: float, ends: bool = False) -> Tensor:
         """Draw (B,) numbers between low and high, spread evenly over the batch and uniform on a log scale.
 
         The samples of one step are strata of the range, in random order: a step never sees only coarse
-        or only fine rate weights.
+        or only fine rate weights. With ``ends`` the logarithm has the arcsine distribution: a third of the numbers are
+        in its first and last 7 %.
         """
         generator = torch.Generator().manual_seed(key_of(self._seed, self.step, 4))
         order = torch.randperm(self._size, generator=generator)
         share = (order + torch.rand(self._size, generator=generator)) / self._size
+        if ends:
+            share = torch.sin(0.5 * torch.pi * share) ** 2
         return (low * (high / low) ** share)[self._rank :: self._world].to(self.x.device)
 
 
