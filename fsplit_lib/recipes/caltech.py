@@ -94,6 +94,12 @@ PHOTO = {
          "no labels were used; the objective also looks through the frozen tail, which the paper's does not"),
         THROUGH, crop=160, start="photo-head",
     ),
+    "photo-control": CaltechRun(
+        "photo's second half by the paper's objective: the same crops, and no answer in the loss",
+        "The control of photo: photo-head, trained on by head distillation alone, on the crops that photo saw.",
+        ("one seed, that of photo; made to be compared with it",),
+        replace(THROUGH, objective="head_distillation"), crop=160, start="photo-head",
+    ),
     "lean": CaltechRun(
         "the lean codec of continuous rate, on Caltech-101",
         "The lean codec: lean-head, trained on through head and tail, its symbols coded with a causal context.",
