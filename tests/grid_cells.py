@@ -15,7 +15,7 @@ def square(x, diary=None, seconds=0.0):
 
 def note(diary, line):
     if diary is not None:
-        with open(Path(diary), "a") as file:  # one short line is appended whole
+        with open(Path(diary), "a", encoding="utf-8") as file:  # one short line is appended whole
             file.write(line + "\n")
 
 

@@ -365,7 +365,7 @@ def test_forged_lines_are_no_reason_to_fail(tmp_path):
         strange = [{"id": [1], "status": "right"}, {"id": "77.1", "status": "fine"}]
         assert _new_lines(record) == [*strange, {"id": "77.1", "status": "right", "tries": 2}]
         assert _new_lines(record) == []
-        with open(tmp_path / "record", "w") as again:  # a student emptied it
+        with open(tmp_path / "record", "w", encoding="utf-8") as again:  # a student emptied it
             again.write(json.dumps(good))
         assert _new_lines(record) == [good | {"tries": 1}]
 

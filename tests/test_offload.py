@@ -636,7 +636,7 @@ def test_an_image_that_holds_its_decoder_is_given_up(system, wire, monkeypatch):
     def ours():
         return [one for one in decoders() if one not in before]
 
-    with serving(system, settings=Settings(max_waiting=4, timeout_s=24)) as port:
+    with serving(system, settings=Settings(max_waiting=4, timeout_s=12)) as port:
         url = f"http://127.0.0.1:{port}"
 
         def ask(data, kind="image"):
@@ -655,13 +655,13 @@ def test_an_image_that_holds_its_decoder_is_given_up(system, wire, monkeypatch):
                 assert len(ask(wire, "packet")) == 5
             assert not any(one.done() for one in stuck)  # all that while they were stuck
             assert {one.result() for one in stuck} == {
-                f"{url} refused (400): the image took more than 6 s to decode: scale it down first"
+                f"{url} refused (400): the image took more than 3 s to decode: scale it down first"
             }
         assert len(ask(good)) == 5 and len(ours()) == 1
         assert "400" in (said := ask(good + b"crash")) and "brought its decoder down" in said
         assert len(ask(good)) == 5
         os.kill(ours()[0], signal.SIGSTOP)  # to an idle one; it is there, and does not answer
-        assert ask(good).endswith("more than 6 s to decode: scale it down first")
+        assert ask(good).endswith("more than 3 s to decode: scale it down first")
         assert len(ask(good)) == 5
         for _ in range(5):
             os.kill(ours()[0], signal.SIGKILL)  # as a system short of memory does, to an idle one

@@ -32,7 +32,7 @@ def run(config, out, checkpoint=None):
     source = ArraySource(*(part[:300] for part in fashion_mnist("train")), augment=True)
     log = train_system(system, source, config, checkpoint=checkpoint, checkpoint_every=5)
     rank = os.environ.get("RANK", "0")
-    Path(out, f"log-{rank}.json").write_text(json.dumps([row.values for row in log]))
+    Path(out, f"log-{rank}.json").write_text(json.dumps([row.values for row in log]), encoding="utf-8")
     torch.save([system.codec.state_dict(), system.decoder.state_dict()], Path(out, f"weights-{rank}.pt"))
 
 

@@ -586,7 +586,7 @@ def test_recipes_say_what_they_need(tmp_path):
 
 
 def test_a_codec_of_continuous_rate_learns_to_spend_less():
-    run = train_lab(load_backbone("fashion_resnet"), 0.3, 80, anchors=(0.03, 0.3, 3.0))
+    run = train_lab(load_backbone("fashion_resnet"), 0.3, 50, anchors=(0.03, 0.3, 3.0))
     assert "gains" in run.system.trainable()
     first = Gains((0.03, 0.3, 3.0), 16).log_gain
     assert not torch.equal(run.system.codec.gains.log_gain, first)

@@ -26,7 +26,7 @@ def begin(file_bytes: int, cpu_seconds: int) -> None:
 
     The limits are on one file and, for what nobody could end, on processor time.
     """
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (an endless print would fill the grader's memory)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (an endless print would fill the grader's memory)
     _held["home"] = os.getcwd()
     with contextlib.suppress(ImportError):  # Windows
         import resource

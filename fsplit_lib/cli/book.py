@@ -64,7 +64,7 @@ def book(
 
 
 def _processes() -> int:
-    """One a core, up to four, since each holds about 1 GB: they share the chapters of the book or the files of the tests."""
+    """One a core, up to four, since each holds about 1 GB: they share the chapters of the book."""
     return min(os.cpu_count() or 1, 4)
 
 
@@ -85,13 +85,13 @@ def test(
 ) -> None:
     """Run everything: unit, property and doctests, nbval on every chapter, the golden numbers.
 
-    Without paths as many processes as there are cores, up to four, share the files, each with one thread for torch. What a
-    chapter trains with its solutions is not trained again for nbval, which comes last.
+    Without paths one process more than a book takes shares the files, since some tests wait for a time to pass, and each has
+    one thread for torch. What a chapter trains with its solutions is not trained again for nbval, which comes last.
     """
     call, environment = [sys.executable, "-m", "pytest", *(paths or [])], dict(os.environ)
     with tempfile.TemporaryDirectory() as runs:
         if not paths:
-            call += ["-n", str(_processes()), "--dist", "loadfile", "--no-loadscope-reorder"]
+            call += ["-n", str(_processes() + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
             environment["OMP_NUM_THREADS"] = "1"  # threads of several processes that wait for one core slow all of them
             environment["FSPLIT_RUNS"] = runs
         raise typer.Exit(subprocess.call(call, cwd=data_root().parent, env=environment))

@@ -25,7 +25,9 @@ from typing import Any, Literal
 import numpy as np
 
 SEED = int(os.environ.get("FSPLIT_SEED") or 0)
-RECORD = open(os.environ["FSPLIT_RECORD"], "a", buffering=1) if os.environ.get("FSPLIT_RECORD") else None  # noqa: SIM115
+RECORD = None
+if os.environ.get("FSPLIT_RECORD"):
+    RECORD = open(os.environ["FSPLIT_RECORD"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 LOOKS = {"right": ("#009E73", "✓"), "wrong": ("#D55E00", "✗"), "unanswered": ("#57606a", "…")}
 source_of = cache(inspect.getsource)
 

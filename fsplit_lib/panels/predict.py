@@ -31,7 +31,7 @@ def _ledger() -> Path:
 
 def _read(ledger: Path) -> dict[str, dict]:
     try:
-        entries = json.loads(ledger.read_text())
+        entries = json.loads(ledger.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # none yet, or a damaged one: guesses can be made again
         return {}
     return {i: entry for i, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}
