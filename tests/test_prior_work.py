@@ -145,6 +145,20 @@ def test_the_words_of_chapter_06_are_those_of_its_tables():
     assert base.percent == pytest.approx(-2.5, abs=0.05)
     assert told("prior-pixels") == [66, 42, 94] and told("ablation-tiny") == [61, 42, 87]
     assert told("ablation-lean") == [-9, -14, -3]
+    again = {(d.codec, d.against): d for d in read_table("recipe_bd_rates.csv")}
+    second = again["ablation-lean-1", "ablation-base-1"]
+    assert [round(value) for value in (second.percent, second.low, second.high)] == [1, -4, 8]
+    answer, control, mean, ends, seed = (
+        again[pair] for pair in (("photo", "photo-control"), ("photo-control", "photo-head"),
+                                 *((f"ablation-{name}", "ablation-base") for name in ("averaging", "ends", "base-1")))
+    )  # fmt: skip
+    assert [round(value) for value in (answer.percent, answer.low, answer.high)] == [-29, -38, -16]
+    assert [round(value, 1) for value in (control.percent, control.low, control.high)] == [-3.0, -7.0, 0.4]
+    assert [round(value, 1) for value in (mean.percent, mean.low, mean.high)] == [0.6, -1.5, 3.0]
+    assert [round(value) for value in (ends.percent, ends.low, ends.high)] == [11, 5, 18]
+    assert round(seed.percent) == 3 and seed.verdict == "open"
+    second = (again[f"prior-reduction-1{kind}", "ablation-base-1"].percent for kind in ("", ", 8 bits per value"))
+    assert [1 + percent / 100 for percent in second] == pytest.approx([3.5, 4.8], abs=0.05)
     times = [1 + deltas[f"prior-reduction{kind}"].percent / 100 for kind in ("", ", 8 bits per value")]
     assert times == pytest.approx([3.4, 4.8], abs=0.05)
     curves = {}

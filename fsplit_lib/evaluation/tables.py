@@ -322,6 +322,7 @@ CURVES = {  # tables of rate points, each with its BD-rates in NAME_bd_rates.csv
     "ablation": f"{PHOTOS} --against none --weights ablation-base --weights ...",
     "prior_work": f"{PHOTOS} --against none --weights ablation-base --weights prior-student ... --anchor ablation-base",
     "learned_codecs": f"{PHOTOS} --against none --weights ablation-base --weights prior-hyperprior ...",
+    "recipe": f"{PHOTOS} --against none --weights ablation-base --weights ablation-averaging ... --weights photo-control",
     "objectives": f"{PHOTOS} --against none --weights ablation-base --weights ablation-contrast ...",
     "lean": f"{PHOTOS} --against WebP --against AVIF --weights photo --weights lean --weights lean-head "
     "--anchor photo --anchor WebP --anchor AVIF",
