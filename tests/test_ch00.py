@@ -20,6 +20,7 @@ from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, a
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.exercises.ch00 import flipped_bit, read_header
+from fsplit_lib.exercises.core import altered
 from fsplit_lib.packet import Packet
 from fsplit_lib.panels.photo_picker import MY_OWN
 from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
@@ -375,6 +376,12 @@ def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, mo
         ]
     by_numbers = lambda wire: (*solved["my_header"](wire)[:2], 1, 2, 3, 4)
     assert check("00.1", by_numbers).message == "codec_id is a piece of the packet: return bytes, not int."
+
+
+def test_a_field_and_a_checksum_that_are_read_otherwise_are_told():
+    added = altered(read_header, "length |= (wire[at] & 127)", "length += wire[at]", "wire[12] & 127", "wire[12]")
+    assert "low seven bits" in check("00.1", added).message
+    assert "changed copy" in check("00.2", altered(flipped_bit, "== tried[-4:]", "== wire[-4:]")).message
 
 
 def test_any_one_flipped_bit_is_found_and_never_a_second():

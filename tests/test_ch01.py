@@ -88,6 +88,12 @@ def test_builds_tell_of_zeros_and_of_rows_that_do_not_add_up():
     assert "which is what the sign" in check("01.1", lambda p, e, b: 2 * update_encoder(p, e, b)).message
     assert "of the shape" in check("01.1", lambda p, e, b: update_encoder(p, e, b).T).message
 
+    def overwrites(p_xy, encoder, beta):
+        encoder[:] = update_encoder(p_xy, encoder, beta)
+        return encoder
+
+    assert "Do not change the arrays" in check("01.1", overwrites).message
+
     def bounds(x, y, encoder, prior, decoder):
         p = encoder[x]
         return (p * np.log2(p / prior)).sum(1).mean(), -(p * np.log2(decoder[:, y].T)).sum(1).mean()

@@ -38,6 +38,8 @@ def test_route_exercise_knows_its_mistakes():
     assert check("02.6", lambda *a: int(np.argmin(total(*a)))).status == "right"
     assert "eight" in check("02.6", lambda *a: int(np.argmin(total(*a, eight=1)))).message
     assert "smallest" in check("02.6", lambda d, s, t, r: int(np.argmin(s))).message
+    assert "server's time" in check("02.6", lambda d, s, t, r: int(np.argmin(total(d, s, [0] * len(t), r)))).message
+    assert "on the device counts" in check("02.6", lambda d, *a: int(np.argmin(total([0] * len(d), *a)))).message
     assert "slowest" in check("02.6", lambda *a: int(np.argmax(total(*a)))).message
 
 
@@ -50,6 +52,10 @@ def test_builds_are_right_as_solved_and_wrong_in_known_ways_at_any_seed(seed, mo
         assert EXERCISES[id].drawn and check(id, solved[name]).status == "right"
         for trap in EXERCISES[id].traps:
             assert check(id, trap.value).message == trap.message
+    no_server = lambda seconds, sizes, photo, rate, _: best_split(seconds, sizes, photo, rate, 1e12)
+    assert "does not change with k" in check("02.2", no_server).message
+    megabits = lambda seconds, sizes, photo, rate, speedup: best_split(seconds, sizes, photo, 1e6 * rate, speedup)
+    assert "not in Mbit/s" in check("02.2", megabits).message
 
 
 def test_hooks_count_what_torchs_counter_counts():

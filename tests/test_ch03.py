@@ -51,8 +51,14 @@ def test_stream_exercise_knows_the_missing_quantile_update():
         prior.update(**options)
         return len(encode_symbols(prior.to_symbols(values)[0], prior.tables))
 
+    def early(prior, values):
+        symbols = prior.to_symbols(values)[0]
+        prior.update()
+        return len(encode_symbols(symbols, prior.tables))
+
     assert check("03.7", stream).status == "right"
     wrong = {
+        "symbols before the tables": early,
         "quantile update is missing": lambda p, v: stream(p, v, update_quantiles=False),
         "bits": lambda p, v: 8 * stream(p, v),
         "estimate": lambda p, v: -p.likelihood(p.quantise(v)).log2().sum().item() / 8 + 0.0,
@@ -162,6 +168,8 @@ def test_the_coder_build_knows_its_mistakes(monkeypatch, seed):
             pop=lambda self, f: (self.x % 2**16, setattr(self, "x", self.x >> 16))[0],
         ),
         "decimal digits": changed(__init__=digits, to_bytes=lambda self: str(self.x).encode()),
+        "another number than": changed(pop=lambda self, f: (Stack.pop(self, f), setattr(self, "x", self.x + 1))[0]),
+        "leaves another number": changed(pop=lambda self, f: AnsStack(self.to_bytes()).pop(f)),  # and takes nothing off
         "not bytes": changed(to_bytes=lambda self: self.x),
         "OverflowError": changed(
             push=lambda self, s, f: setattr(self, "x", 65536 * int(self.x / f[s]) + sum(f[:s]) + self.x % f[s])
@@ -170,8 +178,8 @@ def test_the_coder_build_knows_its_mistakes(monkeypatch, seed):
     for word, coder in wrong.items():
         verdict = check("03.2", coder)
         assert verdict.status == "wrong" and word in verdict.message, (word, verdict)
-    with_rest = changed(pop=lambda self, f: (Stack.pop(self, f), setattr(self, "x", self.x - 1))[0])
-    assert check("03.2", with_rest).message.startswith("Not yet")  # a fault that no hint knows
+    carries = changed(push=lambda self, s, f: (Stack.push(self, s, f), setattr(self, "x", self.x + 2**16))[0])
+    assert check("03.2", carries).message.startswith("Not yet")  # a fault that no hint knows
     empty = changed(pop=lambda self, f: ...)
     assert check("03.2", empty).status == "unanswered"
 
@@ -211,6 +219,8 @@ def test_the_table_build_knows_its_mistakes(monkeypatch, seed):
         "add up": lambda pmf: [max(1, round(2**16 * p)) for p in [*pmf, 1 - sum(pmf)]],
         "cost bits": lambda pmf: [2**16 // (len(pmf) + 1)] * len(pmf) + [2**16 - len(pmf) * (2**16 // (len(pmf) + 1))],
         "list of whole numbers": lambda pmf: [2**16 * p for p in [*pmf, 1 - sum(pmf)]],
+        "has to be the last one": lambda pmf: rounded(pmf)[-1:] + rounded(pmf)[:-1],
+        "that the others leave": lambda pmf: [*rounded([p / sum(pmf) * 65535 / 65536 for p in pmf])[:-1], 1],
         "frequencies for": lambda pmf: [*rounded(pmf), 1],
     }
     for word, function in wrong.items():

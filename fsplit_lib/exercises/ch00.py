@@ -50,11 +50,14 @@ def _flip(wire: bytes, byte: int, bit: int) -> bytes:
 
 
 def _packets() -> list[tuple[bytes]]:
-    """Draw packets whose length fields take one, two and three bytes, of a later version."""
+    """Draw packets of a later version whose length fields take one, two and three bytes.
+
+    In each length the bits are 0 in which the high bits of the field's bytes would land, were they not taken off.
+    """
     rng, packets = inputs(0), []
-    for low, high in ((1, 128), (300, 2000), (17_000, 20_000)):
+    for length in (rng.integers(1, 128), 256 * rng.integers(1, 8) + 1, rng.integers(33_000, 36_000) & ~128):
         sides, code = rng.integers(1, 2**16, 2), int(rng.integers(256))
-        payload = rng.bytes(int(rng.integers(low, high)))
+        payload = rng.bytes(int(length))
         wire = Packet(rng.bytes(4), *map(int, sides), code, (payload,)).to_bytes()
         packets.append((wire[:2] + bytes([int(rng.integers(2, 16)) << 4 | 1]) + wire[3:],))
     return packets
@@ -108,12 +111,22 @@ EXERCISES: tuple[Exercise, ...] = (
         "Those low four bits count the streams; the version is in the high four.",
         ("10 ** (-3 + 5 * code / 255)", "code"),
         "Byte 3 is only the code of lmbda: lmbda = 10 ** (-3 + 5 * code / 255).",
+        ("(-3 + 5 * code / 255)", "((-3 + 5 * code) / 255)"),
+        "Your lambda is wrong: the whole of -3 + 5c/255 is the exponent of 10, and only 5c is divided by 255.",
+        ("(-3 + 5 * code / 255)", "-3 + 5 * code / 255"),
+        "Your lambda is wrong: the whole of -3 + 5c/255 is the exponent of 10.",
         ("height, width = ", "width, height = "),
         "Height and width are exchanged: the height comes first.",
         ("wire[12] & 127", "wire[12]", "> 127", "> 255"),
         "You read one byte of the length. Its highest bit says that another byte of the varint follows.",
         ("length |= (wire[at] & 127) << 7 * (at - 12)", "length = length << 7 | wire[at] & 127"),
         "The bytes of a varint come lowest first: shift byte k by 7 * k, not what came before it.",
+        ("wire[12] & 127", "wire[12]", "(wire[at] & 127) <<", "wire[at] <<"),
+        "Take only the low seven bits of each byte of the varint, byte & 127, before you shift them.",
+        lambda wire: (*read_header(wire)[:5], wire[14 : 14 + (wire[12] & 127 | (wire[13] & 127) << 7)]),
+        "Your varint always has two bytes. A short payload needs one, a long one three.",
+        ("at + 1 : at + 1 + length", "at : at + length"),
+        "Your payload starts at the wrong byte.",
         ("at + 1 : at + 1 + length", "at + 1 :"),
         "Your payload reaches to the end of the packet; the last four bytes are the checksum.",
     ),
@@ -129,6 +142,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "That is the value of the bit; asked is its number, 0 to 7.",
         ("8 * len(wire)", "8 * len(wire) - 32"),
         "A bit of the checksum itself may be flipped: try the last four bytes as well.",
+        ("== tried[-4:]", "== wire[-4:]"),
+        "A flip may also hit the checksum: take the last four bytes from the changed copy.",
         ("return None", "return len(wire) - 1, 7"),
         "Where no single flip makes the checksum match, return None and no place.",
     ),

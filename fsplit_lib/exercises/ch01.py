@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from fsplit_lib import theory
-from fsplit_lib.exercises.core import Exercise, choice, fits, function, inputs, number
+from fsplit_lib.exercises.core import Exercise, Fault, choice, fits, function, inputs, number
 
 OPEN = -0.9 * math.log2(0.9) - 0.1 * math.log2(0.1 / 9)  # H(answer | class)
 TOLD = math.log2(10) - OPEN
@@ -43,9 +44,11 @@ def batch_bounds(
 
 
 def _quietly(answer: Callable, *case: Any) -> Any:
-    """Try an answer where 0 · log 0 may come up: its result tells, so numpy need not warn."""
+    """Try an answer where 0 · log 0 may come up: its result tells, so numpy need not warn. It may not change its case."""
+    before = deepcopy(case)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return answer(*case)
+        result = answer(*case)
+    return result if all(map(np.array_equal, before, case)) else Fault(CHANGED)
 
 
 def _steps() -> list[tuple[np.ndarray, np.ndarray, float]]:
@@ -81,6 +84,7 @@ def _joint() -> list[tuple[np.ndarray]]:
     return [(inputs(1).dirichlet(np.ones(12)).reshape(3, 4),)]
 
 
+CHANGED = "Do not change the arrays that you were given: work on a copy, or make a new array."
 ZERO, NOT = "0 · log 0 counts as 0, and you returned another number.", "Right, but not where"
 HALVES = np.array([[0.5, 0.0], [0.0, 0.5]])
 EMPTY_CELLS = ((HALVES, np.array([[1.0, 0.0], [0.5, 0.5]]), 1.5), f"{NOT} p(x,y) or p(y|t) is 0: there {ZERO}")
@@ -102,16 +106,22 @@ EXERCISES: tuple[Exercise, ...] = (
         "The sign of the exponent is turned round: a t that is farther away has to be used less.",
         ("beta * cross", "cross / beta"),
         "You divided by beta; Eq. (8) multiplies by it.",
+        ("beta * cross", "cross"),
+        "Your result does not depend on beta.",
+        ("p_xy / p_x[:, None] @", "p_xy @"),
+        "You used p(x,y) in place of p(y|x): divide by p(x).",
         ("p_x @ encoder", "encoder.mean(0)"),
         "Your p(t) is the plain mean over x; Eq. (6) weighs each x by p(x) = p_xy.sum(1).",
         (" / p_t[used, None]", ""),
-        "You used p(y,t) in place of p(y|t): divide by p(t), as Eq. (7) says.",
+        "You used p(y,t) or p(t|y) in place of p(y|t): divide by p(t), as Eq. (7) says.",
     ),
     function("01.2", batch_bounds, _batches, form=PAIR, use=_quietly, edges=(EDGE, f"{NOT} p(t|x) = 0: there {ZERO}"))(
         "encoder[x] has one row p(t|x) for each sample, and decoder[:, y].T one row q(y|t). "
         "Sum over t, then take the mean over the samples.",
         "Nothing here needs p(x, y): samples are enough, so the same two terms train a network. "
         "In chapter 05 the rate is the entropy model's, and the cross-entropy gives way to a distance of features.",
+        ("float(rate), float(cross_entropy)", "float(cross_entropy), float(rate)"),
+        "You returned the two numbers in the wrong order: the rate comes first.",
         ("np.log2", "np.log"),
         "Those are nats: use log2.",
         (".mean()", ".sum()"),

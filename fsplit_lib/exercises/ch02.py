@@ -101,14 +101,16 @@ def _chains() -> list[tuple[list[float], list[float], float, float, float]]:
 DEPTH = "Return how many layers run on the device, 0 to 6, not {got}."
 SENT, JPEG = 5_000, 20_000  # bytes
 COST = 0.030 - 0.003  # seconds that the bottleneck takes on the device, less those that it saves at the server
-ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.009), (0.05, 5_000, 0.006), (0.2, 0, 0.0))  # device, bytes, server
+ROUTES = ((0.0, 30_000, 0.01), (0.02, 400_000, 0.002), (0.05, 5_000, 0.006), (0.2, 100, 0.01))  # device, bytes, server
 
 
 def _cases() -> list[tuple[list[float], list[float], list[float], float]]:
     rng, cases = inputs(2), []
     for _ in range(3):
         routes = [[value * rng.uniform(0.8, 1.25) for value in ROUTES[i]] for i in rng.permutation(4)]
-        cases += [(*map(list, zip(*routes, strict=True)), rate) for rate in (1e5, 1e6, 1e7, 1e9)]
+        device, sizes, server = map(list, zip(*routes, strict=True))
+        cases += [(device, sizes, server, rate) for rate in (1e5, 1e6, 1e7, 1e9)]
+        cases.append((device, sizes, [10 * s for s in server], 1e9))  # here the server's time decides
     return cases
 
 
@@ -121,12 +123,20 @@ EXERCISES: tuple[Exercise, ...] = (
         "Your count ignores groups: a filter of a depthwise layer sees one channel. layer.weight[0] has in_channels / groups channels.",
         ("output.numel() * layer.weight[0]", "(_[0][0, 0].numel() if output.ndim == 4 else 1) * layer.weight"),
         "You counted a filter at each position of the input. With a stride there are fewer positions in the output, and those are computed.",
+        ("weight[0].numel()", "weight.numel()"),
+        "One value of the output uses one filter, not all of them: layer.weight[0].",
+        ("layer.weight[0].numel()", "(layer.weight[0].numel() + 1)"),
+        "Biases are not counted.",
+        lambda network, x: [pair[::-1] for pair in layer_costs(network, x)],
+        "Each pair is exchanged: the multiply-adds come first.",
         ("(output.numel() *", "(2 * output.numel() *"),
         "Those are operations (FLOPs): a multiplication and an addition together are one multiply-add.",
         ("output.numel() * layer.weight[0]", "layer.weight"),
         "Those are the weights of the layer. A convolution uses each of them once for every position of its output.",
         (", output.numel()", ", 4 * output.numel()"),
         "Those are the bytes of 32-bit floats; Eq. (1) with b = 8 counts one byte a value.",
+        (", output.numel()", ", 8 * output.numel()"),
+        "The multiply-adds are right, but you counted bits: at 8 bits each value is one byte.",
         (", output.numel()", ", _[0].numel()"),
         "The multiply-adds are right, but the bytes are those of the input. Behind a layer its output would be sent.",
         ("return costs", "return [costs[-1], *costs[:-1]]"),
@@ -139,13 +149,13 @@ EXERCISES: tuple[Exercise, ...] = (
         ("8 * ", ""),
         "Links are counted in bits a second: a byte has eight.",
         ("[photo,", "[0,"),
-        "For k = 0 you send nothing: then the photo itself travels.",
+        "Your wire costs next to nothing, at least for k = 0. The photo itself is sent there, and rate is in bits a second, not in Mbit/s.",
         ("sizes[:-1], 0", "sizes"),
         "With all layers on the device nothing has to be sent: the bytes of the last k are 0.",
         ("/ speedup", "* speedup"),
         "The server is faster: divide its time by speedup.",
         ("sum(seconds[k:])", "sum(seconds)"),
-        "Your server runs the whole network again; only the layers behind the split are left for it.",
+        "The server's time does not change with k in your sum: it has to run the layers behind the split, sum(seconds[k:]) / speedup.",
         ("sum(seconds[:k])", "(seconds[k - 1] if k else 0)"),
         "You counted one layer on the device; all layers before the split run there: sum(seconds[:k]).",
         ("sizes[:-1], 0", "sizes[1:], 0, 0"),
@@ -182,6 +192,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "Links are counted in bits a second: a byte has eight.",
         ("d + 8 * size / rate + s for", "size for"),
         "You chose the smallest thing to send; time on the device counts as well.",
+        ("size / rate + s for", "size / rate for"),
+        "The server's time counts as well.",
+        ("d + 8 * size / rate + s for", "8 * size / rate + s for"),
+        "Time on the device counts as well.",
         ("min(totals)", "max(totals)"),
         "That is the slowest: you want the least total.",
     ),

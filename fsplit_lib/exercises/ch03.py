@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cache
-from itertools import zip_longest
+from itertools import product, zip_longest
 from operator import eq
 from typing import Any
 
@@ -69,14 +69,44 @@ def _messages() -> list[tuple[list[int], list[list[int]]]]:
     return [([int(rng.choice(len(f) - 1, p=np.array(f[:-1]) / sum(f[:-1]))) for f in of], of)]
 
 
-def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple[list[int], int]:
+BACKWARDS = "to_bytes has the bytes in the wrong order: the lowest byte comes first."
+NOTHING = "pop has to return the symbol."
+ANOTHER = "push is right, but pop returns another symbol."
+UNDONE = (
+    "pop returns the right symbol, but leaves another number than the one before the push: "
+    "the whole part, times f[s], and the rest inside the stretch."
+)
+TOO_MANY = "Round the number of bytes up, and no further: 8 bits need 1 byte, 9 bits need 2."
+
+
+def _pop_fault(coder: Callable, f: list[int]) -> Fault | None:
+    """Return the first fault of a coder whose push is right, with each symbol alone on a small number, or nothing."""
+    for s, x in product(range(len(f)), (0, 2**20)):
+        stack = AnsStack(x.to_bytes(3, "little"))
+        stack.push(s, f)
+        reader = coder(stack.to_bytes())
+        if reader.pop(f) != s:
+            return Fault(ANOTHER)
+        if int.from_bytes(reader.to_bytes(), "little") != x:
+            return Fault(UNDONE)
+    return Fault(TOO_MANY) if len(coder(b"\x80").to_bytes()) > 1 else None
+
+
+def _sent(coder: Callable, symbols: list[int], tables: list[list[int]]) -> tuple[list[int], int] | Fault:
     """Return what comes back of symbols through a coder's bytes, and how many bytes more than constriction's these are."""
-    writer = coder(b"")
+    writer, right = coder(b""), AnsStack()
     for s, f in zip(reversed(symbols), reversed(tables), strict=True):
         writer.push(s, f)
+        right.push(s, f)
     stream = writer.to_bytes()
     if not isinstance(stream, bytes):
         raise TypeError(f"to_bytes() returned {type(stream).__name__}, not bytes")
+    if int.from_bytes(stream, "big") == right.number:
+        return Fault(BACKWARDS)
+    if coder(stream).pop(tables[0]) is None:
+        return Fault(NOTHING)
+    if int.from_bytes(stream, "little") == right.number and (fault := _pop_fault(coder, tables[0])):
+        return fault
     reader = coder(stream)
     back = [reader.pop(f) for f in tables]
     rows = list(dict.fromkeys(map(tuple, tables)))
@@ -110,6 +140,8 @@ A_ZERO = (
     "A frequency is below 1. A symbol without a place in the table cannot be written at all, however rarely it comes."
 )
 DEAR = "They add up, but cost bits: what rounding left over went where it does harm. Give it to the largest frequency."
+FIRST = "The escape's entry has to be the last one."
+RARE = "The escape's entry has to hold about 65,536 times the probability that the others leave."
 
 
 def _judged(answer: Callable, pmf: list[float]) -> Fault | None:
@@ -130,8 +162,10 @@ def _judged(answer: Callable, pmf: list[float]) -> Fault | None:
         return Fault(NOT_SUM)
     best = frequencies_of(torch.tensor([pmf]), torch.tensor([len(pmf)]))[0].numpy()
     shares = np.array([*pmf, max(1 - sum(pmf), 0.0)])
-    dearer = float((shares * np.log2(best / f)).sum())  # bits a symbol more than with the library's table
-    return Fault(DEAR) if dearer > 1e-3 else None
+    dearer = [(shares * np.log2(best / table)).sum() > 1e-3 for table in (f, np.roll(f, -1))]  # bits a symbol more
+    if not dearer[0]:
+        return None
+    return Fault(RARE if f[-1] == 1 < best[-1] else DEAR if dearer[1] else FIRST)
 
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -168,8 +202,18 @@ EXERCISES: tuple[Exercise, ...] = (
         "Your lines code as tightly as constriction, within two bytes. What a real coder adds is speed: machine words for the one large number.",
         ("+ sum(f[:s]) + rest", "+ rest"),
         "push left out the start: each symbol owns the stretch from f[0] + … + f[s − 1] on, f[s] long.",
+        ("+ sum(f[:s]) + rest", "+ sum(f[: s + 1]) + rest"),
+        "push begins one symbol's stretch too far: F_s is the sum of the entries before s, sum(f[:s]).",
+        ("rest >= f[s]", "rest > f[s]"),
+        ANOTHER,
         ("f[s] * above + rest", "f[s] * above"),
-        "pop read the top symbol, but the rest inside its stretch has to go back into the number.",
+        UNDONE,
+        ("above + rest\n        return s", "above + rest"),
+        NOTHING,
+        ('8, "little")', '8, "big")'),
+        BACKWARDS,
+        ("+ 7) // 8", "// 8 + 1)"),
+        TOO_MANY,
         ("above + sum(f[:s]) + rest", "self.number + s", "s = 0", "self.number = above; return rest"),
         "It comes back, at 16 bits a symbol: divide by f[s] first, so that a likely symbol adds little.",
         (READ, "int(stream or 0)", "self.number.to_bytes(", "str(self.number).encode() or ("),
@@ -184,6 +228,10 @@ EXERCISES: tuple[Exercise, ...] = (
         A_ZERO,
         ("[*pmf, max(1 - sum(pmf), 0.0)]", "pmf"),
         NOT_ALL,
+        ("return f", "return f[-1:] + f[:-1]"),
+        FIRST,
+        ("max(1 - sum(pmf), 0.0)", "0.0"),
+        RARE,
         ("2**16 * p", "2**15 * p", "f.index(max(f))", "-1"),
         DEAR,
     ),
@@ -217,6 +265,13 @@ EXERCISES: tuple[Exercise, ...] = (
         "Three lines, and the first is easily forgotten: without updated quantiles the tables cover the wrong range.",
         ("prior.update()", "prior.update(update_quantiles=False)"),
         "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
+        (
+            "prior.update()",
+            "early = prior.to_symbols(values)[0]; prior.update()",
+            "encode_symbols(prior.to_symbols(values)[0]",
+            "encode_symbols(early",
+        ),
+        "You made the symbols before the tables: update() also moves the median from which the symbols are counted.",
         lambda prior, values: 8 * _bytes(prior, values),
         "Those are bits; a byte has eight.",
         lambda prior, values: -prior.likelihood(prior.quantise(values)).log2().sum().item() / 8,
