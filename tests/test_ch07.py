@@ -25,6 +25,7 @@ from fsplit_lib.evaluation import BDRate, RatePoint, bd_rate
 from fsplit_lib.evaluation.cross_backbone import equal_bytes, read_ablation, read_crossing, read_photo_servers
 from fsplit_lib.evaluation.tables import CrossRow, DecodeTime
 from fsplit_lib.exercises import EXERCISES, check, core
+from fsplit_lib.exercises.ch07 import _smallest
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.plots import caption
 from fsplit_lib.recipes.cross_backbone import ANCHORS
@@ -359,6 +360,7 @@ def test_the_function_exercise_knows_its_mistakes():
     assert all(v.status == "wrong" and "Hint" not in v.message for v in said.values())
     assert len({v.message for v in said.values()}) == len(wrong)
     assert "raised ZeroDivisionError" in check("07.9", lambda *_: 1 / 0).message
+    assert "best decoder itself must stay" in check("07.9", core.altered(_smallest, ">=", ">")).message
     assert "itself" in check("07.9", 3).message and "name" in check("07.9", lambda *_: 0.9).message
 
 
@@ -415,6 +417,8 @@ def test_the_real_tables():
     crossed = {(a, b): found.delta(a, b) for a in found.networks for b in found.networks if a != b}
     percents = sorted(delta.percent for delta in crossed.values())
     assert (percents[0], percents[-1]) == pytest.approx((-6.9, 50.2), abs=0.05)
+    served = [1 + d.percent / 100 for (a, _), d in crossed.items() if a == "fashion_resnet"]
+    assert 100 * (math.prod(served) ** 0.5 - 1) == pytest.approx(2.1, abs=0.05)  # the mean of the logarithms
     assert sorted(delta.verdict for delta in crossed.values()) == ["fewer", *["more"] * 5]
     luck = max(abs(v) for network in found.networks for v in found.spread(network))
     assert luck == pytest.approx(12.2, abs=0.05) and sum(v > luck for v in percents) == 3

@@ -18,7 +18,7 @@ from words import words_of
 
 from fsplit_lib import zoo
 from fsplit_lib.backbones import load_backbone
-from fsplit_lib.chapters import ch09
+from fsplit_lib.chapters import ch09, ch09_speech
 from fsplit_lib.cli.evaluate import app
 from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.data import ImageFolder, data_root, fashion_mnist, image_folder
@@ -218,6 +218,8 @@ def test_builds_that_return_the_wrong_thing_are_told(solved):
     assert "shape (5,)" in check("09.1", lambda z, *_: z.sum(1).detach()).message
     assert "(2, 6, 5, 7); yours is (2, 5, 7)" in check("09.2", lambda *_: lambda step, h: torch.ones(2, 5, 7)).message
     assert "itself" in check("09.2", 3).message
+    needs_one = core.altered(DynamicWeight, "h_hat.detach().requires_grad_()", "h_hat")
+    assert "may come without a gradient" in check("09.2", needs_one).message
 
 
 def test_orthogonal_vectors_have_a_closed_form(solved):
@@ -316,6 +318,8 @@ def test_the_words_of_the_chapter_are_those_of_its_tables():
     )
     assert 100 * tasks[clothes, lmbdas[-1], "photos"].lost == pytest.approx(6, abs=0.5)
     assert tasks[clothes, lmbdas[-1], "packets"].lost_low < 0
+    finest = max(r.agreement for r in read_table("speech.csv") if r.codec == "speech")
+    assert 100 * (1 - finest) == pytest.approx(4, abs=0.5)  # "about 4 % of the recordings"
     maps = {(r.codec, r.lmbda): r for r in read_table("maps.csv")}
     ours, fine, other = maps["photo", 3.0], maps["JPEG", 0.1], maps["another photo", None]
     assert 100 * (1 - ours.agreement) == pytest.approx(22, abs=0.6) and 100 * (1 - ours.pointing) == pytest.approx(
@@ -363,6 +367,7 @@ def test_figures_say_what_they_show():
     figure = ch09.tasks_over_bytes([row for row in tasks if row.codec in ("teacher", "photo")])
     assert [t.name for t in figure.data] == ["probe fitted to photos", "probe fitted to packets"] * 3
     assert "Caltech-101, from photos: 86.7 (n = 1,010, 101 classes)" in caption(figure)
+    assert "(%) on 1,000 recordings." in caption(ch09_speech.speech_curves(read_table("speech.csv")))
     figure = ch09.maps_over_bytes(maps)
     assert [t.name for t in figure.data] == ["FrankenSplit"] * 2 + ["JPEG"] * 2
     assert list(figure.data[1].y) == sorted(figure.data[1].y) and "300 photos" in caption(figure)

@@ -43,7 +43,7 @@ def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
     """Draw agreement over bytes from rows of ``speech.csv``, a curve per method, with lines where lossless methods lie."""
     curves = _curves(rows).items()
     lines = [rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in curves]
-    figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560)
+    figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560, of="recordings")
     for row in rows:
         if row.codec == "teacher" or row.codec.startswith("FLAC"):
             name = "16-bit PCM" if row.codec == "teacher" else "FLAC"

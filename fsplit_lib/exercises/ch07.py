@@ -15,7 +15,7 @@ from fsplit_lib.backbones import FeatureSpec
 from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.decoders.blocks import Affine, NextBlock, RestorationBlock
-from fsplit_lib.exercises.core import Exercise, choice, fits, function, inputs, near, number
+from fsplit_lib.exercises.core import Exercise, Fault, choice, fits, function, inputs, near, number
 from fsplit_lib.objectives import head_distillation
 
 WIDTH = 48
@@ -49,6 +49,15 @@ def _cases() -> list[tuple[dict, dict, float]]:
 def _smallest(scores: dict, parameters: dict, loss: float) -> str:
     within = [name for name in scores if scores[name] >= max(scores.values()) - loss]
     return min(within, key=parameters.get)
+
+
+def _try_smallest(answer: Callable, scores: dict, parameters: dict, loss: float) -> str:
+    try:
+        return answer(scores, parameters, loss)
+    except ValueError:  # min() of nothing
+        if loss:
+            raise
+        return Fault("At least: with a loss of 0 the best decoder itself must stay.")
 
 
 def _filled(module: nn.Module, rng: np.random.Generator) -> nn.Module:
@@ -230,7 +239,7 @@ EXERCISES: tuple[Exercise, ...] = (
         use=_try_block,
         asked="class",
     )(
-        "In __init__: nn.Sequential of nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1) and Affine(width, 0.2), in this order. In forward: x plus what they make of x.",
+        "The branch has five layers, in the order of the formula from the inside: k, W₁, the GELU, W₂ and Affine. Compare each with the text above. forward adds x to what they make of it.",
         "The branch begins at a fifth of its weight, so that a stack of blocks starts close to doing nothing and learns what there is to repair.",
         ("x + self", "self"),
         "The skip is missing: add x to what the branch makes of it.",
@@ -246,6 +255,19 @@ EXERCISES: tuple[Exercise, ...] = (
         "There is one activation, between the 1×1 convolutions; what is added to x may be negative.",
         (", groups=width", ""),
         "The 7×7 convolution is depthwise, one filter a channel: groups=width.",
+        ("3 * width", "4 * width"),
+        "The middle is three times the width, not four.",
+        ("mix = (nn.Conv2d(width, 3 * width, 1), nn.GELU(), ", "mix = (nn.GELU(), nn.Conv2d(width, 3 * width, 1), "),
+        "The GELU comes after W₁.",
+        ("x + self.branch(x)", "self.branch[-1](x + self.branch[:-1](x))"),
+        "Affine belongs to the branch, not to the sum.",
+        (
+            "self.branch = ",
+            "self.last = Affine(width, 0.2); self.branch = ",
+            "mix, Affine(width, 0.2))",
+            "mix, self.last)",
+        ),
+        "You define Affine first; define the layers in the order in which they run, as the check fills them.",
         ("3 * width", "width"),
         "The 1×1 convolutions go to three times the width and back.",
     ),
@@ -268,6 +290,12 @@ EXERCISES: tuple[Exercise, ...] = (
     function("07.3", _timm_swin, _swin_cases, base=swin_block, same=alike, form=_shape_of_x)(
         "Windows: view as (B, h/M, M, w/M, M, C), exchange the two axes in the middle, reshape to (B, windows, M², C); the way back is the same in reverse. Heads: unflatten(-1, (3, heads, -1)), then permute, so that q, k and v each are (B, windows, heads, M², C/heads).",
         "It is timm's block to the digits that single precision has. Nothing in it knows the size of the map: windows are merely more of a batch.",
+        ("(-shift, -shift)", "(shift, shift)", "y.roll((shift, shift)", "y.roll((-shift, -shift)"),
+        "You rolled in the other direction: -shift first, +shift on the way back.",
+        ('F.layer_norm(x, (c,), w["norm1.weight"], w["norm1.bias"])', "x"),
+        "LayerNorm 1 is missing.",
+        ('x + F.linear(y, w["mlp.fc2.weight"], w["mlp.fc2.bias"])', "x"),
+        "The second part, z plus the two layers, is missing.",
         ("x = x + y.roll", "x = y.roll"),
         "The skip around the attention is missing.",
         (" * (c // heads) ** -0.5", ""),
@@ -297,6 +325,13 @@ EXERCISES: tuple[Exercise, ...] = (
         "Gradients of earlier steps pile up: call optimiser.zero_grad() before backward().",
         ("decoder.spread", "1.0"),
         "Divide the error by decoder.spread before you square it.",
+        ("return distortion", "return head_distillation(h, decoder(y_hat), decoder.spread)"),
+        "That is the distortion after the step; keep the number from before it.",
+        (
+            "head_distillation(h, decoder(y_hat), decoder.spread)",
+            "((h - decoder(y_hat)) / decoder.spread).abs().mean()",
+        ),
+        "That is the mean absolute error; D is the mean of squares.",
         ("optimiser.step()", "pass"),
         "The decoder stays what it was: optimiser.step() is missing.",
         ('y_hat, _ = codec.quantise(codec.encoder(x), "straight_through", noise)', "y_hat = codec.encoder(x)"),
@@ -341,7 +376,7 @@ EXERCISES: tuple[Exercise, ...] = (
         (1.0, "That is so with the spread divided out, as in our loss; here it is left out."),
         (27.0, "A square, not a cube: D is a mean of squared errors, however many elements there are."),
     ),
-    function("07.9", _smallest, _cases, same=eq, form=NAME)(
+    function("07.9", _smallest, _cases, same=eq, form=NAME, use=_try_smallest)(
         "Find the best score, keep the names whose score is at least that minus the loss, return the one of fewest parameters.",
         "This rule chose the star in the panel; mind that it looks at one seed, which is why the winner was trained with two more.",
         ("min(within, key=parameters.get)", "max(scores, key=scores.get)"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fsplit_lib.exercises.core import Exercise, choice, function, inputs, near, number, shaped
+from fsplit_lib.exercises.core import Exercise, Fault, choice, function, inputs, near, number, shaped
 
 OURS, JPEG = (12.0, 1_500, 20.0), (3.0, 4_500, 12.0)  # ms on the device, bytes, ms at the server
 CROSSING = 8 * (JPEG[1] - OURS[1]) / (OURS[0] + OURS[2] - JPEG[0] - JPEG[2]) / 1e3
@@ -20,6 +20,7 @@ def _total(
     return device * slowdown + 8e-3 * size / rate + 2 * delay + server / speedup
 
 
+RANGE = "min(x.min(), 0), max(x.max(), 0)"  # of int8_layer
 CASES = np.array([[12, 1500, 20, 1, 10, 1, 1], [3, 4500, 12, 0.25, 0, 8, 4], [5, 90_000, 40, 50, 35, 0.5, 20]])
 MEETING = np.array([[32, 1500, 15, 4500], [5, 9000, 60, 700]])  # where there is a rate
 
@@ -94,15 +95,19 @@ def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], 
     return float(middle), float(high - low)
 
 
+OTHER_CLOCK = "You read another clock; call the clock that was passed."
+
+
 def _try_timing(answer: Callable, warmup: int, runs: int, seconds: list[float]) -> tuple:
     """Return what is told of a call that takes these seconds in turn, by a clock of its own, and how often it was called."""
-    now, calls = [100.0], []
+    now, calls, reads = [100.0], [], []
 
     def call() -> None:
         calls.append(1)
         now[0] += seconds[(len(calls) - 1) % len(seconds)]
 
-    return (*answer(call, warmup, runs, lambda: now[0]), len(calls))
+    told = answer(call, warmup, runs, lambda: reads.append(1) or now[0])
+    return Fault(OTHER_CLOCK) if calls and not reads else (*told, len(calls))
 
 
 def _timing_cases() -> list[tuple]:
@@ -171,12 +176,18 @@ EXERCISES: tuple[Exercise, ...] = (
         "Only the weights are quantised; the activations have to be integers from 0 to 255 too.",
         ("(whole - zero)", "whole"),
         "Subtract the zero point from the integer activations before you multiply.",
-        ("min(x.min(), 0), max(x.max(), 0)", "x.min(), x.max()"),
+        (RANGE, "x.min(), x.max()"),
         "Your range is that of x alone; stretch it until it includes 0.",
+        (RANGE, "np.minimum(x.min(1, keepdims=True), 0), np.maximum(x.max(1, keepdims=True), 0)"),
+        "You have a range for each row of x; all activations share one.",
         ("np.round(-low / step)", "-low / step"),
         "Your zero point is not an integer; round it.",
         ("np.round(weight / scale[:, None])", "weight / scale[:, None]"),
         "Only the activations are quantised; round the weights to integers too.",
+        (" * step * scale", ""),
+        "That is the sum of integers; multiply it by both scales.",
+        ("(whole - zero)", "(whole.astype(np.uint8) - np.uint8(zero))"),
+        "Your integers overflow: subtract the zero point in a wider type.",
         (" + bias", ""),
         "The bias is missing.",
         lambda x, w, b: x @ w.T + b,
@@ -195,6 +206,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "Those are mean and standard deviation; one disturbed run moves both. Take the median and the quartiles.",
         ("float(high - low)", "kept.std()"),
         "The spread is q75 − q25, the distance of the quartiles; yours is the standard deviation.",
+        ("float(high - low)", "(high - low) / middle"),
+        "That is the ratio of Eq. (1); asked is the interquartile range in milliseconds.",
+        ("float(middle), float(high - low)", "float(high - low), float(middle)"),
+        "The median comes first.",
         ("float(high - low)", "np.ptp(kept)"),
         "The spread is q75 − q25; yours is the largest run minus the smallest.",
         ("warmup + runs", "runs", "took[warmup:]", "took"),
@@ -225,7 +240,7 @@ EXERCISES: tuple[Exercise, ...] = (
         lambda a, b, c, d: 8 * (d - b) / (a - c),
         "Bits per millisecond are kbit/s; divide by 1,000.",
         lambda a, b, c, d: 8 * (d - b) / (c - a) / 1e3,
-        "The sign is wrong: more bytes on one side are weighed against more milliseconds on the other.",
+        "The sign is wrong. Is it other minus ours in the numerator, and ours minus other in the denominator?",
         lambda a, b, c, d: (a - c) / (8 * (d - b)) / 1e3,
         "That is turned around: bits over milliseconds, not milliseconds over bits.",
     ),

@@ -16,6 +16,7 @@ ALL = "All triangles are {wanted}; yours is {got}."
 COSINES = "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T"  # of info_nce
 BOTH = "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)"
 OTHERS = "m.masked_fill(torch.eye(len(z)) > 0, -torch.inf)"
+NO_GRADIENT = "The features may come without a gradient. Make a copy first: h = h_hat.detach().requires_grad_()."
 GRADIENT_LEFT = (
     "Your weight still carries a gradient, so training would change the map in order to lower the loss. "
     "Make the map from h_hat.detach(), and detach the finished weight."
@@ -68,11 +69,15 @@ def _frames() -> list[tuple]:
 
 
 def _followed(answer: Callable, tail: Any, frames: list, every: int) -> Any:
-    """The weights at all steps as one array, or that one of them carries a gradient."""
+    """The weights at all steps as one array, or that one carries a gradient, or that none is made of features without one."""
     made = answer(tail, every)
     found = [made(step, h.clone().requires_grad_() * 1.0) for step, h in enumerate(frames)]
     if any(getattr(one, "requires_grad", False) for one in found):
         return Fault(GRADIENT_LEFT)
+    try:
+        answer(tail, every)(0, frames[0].clone())
+    except RuntimeError:
+        return Fault(NO_GRADIENT)
     return np.stack([one.numpy() if hasattr(one, "numpy") else np.asarray(one, dtype=float) for one in found])
 
 
@@ -106,6 +111,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "The vectors are not divided by their lengths: long ones would win whatever their direction.",
         (" / temperature ", " "),
         "The temperature is missing: divide the cosines by it before the softmax.",
+        (" / temperature ", " * temperature "),
+        "You multiplied by the temperature; divide the cosines by it.",
         (COSINES, "F.normalize(z, dim=0) @ F.normalize(z_hat, dim=0).T"),
         "You normalised over the batch; divide each row by its own length (dim=1).",
         (") / 2", ")"),
@@ -120,7 +127,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "Your softmax runs over the rows of z alone. Eq. (2) is the mean of that and of the other direction.",
     ),
     function("09.2", DynamicWeight, _frames, use=_followed, form=_weights_shape, same=near(1e-5, 1e-4), asked="class")(
-        "At the first call and at step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
+        "At step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
         "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, ((1 + s) / 2).detach().",
         "The map costs one more pass through the tail, forward and back, and only at every k-th step.",
         (" or step % self.every == 0", ""),
@@ -133,6 +140,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "That is the map itself. The weight is (1 + s) / 2, so that no place is ignored.",
         (".clamp_min(0)", ""),
         "max(0, ·) is missing: negative places of the map become 0 before the stretch.",
+        ("slope.mean(dim=(2, 3), keepdim=True)", "slope"),
+        "You weigh every place by its own gradient. The weight of a channel is the mean of its gradient over the places.",
+        ("self.tail(h).amax", "self.tail(h).softmax(1).amax"),
+        "You took the gradient of the largest probability. The score g is what the tail gives, before any softmax.",
         (".amax(dim=1).sum()", ".amax()"),
         "That is the largest score of the whole batch. Take the largest score of each picture, and their sum.",
         (".amax(dim=1).sum()", ".sum()"),
@@ -153,6 +164,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "Outside its two ends a triangle is 0; yours goes on falling below it.",
         (".clip(0)", " >= 0"),
         "Those are boxes: every frequency between the ends counts fully. The weight has to rise and fall.",
+        ("np.minimum", "np.maximum"),
+        "You took the larger slope; the smaller of the two counts.",
+        lambda e, hertz: (1 - 2 * np.abs(hertz - e[1:-1, None]) / (e[2:] - e[:-2])[:, None]).clip(0),
+        "Left and right slopes differ, because the edges are not evenly spaced.",
         ("(right - hertz) / (right - centre)", "(2 * centre - left - hertz) / (centre - left)"),
         "Your right side falls as steeply as the left one rises. The ends lie at different distances from the centre.",
         (".clip(0)", ".clip(0) * 2 / (right - left)"),

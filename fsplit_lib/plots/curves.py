@@ -93,6 +93,7 @@ def rate_accuracy(
     label: str = "agreement",
     n: int | None = None,
     height: int = 480,
+    of: str = "pictures",
 ) -> go.Figure:
     """Draw curves over a log axis of bytes, in one plot or in several side by side with one legend.
 
@@ -102,6 +103,7 @@ def rate_accuracy(
         label: of the y axis; "agreement" and "top1" stand for the book's own words.
         n: pictures behind every point, for the alt text.
         height: in pixels.
+        of: what n counts.
 
     >>> line = curve("JPEG", [600, 900], [50.0, 60.0], Look("#0072B2"))
     >>> rate_accuracy({"": [line]}, "JPEG on photos", n=500).layout.meta["alt"]
@@ -120,6 +122,6 @@ def rate_accuracy(
     figure.update_xaxes(title_text="mean bytes of the whole packet", type="log", tickvals=BYTE_TICKS)
     figure.update_yaxes(title_text=label, col=1)
     figure.update_annotations(font_size=15)
-    pictures = f" on {n:,} pictures" if n else ""
+    pictures = f" on {n:,} {of}" if n else ""
     alt = f"{label[0].upper()}{label[1:]}{pictures}. {'; '.join(told)}."
     return finish(figure, title, alt, height, legend=below(-0.22), margin={"b": 120})
