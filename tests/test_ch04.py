@@ -551,7 +551,7 @@ def test_the_words_on_ages_of_maps_are_those_of_their_tables():
     shares = {part: f"{spent[part] / (spent[part] + spent['step']):.0%}".replace("%", " %") for part in spent}
     for said in (
         f"{told['behind', 'crop', 'photo', 0]} with the cropped map of its photo, and of {control['behind', 'crop', 'photo', 0]:.2f} with that of another",
-        f"{told['behind', 'decoded', 'crop', 1]} at the first step, {told['behind', 'decoded', 'crop', 391]} at the last",
+        f"{told['behind', 'decoded', 'crop', 391]} at the last step. The value at the first step, {told['behind', 'decoded', 'crop', 1]}",
         f"{told['cut', 'crop', 'photo', 0]} between crop and photo, and {told['cut', 'decoded', 'crop', 391]} between",
         f"falls to {told['behind', 'decoded', 'decoded', 98]} over 49 steps, where another crop's map still has "
         f"{control['behind', 'decoded', 'decoded', 98]:.2f}",

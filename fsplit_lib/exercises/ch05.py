@@ -11,7 +11,7 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.codec.encoder import Encoder, ResidualBlock
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.exercises.core import Exercise, choice, fits, function, inputs, near, number
+from fsplit_lib.exercises.core import Exercise, Fault, choice, fits, function, inputs, near, number
 from fsplit_lib.objectives import head_distillation, loss_of
 from fsplit_lib.system import FrankenSplit, build_system
 
@@ -19,6 +19,9 @@ P = (0.5, 0.25, 0.125, 0.125)
 BITS = sum(-math.log2(p) for p in P)
 TENSORS = fits(
     lambda parts, y, *_: {part.shape for part in parts} == {y.shape}, "Return two tensors of y's shape (2, 3, 4, 4)."
+)
+ONE_MEAN = fits(
+    lambda found, *_: found[0].shape == (), "Return a tensor with a single number, the mean over all pictures."
 )
 alike = near(1e-3, 1e-5)  # single precision
 
@@ -154,6 +157,11 @@ def bits(likelihoods: Tensor) -> Tensor:
     return -likelihoods.log2().sum(dim=(1, 2, 3))
 
 
+def _distortion(answer: Callable, h: Tensor, h_hat: Tensor, std: Tensor) -> list[Tensor]:
+    leaf = h_hat.clone().requires_grad_()
+    return _passed(torch.as_tensor(answer(h, leaf, std)), leaf)
+
+
 def _one_a_picture(result: list[Tensor], p: Tensor) -> str | None:
     if result[0].shape in ((len(p),), ()):
         return None
@@ -187,12 +195,15 @@ def _step_cases() -> list[tuple]:
     return [(system, torch.optim.SGD(learned, lr=0.5), x, noise, lmbdas)]
 
 
-def _two_steps(answer: Callable, system: Any, optimiser: Any, x: Any, noise: Any, lmbdas: Any) -> list[Tensor]:
+def _two_steps(answer: Callable, system: Any, optimiser: Any, x: Any, noise: Any, lmbdas: Any) -> list[Tensor] | Fault:
     """Return what two steps tell, and how they move the parameters that learn."""
     learned = [p for group in optimiser.param_groups for p in group["params"]]
     before = [p.detach().clone() for p in learned]
-    told = [torch.tensor([float(v) for v in answer(system, optimiser, x, noise, lmbda)]) for lmbda in lmbdas]
-    return told + [p.detach() - old for p, old in zip(learned, before, strict=True)]
+    told = [answer(system, optimiser, x, noise, lmbda) for lmbda in lmbdas]
+    if not all(isinstance(one, tuple | list) for one in told):
+        return Fault("Return two numbers, the distortion and the rate.")
+    numbers = [torch.tensor([float(torch.as_tensor(v).detach()) for v in one]) for one in told]
+    return numbers + [p.detach() - old for p, old in zip(learned, before, strict=True)]
 
 
 def _two_numbers(result: list[Tensor], *_: Any) -> str | None:
@@ -208,6 +219,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "There is no activation between your two 3×3 convolutions, so they are one linear map. (The paper's public code has the same slip.)",
         ("out if self.last else out.relu()", "out.relu()"),
         "Your block activates also where last is true: the latent would have no negative values.",
+        ("out if self.last else out.relu()", "out"),
+        "Your block has no activation at its end where last is false.",
         ("nn.Conv2d(inside, outside, 1, stride)", "None", " + self.skip(x)", ""),
         "The short cut is missing: a 1×1 convolution of x, with the stride, is added.",
         (" + self.skip(x)", "", "return out", "return self.skip(x) + out", "else out", "else self.skip(x) + out"),
@@ -220,6 +233,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "141,696 parameters at the photo codec's widths, and the same output as the library's encoder with the same weights.",
         ("2 * x - 1", "x"),
         "The blocks expect pixels from −1 to 1: hand them 2x − 1.",
+        ("2 * x - 1", "x - 0.5"),
+        "Pixels from 0 to 1 must become −1 to 1; yours reach only −0.5 to 0.5.",
         ("last=n == 2", "last=False"),
         "Your last block activates: build it with last=True.",
         ("last=n == 2", "last=True"),
@@ -248,7 +263,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ("-likelihoods", "-likelihoods.detach()"),
         "The values are right, but no gradient comes through, so training could not lower the rate.",
     ),
-    function("05.4", head_distillation, _feature_cases, same=near(1e-4))(
+    function("05.4", head_distillation, _feature_cases, use=_distortion, form=ONE_MEAN, same=near(1e-4))(
         "Divide the error by the spread, square it, average over all elements: one line of torch.",
         "This line is the paper's head distillation, as a mean over the elements and in units of each channel's standard deviation.",
         lambda h, h_hat, std: (((h - h_hat) / std) ** 2).sum(),
@@ -263,6 +278,9 @@ EXERCISES: tuple[Exercise, ...] = (
         "You multiplied by the spread; divide by it.",
         lambda h, h_hat, std: ((h - h_hat) ** 2 / std).mean(),
         "The spread stands inside the square: divide before you square.",
+        lambda h, h_hat, std: head_distillation(h, h_hat.detach(), std),
+        "The value is right, but no gradient comes through, so training could not lower the distortion. "
+        "Return the tensor itself, without .item() or .detach().",
     ),
     function("05.5", straight_through, _quantiser_cases, use=_with_gradient, form=TENSORS, same=alike)(
         "y + (rounded − y).detach() has the value of rounded and the gradient of y; the noisy latent is Eq. (5).",
@@ -277,6 +295,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "You detached y and left the difference free, so the gradient has the wrong sign: detach the difference.",
         lambda y, noise: (y + noise, y + (y.round() - y).detach()),
         "The two are swapped: first the latent for the decoder, then the one for the rate.",
+        lambda y, noise: (y + ((y + noise).round() - y).detach(), y + noise),
+        "The first tensor is not round(y).",
+        lambda y, noise: (y + (y.round() - y).detach(), y.detach() + noise),
+        "No gradient comes through the noisy latent.",
     ),
     function("05.6", training_step, _step_cases, use=_two_steps, form=_two_numbers, same=alike)(
         "Latent, two quantised versions, likelihoods, rate, decoded features, distortion, loss; then zero_grad, backward, clip, step.",
@@ -293,6 +315,21 @@ EXERCISES: tuple[Exercise, ...] = (
         "Your decoder sees the noisy latent: hand it the rounded one.",
         ("optimiser.step()", "pass"),
         "No parameter has moved: step() is missing.",
+        ("loss.total", "(loss.distortion + loss.rate)"),
+        "The numbers that you return are right, but the parameters moved differently: lambda multiplies the rate in Eq. (4).",
+        ("loss.total", "(loss.distortion + lmbda * out.bits.mean())", "loss.rate.item()", "out.bits.mean().item()"),
+        "Your rate is H · W = 1,024 times too large: Eq. (4) counts bits per input pixel.",
+        (
+            "loss.total",
+            "(loss.distortion + lmbda * len(x) * loss.rate)",
+            "loss.rate.item()",
+            "len(x) * loss.rate.item()",
+        ),
+        "Your rate is the sum over the pictures; take their mean.",
+        ("loss.distortion.item(), loss.rate.item()", "loss.rate.item(), loss.distortion.item()"),
+        "The two numbers are swapped: first the distortion, then the rate.",
+        ("loss.rate.item()", "lmbda * loss.rate.item()"),
+        "The second number is the rate itself, without lambda.",
     ),
     number("05.7", BITS)(
         "Eq. (2): each symbol costs −log2 of its probability, and costs add up.",
@@ -309,6 +346,7 @@ EXERCISES: tuple[Exercise, ...] = (
         (0.3 * 8 / 784, "Fashion-MNIST has 28 × 28 pixels, but the codec sees the padded 32 × 32."),
         (0.3 * 8 / 64, "64 is the number of latent positions; the rate is counted per input pixel."),
         (0.3 * 8, "Divide by the number of input pixels: the loss counts bits per pixel."),
+        (-0.3 * 8 / 1024, "The size is right; the question asks by how much D falls, so give a positive number."),
     ),
     choice("05.9", "b")(
         "What is the derivative of a staircase?",

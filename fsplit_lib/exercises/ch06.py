@@ -7,7 +7,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from fsplit_lib.evaluation import bd_rate
-from fsplit_lib.exercises.core import Exercise, choice, function, inputs, near, number, shaped
+from fsplit_lib.exercises.core import Exercise, Fault, choice, function, inputs, near, number, one_number, shaped
 
 TWO = "Return two numbers; yours have shape {got}."
 ANCHORS, GAINS = (0.1, 0.3, 1.0, 3.0), (2.0, 1.2, 0.5, 0.4)
@@ -21,6 +21,12 @@ def gain_between(lmbda: float, anchors: tuple[float, ...], gains: tuple[float, .
     2.0
     """
     return float(np.exp(np.interp(np.log(lmbda), np.log(anchors), np.log(gains))))
+
+
+def _a_gain(result: float | None, lmbda: float, *_: tuple[float, ...]) -> str | None:
+    if result is None:
+        return f"For lmbda = {lmbda:.3g} your function returned None; both ends of the anchors are included."
+    return one_number(result)
 
 
 def delta(
@@ -56,9 +62,12 @@ def _interval_cases() -> list[tuple]:
     return [(draw.exponential(800, 120), 10_000, np.random.default_rng(int(draw.integers(2**31))))]
 
 
-def _as_ends(answer: Callable, values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+def _as_ends(answer: Callable, values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray | Fault:
     """Return both ends of an interval, in standard errors from the mean."""
+    before = rng.bit_generator.state
     ends = np.asarray(answer(values, draws, rng), float)
+    if rng.bit_generator.state == before:
+        return Fault("Your function never drew from rng.")
     return (ends - values.mean()) / (values.std() / math.sqrt(len(values)))
 
 
@@ -67,6 +76,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "06.1",
         gain_between,
         lambda: [(v, ANCHORS, GAINS) for v in (0.1, 1.0, 3.0, *10 ** inputs(6).uniform(-1, 0.47, 3))],
+        form=_a_gain,
     )(
         "Find the neighbours, t from the logs of lambda, then gain_a ** (1 − t) · gain_b ** t.",
         "This is all that makes one network serve every rate: six lines and 384 learned numbers.",
@@ -80,6 +90,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "That is the log of the gain; take the exponential at the end.",
         ("np.exp(", "np.exp(-"),
         "That is the inverse: the gain multiplies y before rounding.",
+        ("np.log(anchors), np.log(gains)", "np.log((anchors[0], anchors[-1])), np.log((gains[0], gains[-1]))"),
+        "You used the first and the last anchor; use the two around lambda.",
     ),
     function(
         "06.2",
@@ -92,6 +104,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "Within half a percent of the package that this book's tables are made with: Eq. (4) is all there is to it.",
         ("(np.exp((test - anchor).mean()) - 1)", "(test - anchor).mean()"),
         "That is the mean of the logs: it still has to go through exp, minus one.",
+        (".mean()) - 1)", ".mean()))"),
+        "The −1 of Eq. (4) is missing: equal curves give 0 %.",
         ("np.exp((test - anchor).mean())", "np.exp(test - anchor).mean()"),
         "You averaged the ratio itself; Eq. (4) averages its logarithm.",
         ("np.log(anchor_bytes)", "np.log10(anchor_bytes)", "np.log(test_bytes)", "np.log10(test_bytes)"),
