@@ -22,6 +22,7 @@ def test_every_row_is_a_recipe_and_none_repeats_another():
     assert {n for n, count in changed.items() if count != 1} == {
         "one-0.3",
         "lean",
+        "lean-1",
         "tiny",
         "both",
         "both-1",

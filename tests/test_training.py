@@ -255,7 +255,7 @@ def test_any_flipped_bit_is_noticed(tmp_path, checkpoint):
 def test_auto_takes_bfloat16_where_the_processor_has_it(monkeypatch, tmp_path, caplog, cpuinfo, taken):
     """Of a processor's own description; the log says what was taken, and the other precision does not go on from it."""
 
-    def read_text(path, *_):
+    def read_text(path, **_):
         if cpuinfo is None:
             raise FileNotFoundError(path)
         return f"processor : 0\nmodel name : a processor\n{cpuinfo}\n"

@@ -151,7 +151,6 @@ ABLATION = {
     "light": short_run("three depthwise restoration blocks, a fifth of the work of photo's decoder", decoder=LIGHT),
     "lean": short_run("the lean encoder before them", codec=LEAN, decoder=LIGHT),
     "tiny": short_run("the tiny encoder before them", codec=TINY, decoder=LIGHT),
-    "light-1": short_run("that decoder once more, from another seed", {"seed": 1}, decoder=LIGHT),
     "lean-1": short_run("the lean encoder once more, from another seed", {"seed": 1}, codec=LEAN, decoder=LIGHT),
     "averaging": short_run("ends with a running mean of its weights", {"averaging": 0.99}),
     "ends": short_run("rate weights drawn at both ends of the range more often", {"drawn": "ends"}),
