@@ -181,6 +181,9 @@ def test_follows_the_template(notebook):
     box = r'<div style="[^"]*">\n\n\*\*You will\*\* .*\n\n\*\*You need\*\* .*\n\n\*\*Time\*\* .*\n\n\*\*Data\*\* .*\n\n</div>$'
     assert re.search(box, content.cells[0].source)
     assert {"parameters", "predict", "breaks", "panel", "hide-input", "hide-cell"} <= set(tags)
+    for cell in content.cells:  # a solution that Run all would show below its build
+        if cell.cell_type == "code" and "getsource" in cell.source:
+            assert "hide-cell" in cell.metadata.tags and set(cell.metadata.jupyter.values()) == {True}, cell.source
     told, tagged = re.findall(r"\*\*Eq\. \((\d+)\)\*\*", text), re.findall(r"\\tag\{(\d+)\} \$\$", text)
     assert sorted(told, key=int) == tagged == [str(n) for n in range(1, len(tagged) + 1)]
     assert {"profile", "seed", "breaks", "out_dir"} <= parameters_of(notebook).keys()

@@ -16,7 +16,7 @@ from fsplit_lib.data import PHOTOS, center_crop, load_photo
 from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import PacketError, ParameterError
-from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, answer_rivals, wilson
+from fsplit_lib.evaluation import Answer, Rival, answer_damaged, answer_photo, answer_rivals, read_table, wilson
 from fsplit_lib.exercises import EXERCISES, check, core
 from fsplit_lib.exercises.ch00 import EXERCISES as MINE
 from fsplit_lib.exercises.ch00 import flipped_bit, read_header
@@ -25,6 +25,7 @@ from fsplit_lib.packet import Packet
 from fsplit_lib.panels.photo_picker import MY_OWN
 from fsplit_lib.plots.packets import TINTS, field_table, fields_of, hexdump
 from fsplit_lib.plots.pictures import top_names
+from fsplit_lib.runner.execute import chapters
 from fsplit_lib.system import build_system, load_system
 from fsplit_lib.zoo import Card
 
@@ -424,3 +425,8 @@ def test_exercise_numbers_come_from_real_packets():
 @pytest.mark.parametrize("bad", ["x", None, "", float("nan"), [1]])
 def test_nonsense_is_wrong_and_never_raises(bad):
     assert all(check(e.id, bad).status == "wrong" for e in MINE)
+
+
+def test_the_bytes_that_the_title_promises_are_those_of_the_table():
+    smallest = min(point.bytes for point in read_table("photos.csv") if point.codec == "photo" and point.lmbda == 3)
+    assert f"lambda = 3, where packets of `photo` have {smallest:.0f} bytes" in chapters("00")[0].read_text("utf-8")

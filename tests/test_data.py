@@ -805,8 +805,10 @@ def test_what_we_wrote_is_read_in_a_locale_that_is_not_ours(tmp_path):
     code = (
         "import sys; from dataclasses import make_dataclass; from pathlib import Path;"
         "from fsplit_lib.data import read_rows, write_rows; Word = make_dataclass('Word', [('text', str)]);"
-        "path = Path(sys.argv[1]); rows = read_rows(path, Word, 'fsplit make'); write_rows(path.with_name('again.csv'), rows)"
+        "path = Path(sys.argv[1]); rows = read_rows(path, Word, 'fsplit make'); write_rows(path.with_name('again.csv'), rows);"
+        "sys.path.insert(0, sys.argv[2]); from equations import equation_table; equation_table()"
     )
     plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    subprocess.run([sys.executable, "-c", code, tmp_path / "table.csv"], env=plain, check=True)
+    here = Path(__file__).parent
+    subprocess.run([sys.executable, "-c", code, tmp_path / "table.csv", here], env=plain, cwd=here.parent, check=True)
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()

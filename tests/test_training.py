@@ -547,7 +547,8 @@ def test_schedules():
     "wrong",
     [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"lmbda": -1.0},
      {"lmbda": math.inf}, {"rate_warmup": 1.5}, {"rate_warmup": -0.1}, {"weight_decay": -1.0},
-     {"objective": "luck"}, {"quantiser": "dice"}, {"dropout": 1.0}, {"averaging": -0.1}, {"drawn": "dice"}, {"maps": "old"}], ids=str,
+     {"objective": "luck"}, {"quantiser": "dice"}, {"dropout": 1.0}, {"dropout": -0.1}, {"maps": "old"},
+     {"averaging": 1.0}, {"averaging": -0.1}, {"drawn": "dice"}], ids=str,
 )  # fmt: skip
 def test_illegal_configurations(wrong):
     with pytest.raises(ParameterError):
