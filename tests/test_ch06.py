@@ -10,6 +10,7 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 import pytest
+import torch
 from calibration import slowness
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
@@ -71,8 +72,6 @@ def interpolate(lmbda, anchors, gains, log_axis=True, log_value=True):
 
 @pytest.mark.equation("06.1", "06.2")
 def test_the_function_exercise_agrees_with_the_gains_and_knows_five_mistakes(system):
-    import torch
-
     gains = system.codec.gains
     anchors = system.codec.config.anchors
     for lmbda in (0.1, 0.17, 0.6, 2.2, 3.0):
@@ -386,6 +385,12 @@ def test_what_the_text_says_of_the_tables():
         assert said in text, said
     tenths = [delta[name, "base"] for name in ("half", "double", "depthwise", "large-crops")]
     assert [round(abs(value), -1) for value in tenths] == [10] * 4 and tenths[0] > 0 < tenths[1]
+    assert delta["double", "base"] == pytest.approx(12.5, abs=1)  # "about an eighth"
+    gained = load_system("photo").codec
+    gain = gained.gains(torch.tensor(gained.lmbdas))[0][:, :, 0, 0].detach().log()
+    *rest, last = (gain.amax(0) - gain.amin(0)).exp().sort().values.tolist()
+    assert rest[0] > 2 and rest[3] < 3.6 and 30 < rest[-1] < 32 and last == pytest.approx(1000, rel=0.05)
+    assert (gain.diff(dim=0) > 1e-6).any(0).float().mean().item() == pytest.approx(1 / 3, abs=0.03)
     assert delta["official", "base"] == pytest.approx(20, abs=2)  # "a fifth more bytes"
     yardstick = abs(delta["base-1", "base"])
     assert max(abs(delta[name, "base"]) for name in ("channels", "noise")) < yardstick < min(map(abs, tenths))

@@ -36,7 +36,7 @@ VARIANTS = {
     "constant": Look("#0072B2", "dash", "square"), "shuffled": Look("#009E73", "dashdot", "diamond"),
 }  # fmt: skip
 REGULARISERS = {
-    "guided": ("maps of the very crops", VARIANTS["guided"]), "decoded": ("maps of decoded features", VARIANTS["shuffled"]),
+    "guided": ("maps of the crops", VARIANTS["guided"]), "decoded": ("maps of decoded features", VARIANTS["shuffled"]),
     "constant": ("a constant map", VARIANTS["constant"]), "dropout": ("dropout", Look("#CC79A7", "dash", "triangle-up")),
     "decay": ("weight decay", Look("#882255", "dash", "triangle-down")), "attention": ("attention", Look("#332288", "dash", "star")),
 }  # fmt: skip

@@ -80,8 +80,8 @@ def gains(lmbdas: Sequence[float], gain: np.ndarray, anchors: Sequence[float]) -
     ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
     figure.update_xaxes(LMBDAS).update_yaxes(title_text="gain before rounding", type="log", tickvals=ticks)
     alt = (
-        f"From lambda {lmbdas[0]:.2g} to {lmbdas[-1]:.2g} the channels' gains fall; the most steered one by a factor "
-        f"of {falls.max():.1f}, the least by {falls.min():.1f}, the mean by {np.exp(np.log(falls).mean()):.1f}."
+        f"From lambda {lmbdas[0]:.2g} to {lmbdas[-1]:.2g} most channels' gains fall; the largest gain of a "
+        f"channel is {falls.min():.1f} to {falls.max():,.0f} times its smallest, {np.exp(np.log(falls).mean()):.1f} times in the mean."
     )
     return finish(figure, f"One number steers {gain.shape[1]} gains", alt, height=440)
 

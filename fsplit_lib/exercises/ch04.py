@@ -78,7 +78,9 @@ def _by_library(network: nn.Module, layer: nn.Module, x: Tensor, target: int) ->
 def _hooked(answer: Callable, network: nn.Module, layer: nn.Module, x: Tensor, target: int) -> Any:
     """Return what an answer makes of a case, or that a hook is left."""
     found = plain(answer(network, layer, x, target))
-    return Fault(HOOKS_LEFT) if layer._forward_hooks or layer._backward_hooks else found
+    if layer._forward_hooks or layer._backward_hooks:
+        return Fault(HOOKS_LEFT)
+    return Fault("Your function returned None. If it calls `my_map`, finish 04.1 first.") if found is None else found
 
 
 def _weight_cases() -> list[tuple]:
@@ -87,6 +89,8 @@ def _weight_cases() -> list[tuple]:
 
 
 def _weight_form(result: Any, s: Tensor, guidance: str) -> str | None:
+    if not isinstance(result, Tensor):
+        return "Return a torch tensor."
     told = f"Return a weight for each place, {{wanted}} for such a map; for {guidance!r} yours is {{got}}."
     return shaped(lambda: s.shape, told)(result)
 
@@ -101,6 +105,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "The max(0, ·) is missing: places that speak against the class would count as dark grey, not as 0.",
         lambda a, g: np.maximum(_cam(a, g), 0),
         "Not stretched yet: the largest place should have 1.",
+        lambda a, g: _stretched(np.abs(_cam(a, g))),
+        "You took the absolute value; Eq. (2) sets negative sums to 0.",
         lambda a, g: _stretched(np.maximum((g * a).sum(axis=0), 0)),
         "That multiplies place by place before the sum, which is HiResCAM; Eq. (1) first takes the mean.",
         lambda a, g: _stretched(np.maximum(_cam(a, np.abs(g)), 0)),
@@ -140,6 +146,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "The control is the mean of s; it should be the mean of the weight, (1 + s) / 2.",
         ("weight.mean(dim=(2, 3), keepdim=True)", "(0 * weight + 1)"),
         "A control of weight 1 is the unguided run. The control has the mean weight of the photo's map.",
+        ('guidance == "constant"', "False"),
+        "For 'constant' your weights still vary from place to place.",
         ("(1 + saliency) / 2", "saliency"),
         "With s itself, a place where s is 0 is ignored entirely. The weight of Eq. (4) stays between ½ and 1.",
         ("(1 + saliency) / 2", "1 + saliency"),

@@ -11,7 +11,7 @@ from fsplit_lib.backbones import load_backbone
 from fsplit_lib.codec import CodecConfig
 from fsplit_lib.codec.encoder import Encoder, ResidualBlock
 from fsplit_lib.decoders import DecoderConfig
-from fsplit_lib.exercises.core import Exercise, Fault, choice, fits, function, inputs, near, number
+from fsplit_lib.exercises.core import Exercise, Fault, choice, fits, function, inputs, near, number, shaped
 from fsplit_lib.objectives import head_distillation, loss_of
 from fsplit_lib.system import FrankenSplit, build_system
 
@@ -20,9 +20,7 @@ BITS = sum(-math.log2(p) for p in P)
 TENSORS = fits(
     lambda parts, y, *_: {part.shape for part in parts} == {y.shape}, "Return two tensors of y's shape (2, 3, 4, 4)."
 )
-ONE_MEAN = fits(
-    lambda found, *_: found[0].shape == (), "Return a tensor with a single number, the mean over all pictures."
-)
+LISTED = " Torch finds blocks only in nn.Sequential or nn.ModuleList, not in a list."
 alike = near(1e-3, 1e-5)  # single precision
 
 
@@ -100,7 +98,7 @@ def _network(result: list, theirs: nn.Module, x: Tensor, asked: tuple) -> str | 
     expected = sum(parameter.numel() for parameter in theirs.parameters())
     skipless = expected - sum(p.numel() for name, p in theirs.named_parameters() if name.startswith("skip."))
     if count not in (expected, skipless):
-        return f"Built with {', '.join(map(str, asked))}, yours has {count:,} parameters, asked are {expected:,}: two 3×3 and one 1×1 convolution a block, all with bias."
+        return f"Built with {', '.join(map(str, asked))}, yours has {count:,} parameters, asked are {expected:,}: two 3×3 and one 1×1 convolution a block, all with bias.{'' if count else LISTED}"
     with torch.no_grad():
         shape = tuple(theirs(x).shape)
     if tuple(out.shape) != shape:
@@ -162,6 +160,11 @@ def _distortion(answer: Callable, h: Tensor, h_hat: Tensor, std: Tensor) -> list
     return _passed(torch.as_tensor(answer(h, leaf, std)), leaf)
 
 
+def _one_mean(found: list[Tensor], *_: Tensor) -> str | None:
+    told = "Return a tensor with a single number, the mean over all pictures; yours has shape {got}."
+    return shaped(lambda: (), told)(found[0])
+
+
 def _one_a_picture(result: list[Tensor], p: Tensor) -> str | None:
     if result[0].shape in ((len(p),), ()):
         return None
@@ -186,13 +189,14 @@ def _step_cases() -> list[tuple]:
     config = CodecConfig((4, 6, 4), (2, 2, 1))
     small = DecoderConfig(restoration=1, transformation=0, width=8)
     system = build_system(load_backbone("fashion_resnet"), config, small, seed=int(inputs(10).integers(2**31)))
-    learned = [p for part in system.trainable().values() for p in part.parameters() if p.requires_grad]
+    learned = ([p for p in part.parameters() if p.requires_grad] for part in system.trainable().values())
+    groups = [{"params": some} for some in learned]
     x = torch.rand(4, 3, 32, 32, generator=generator)
     with torch.no_grad():
         system.decoder.fit_statistics(system.backbone.head(x))
     noise = torch.rand(4, 4, 8, 8, generator=generator) - 0.5
     lmbdas = (10.0, 0.3)  # at the first the gradient is so long that it has to be clipped
-    return [(system, torch.optim.SGD(learned, lr=0.5), x, noise, lmbdas)]
+    return [(system, torch.optim.SGD(groups, lr=0.5), x, noise, lmbdas)]
 
 
 def _two_steps(answer: Callable, system: Any, optimiser: Any, x: Any, noise: Any, lmbdas: Any) -> list[Tensor] | Fault:
@@ -223,6 +227,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "Your block has no activation at its end where last is false.",
         ("nn.Conv2d(inside, outside, 1, stride)", "None", " + self.skip(x)", ""),
         "The short cut is missing: a 1×1 convolution of x, with the stride, is added.",
+        (" + self.skip(x)", ""),
+        "The 1 × 1 convolution of x is not added.",
         (" + self.skip(x)", "", "return out", "return self.skip(x) + out", "else out", "else self.skip(x) + out"),
         "You activate the branch and then add the short cut: add first.",
         ("outside, 3, stride,", "outside, 3, 1,", "(outside, outside, 3, 1,", "(outside, outside, 3, stride,"),
@@ -263,7 +269,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ("-likelihoods", "-likelihoods.detach()"),
         "The values are right, but no gradient comes through, so training could not lower the rate.",
     ),
-    function("05.4", head_distillation, _feature_cases, use=_distortion, form=ONE_MEAN, same=near(1e-4))(
+    function("05.4", head_distillation, _feature_cases, use=_distortion, form=_one_mean, same=near(1e-4))(
         "Divide the error by the spread, square it, average over all elements: one line of torch.",
         "This line is the paper's head distillation, as a mean over the elements and in units of each channel's standard deviation.",
         lambda h, h_hat, std: (((h - h_hat) / std) ** 2).sum(),
@@ -297,6 +303,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "The two are swapped: first the latent for the decoder, then the one for the rate.",
         lambda y, noise: (y + ((y + noise).round() - y).detach(), y + noise),
         "The first tensor is not round(y).",
+        lambda y, noise: (y + (y.floor() - y).detach(), y + noise),
+        "The first tensor is floor(y); rounding takes the nearest whole number.",
         lambda y, noise: (y + (y.round() - y).detach(), y.detach() + noise),
         "No gradient comes through the noisy latent.",
     ),
@@ -307,6 +315,11 @@ EXERCISES: tuple[Exercise, ...] = (
         "The gradients of the step before are still there: call zero_grad() first.",
         ("], 1.0)", "], math.inf)"),
         "The gradients are not clipped to a norm of 1 between backward() and step().",
+        (
+            'torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)',
+            '[torch.nn.utils.clip_grad_norm_(group["params"], 1.0) for group in optimiser.param_groups]',
+        ),
+        "You clipped each group of parameters alone; take all of them together.",
         ("loss.total", "(loss.distortion + lmbda * out.bits.mean())"),
         "Your rate is in bits per picture: Eq. (4) counts bits per input pixel.",
         ("loss.total", "loss.distortion"),
@@ -317,6 +330,10 @@ EXERCISES: tuple[Exercise, ...] = (
         "No parameter has moved: step() is missing.",
         ("loss.total", "(loss.distortion + loss.rate)"),
         "The numbers that you return are right, but the parameters moved differently: lambda multiplies the rate in Eq. (4).",
+        ("loss.total", "(lmbda * loss.distortion + loss.rate)"),
+        "You put lambda on the distortion; it multiplies the rate in Eq. (4).",
+        ("out, None", "type(out)(x, out.y_hat, system.codec.prior.likelihood(out.y_hat), out.h_hat), None"),
+        "Your rate comes from the rounded latent; the rate needs the noisy one, the second result of `quantise`.",
         ("loss.total", "(loss.distortion + lmbda * out.bits.mean())", "loss.rate.item()", "out.bits.mean().item()"),
         "Your rate is H · W = 1,024 times too large: Eq. (4) counts bits per input pixel.",
         (

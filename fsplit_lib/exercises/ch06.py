@@ -59,7 +59,11 @@ def interval(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.nda
 
 def _interval_cases() -> list[tuple]:
     draw = inputs(17)
-    return [(draw.exponential(800, 120), 10_000, np.random.default_rng(int(draw.integers(2**31))))]
+    skewed = np.append(draw.uniform(0, 100, 14), 2000)  # tells these ends from 1.96 standard errors
+    return [
+        (values, 10_000, np.random.default_rng(int(draw.integers(2**31))))
+        for values in (draw.exponential(800, 120), skewed)
+    ]
 
 
 def _as_ends(answer: Callable, values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray | Fault:
@@ -92,6 +96,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "That is the inverse: the gain multiplies y before rounding.",
         ("np.log(anchors), np.log(gains)", "np.log((anchors[0], anchors[-1])), np.log((gains[0], gains[-1]))"),
         "You used the first and the last anchor; use the two around lambda.",
+        lambda v, at, gains: gain_between(at[(n := max(1, int(np.searchsorted(at, v)))) - 1] * at[n] / v, at, gains),
+        "The powers are swapped: at the left anchor t is 0, and the gain is the left one.",
     ),
     function(
         "06.2",
@@ -106,6 +112,13 @@ EXERCISES: tuple[Exercise, ...] = (
         "That is the mean of the logs: it still has to go through exp, minus one.",
         (".mean()) - 1)", ".mean()))"),
         "The −1 of Eq. (4) is missing: equal curves give 0 %.",
+        (
+            "(anchor_quality, np.log(anchor_bytes))",
+            "(np.log(anchor_bytes), anchor_quality)",
+            "(test_quality, np.log(test_bytes))",
+            "(np.log(test_bytes), test_quality)",
+        ),
+        "You interpolated the quality over the bytes; interpolate ln R over q.",
         ("np.exp((test - anchor).mean())", "np.exp(test - anchor).mean()"),
         "You averaged the ratio itself; Eq. (4) averages its logarithm.",
         ("np.log(anchor_bytes)", "np.log10(anchor_bytes)", "np.log(test_bytes)", "np.log10(test_bytes)"),
