@@ -100,6 +100,12 @@ PHOTO = {
         ("one seed, that of photo; made to be compared with it",),
         replace(THROUGH, objective="head_distillation"), crop=160, start="photo-head",
     ),
+    "photo-longer": CaltechRun(
+        "photo, trained on through head and tail for as many crops again",
+        "What more training gives: photo, trained on by its own objective on 35,200 crops more.",
+        ("one seed; made to be compared with photo",),
+        replace(THROUGH, learning_rate=1e-3, seed=2), crop=160, start="photo",
+    ),
     "lean": CaltechRun(
         "the lean codec of continuous rate, on Caltech-101",
         "The lean codec: lean-head, trained on through head and tail, its symbols coded with a causal context.",

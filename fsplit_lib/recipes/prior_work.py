@@ -98,6 +98,15 @@ PRIOR = {
     "student-1": short_run("the Entropic Student's encoder once more, from another seed", {"seed": 1}, codec=STUDENT),
     "patch-4-1": short_run("the patches and blocks once more, from another seed", {"seed": 1}, codec=PATCHES[4]),
     "patch-0": short_run("an 8 x 8 convolution alone", codec=PATCHES[0]),
+    "pixels-1": short_run("the learned image codec once more, from another seed", {"seed": 1}, pixels=True),
+    "hyperprior-1": short_run("side information once more, from another seed", {"seed": 1}, codec=HYPERPRIOR),
+    "pixels-hyperprior-1": short_run(
+        "pixels with side information once more, from another seed", {"seed": 1}, codec=HYPERPRIOR, pixels=True
+    ),
+    "compressai-1": short_run(
+        "CompressAI's factorised prior once more, from another seed", {"seed": 1},
+        codec=IMAGES, decoder=PIXELS, pixels=True,
+    ),
     "student-own": short_run(
         "the Entropic Student by its own recipe: generalised head distillation, noise, Adam",
         {"objective": "generalised_head_distillation", "quantiser": "noise", "optimiser": "adamw",
