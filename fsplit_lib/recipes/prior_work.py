@@ -70,8 +70,9 @@ def _reduction(channels: int, seed: int = 0) -> CaltechRun:
     )
 
 
-def _with_tail(name: str, start: str) -> CaltechRun:
-    return short_run(f"{name}, then decoder and tail fine-tuned", SECOND_STAGE, start=start, behind=True)
+def _with_tail(name: str, start: str, seed: int = 0) -> CaltechRun:
+    train = SECOND_STAGE | {"seed": seed}
+    return short_run(f"{name}, then decoder and tail fine-tuned", train, start=start, behind=True)
 
 
 PRIOR = {
@@ -107,6 +108,8 @@ PRIOR = {
         "CompressAI's factorised prior once more, from another seed", {"seed": 1},
         codec=IMAGES, decoder=PIXELS, pixels=True,
     ),
+    "base-tail-1": _with_tail("the base from another seed", "ablation-base-1", seed=1),
+    "bottlefit-3-1": _with_tail("channel reduction to 3 from another seed", "prior-reduction-3-1", seed=1),
     "student-own": short_run(
         "the Entropic Student by its own recipe: generalised head distillation, noise, Adam",
         {"objective": "generalised_head_distillation", "quantiser": "noise", "optimiser": "adamw",
