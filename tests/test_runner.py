@@ -316,6 +316,7 @@ def book_of(folder, *names):
         figure = {"data": [{"y": [1, 2], "name": "</script>"}], "layout": {"title": {"text": name}, "height": 420}}
         figure["layout"]["meta"] = {"alt": f'The <"{name}">.'}
         caption = new_output("display_data", data={"text/html": f"<p>The &lt;&quot;{name}&quot;&gt;.</p>"})
+        table = new_output("display_data", data={"text/markdown": "| one | two |\n|---|---|\n| $x$ | **3** |"})
         small = {"data": [], "layout": {"title": {"text": "guess"}, "height": 260}}
         equation = "**Eq. (1)** of chapter 98, Eq. (1) and chapter 99, Eq. (7):\n\n$$ a < b \\tag{1} $$"
         cells = [
@@ -324,6 +325,7 @@ def book_of(folder, *names):
             new_code_cell("1", outputs=[new_output("display_data", data={FIGURE: small})]),
             new_code_cell("2", outputs=[new_output("display_data", data={FIGURE: figure}), caption]),
             new_code_cell("3", outputs=[new_output("display_data", data={FIGURE: figure | {"panel": {"states": []}}})]),
+            new_code_cell("4", outputs=[table]),
         ]
         path = folder / f"{name}_x.ipynb"
         nbformat.write(new_notebook(cells=cells, metadata=KERNEL), path)
@@ -351,7 +353,8 @@ def test_a_book_of_its_chapters(tmp_path, capsys, monkeypatch):
     assert page.count('<span class="said">The &lt;&quot;99&quot;&gt;.</span>') == 2 and "<p>The &lt;" not in page
     assert re.findall(r"Figure (\d+\.\d)\.", page) == ["99.1", "99.2", "99.3"]
     assert "<details" in page  # what was injected is folded
-    assert 'href="98_x.html#equation-eq-98-1">(1)</a>' in page and "Eq. (7)" in page and page.count("<math") == 1
+    assert 'href="98_x.html#equation-eq-98-1">(1)</a>' in page and "Eq. (7)" in page and page.count("<math") == 2
+    assert "<strong>3</strong>" in page and page.count("<table") == 1 and "|--" not in page
     for text in (index, page, *(file.read_text() for file in (tmp_path / "site" / "_static").rglob("*.css"))):
         assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="?https?:|url\(.?https?:|@import', text)
 

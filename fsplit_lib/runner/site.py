@@ -33,6 +33,7 @@ CONFIG = {
     "extensions": ["myst_nb", "fsplit_lib.runner.site"],
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
+    "nb_render_markdown_format": "myst",  # CommonMark, the default, has no tables
     "nb_code_prompt_show": "Show the code",
     "nb_code_prompt_hide": "Hide the code",
     "myst_enable_extensions": ["dollarmath"],
