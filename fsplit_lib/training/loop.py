@@ -190,23 +190,18 @@ def fit(
 ) -> list[LogRow]:
     """Train ``parts`` of ``module`` and return the log.
 
-    Args:
-        module: is called inside ``loss``; Fabric wraps it, and several processes share gradients through that.
-        parts: the modules that learn and are checkpointed, by name.
-        loss: returns scalars, of which ``"total"`` is minimised.
-        source: of samples.
-        config: of the run.
-        rate_factors: of the learning rate, by part; 1 where not given.
-        progress: is called after every step.
-        checkpoint: file to resume from if it exists, and to write, whole or not at all.
-        checkpoint_every: steps between two checkpoints.
-        made_of: what else the run depends on, such as a frozen network's fingerprint; a checkpoint keeps it, with
-            the source's digest, and is refused where either differs.
-        workers: loader processes.
-        accelerator: "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU in
-            any case, so a run may be resumed on another device; afterwards the module is on the CPU again. As many
-            processes as torchrun has started share every global batch. BatchNorm sees only its process's share; codec
-            and decoders have none.
+    The module is called inside ``loss``, which returns scalars, of which ``"total"`` is minimised; Fabric wraps it, and
+    several processes share gradients through that. ``rate_factors`` are those of the learning rate, by part; 1 where not
+    given. ``progress`` is called after every step, and ``workers`` are loader processes.
+
+    The run resumes from the file ``checkpoint`` if it exists, and writes it, whole or not at all. It keeps what the run
+    depends on: the source's digest and ``made_of``, such as a frozen network's fingerprint; where either differs it is
+    refused.
+
+    The ``accelerator`` is "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU
+    in any case, so a run may be resumed on another device; afterwards the module is on the CPU again. As many processes
+    as torchrun has started share every global batch. BatchNorm sees only its process's share; codec and decoders have
+    none.
 
     Raises:
         ParameterError: the processes cannot share the batch evenly, or there is no such accelerator.
