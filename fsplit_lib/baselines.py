@@ -42,7 +42,7 @@ IMAGE_CODECS = {
         "quality_layers",
     ),
     "JPEG XL": ImageCodec("JXL", {"effort": 9}, range(101), "pillow_jxl"),
-    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif"),
+    "HEIC": ImageCodec("HEIF", {"enc_params": {"preset": "slow"}}, range(101), "pillow_heif.HeifImagePlugin"),
 }
 LIVE = ("JPEG", "WebP", "AVIF")  # quick enough for a chapter, and in every Pillow wheel
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
@@ -52,27 +52,18 @@ def _require(codec: str) -> ImageCodec:
     if codec not in IMAGE_CODECS:
         raise ParameterError(f"no image codec {codec!r}; there are {', '.join(IMAGE_CODECS)}")
     kind = IMAGE_CODECS[codec]
-    if not kind.needs.startswith("pillow_"):
-        if not features.check(kind.needs):
-            raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
-        return kind
-    try:
-        module = importlib.import_module(kind.needs)
-    except ImportError as error:
-        raise ParameterError(f"{codec} needs a plugin: pip install fsplit_lib[codecs]") from error
-    if hasattr(module, "register_heif_opener"):
-        module.register_heif_opener()
+    if kind.needs.startswith("pillow_"):
+        try:
+            importlib.import_module(kind.needs)
+        except ImportError as error:
+            raise ParameterError(f"{codec} needs a plugin: pip install fsplit_lib[codecs]") from error
+    elif not features.check(kind.needs):
+        raise ParameterError(f"this Pillow was built without {codec}; install Pillow from a wheel")
     return kind
 
 
 def encode_image(image: Image.Image, codec: str, quality: int, quick: bool = False) -> bytes:
-    """Encode an image as a file, headers and all.
-
-    Args:
-        image: RGB.
-        codec: a key of :data:`IMAGE_CODECS`.
-        quality: in the codec's own scale.
-        quick: with the codec's quick options.
+    """Encode an RGB image as a file, headers and all, at a quality in the codec's own scale.
 
     Raises:
         ParameterError: unknown codec or quality, or the codec is not installed.
@@ -148,16 +139,12 @@ class BudgetFile:
 
 
 def encode_to_budget(image: Image.Image, codec: str, limits: Sequence[int], every: int = 1) -> list[BudgetFile | None]:
-    """Find the best picture that a codec can make within each byte limit; None where not even the smallest fits.
+    """Find the best picture that a codec can make of an RGB image within each limit in bytes, which ascend.
 
     At each scale the highest quality that fits is found by bisection; among the scales the least squared error to the
     original wins, so a codec may shrink the picture where that serves it better. A file is coded once for all limits.
-
-    Args:
-        image: RGB.
-        codec: a key of :data:`IMAGE_CODECS`.
-        limits: in bytes, ascending.
-        every: step through the codec's qualities; above 1 the search is coarser and uses the codec's quick options.
+    With a step ``every`` above 1 through its qualities the search is coarser and uses the codec's quick options. There
+    is None where not even the smallest file fits.
     """
     original, kind = np.asarray(image, dtype=np.float64), IMAGE_CODECS[codec]
     qualities = kind.qualities[::every]

@@ -58,13 +58,9 @@ def head_distillation(h: Tensor, h_hat: Tensor, spread: Tensor, saliency: Tensor
 def stage_distillation(tail: Tail, h: Tensor, h_hat: Tensor) -> Tensor:
     """Compute the squared error behind the stages of the frozen tail, each in units of the teacher's variance there.
 
-    Together with :func:`head_distillation` it is generalised head network distillation (Matsubara & Levorato 2021,
-    "Neural Compression and Filtering for Edge-assisted Real-time Object Detection in Challenged Networks").
-
-    Args:
-        tail: of the teacher.
-        h: teacher features (B, C, h, w).
-        h_hat: decoded features, same shape.
+    Together with :func:`head_distillation` of the features (B, C, h, w) it is generalised head network distillation
+    (Matsubara & Levorato 2021, "Neural Compression and Filtering for Edge-assisted Real-time Object Detection in
+    Challenged Networks").
     """
     with torch.no_grad():
         wanted = tail.stages(h)
@@ -123,13 +119,7 @@ def channel_sensitivity(backbone: Backbone, x: Tensor, spread: Tensor) -> Tensor
     information of the answer; its diagonal, in units of σ_c and averaged over places and pictures, is
     the weight. One answer per picture is drawn from the teacher's own probabilities, so no label is needed.
 
-    Args:
-        backbone: the teacher.
-        x: (B, 3, H, W) photos.
-        spread: σ_c, (1, C, 1, 1).
-
-    Returns:
-        (1, C, 1, 1), with mean 1.
+    Photos x (B, 3, H, W) and ``spread``, σ_c (1, C, 1, 1), give weights (1, C, 1, 1) with mean 1.
     """
     h = backbone.head(x)
     with torch.enable_grad():

@@ -42,9 +42,7 @@ class ForwardPass:
 
 
 class FrankenSplit(nn.Module):
-    """The whole line: codec, one decoder, and the backbone whose head they replace.
-
-    Only codec and decoder learn; the backbone is the frozen teacher.
+    """The whole line: codec and decoder learn; the backbone, whose head they replace, is the frozen teacher.
 
     Attributes:
         tuned: a copy of the backbone whose tail was fine-tuned to decoded features, as in prior split computing; None
@@ -57,9 +55,7 @@ class FrankenSplit(nn.Module):
 
     def __init__(self, codec: FeatureCodec, decoder: nn.Module, backbone: Backbone):
         super().__init__()
-        self.codec = codec
-        self.decoder = decoder
-        self.backbone = backbone
+        self.codec, self.decoder, self.backbone = codec, decoder, backbone
         self.tuned: Backbone | None = None
 
     @property
@@ -101,16 +97,10 @@ class FrankenSplit(nn.Module):
 def build_system(
     backbone: Backbone, codec_config: CodecConfig, decoder_config: DecoderConfig, seed: int
 ) -> FrankenSplit:
-    """Build an untrained system with reproducible first weights.
-
-    Args:
-        backbone: the teacher; the encoder's stride must divide that of its cut.
-        codec_config: of the encoder.
-        decoder_config: of the decoder.
-        seed: of the first weights.
+    """Build an untrained system with first weights drawn from ``seed``; the backbone is the teacher.
 
     Raises:
-        ParameterError: the strides do not fit.
+        ParameterError: the encoder's stride does not divide that of the backbone's cut.
 
     >>> teacher = load_backbone("fashion_resnet")
     >>> system = build_system(teacher, CodecConfig(strides=(2, 2, 1)), DecoderConfig(width=48, window=4), seed=0)
@@ -120,8 +110,7 @@ def build_system(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         codec = build_codec(codec_config)
-        decoder = _decoder_behind(codec_config, backbone, decoder_config)
-    return FrankenSplit(codec, decoder, backbone)
+        return FrankenSplit(codec, _decoder_behind(codec_config, backbone, decoder_config), backbone)
 
 
 def _decoder_behind(codec_config: CodecConfig, backbone: Backbone, decoder_config: DecoderConfig) -> Decoder:
@@ -163,8 +152,7 @@ def attach_decoder(codec: FeatureCodec, backbone: Backbone, decoder_config: Deco
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = _decoder_behind(codec.config, backbone, decoder_config)
-    return FrankenSplit(codec, decoder, backbone)
+        return FrankenSplit(codec, _decoder_behind(codec.config, backbone, decoder_config), backbone)
 
 
 def add_decoder(folder: Path, system: FrankenSplit, training: dict) -> zoo.Card:
@@ -210,11 +198,9 @@ def load_codec(name: str | Path, card: zoo.Card | None = None) -> FeatureCodec:
 
 
 def load_system(name: str | Path, backbone: Backbone | None = None) -> FrankenSplit:
-    """Load a trained codec with its decoder and backbone: device and server in one process.
+    """Load a trained codec, shipped or in a folder, with its decoder and backbone: device and server in one process.
 
-    Args:
-        name: of shipped weights, or a folder.
-        backbone: one already loaded; the card's own by default.
+    The backbone is the card's own by default, or one already loaded.
 
     Raises:
         WeightsError: also if there is no decoder for the backbone, or it was trained for other weights of it.

@@ -155,8 +155,7 @@ def write_model(folder: Path, card: Card, states: dict[str, dict[str, Tensor]]) 
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file, state in states.items():
-        stored = {k: _stored(k, v) for k, v in state.items()}
-        write_atomically(folder / file, safetensors.torch.save(stored))
+        write_atomically(folder / file, safetensors.torch.save({k: _stored(k, v) for k, v in state.items()}))
         card.files[file] = sha256_of(folder / file)
     write_atomically(folder / "card.json", _to_json(card))
     return card

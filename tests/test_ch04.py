@@ -18,7 +18,7 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.decoders import DecoderConfig
 from fsplit_lib.errors import DataError, ParameterError
 from fsplit_lib.evaluation import BDRate, RatePoint, read_table, read_variants
-from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
+from fsplit_lib.evaluation.map_agreement import measure_map_ages, measure_map_costs
 from fsplit_lib.evaluation.variants import EXPERIMENTS
 from fsplit_lib.exercises import check, core
 from fsplit_lib.objectives import head_distillation, lmbda_factor, loss_of, saliency_weight

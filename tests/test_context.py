@@ -15,9 +15,8 @@ from fsplit_lib.entropy.coding import Tables, encode_symbols, ideal_bits
 from fsplit_lib.entropy.context import ACTIVITIES, ACTIVITY, AROUND, SUMS, WIDEST, Context, neighbourhoods, places_of
 from fsplit_lib.entropy.packer import Packer
 from fsplit_lib.errors import PacketError
-from fsplit_lib.evaluation.context_gain import measure_context
 from fsplit_lib.packet import Packet
-from fsplit_lib.training.context import count_symbols, fit_context, learn_context
+from fsplit_lib.training.context import count_symbols, fit_context, learn_context, measure_context
 
 GROUPS = np.array([0, 0, 1], np.uint8)
 
@@ -192,7 +191,7 @@ def test_a_context_of_other_rate_weights_is_refused(codec):
 
 
 def test_what_a_context_saves_is_measured_on_real_streams(codec, tmp_path, monkeypatch):
-    monkeypatch.setattr("fsplit_lib.evaluation.context_gain.CROPS", 32)
+    monkeypatch.setattr("fsplit_lib.training.context.CROPS", 32)
     for number in range(3):
         picture = Image.fromarray(np.random.default_rng(number).integers(0, 256, (240, 250, 3), dtype=np.uint8))
         picture.resize((24, 24)).resize((250, 240)).save(tmp_path / f"{number}.png")

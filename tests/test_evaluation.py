@@ -173,7 +173,7 @@ def test_files_decode_and_more_quality_costs_more(codec, crop):
 
 
 def test_a_missing_plugin_is_named(crop, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif.HeifImagePlugin", None)
     with pytest.raises(ParameterError, match=r"pip install fsplit_lib\[codecs\]"):
         encode_image(crop, "HEIC", 30)
 

@@ -30,6 +30,7 @@ from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
 from fsplit_lib.system import FrankenSplit, build_system, load_codec
 from fsplit_lib.training import ArraySource, FolderSource, TrainConfig, loop, train_system
 from fsplit_lib.training.checkpoint import DIGEST, resume
+from fsplit_lib.training.dynamic import DynamicWeight
 from fsplit_lib.training.lab import train_lab
 from fsplit_lib.training.side_information import load_entropy_models, stream_sizes, train_entropy_models
 from fsplit_lib.training.sources import batches
@@ -393,8 +394,8 @@ def rounded(keep):
 @pytest.mark.parametrize("maps", ["crop", "decoded"])
 def test_maps_of_the_crop_and_of_decoded_features_need_no_source_of_maps(maps, monkeypatch):
     """The teacher sees the crop's features; the split network, at its first step, the teacher's mean."""
-    seen, plain = [], loop.feature_map
-    monkeypatch.setattr(loop, "feature_map", lambda tail, h: seen.append(h) or plain(tail, h))
+    seen, plain = [], DynamicWeight.map
+    monkeypatch.setattr(DynamicWeight, "map", lambda self, h: seen.append(h) or plain(self, h))
     system, log = run(replace(SHORT, guidance="guided", maps=maps))
     batch = next(batches(ArraySource(*(part[:500] for part in fashion_mnist("train"))), SHORT.batch, 0, 1, SHORT.seed))
     with torch.no_grad():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from fsplit_lib.cli.progress import progress_bar
 from fsplit_lib.data.files import data_root
@@ -17,15 +18,15 @@ from fsplit_lib.errors import ParameterError
 
 
 def book(
-    only: Annotated[str | None, typer.Argument(help="Two digits of one chapter; all by default.")] = None,
-    profile: Annotated[str, typer.Option(help="quick, or full for the measured settings.")] = "quick",
-    out: Annotated[Path, typer.Option(help="Folder for executed notebooks and the site.")] = Path("build"),
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 300,
-    solved: Annotated[bool, typer.Option(help="Fill in the solutions and grade them strictly.")] = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="name=value, a parameter of the chapter.")] = None,
+    only: Annotated[str | None, Argument(help="Two digits of one chapter; all by default.")] = None,
+    profile: Annotated[str, Option(help="quick, or full for the measured settings.")] = "quick",
+    out: Annotated[Path, Option(help="Folder for executed notebooks and the site.")] = Path("build"),
+    timeout: Annotated[int, Option(min=1, help="Seconds that one cell may take.")] = 300,
+    solved: Annotated[bool, Option(help="Fill in the solutions and grade them strictly.")] = False,
+    set_: Annotated[list[str] | None, Option("--set", help="name=value, a parameter of the chapter.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Chapters that run at once; as many as there are cores, up to four, by default."),
+        Option(min=1, help="Chapters that run at once; as many as there are cores, up to four, by default."),
     ] = None,
 ) -> None:
     """Run every chapter and write an HTML site that opens offline to build/site/index.html."""
@@ -81,7 +82,7 @@ def _table(runs: list) -> None:
 
 
 def test(
-    paths: Annotated[list[str] | None, typer.Argument(help="Files or folders; everything by default.")] = None,
+    paths: Annotated[list[str] | None, Argument(help="Files or folders; everything by default.")] = None,
 ) -> None:
     """Run everything: unit, property and doctests, nbval on every chapter, the golden numbers.
 
@@ -117,7 +118,7 @@ def _desk() -> Path:
 
 
 def predictions(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("predictions.csv"),
+    out: Annotated[Path, Option("--out", "-o", help="The file to write.")] = Path("predictions.csv"),
 ) -> None:
     """Write what was guessed in the Predict boxes, and the truth beside it, as CSV; it holds no names."""
     from fsplit_lib.panels import predictions_csv

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from fsplit_lib.cli.progress import progress_bar
 from fsplit_lib.data.tables import write_table
@@ -11,26 +12,22 @@ from fsplit_lib.errors import ParameterError
 
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="Dask scheduler, such as tcp://host:8786; workers have --nthreads 1 and the same folders."),
+    Option(help="Dask scheduler, such as tcp://host:8786; workers have --nthreads 1 and the same folders."),
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=0, help="Runs side by side; one per core by default, 0 for none beside this.")
+    int | None, Option(min=0, help="Runs side by side; one per core by default, 0 for none beside this.")
 ]
 
 
 def class_(
-    folder: Annotated[Path, typer.Argument(help="Holds a folder for each student, with the student's notebooks.")],
-    only: Annotated[
-        str | None, typer.Argument(help="Two digits of one chapter; all that were handed in by default.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="For class.html, class.csv and results for the next run.")] = Path(
-        "build/class"
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Not the chapters' own 0, whose results may be known by heart.")] = 1,
-    cell_seconds: Annotated[float, typer.Option(min=1, help="Seconds that one cell of a student's may take.")] = 60,
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds that a copy may take, repeated runs included.")] = 600,
-    memory: Annotated[float, typer.Option(min=100, help="MB that a copy may hold in memory.")] = 4000,
-    disk: Annotated[float, typer.Option(min=1, help="MB that one file may have; all of a copy, twice as much.")] = 500,
+    folder: Annotated[Path, Argument(help="Holds a folder for each student, with the student's notebooks.")],
+    only: Annotated[str | None, Argument(help="Two digits of one chapter; all that were handed in by default.")] = None,
+    out: Annotated[Path, Option(help="For class.html, class.csv and results for the next run.")] = Path("build/class"),
+    seed: Annotated[int, Option(min=0, help="Not the chapters' own 0, whose results may be known by heart.")] = 1,
+    cell_seconds: Annotated[float, Option(min=1, help="Seconds that one cell of a student's may take.")] = 60,
+    seconds: Annotated[float, Option(min=1, help="Seconds that a copy may take, repeated runs included.")] = 600,
+    memory: Annotated[float, Option(min=100, help="MB that a copy may hold in memory.")] = 4000,
+    disk: Annotated[float, Option(min=1, help="MB that one file may have; all of a copy, twice as much.")] = 500,
     scheduler: Scheduler = None,
     processes: Processes = None,
 ) -> None:
@@ -54,10 +51,10 @@ def class_(
 
 
 def grid(
-    chapter: Annotated[str, typer.Argument(help="Two digits of the chapter.")],
-    axes: Annotated[list[str], typer.Argument(help="name=value,value,... for each, such as lmbda=0.3,1 seed=0,1")],
-    out: Annotated[Path, typer.Option(help="Folder for executed notebooks and CHAPTER.csv.")] = Path("build/grid"),
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 300,
+    chapter: Annotated[str, Argument(help="Two digits of the chapter.")],
+    axes: Annotated[list[str], Argument(help="name=value,value,... for each, such as lmbda=0.3,1 seed=0,1")],
+    out: Annotated[Path, Option(help="Folder for executed notebooks and CHAPTER.csv.")] = Path("build/grid"),
+    timeout: Annotated[int, Option(min=1, help="Seconds that one cell may take.")] = 300,
     scheduler: Scheduler = None,
     processes: Processes = None,
 ) -> None:

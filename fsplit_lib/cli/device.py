@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from typer import Argument, Option
 
 from fsplit_lib.cli.photos import DEFAULT, Weights
 from fsplit_lib.cli.progress import progress_bar
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
     from fsplit_lib.device import Bundle
 
 Calibrate = Annotated[
-    Path | None, typer.Option(help="Photos that the 8-bit ranges are taken from; none that anything is measured on.")
+    Path | None, Option(help="Photos that the 8-bit ranges are taken from; none that anything is measured on.")
 ]
 CALIBRATION_PHOTOS = 64
 
 
 def export(
-    out: Annotated[Path, typer.Argument(help="Folder of the bundle; copy it to the device.")],
+    out: Annotated[Path, Argument(help="Folder of the bundle; copy it to the device.")],
     weights: Weights = DEFAULT,
-    int8: Annotated[bool, typer.Option("--int8", help="Also an encoder of 8-bit weights and activations.")] = False,
+    int8: Annotated[bool, Option("--int8", help="Also an encoder of 8-bit weights and activations.")] = False,
     calibrate: Calibrate = None,
-    network: Annotated[bool, typer.Option("--network", help="Also the whole backbone, to be timed against.")] = False,
+    network: Annotated[bool, Option("--network", help="Also the whole backbone, to be timed against.")] = False,
 ) -> None:
     """Write a device bundle: all that `python -m fsplit_lib.device` needs, without torch."""
     if int8 != (calibrate is not None):
@@ -52,18 +53,18 @@ def _export(out: Path, weights: str, calibrate: Path | None, network: bool) -> "
 
 def latency(
     bundle: Annotated[
-        Path, typer.Option(help="Device bundle with --network; made from --weights where there is none.")
+        Path, Option(help="Device bundle with --network; made from --weights where there is none.")
     ] = Path("build/device"),
     weights: Weights = DEFAULT,
     calibrate: Calibrate = None,
     photos: Annotated[
-        Path | None, typer.Option(help="Photos to measure bytes and agreement on; the workbook's own by default.")
+        Path | None, Option(help="Photos to measure bytes and agreement on; the workbook's own by default.")
     ] = None,
-    agreement: Annotated[list[float] | None, typer.Option(help="Agreement to compare at.")] = None,
-    runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/latency.csv"),
-    card: Annotated[Path | None, typer.Option(help="Write this machine's device card instead of the table.")] = None,
-    name: Annotated[str, typer.Option(help="What the card calls this machine.")] = "my device",
+    agreement: Annotated[list[float] | None, Option(help="Agreement to compare at.")] = None,
+    runs: Annotated[int, Option(min=2, help="Timed rounds.")] = 100,
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/latency.csv"),
+    card: Annotated[Path | None, Option(help="Write this machine's device card instead of the table.")] = None,
+    name: Annotated[str, Option(help="What the card calls this machine.")] = "my device",
 ) -> None:
     """Time every stage on device and server, ours and its rivals', in turns; or write a device card."""
     from fsplit_lib.device import write_card
@@ -80,17 +81,15 @@ def latency(
         else:
             rows, target = _table(found, weights, photos, agreement, runs, progress), out
             write_rows(out, rows)
-    lines: dict[str, None] = {}  # a table repeats what does not depend on the level
+    lines = []
     for row in rows:
         if row.median_ms is not None:
             doubt = Timing(row.median_ms, row.iqr_ms, row.runs).doubt.partition(":")[0]
-            lines[
+            lines.append(
                 f"{getattr(row, 'network', ''):22} {row.method:26} {label_of(row.lmbda, row.quality):12} {row.stage:24} {row.precision:8} "
                 f"{row.threads} threads {row.median_ms:9.3f} ms, IQR {row.iqr_ms:.3f}  {doubt}"
-            ] = None
-    for line in lines:
-        typer.echo(line)
-    typer.echo(f"{target}")
+            )
+    typer.echo("\n".join([*dict.fromkeys(lines), f"{target}"]))  # a table repeats what does not depend on the level
 
 
 def _found(folder: Path, weights: str, calibrate: Path | None) -> "Bundle":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from typer import Argument, Option
 
 from fsplit_lib.cli.photos import DEFAULT
 from fsplit_lib.cli.progress import progress_bar
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from fsplit_lib.evaluation import BDRate, PerImageResult, RatePoint
     from fsplit_lib.system import FrankenSplit
 
-WEIGHTS = typer.Option(help="Codecs of one backbone; may be given more than once.")
-NAME = typer.Option(help="What the table calls the photos; the folder's name by default.")
+WEIGHTS = Option(help="Codecs of one backbone; may be given more than once.")
+NAME = Option(help="What the table calls the photos; the folder's name by default.")
 
 app = typer.Typer(help="Measure on a folder of photos, or of recordings.", no_args_is_help=True)
 
@@ -77,30 +78,28 @@ def _in_curve(one: "PerImageResult", systems: dict[str, tuple[str, str, int | No
 
 @app.command()
 def photos(
-    folder: Annotated[
-        Path, typer.Argument(help="Photos: labelled by sub-folder or ImageNet file name, or not at all.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
+    folder: Annotated[Path, Argument(help="Photos: labelled by sub-folder or ImageNet file name, or not at all.")],
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/photos.csv"),
     weights: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Codecs; may be given more than once. CURVE=A,B,... makes one curve of several, by their channels."
         ),
     ] = None,
     backbone: Annotated[
         list[str] | None,
-        typer.Option(help="Networks that judge: timm names, or NAME=FILE of weights; by default the codecs' own."),
+        Option(help="Networks that judge: timm names, or NAME=FILE of weights; by default the codecs' own."),
     ] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="Image codecs to measure as well; all by default, or none.")
+        list[str] | None, Option(help="Image codecs to measure as well; all by default, or none.")
     ] = None,
     name: Annotated[str | None, NAME] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option(help="Curves that BD-rates are computed against; every curve by default.")
+        list[str] | None, Option(help="Curves that BD-rates are computed against; every curve by default.")
     ] = None,
-    card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the photos.")] = 1,
-    settings: Annotated[int, typer.Option(min=2, help="Rates at which a codec of continuous rate is measured.")] = 7,
+    card: Annotated[bool, Option(help="Also write the scores into the codecs' cards.")] = False,
+    jobs: Annotated[int, Option(min=1, help="Processes that share the photos.")] = 1,
+    settings: Annotated[int, Option(min=2, help="Rates at which a codec of continuous rate is measured.")] = 7,
 ) -> None:
     """Measure bytes, agreement and top-1 of every codec on a folder of photos, and BD-rates with 95 % intervals from 100 photos on."""
     from fsplit_lib.backbones import photo_backbone
@@ -146,11 +145,10 @@ def photos(
         for weights_name, (given, curve, place) in systems.items():
             scores = [p for p in points if p.codec == "teacher" or (p.codec == curve and place in (None, p.quality))]
             write_scores(given, [asdict(p) | ({} if p.codec == "teacher" else {"codec": weights_name}) for p in scores])
-    _tell(points, [delta for delta in deltas if delta.codec in ours | uncoded], own)
-    typer.echo(f"{out}")
+    _tell(points, [delta for delta in deltas if delta.codec in ours | uncoded], own, out)
 
 
-def _tell(points: "list[RatePoint]", deltas: "list[BDRate]", own: str) -> None:
+def _tell(points: "list[RatePoint]", deltas: "list[BDRate]", own: str, out: Path) -> None:
     from fsplit_lib.evaluation.tables import label_of
 
     for point in points:
@@ -165,16 +163,17 @@ def _tell(points: "list[RatePoint]", deltas: "list[BDRate]", own: str) -> None:
             judge = "" if delta.backbone == own else f" for {delta.backbone}"
             said = f"{delta.codec} against {delta.against}{judge}: {delta.percent:+.1f} % bytes at equal agreement"
             typer.echo(f"{said} ({interval})")
+    typer.echo(f"{out}")
 
 
 @app.command()
 def speech(
     folder: Annotated[
-        Path, typer.Argument(help="Recordings {digit}_{speaker}_{n}.wav, such as the Free Spoken Digit Dataset's.")
+        Path, Argument(help="Recordings {digit}_{speaker}_{n}.wav, such as the Free Spoken Digit Dataset's.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/speech.csv"),
-    weights: Annotated[list[str] | None, typer.Option(help="Speech codecs; may be given more than once.")] = None,
-    card: Annotated[bool, typer.Option(help="Also write the scores into the codecs' cards.")] = False,
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/speech.csv"),
+    weights: Annotated[list[str] | None, Option(help="Speech codecs; may be given more than once.")] = None,
+    card: Annotated[bool, Option(help="Also write the scores into the codecs' cards.")] = False,
 ) -> None:
     """Measure bytes, agreement and accuracy on the held-out speakers: our packets, mel patches, and audio codecs that are installed."""
     from fsplit_lib.backbones import load_backbone
@@ -197,16 +196,15 @@ def speech(
     if card:
         for name, given in folders.items():
             write_scores(given, [asdict(point) for point in points if point.codec == name])
-    _tell(points, [delta for delta in deltas if delta.codec in folders], teacher.name)
-    typer.echo(f"{out}")
+    _tell(points, [delta for delta in deltas if delta.codec in folders], teacher.name, out)
 
 
 @app.command()
 def entropy(
-    folder: Annotated[Path, typer.Argument(help="Photos.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/side_information.csv"),
+    folder: Annotated[Path, Argument(help="Photos.")],
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/side_information.csv"),
     name: Annotated[str | None, NAME] = None,
-    card: Annotated[bool, typer.Option(help="Also write the table into the models' card.")] = False,
+    card: Annotated[bool, Option(help="Also write the table into the models' card.")] = False,
 ) -> None:
     """Measure the bytes of the same latents under three entropy models, with and without side information."""
     from fsplit_lib.system import load_codec
@@ -228,15 +226,15 @@ def entropy(
 
 @app.command()
 def context(
-    folder: Annotated[Path, typer.Argument(help="Photos.")],
-    data: Annotated[Path, typer.Option(help="Caltech-101, which the context is learned from.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/context.csv"),
+    folder: Annotated[Path, Argument(help="Photos.")],
+    data: Annotated[Path, Option(help="Caltech-101, which the context is learned from.")],
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/context.csv"),
     weights: Annotated[list[str] | None, WEIGHTS] = None,
     name: Annotated[str | None, NAME] = None,
 ) -> None:
     """Measure what a causal context saves on the symbols of codecs, photo and lean by default, and its time."""
-    from fsplit_lib.evaluation.context_gain import measure_context
     from fsplit_lib.system import load_codec
+    from fsplit_lib.training.context import measure_context
 
     pictures, training, rows = _readable(image_folder(folder, name)), caltech101(data).readable(thorough=False), []
     for one in weights or ["photo", "lean"]:
@@ -254,8 +252,8 @@ def context(
 
 @app.command()
 def work(
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/work.csv"),
-    runs: Annotated[int, typer.Option(min=2, help="Timed rounds.")] = 100,
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/work.csv"),
+    runs: Annotated[int, Option(min=2, help="Timed rounds.")] = 100,
 ) -> None:
     """Measure parameters, multiply-adds and milliseconds of every encoder and decoder of the book, beside image codecs."""
     from fsplit_lib.backbones import load_backbone
@@ -278,17 +276,13 @@ def work(
 
 @app.command()
 def tasks(
-    folder: Annotated[Path, typer.Argument(help="Photos in one sub-folder a class, such as Caltech-101.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/tasks.csv"),
+    folder: Annotated[Path, Argument(help="Photos in one sub-folder a class, such as Caltech-101.")],
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/tasks.csv"),
     weights: Annotated[list[str] | None, WEIGHTS] = None,
-    each: Annotated[int, typer.Option(min=3, help="Photos of each class, drawn at random.")] = 10,
-    fashion: Annotated[int, typer.Option(min=3, help="Test pictures of each class of Fashion-MNIST, enlarged.")] = 40,
-    cells: Annotated[
-        Path | None, typer.Option("--elpv", help="Folder of ELPV's solar cells; left out without.")
-    ] = None,
-    each_kind: Annotated[
-        int, typer.Option("--cells", min=3, help="Cells, whole and defective, so many of each.")
-    ] = 500,
+    each: Annotated[int, Option(min=3, help="Photos of each class, drawn at random.")] = 10,
+    fashion: Annotated[int, Option(min=3, help="Test pictures of each class of Fashion-MNIST, enlarged.")] = 40,
+    cells: Annotated[Path | None, Option("--elpv", help="Folder of ELPV's solar cells; left out without.")] = None,
+    each_kind: Annotated[int, Option("--cells", min=3, help="Cells, whole and defective, so many of each.")] = 500,
 ) -> None:
     """Measure other questions behind the same packets: what a linear probe gets right from packets, and from photos."""
     from fsplit_lib.evaluation.tables import label_of
@@ -319,11 +313,11 @@ def tasks(
 
 @app.command()
 def maps(
-    folder: Annotated[Path, typer.Argument(help="Photos.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/maps.csv"),
+    folder: Annotated[Path, Argument(help="Photos.")],
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/maps.csv"),
     weights: Annotated[list[str] | None, WEIGHTS] = None,
     name: Annotated[str | None, NAME] = None,
-    count: Annotated[int, typer.Option("--photos", min=2, help="Photos, drawn at random.")] = 300,
+    count: Annotated[int, Option("--photos", min=2, help="Photos, drawn at random.")] = 300,
 ) -> None:
     """Measure where the answer comes from: the teacher's Grad-CAM before and after packets, and after JPEG of as many bytes."""
     from fsplit_lib.evaluation.map_agreement import measure_maps
@@ -344,14 +338,14 @@ def maps(
 
 @app.command()
 def map_ages(
-    folder: Annotated[Path, typer.Argument(help="Caltech-101's folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV table.")] = Path("build/map_ages.csv"),
-    steps: Annotated[int, typer.Option(min=32, help="Of the training.")] = 391,
-    count: Annotated[int, typer.Option("--crops", min=2, help="Crops whose maps are compared.")] = 128,
+    folder: Annotated[Path, Argument(help="Caltech-101's folder.")],
+    out: Annotated[Path, Option("--out", "-o", help="CSV table.")] = Path("build/map_ages.csv"),
+    steps: Annotated[int, Option(min=32, help="Of the training.")] = 391,
+    count: Annotated[int, Option("--crops", min=2, help="Crops whose maps are compared.")] = 128,
 ) -> None:
     """Measure how fast saliency maps go stale in one short training, and what they cost."""
     from fsplit_lib.backbones import load_backbone
-    from fsplit_lib.evaluation.map_ages import measure_map_ages, measure_map_costs
+    from fsplit_lib.evaluation.map_agreement import measure_map_ages, measure_map_costs
     from fsplit_lib.recipes.caltech import ABLATION
 
     plan, teacher = ABLATION["base"], load_backbone("tf_efficientnet_lite0")

@@ -6,38 +6,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
+from fsplit_lib.baselines import LIVE, encode_image, encode_lossless
 from fsplit_lib.cli.photos import DEFAULT, Backbone, Weights
 from fsplit_lib.data import center_crop, open_image
 from fsplit_lib.errors import DataError, ParameterError
 
-Token = Annotated[
-    str | None, typer.Option(envvar="FSPLIT_TOKEN", help="Bearer token; required on any address but loopback.")
-]
-
-
-class As(StrEnum):
-    """What travels."""
-
-    packet = "packet"
-    jpeg = "jpeg"
-    png = "png"
-    webp = "webp"
-    avif = "avif"
+_As = StrEnum("As", ["packet", "jpeg", "png", "webp", "avif"])
+Token = Annotated[str | None, Option(envvar="FSPLIT_TOKEN", help="Bearer token; required on any address but loopback.")]
 
 
 def serve(
     weights: Weights = DEFAULT,
     backbone: Backbone = None,
-    host: Annotated[str, typer.Option(help="IP address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[str, Option(help="IP address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token: Token = None,
-    max_batch: Annotated[int, typer.Option(min=2, help="Photos in one pass.")] = 16,
-    batch_wait_ms: Annotated[float, typer.Option(min=0, help="How long a photo waits for others.")] = 2.0,
-    workers: Annotated[int, typer.Option(min=1, help="Passes at the same time, a thread each.")] = 1,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to receive a request, and again to answer it.")] = 20,
+    max_batch: Annotated[int, Option(min=2, help="Photos in one pass.")] = 16,
+    batch_wait_ms: Annotated[float, Option(min=0, help="How long a photo waits for others.")] = 2.0,
+    workers: Annotated[int, Option(min=1, help="Passes at the same time, a thread each.")] = 1,
+    timeout: Annotated[float, Option(min=0.1, help="Seconds to receive a request, and again to answer it.")] = 20,
     stop_on_eof: Annotated[
-        bool, typer.Option("--stop-on-eof", help="Stop when standard input ends, with the program that holds it.")
+        bool, Option("--stop-on-eof", help="Stop when standard input ends, with the program that holds it.")
     ] = False,
 ) -> None:
     """Answer packets, and photos for comparison, over HTTP."""
@@ -57,17 +48,15 @@ def serve(
 
 
 def send(
-    photo: Annotated[Path, typer.Argument(help="A photo, or a packet (.fsp).")],
-    url: Annotated[str, typer.Option(help="Of the server.")] = "http://127.0.0.1:8000",
+    photo: Annotated[Path, Argument(help="A photo, or a packet (.fsp).")],
+    url: Annotated[str, Option(help="Of the server.")] = "http://127.0.0.1:8000",
     weights: Weights = DEFAULT,
-    lmbda: Annotated[float | None, typer.Option(help="Rate weight of a packet: larger means fewer bytes.")] = None,
-    as_: Annotated[
-        As, typer.Option("--as", help="What to send: the packet, or the same crop as an image.")
-    ] = As.packet,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpeg, webp and avif.")] = 50,
+    lmbda: Annotated[float | None, Option(help="Rate weight of a packet: larger means fewer bytes.")] = None,
+    as_: Annotated[_As, Option("--as", help="What to send: the packet, or the same crop as an image.")] = _As.packet,
+    quality: Annotated[int, Option(min=1, max=100, help="Of jpeg, webp and avif.")] = 50,
     token: Token = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until it is given up.")] = 10,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
+    timeout: Annotated[float, Option(min=0.1, help="Seconds until it is given up.")] = 10,
+    top: Annotated[int, Option(min=1, max=1000, help="How many answers.")] = 5,
 ) -> None:
     """Encode a photo here, send it, and print the server's answer with its times."""
     from fsplit_lib.offload import Client
@@ -75,26 +64,21 @@ def send(
     if not photo.is_file():
         raise DataError(f"there is no file {photo}")
     packed = photo.suffix.lower() == ".fsp"
-    if packed and as_ is not As.packet:
-        raise ParameterError(
-            f"{photo} is a packet, of which no {as_.value} can be made: leave out --as, or send the photo"
-        )
-    if lmbda is not None and (as_ is not As.packet or packed):
+    if packed and as_ != "packet":
+        raise ParameterError(f"{photo} is a packet, of which no {as_} can be made: leave out --as, or send the photo")
+    if lmbda is not None and (as_ != "packet" or packed):
         raise ParameterError("--lmbda steers a packet that is made here: leave it out, or leave out --as")
     if packed:
         data, kind = photo.read_bytes(), "packet"
-    elif as_ is As.packet:
+    elif as_ == "packet":
         from fsplit_lib.data.tensors import photo_tensor
         from fsplit_lib.system import load_codec
 
         x = photo_tensor(center_crop(open_image(photo), 224))
         data, kind = load_codec(weights).compress(x, lmbda)[0].to_bytes(), "packet"
     else:
-        from fsplit_lib.baselines import encode_image, encode_lossless
-
-        crop = center_crop(open_image(photo), 224)
-        names = {As.jpeg: "JPEG", As.webp: "WebP", As.avif: "AVIF"}
-        data = encode_lossless(crop) if as_ is As.png else encode_image(crop, names[as_], quality)
+        crop, names = center_crop(open_image(photo), 224), {codec.lower(): codec for codec in LIVE}
+        data = encode_lossless(crop) if as_ == "png" else encode_image(crop, names[as_], quality)
         kind = "image"
     with Client(url, token, timeout) as client:
         reply = client.send(data, kind, top)

@@ -4,26 +4,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from fsplit_lib.data import center_crop, open_image, write_atomically
 from fsplit_lib.errors import DataError, ParameterError
 
-Weights = Annotated[str, typer.Option(help="Shipped codec, or the folder of your own.")]
+Weights = Annotated[str, Option(help="Shipped codec, or the folder of your own.")]
 Backbone = Annotated[
     str | None,
-    typer.Option(help="Network that answers: a timm name, or NAME=FILE of its weights; the codec's own by default."),
+    Option(help="Network that answers: a timm name, or NAME=FILE of its weights; the codec's own by default."),
 ]
 DEFAULT = "photo"
 
 
 def compress(
-    photo: Annotated[Path, typer.Argument(help="Any photo that Pillow reads.")],
+    photo: Annotated[Path, Argument(help="Any photo that Pillow reads.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Packet file; the photo's name with .fsp by default.")
+        Path | None, Option("--out", "-o", help="Packet file; the photo's name with .fsp by default.")
     ] = None,
     weights: Weights = DEFAULT,
     lmbda: Annotated[
-        float | None, typer.Option(help="Rate weight for a codec of continuous rate: larger means fewer bytes.")
+        float | None, Option(help="Rate weight for a codec of continuous rate: larger means fewer bytes.")
     ] = None,
 ) -> None:
     """Compress a photo's features to a packet of a few hundred bytes to a few kilobytes."""
@@ -45,10 +46,10 @@ def compress(
 
 
 def predict(
-    file: Annotated[Path, typer.Argument(help="A packet (.fsp) or a photo.")],
+    file: Annotated[Path, Argument(help="A packet (.fsp) or a photo.")],
     weights: Weights = DEFAULT,
     backbone: Backbone = None,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
+    top: Annotated[int, Option(min=1, max=1000, help="How many answers.")] = 5,
 ) -> None:
     """Say what is in a packet; of a photo, also what the backbone says without compression."""
     import torch

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from fsplit_lib.cli.classroom import Processes, Scheduler
 from fsplit_lib.cli.photos import Backbone
@@ -15,25 +16,21 @@ from fsplit_lib.data import training_folder
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe; 'list' shows all.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of training photos, for recipes that need one.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for weights and card; build/weights/RECIPE by default.")
-    ] = None,
-    work: Annotated[Path, typer.Option(help="Folder for the checkpoint that a killed run resumes from.")] = Path(
+    recipe: Annotated[str, Argument(help="Name of a recipe; 'list' shows all.")],
+    data: Annotated[Path | None, Option(help="Folder of training photos, for recipes that need one.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for weights and card; build/weights/RECIPE by default.")] = None,
+    work: Annotated[Path, Option(help="Folder for the checkpoint that a killed run resumes from.")] = Path(
         "build/runs"
     ),
     maps: Annotated[
-        Path, typer.Option(help="Saliency maps of the training photos, for recipes that are guided by them.")
+        Path, Option(help="Saliency maps of the training photos, for recipes that are guided by them.")
     ] = Path("build/saliency/caltech101.safetensors"),
-    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
+    workers: Annotated[int, Option(min=0, help="Loader processes.")] = 0,
     scheduler: Scheduler = None,
     processes: Processes = None,
     backbone: Backbone = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Codec that photo-decoder adds a decoder to; photo by default.")
-    ] = None,
-    accelerator: Annotated[str, typer.Option(help="auto takes a GPU where there is one; or cpu, or cuda.")] = "auto",
+    weights: Annotated[str | None, Option(help="Codec that photo-decoder adds a decoder to; photo by default.")] = None,
+    accelerator: Annotated[str, Option(help="auto takes a GPU where there is one; or cpu, or cuda.")] = "auto",
 ) -> None:
     """Run a named recipe; run it again to resume after a crash. ``torchrun`` may start it in several processes."""
     from fsplit_lib.recipes import RECIPES, RunContext, run_recipe
@@ -64,14 +61,12 @@ def train(
 
 
 def saliency(
-    folder: Annotated[Path, typer.Argument(help="Photos to train on; Caltech-101's folder leaves its background out.")],
+    folder: Annotated[Path, Argument(help="Photos to train on; Caltech-101's folder leaves its background out.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File of maps; build/saliency/FOLDER.safetensors by default.")
+        Path | None, Option("--out", "-o", help="File of maps; build/saliency/FOLDER.safetensors by default.")
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="gradcam, xgradcam, gradcam++, hirescam, layercam or eigencam.")
-    ] = "xgradcam",
-    backbone: Annotated[str, typer.Option(help="The teacher whose top-1 is explained.")] = "tf_efficientnet_lite0",
+    method: Annotated[str, Option(help="gradcam, xgradcam, gradcam++, hirescam, layercam or eigencam.")] = "xgradcam",
+    backbone: Annotated[str, Option(help="The teacher whose top-1 is explained.")] = "tf_efficientnet_lite0",
 ) -> None:
     """Compute the saliency map of every photo and keep them in one file; run it again to go on after a crash."""
     from fsplit_lib.backbones import load_backbone
@@ -82,9 +77,8 @@ def saliency(
     begun = time.perf_counter()
     with progress_bar("photo", pictures.name) as progress:
         maps = build_saliency_maps(load_backbone(backbone), pictures, target, method, progress)
-    minutes = (time.perf_counter() - begun) / 60
     mean = sum(float(one.float().mean()) for one in maps.maps.values()) / len(maps.maps)
     typer.echo(
         f"{target}: {len(maps.maps):,} maps by {method}, mean {mean:.3f}, "
-        f"{target.stat().st_size / 1e6:.1f} MB, {minutes:.1f} minutes"
+        f"{target.stat().st_size / 1e6:.1f} MB, {(time.perf_counter() - begun) / 60:.1f} minutes"
     )

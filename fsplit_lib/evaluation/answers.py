@@ -74,29 +74,21 @@ def answer_rivals(backbone: Backbone, crop: Image.Image, limit_bytes: int) -> di
 
 @torch.no_grad()
 def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) -> np.ndarray:
-    """Serve a packet after something went wrong.
+    """Serve a packet after something, drawn from ``seed``, went wrong: (classes,) probabilities.
 
-    Args:
-        system: the server, and the codec that made the packet.
-        wire: the packet.
-        damage: "nothing", "a flipped bit", "a cut packet", "another codec" (the server has loaded
-            other weights) or "shuffled channels" (of the latent, behind the entropy decoder).
-        seed: of the damage.
-
-    Returns:
-        (classes,) probabilities.
+    ``damage`` is "nothing", "a flipped bit", "a cut packet", "another codec" (the server has loaded other weights) or
+    "shuffled channels" (of the latent, behind the entropy decoder).
 
     Raises:
         PacketError: the damage was noticed.
         ParameterError: no such damage.
     """
     rng = np.random.default_rng(seed)
-    codec, order = system.codec, np.arange(system.codec.prior.channels)
+    codec, order, broken = system.codec, np.arange(system.codec.prior.channels), bytearray(wire)
     if damage == "a flipped bit":
-        position, bit = int(rng.integers(len(wire))), 1 << int(rng.integers(8))
-        wire = wire[:position] + bytes([wire[position] ^ bit]) + wire[position + 1 :]
+        broken[rng.integers(len(wire))] ^= 1 << int(rng.integers(8))
     elif damage == "a cut packet":
-        wire = wire[: int(rng.integers(len(wire)))]
+        del broken[rng.integers(len(wire)) :]
     elif damage == "another codec":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -106,7 +98,7 @@ def answer_damaged(system: FrankenSplit, wire: bytes, damage: str, seed: int) ->
         order = rng.permutation(order)
     elif damage != "nothing":
         raise ParameterError(f"no damage is called {damage!r}")
-    y_hat = codec.decompress([Packet.from_bytes(wire)])[:, torch.from_numpy(order)]
+    y_hat = codec.decompress([Packet.from_bytes(bytes(broken))])[:, torch.from_numpy(order)]
     return probs_of(system.backbone.tail(system.decoder(y_hat)))[0]
 
 

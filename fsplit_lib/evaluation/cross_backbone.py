@@ -9,6 +9,7 @@ photos_backbones.csv          the photo codec's packets, judged by three network
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,11 @@ class Crossing:
         Raises:
             DataError: it was not measured.
         """
-        wanted = self.cells[self.natives(decoded)[0]][0].blueprint
+        wanted = trained, decoded, self.cells[self.natives(decoded)[0]][0].blueprint
         for name, (row, *_) in self.cells.items():
-            if row.frozen and (row.trained, row.decoded, row.blueprint) == (trained, decoded, wanted):
+            if row.frozen and (row.trained, row.decoded, row.blueprint) == wanted:
                 return name
-        what = f"no cell has a codec of {trained}, answers by {decoded} and blocks of {wanted}"
+        what = "no cell has a codec of {}, answers by {} and blocks of {}".format(*wanted)
         raise incomplete("cross_backbone.csv", what)
 
     def delta(self, trained: str, decoded: str) -> BDRate:
@@ -64,18 +65,16 @@ class Crossing:
     def at_equal_bytes(self, quality: str) -> tuple[np.ndarray, float]:
         """Compute ``top1`` or ``agreement`` of every pair (trained, decoded), in the middle of the bytes that all reach.
 
-        Returns:
-            (N, N) shares, and the bytes. The diagonal holds native pairs.
+        Returns the shares (N, N), with native pairs on the diagonal, and the bytes.
         """
-        names = [[self.natives(b)[0] if a == b else self.cell(a, b) for b in self.networks] for a in self.networks]
-        curves = {name: self.cells[name] for row in names for name in row}
-        low, high = equal_bytes(curves)[1]
-        middle = float(np.sqrt(low * high))
-        found = {
-            name: np.interp(np.log(middle), np.log([r.bytes for r in rows]), [getattr(r, quality) for r in rows])
-            for name, rows in curves.items()
-        }
-        return np.array([[found[name] for name in row] for row in names]), middle
+        names = [self.natives(b)[0] if a == b else self.cell(a, b) for a, b in product(self.networks, repeat=2)]
+        curves = {name: self.cells[name] for name in names}
+        middle = float(np.sqrt(np.prod(equal_bytes(curves)[1])))
+        found = [
+            np.interp(np.log(middle), np.log([r.bytes for r in rows]), [getattr(r, quality) for r in rows])
+            for rows in curves.values()
+        ]
+        return np.reshape(found, (len(self.networks), -1)), middle
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def read_crossing(folder: Path) -> Crossing:
     deltas = {d.codec: d for d in read_table("cross_backbone_bd_rates.csv", folder)}
     found = Crossing({name: sorted(rows, key=lambda row: row.bytes) for name, rows in cells.items()}, deltas)
     wanted = {found.cell(a, b) for a in found.networks for b in found.networks}
-    if missing := wanted - set(deltas):
+    if missing := wanted - deltas.keys():
         raise incomplete("cross_backbone_bd_rates.csv", f"no BD-rate of {', '.join(sorted(missing))} in {folder}")
     return found
 
@@ -137,8 +136,7 @@ def read_ablation(folder: Path) -> Ablation:
     rows = read_table("decoder_ablation.csv", folder)
     times = read_table("decoder_ablation_times.csv", folder)
     known = {(row.decoded, row.restoration, row.width): row.decode_ms for row in times}
-    missing = {(row.decoded, row.restoration, row.width) for row in rows} - set(known)
-    if missing:
+    if missing := {(row.decoded, row.restoration, row.width) for row in rows} - known.keys():
         raise incomplete("decoder_ablation_times.csv", f"no time of {sorted(missing)[0]} in {folder}")
     first = min(row.seed for row in rows)
     return Ablation([row for row in rows if row.seed == first], known)
@@ -167,8 +165,7 @@ def read_photo_servers(folder: Path) -> dict[str, list[RatePoint]]:
 def equal_bytes(curves: dict[Hashable, list[CrossRow]]) -> tuple[dict[Hashable, float], tuple[float, float]]:
     """Compute accuracy at equal bytes: curves are interpolated over ln(bytes) and averaged over the bytes that all reach.
 
-    Returns:
-        The mean accuracy of each curve, and the range of bytes; one point where the curves share none.
+    Returns the mean accuracy of each curve, and the range of bytes; one point where the curves share none.
     """
     low = max(min(row.bytes for row in curve) for curve in curves.values())
     high = max(low, min(max(row.bytes for row in curve) for curve in curves.values()))

@@ -8,12 +8,13 @@ same quality, on average over all the quality that both reach (Bjøntegaard 2001
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
 from fsplit_lib.errors import ParameterError
+from fsplit_lib.evaluation.evaluate import Progress, silent
 from fsplit_lib.evaluation.intervals import middle, resampled
 from fsplit_lib.evaluation.tables import BDRate, PerImageResult, RatePoint
 
@@ -69,19 +70,13 @@ def bd_rates(
     pairs: list[tuple[str, str]] | None = None,
     draws: int = 1000,
     seed: int = 0,
-    progress: Callable[..., None] = lambda *_: None,
+    progress: Progress = silent,
 ) -> list[BDRate]:
     """Compute the delta of every curve against every other, with bootstrap intervals over photos.
 
     All curves are resampled with the same photos, since all were measured on the same: what is easy
-    for one is easy for the others, and only differences count.
-
-    Args:
-        measured: every setting of every curve, on the same photos.
-        pairs: of curves (codec, against), for each backbone that judged; all of them by default.
-        draws: resampled sets of photos; none are drawn where there are too few photos for an interval.
-        seed: of the resampling.
-        progress: called with pairs done and pairs in all.
+    for one is easy for the others, and only differences count. ``pairs`` are those of curves (codec, against) that are
+    compared for each backbone that judged, all by default.
 
     Raises:
         ParameterError: a pair names a curve that was not measured.
@@ -99,23 +94,19 @@ def bd_rates(
         known = ", ".join(dict.fromkeys(codec for _, codec in curves))
         raise ParameterError(f"no curve {', '.join(sorted(unknown))}; there are {known}")
     n = len(measured[0].sizes)
-    picks = resampled(n, draws, seed)
-    whole = np.full((n, 1), 1 / n)
-    means = {key: [_means(group, share) for share in (whole, picks)] for key, group in curves.items()}
+    shares = np.hstack([np.full((n, 1), 1 / n), resampled(n, draws, seed)])  # of each photo: once as it is, then drawn
+    means = {
+        key: (np.stack([m.sizes for m in group]) @ shares, np.stack([m.decided == m.teacher for m in group]) @ shares)
+        for key, group in curves.items()
+    }
     found = []
     for done, (test, anchor) in enumerate(wanted, start=1):
-        (test_all, test_draws), (anchor_all, anchor_draws) = means[test], means[anchor]
-        value = bd_rate(*(part[:, 0] for part in (*anchor_all, *test_all)))
-        drawn = (bd_rate(*parts) for parts in zip(*(part.T for part in (*anchor_draws, *test_draws)), strict=True))
-        ends = None if value is None else middle(np.array([*drawn], float), n)  # None becomes NaN
-        fits = [monotone(size[:, 0], kept[:, 0])[1] for size, kept in (test_all, anchor_all)]
+        deltas = (bd_rate(*parts) for parts in zip(*(part.T for part in (*means[anchor], *means[test])), strict=True))
+        value = next(deltas)
+        ends = None if value is None else middle(np.array([*deltas], float), n)  # None becomes NaN
+        fits = [monotone(size[:, 0], kept[:, 0])[1] for size, kept in (means[test], means[anchor])]
         shared = [max(fit[0] for fit in fits), min(fit[-1] for fit in fits)]
         kept = [None, None] if value is None else [round(float(v), 4) for v in shared]  # monotone() adds millionths
         found.append(BDRate(measured[0].dataset, *test, anchor[1], value, *(ends or (None, None)), *kept, n))
         progress(done, len(wanted))
     return found
-
-
-def _means(group: list[PerImageResult], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean bytes and agreement (S, D) of S settings under D weightings of the photos."""
-    return np.stack([m.sizes for m in group]) @ shares, np.stack([m.decided == m.teacher for m in group]) @ shares

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,11 @@ BATCH = 250  # images in memory at once
 SHARD = 10  # photos handed to a process at once
 UNCODED = "8 bits per value"  # what channel reduction sends without an entropy coder
 LATENT_ALONE = "latent alone"  # what a codec with side information would send if that were free
+Progress = Callable[[int, int], None]  # is called with how much is done, and how much there is
+
+
+def silent(*_: int) -> None:
+    """Tell nobody of the progress."""
 
 
 def evaluate_images(system: FrankenSplit, images: np.ndarray, labels: np.ndarray, dataset: str, name: str) -> RatePoint:
@@ -54,11 +60,11 @@ def curve_of_images(
             decided = system.answer(packets).argmax(1).numpy()
             parts.append((np.array([len(p.to_bytes()) for p in packets]), decided))
     teacher, judge = top1_of_images(system.backbone, images), system.backbone.name
-    joined = {lmbda: map(np.concatenate, zip(*parts, strict=True)) for lmbda, parts in rows.items()}
-    return [
-        PerImageResult(dataset, name, shown_lmbda(lmbda), None, judge, *measured, teacher, labels)
-        for lmbda, measured in joined.items()
-    ]
+    found = []
+    for lmbda, parts in rows.items():
+        measured = map(np.concatenate, zip(*parts, strict=True))
+        found.append(PerImageResult(dataset, name, shown_lmbda(lmbda), None, judge, *measured, teacher, labels))
+    return found
 
 
 @torch.no_grad()
@@ -74,8 +80,7 @@ def ideal_bits_of_images(codec: FeatureCodec, images: np.ndarray) -> np.ndarray:
 
 
 def _batches(images: np.ndarray) -> Iterator[Tensor]:
-    for start in range(0, len(images), BATCH):
-        yield images_to_tensor(images[start : start + BATCH])
+    return map(images_to_tensor, np.split(images, range(BATCH, len(images), BATCH)))
 
 
 @torch.no_grad()
@@ -84,18 +89,14 @@ def evaluate_photos(
     backbone: Backbone,
     folder: ImageFolder,
     image_codecs: dict[str, tuple[int, ...]],
-    progress: Callable[..., None] = lambda *_: None,
+    progress: Progress = silent,
     lmbdas: int = 7,
 ) -> list[PerImageResult]:
-    """Measure every system and every image codec on the same centre crops of a folder.
+    """Measure every system and every image codec, at its qualities, on the same centre crops of a folder.
 
-    Args:
-        systems: name of the curve to system; all with the given backbone.
-        backbone: the teacher.
-        folder: of photos; its labels count only where its classes are the backbone's.
-        image_codecs: codec name to qualities.
-        progress: called with photos done and photos in all.
-        lmbdas: settings of a codec of continuous rate, from the one end of its range to the other.
+    All systems, by the names of their curves, have the given backbone, the teacher; labels count only where their
+    classes are the backbone's. A codec of continuous rate has so many ``lmbdas``, from the one end of its range to the
+    other.
 
     Returns:
         Every system and quality on every photo, and the teacher itself (bytes: raw 8-bit RGB). Three come twice. JPEG
@@ -103,7 +104,7 @@ def evaluate_photos(
         as plain bytes without header. A codec with side information comes as packets, and without its first stream.
     """
     size = backbone.input_size
-    rows: dict[tuple[str, float | None, int | None], list[tuple[int, int]]] = {}
+    rows: dict[tuple[str, float | None, int | None], list[tuple[int, int]]] = defaultdict(list)
     settings = [(codec, quality) for codec, qualities in image_codecs.items() for quality in qualities]
     teacher = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # image codecs let go of the interpreter while they search
@@ -112,7 +113,7 @@ def evaluate_photos(
             files = [pool.submit(encode_image, crop, codec, quality) for codec, quality in settings]
             x = photo_tensor(crop)
             teacher.append(int(backbone(x).argmax()))
-            rows.setdefault(("teacher", None, None), []).append((3 * size * size, teacher[-1]))
+            rows["teacher", None, None].append((3 * size * size, teacher[-1]))
             for name, system in systems.items():
                 y = system.codec.encoder(x)
                 for lmbda in lmbdas_of(system, lmbdas):
@@ -124,13 +125,13 @@ def evaluate_photos(
                     if system.codec.config.side_information:
                         sent[f"{name}, {LATENT_ALONE}"] = sent[name] - len(packets[0].streams[0])
                     for curve, length in sent.items():
-                        rows.setdefault((curve, shown_lmbda(lmbda), None), []).append((length, answer))
+                        rows[curve, shown_lmbda(lmbda), None].append((length, answer))
             for (codec, quality), file in zip(settings, files, strict=True):
                 data = file.result()
                 answer = int(backbone(photo_tensor(decode_image(data))).argmax())
-                rows.setdefault((codec, None, quality), []).append((len(data), answer))
+                rows[codec, None, quality].append((len(data), answer))
                 if codec == "JPEG":
-                    rows.setdefault((BARE_JPEG, None, quality), []).append((scan_bytes(data), answer))
+                    rows[BARE_JPEG, None, quality].append((scan_bytes(data), answer))
             progress(index + 1, len(folder))
     known = folder.labels is not None and len(folder.classes) == len(backbone.class_names)
     labels = np.array(folder.labels) if known else None  # labels of other classes say nothing about this network
@@ -159,7 +160,7 @@ def evaluate_in_processes(
     folder: ImageFolder,
     image_codecs: dict[str, tuple[int, ...]],
     jobs: int,
-    progress: Callable[..., None] = lambda *_: None,
+    progress: Progress = silent,
     lmbdas: int = 7,
 ) -> list[PerImageResult]:
     """Measure what :func:`evaluate_photos` does: here for one job, by processes of one torch thread each for more.
@@ -203,7 +204,6 @@ def _join(parts: list[list[PerImageResult]]) -> list[PerImageResult]:
     """The same settings measured on one set of photos after another, as one."""
     joined = []
     for same in zip(*parts, strict=True):
-        arrays = {name: np.concatenate([getattr(m, name) for m in same]) for name in ("sizes", "decided", "teacher")}
-        labels = None if same[0].labels is None else np.concatenate([m.labels for m in same])
-        joined.append(replace(same[0], **arrays, labels=labels))
+        names = [name for name in ("sizes", "decided", "teacher", "labels") if getattr(same[0], name) is not None]
+        joined.append(replace(same[0], **{name: np.concatenate([getattr(m, name) for m in same]) for name in names}))
     return joined

@@ -36,8 +36,7 @@ class AtRate:
     size: int  # bytes of the whole packet
     bits: np.ndarray  # (h, w) bits of the payload at each place of the latent
     probs: np.ndarray  # (classes,) from the packet
-    # each image codec's best file of at most as many bytes; None where none is as small
-    rivals: dict[str, Rival | None]
+    rivals: dict[str, Rival | None]  # each image codec's best file of at most as many bytes, if any
 
 
 def _rivals(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[int]) -> list[Rival]:
@@ -49,12 +48,7 @@ def _rivals(backbone: Backbone, crop: Image.Image, codec: str, sizes: Sequence[i
 
 
 class RateExplorer:
-    """A system with one photo loaded.
-
-    Args:
-        system: with a codec of continuous rate.
-        image: a photo of any size.
-        rivals: image codecs to compare with.
+    """A system with a codec of continuous rate, with one photo of any size loaded; ``rivals`` are image codecs.
 
     Attributes:
         crop: what is coded.
@@ -78,8 +72,7 @@ class RateExplorer:
         self.y = system.codec.encoder(x)
         (self.teacher,) = probs_of(system.backbone(x))
         self.lmbdas = np.array(system.codec.lmbdas)
-        packets = [system.codec.pack(self.y, lmbda)[0] for lmbda in self.lmbdas]
-        self.sizes = np.array([len(packet.to_bytes()) for packet in packets])
+        self.sizes = np.array([len(system.codec.pack(self.y, lmbda)[0].to_bytes()) for lmbda in self.lmbdas])
         self.files = {codec: _rivals(system.backbone, self.crop, codec, self.sizes.tolist()) for codec in rivals}
 
     @torch.no_grad()
@@ -95,8 +88,7 @@ class RateExplorer:
         wire = packer.pack_symbols(symbols, code, *size).to_bytes()
         bits = packer.symbol_bits(symbols, code, *size).sum(axis=0).reshape(size)
         packet = Packet.from_bytes(wire)
-        (probs,) = probs_of(self.system.answer([packet]))
-        return AtRate(packet.lmbda, len(wire), bits, probs, self.rivals(len(wire)))
+        return AtRate(packet.lmbda, len(wire), bits, probs_of(self.system.answer([packet]))[0], self.rivals(len(wire)))
 
     def rivals(self, size: int) -> dict[str, Rival | None]:
         """Return each image codec's best file of at most so many bytes, None where none is as small."""
@@ -110,12 +102,9 @@ class RateExplorer:
 def encode_with_wrong_gain(system: FrankenSplit, y: Tensor, lmbda: float, breaks: str) -> tuple[int, np.ndarray]:
     """Compute the bytes and (classes,) probabilities of a latent whose gain went wrong at one of the two ends.
 
-    Args:
-        system: with a codec of continuous rate.
-        y: (1, C, h, w) from its encoder.
-        lmbda: the rate weight asked for.
-        breaks: "nothing", "the inverse gain" (the server forgets it), "the server's lambda" (it takes the
-            inverse of the finest) or "the control" (the phone always packs at the coarsest).
+    The latent y (1, C, h, w) is of a codec of continuous rate, asked for ``lmbda``. What ``breaks`` is "nothing", "the
+    inverse gain" (the server forgets it), "the server's lambda" (it takes the inverse of the finest) or "the control"
+    (the phone always packs at the coarsest).
 
     Raises:
         ParameterError: nothing of that name can break.

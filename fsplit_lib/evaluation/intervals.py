@@ -31,17 +31,12 @@ def resampled(n: int, draws: int, seed: int) -> np.ndarray:
 
 
 def middle(values: np.ndarray, n: int) -> tuple[float, float] | None:
-    """Compute the percentile interval: the middle 95 % of what resampled sets of photos gave.
+    """Compute the percentile interval: the middle 95 % of what resampled sets of n photos gave, values (draws,).
 
-    Args:
-        values: (draws,) one a set; NaN where a set gave none.
-        n: photos in a set.
-
-    Returns:
-        Both ends, or None: for fewer than :data:`LEAST_PHOTOS`, or where half of the sets or more gave no value.
+    A set that gave none has NaN. There is no interval, but None, for fewer than :data:`LEAST_PHOTOS`, or where half of
+    the sets or more gave no value.
     """
     sound = values[~np.isnan(values)]
     if n < LEAST_PHOTOS or 2 * len(sound) <= len(values):
         return None
-    low, high = np.quantile(sound, [0.025, 0.975])
-    return float(low), float(high)
+    return tuple(np.quantile(sound, [0.025, 0.975]).tolist())

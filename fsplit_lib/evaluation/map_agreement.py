@@ -1,9 +1,21 @@
-"""Does a packet keep *where* the answer comes from? The teacher's Grad-CAM before and after it.
+"""Where an answer comes from: does a packet keep the teacher's Grad-CAM, and does a training leave a map alone?
 
-A stand-in for detection and segmentation, which need places: it asks the classifier for its places, no detector for boxes.
+The first is a stand-in for detection and segmentation, which need places: it asks the classifier for its places, no
+detector for boxes. For the second one short training is stopped at eight points and asked, and its costs are measured:
+
+    the photo ──► teacher's head ──► map, made once ──► cropped
+    the crop ──► teacher's head ──► map of the very crop
+    the crop ──► encoder, decoder ──► map of the decoded features, another one at every point
+
+All three are Grad-CAM of the first answer by the same layers, so that nothing but the features differs: at the cut
+itself, as a dynamic weight has it, and in the last layers of stride 16 and 32 behind it, as chapter 09 compares maps.
+The control compares each map with that of another crop: objects stand in the middle, so any two maps agree a little.
 """
 
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,27 +27,26 @@ from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import encode_to_budget
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import photo_tensor
-from fsplit_lib.evaluation.evaluate import lmbdas_of, shown_lmbda
-from fsplit_lib.evaluation.tables import MapRow
+from fsplit_lib.evaluation.evaluate import Progress, lmbdas_of, shown_lmbda, silent
+from fsplit_lib.evaluation.tables import MapAgeRow, MapCostRow, MapRow
 from fsplit_lib.evaluation.tasks import SETTINGS, ends
-from fsplit_lib.saliency import map_correlation, saliency_layers
-from fsplit_lib.system import FrankenSplit
+from fsplit_lib.saliency import map_correlation, saliency_layers, saliency_map
+from fsplit_lib.saliency.cache import at_map_scale
+from fsplit_lib.system import FrankenSplit, build_system
+from fsplit_lib.training import FolderSource, LogRow, batches, train_system
+from fsplit_lib.training.dynamic import DynamicWeight
+from fsplit_lib.training.machine import machine
 
 TOP = 0.2  # of the places: where a peak counts as found
 COARSE = 4  # step through JPEG's qualities
+POINTS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)  # of the training
+CROPS = 25_008
 
 
 def tail_map(backbone: Backbone, layers: list[nn.Module], h: Tensor, target: int) -> np.ndarray:
-    """Compute Grad-CAM of one class from features at the cut: where in them its score comes from.
+    """Compute Grad-CAM of one class from features h (1, C, h, w) at the cut: where in them its score comes from.
 
-    Args:
-        backbone: whose tail answers.
-        layers: of the tail, whose maps are averaged.
-        h: (1, C, h, w), the teacher's or decoded ones.
-        target: the class.
-
-    Returns:
-        (h, w) in [0, 1].
+    The map (h, w) in [0, 1] is the average over ``layers`` of the tail.
 
     >>> from fsplit_lib.backbones import load_backbone
     >>> backbone = load_backbone("tf_efficientnet_lite0")
@@ -65,10 +76,7 @@ def peak_is_inside(before: np.ndarray, after: np.ndarray) -> bool:
 
 @torch.no_grad()
 def measure_maps(
-    systems: dict[str, FrankenSplit],
-    backbone: Backbone,
-    folder: ImageFolder,
-    progress: Callable[..., None] = lambda *_: None,
+    systems: dict[str, FrankenSplit], backbone: Backbone, folder: ImageFolder, progress: Progress = silent
 ) -> list[MapRow]:
     """Compare maps of the teacher's own answer before and after packets, after JPEG, and with another photo's map.
 
@@ -77,7 +85,7 @@ def measure_maps(
     nothing. All systems have the given backbone. Of two photos at least, one is the other's control.
     """
     layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > backbone.spec.stride]
-    found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool | None]]] = {}
+    found: dict[tuple[str, float | None], list[tuple[int, np.ndarray, bool | None]]] = defaultdict(list)
     before = []
     for index in range(len(folder)):
         crop = center_crop(folder[index], backbone.input_size)
@@ -89,23 +97,21 @@ def measure_maps(
             y = system.codec.encoder(x)
             for lmbda in lmbdas_of(system, SETTINGS):
                 packets = system.codec.pack(y, lmbda)
-                h_hat = system.decoder(system.codec.decompress(packets))
-                coded[name, lmbda] = len(packets[0].to_bytes()), h_hat
+                coded[name, lmbda] = len(packets[0].to_bytes()), system.decoder(system.codec.decompress(packets))
         limits = sorted((size, lmbda) for (name, lmbda), (size, _) in coded.items() if name == next(iter(systems)))
         files = encode_to_budget(crop, "JPEG", [size for size, _ in limits], COARSE)
         for (size, lmbda), file in zip(limits, files, strict=True):
             if file is None:
-                found.setdefault(("JPEG", shown_lmbda(lmbda)), []).append((size, np.zeros_like(before[-1]), False))
+                found["JPEG", shown_lmbda(lmbda)].append((size, np.zeros_like(before[-1]), False))
             else:
                 coded["JPEG", lmbda] = file.size, backbone.head(photo_tensor(file.image))
         for (name, lmbda), (size, decoded) in coded.items():
             kept = int(backbone.tail(decoded).argmax()) == answer
             after = tail_map(backbone, layers, decoded, answer)
-            found.setdefault((name, shown_lmbda(lmbda)), []).append((size, after, kept))
+            found[name, shown_lmbda(lmbda)].append((size, after, kept))
         progress(index + 1, len(folder))
-    control = [(0, other, None) for other in [*before[1:], before[0]]]
-    rows = {**found, ("another photo", None): control}.items()
-    return [_row(folder.name, backbone, before, key, one) for key, one in rows]
+    found["another photo", None] = [(0, other, None) for other in [*before[1:], before[0]]]
+    return [_row(folder.name, backbone, before, key, one) for key, one in found.items()]
 
 
 def _row(dataset: str, backbone: Backbone, before: list[np.ndarray], key: tuple, found: list[tuple]) -> MapRow:
@@ -118,3 +124,95 @@ def _row(dataset: str, backbone: Backbone, before: list[np.ndarray], key: tuple,
         float(inside.mean()), *ends(inside), None if kept[0] is None else float(np.mean(kept)),
         float(np.mean(changed)) if changed else None, len(alike),
     )  # fmt: skip
+
+
+def measure_map_ages(
+    backbone: Backbone, folder: ImageFolder, plan: Any, steps: int, count: int, progress: Progress = silent
+) -> tuple[list[MapAgeRow], FrankenSplit]:
+    """Train without guidance, and compare the maps of a few crops at :data:`POINTS` of the training.
+
+    The plan is a :class:`fsplit_lib.recipes.caltech.CaltechRun`; its seed also draws the photos of the ``count`` crops.
+    Returns the rows, and the trained system.
+    """
+    config, few = replace(plan.train, steps=steps), folder.drawn(count, plan.train.seed)
+    system = build_system(backbone, plan.codec, plan.decoder, config.seed)
+    with torch.no_grad():
+        whole = [_maps(backbone, backbone.head(at_map_scale(few[i], few.paths[i].name)))[0] for i in range(count)]
+        fixed = next(batches(FolderSource(few, plan.crop, maps=whole), count, 0, 1, config.seed))
+        crop = _maps(backbone, backbone.head(fixed.x))
+    rows = _rows(0, "crop", "photo", 0, crop, fixed.saliency)
+    wanted, past = {max(1, round(share * steps)) for share in POINTS}, {}
+
+    def ask(log: LogRow) -> None:
+        step = log.step + 1
+        if step in wanted:
+            with torch.no_grad():
+                h_hat = system(fixed.x).h_hat  # rounded, as in use
+            decoded = _maps(backbone, h_hat)
+            rows.extend(_rows(step, "decoded", "crop", 0, decoded, crop))
+            rows.extend(_rows(step, "decoded", "photo", 0, decoded, fixed.saliency))
+            for before, old in past.items():
+                rows.extend(_rows(step, "decoded", "decoded", step - before, decoded, old))
+            past.clear()
+            past[step] = decoded
+        progress(step, steps)
+
+    train_system(system, FolderSource(folder, plan.crop), config, progress=ask)
+    return rows, system
+
+
+def measure_map_costs(system: FrankenSplit, folder: ImageFolder, plan: Any, runs: int = 20) -> list[MapCostRow]:
+    """Time one step of training without maps, and the maps of each kind, in turns: processor time of one thread.
+
+    A trained ``system`` is trained on, by the plan of :func:`measure_map_ages`; two more turns than ``runs`` warm up.
+    """
+    backbone, source = system.backbone, FolderSource(folder, plan.crop)
+    batch = next(batches(source, plan.train.batch, 0, 1, plan.train.seed))
+    photo = at_map_scale(folder[0], folder.paths[0].name)
+    with torch.no_grad():
+        h_hat = system(batch.x).h_hat
+    cam = DynamicWeight(backbone.tail, 1).map
+    parts = {
+        "crop": lambda: cam(backbone.head(batch.x).detach()),
+        "decoded": lambda: cam(h_hat),
+        "photo": lambda: saliency_map(backbone, photo, "xgradcam"),
+    }
+    seen: list[float] = []  # whole steps, loading included
+    config = replace(plan.train, steps=runs + 3)
+    train_system(system, source, config, progress=lambda _: seen.append(1000 * time.process_time()))
+    took = {"step": np.diff(seen)[2:].tolist()}
+    for turn in range(runs + 2):
+        for name, part in parts.items():
+            fast = plan.train.precision == "bf16-mixed" and name != "photo"  # photos' maps are made before, in float32
+            begun = time.process_time()
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                part()
+            if turn > 1:
+                took.setdefault(name, []).append(1000 * (time.process_time() - begun))
+    steps = CROPS // plan.train.batch
+    times, rows = {"step": steps, "crop": steps, "decoded": steps, "photo": len(folder)}, []
+    for part, values in took.items():
+        low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+        rows.append(MapCostRow(part, middle, high - low, len(values), times[part], machine()))
+    return rows
+
+
+def _maps(backbone: Backbone, h: Tensor) -> Tensor:
+    """Both kinds of maps of features (B, C, h, w), of the answer that the tail gives to them: (B, 2, h, w)."""
+    layers = [layer for stride, layer in saliency_layers(backbone).items() if stride > backbone.spec.stride]
+    with torch.no_grad():
+        tops = backbone.tail(h).argmax(1).tolist()
+    deep = [torch.from_numpy(tail_map(backbone, layers, h[n : n + 1], top)) for n, top in enumerate(tops)]
+    return torch.cat([DynamicWeight(backbone.tail, 1).map(h), torch.stack(deep)[:, None]], dim=1)
+
+
+def _rows(step: int, first: str, second: str, age: int, one: Tensor, other: Tensor) -> list[MapAgeRow]:
+    found = []
+    for kind, layers in enumerate(("cut", "behind")):
+        alike, others = (
+            np.array([map_correlation(*pair) for pair in zip(one[:, kind].numpy(), maps[:, kind].numpy(), strict=True)])
+            for maps in (other, other.roll(1, 0))
+        )
+        shown = (float(alike.mean()), *ends(alike), float(others.mean()))
+        found.append(MapAgeRow(step, layers, first, second, age, *shown, len(alike)))
+    return found

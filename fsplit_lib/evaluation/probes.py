@@ -26,14 +26,9 @@ class ProbeResult:
 
 
 def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) -> ProbeResult:
-    """Split the bits of single symbols into those about the label and the rest.
+    """Split the bits of single symbols (N, S), integers, into those about the labels (N,), integers, and the rest.
 
-    Implements Eq. (11) of chapter 01, with frequencies for probabilities.
-
-    Args:
-        symbols: (N, S) integers, one row per picture.
-        labels: (N,) integers.
-        seed: of the shuffled control.
+    Implements Eq. (11) of chapter 01, with frequencies for probabilities; ``seed`` shuffles the control's labels.
 
     >>> told = what_symbols_tell(np.arange(1000)[:, None] % 4, np.arange(1000) % 2)  # 2 bits, one of them the label
     >>> round(told.spent, 2), round(told.label, 1)
@@ -55,41 +50,29 @@ def what_symbols_tell(symbols: np.ndarray, labels: np.ndarray, seed: int = 0) ->
 def linear_probe(latent: np.ndarray, wanted: np.ndarray, trained_on: int) -> float:
     """Measure how much of something else a linear reader finds in a latent: R² on pictures it was not fitted to.
 
-    Args:
-        latent: (N, S), one row per picture.
-        wanted: (N, K) numbers to read from it.
-        trained_on: the first pictures fit the reader, the rest judge it.
-
-    Returns:
-        1 − squared error / variance, over all K together; 0 is what the average alone would score.
+    The first ``trained_on`` of N pictures fit the reader of K ``wanted`` numbers (N, K) in the ``latent`` (N, S), the
+    rest judge it: 1 − squared error / variance, over all K together. 0 is what the average alone would score.
 
     >>> latent = np.random.default_rng(0).normal(size=(60, 3))
     >>> round(linear_probe(latent, latent @ np.ones((3, 1)), trained_on=40), 2)
     1.0
     """
     from sklearn.linear_model import RidgeCV  # takes a second, which few chapters need
+    from sklearn.metrics import r2_score
 
     reader = RidgeCV(alphas=10.0 ** np.arange(0, 6)).fit(latent[:trained_on], wanted[:trained_on])
-    truth = wanted[trained_on:]
-    read = reader.predict(latent[trained_on:]).reshape(truth.shape)  # sklearn drops the axis of a single number
-    error = ((read - truth) ** 2).sum()
-    return float(1 - error / ((truth - truth.mean(axis=0)) ** 2).sum())
+    truth, read = wanted[trained_on:], reader.predict(latent[trained_on:])
+    return float(r2_score(truth, read, multioutput="variance_weighted"))
 
 
 def probed_classes(features: np.ndarray, others: list[np.ndarray], labels: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Answer with a linear classifier of features, for pictures that it was not fitted to.
+    """Answer with a linear classifier of features (N, D), for pictures that it was not fitted to.
 
-    The pictures fall into three parts; each part is answered by a ridge classifier of the other two, whose strength is
-    chosen by leaving out one picture after the other.
+    The pictures fall into three parts, drawn from ``seed``; each part is answered by a ridge classifier of the other
+    two, whose strength is chosen by leaving out one picture after the other. Labels are (N,) integers. The ``others``
+    are more features of the same pictures, (N, D) each, which the same classifiers answer as well.
 
-    Args:
-        features: (N, D) that the classifiers are fitted to.
-        others: more features of the same pictures, (N, D) each, which the same classifiers answer as well.
-        labels: (N,) integers.
-        seed: of the parts.
-
-    Returns:
-        (N,) answers from ``features`` and from each of ``others``.
+    Returns (N,) answers from ``features`` and from each of ``others``.
     """
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.model_selection import StratifiedKFold

@@ -11,7 +11,6 @@ are left out elsewhere. Nothing else in this workbook needs them.
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from PIL import Image
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.baselines import decode_image, encode_image
 from fsplit_lib.data.speech import RATE, log_mel, read_wav
-from fsplit_lib.evaluation.evaluate import curve_of_images, lmbdas_of, top1_of_images
+from fsplit_lib.evaluation.evaluate import Progress, curve_of_images, lmbdas_of, silent, top1_of_images
 from fsplit_lib.evaluation.tables import PerImageResult
 from fsplit_lib.system import FrankenSplit
 
@@ -41,41 +40,39 @@ def evaluate_speech(
     paths: list[Path],
     digits: np.ndarray,
     dataset: str,
-    progress: Callable[..., None] = lambda *_: None,
+    progress: Progress = silent,
 ) -> list[PerImageResult]:
     """Measure systems, all with the given backbone, and their rivals on N recordings, in which digits (N,) are said.
 
-    Returns:
-        Every system, every rival, and the teacher itself (bytes: raw 16-bit PCM).
+    The teacher itself is one of the rivals (bytes: raw 16-bit PCM).
     """
     plain, found = [], {}
     for done, path in enumerate(paths, start=1):
         samples = read_wav(path)
         plain.append(log_mel(samples))
-        for rival, (size, patch) in (_audio_rivals(samples, plain[-1]) | _mel_rivals(plain[-1])).items():
-            sizes, left = found.setdefault(rival, ([], []))
-            sizes.append(size)
-            left.append(patch)
+        for rival, one in (_audio_rivals(samples, plain[-1]) | _mel_rivals(plain[-1])).items():
+            found.setdefault(rival, []).append(one)
         progress(done, len(paths))
     images = np.stack(plain)
     teacher, measured = top1_of_images(backbone, images), []
     for name, system in systems.items():
         measured += curve_of_images(system, images, digits, dataset, name, lmbdas_of(system, SETTINGS))
-    for (name, quality), (sizes, left) in found.items():
-        decided = top1_of_images(backbone, np.stack(left))
-        measured.append(
-            PerImageResult(dataset, name, None, quality, backbone.name, np.array(sizes), decided, teacher, digits)
-        )
+    for (name, quality), rows in found.items():
+        sizes, left = map(np.array, zip(*rows, strict=True))
+        decided = top1_of_images(backbone, left)
+        measured.append(PerImageResult(dataset, name, None, quality, backbone.name, sizes, decided, teacher, digits))
     return measured
 
 
 def _mel_rivals(patch: np.ndarray) -> dict[Rival, tuple[int, np.ndarray]]:
-    packed = {bits: pack_mel(patch, bits) for bits in BITS}
-    files = {quality: encode_image(Image.fromarray(patch[0]).convert("RGB"), "WebP", quality) for quality in WEBP}
-    shown = {q: np.asarray(decode_image(file).convert("L"))[None] for q, file in files.items()}
-    return {("mel, zlib", bits): (len(data), unpack_mel(data, bits, patch.shape)) for bits, data in packed.items()} | {
-        ("mel, WebP", quality): (len(file), shown[quality]) for quality, file in files.items()
-    }
+    found: dict[Rival, tuple[int, np.ndarray]] = {}
+    for bits in BITS:
+        data = pack_mel(patch, bits)
+        found["mel, zlib", bits] = len(data), unpack_mel(data, bits, patch.shape)
+    for quality in WEBP:
+        file = encode_image(Image.fromarray(patch[0]).convert("RGB"), "WebP", quality)
+        found["mel, WebP", quality] = len(file), np.asarray(decode_image(file).convert("L"))[None]
+    return found
 
 
 def pack_mel(patch: np.ndarray, bits: int) -> bytes:
@@ -106,8 +103,8 @@ def _audio_rivals(samples: np.ndarray, patch: np.ndarray) -> dict[Rival, tuple[i
         version = _version("opusenc")
         for kilobits in KILOBITS:
             file = _run(["opusenc", *OPUS, "--bitrate", str(kilobits), "-", "-"], pcm)
-            back = np.frombuffer(_run(["opusdec", "--quiet", "--rate", str(RATE), "-", "-"], file), "<i2") / 32768
-            left = log_mel(back)
+            back = np.frombuffer(_run(["opusdec", "--quiet", "--rate", str(RATE), "-", "-"], file), "<i2")
+            left = log_mel(back / 32768)
             found[f"Opus, file ({version})", kilobits] = (len(file), left)
             found[f"Opus, bare frames ({version})", kilobits] = (ogg_payload(file), left)
     return found

@@ -361,11 +361,7 @@ def incomplete(name: str, what: str) -> DataError:
 
 
 def read_table(name: str, folder: Path | None = None) -> list[Any]:
-    """Read a result table.
-
-    Args:
-        name: a key of :data:`TABLES`.
-        folder: of the table; ``results`` of the data folder by default.
+    """Read a result table, a key of :data:`TABLES`; its folder is ``results`` of the data folder by default.
 
     Raises:
         DataError: there is no such table, or see :func:`fsplit_lib.data.read_rows`.

@@ -1,5 +1,6 @@
 """What else the packets carry: answers to another question, and the places that an answer comes from."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,7 +12,7 @@ from PIL import Image
 from fsplit_lib.backbones import Backbone
 from fsplit_lib.data import ImageFolder, center_crop
 from fsplit_lib.data.tensors import photo_tensor
-from fsplit_lib.evaluation.evaluate import lmbdas_of, shown_lmbda
+from fsplit_lib.evaluation.evaluate import Progress, lmbdas_of, shown_lmbda, silent
 from fsplit_lib.evaluation.intervals import middle, resampled
 from fsplit_lib.evaluation.probes import probed_classes
 from fsplit_lib.evaluation.tables import TaskGainRow, TaskRow
@@ -44,31 +45,27 @@ def task_of_images(name: str, images: np.ndarray, labels: np.ndarray) -> Task:
 
 @torch.no_grad()
 def measure_tasks(
-    systems: dict[str, FrankenSplit],
-    backbone: Backbone,
-    tasks: Sequence[Task],
-    progress: Callable[..., None] = lambda *_: None,
+    systems: dict[str, FrankenSplit], backbone: Backbone, tasks: Sequence[Task], progress: Progress = silent
 ) -> tuple[list[TaskRow], list[TaskGainRow]]:
     """Fit linear probes to the tail's pooled features, from packets and from photos, and compare what they get right.
 
     Each codec is also compared with each before it, at equal bytes. All systems have the given backbone.
     """
-    rows, gains, done, total = [], [], 0, sum(len(task.labels) for task in tasks)
-    size = backbone.input_size
+    rows, gains, done, total, size = [], [], 0, sum(len(task.labels) for task in tasks), backbone.input_size
     for task in tasks:
-        kept: dict[tuple[str, float | None], list[tuple[np.ndarray, np.ndarray]]] = {}
+        kept: dict[tuple[str, float | None], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
         for start in range(0, len(task.labels), BATCH):
             crops = [center_crop(task.picture(i), size) for i in range(start, min(start + BATCH, len(task.labels)))]
             x = torch.cat([photo_tensor(crop) for crop in crops])
             plain = backbone.tail(backbone.head(x), pooled=True).numpy()
-            kept.setdefault(("teacher", None), []).append((np.full(len(x), 3 * size * size), plain))
+            kept["teacher", None].append((np.full(len(x), 3 * size * size), plain))
             for name, system in systems.items():
                 y = system.codec.encoder(x)
                 for lmbda in lmbdas_of(system, SETTINGS):
                     packets = system.codec.pack(y, lmbda)
                     pooled = backbone.tail(system.decoder(system.codec.decompress(packets)), pooled=True).numpy()
                     sizes = np.array([len(packet.to_bytes()) for packet in packets])
-                    kept.setdefault((name, shown_lmbda(lmbda)), []).append((sizes, pooled))
+                    kept[name, shown_lmbda(lmbda)].append((sizes, pooled))
             done += len(x)
             progress(done, total)
         whole = {key: tuple(map(np.concatenate, zip(*one, strict=True))) for key, one in kept.items()}
@@ -113,17 +110,11 @@ def accuracy_gain(
     """Compute how much more of a task one codec's packets get right than another's at equal bytes.
 
     Both curves of accuracy over the logarithm of mean bytes are interpolated linearly, and their difference is averaged
-    over the bytes that both reach (the Bjøntegaard delta's other direction: quality at equal rate).
+    over the bytes that both reach (the Bjøntegaard delta's other direction: quality at equal rate). They are given as
+    the bytes (S, N) of N pictures' packets at S settings, and how much of each was answered rightly, (S, N) in [0, 1].
 
-    Args:
-        sizes: (S, N) bytes of N pictures' packets at S settings.
-        right: (S, N) in [0, 1], how much of each was answered rightly.
-        other_sizes: (T, N) of the other codec, of the same pictures.
-        other_right: (T, N).
-
-    Returns:
-        Points in percent, both ends of the 95 % bootstrap interval over pictures (None with too few), and the fewest and
-        the most bytes that both reach. None where there are no such bytes.
+    Returns points in percent, both ends of the 95 % bootstrap interval over pictures (None with too few), and the fewest
+    and the most bytes that both reach. None where there are no such bytes.
 
     >>> size, share = np.array([[100.0, 100], [400, 400]]), np.array([[1.0, 0], [1, 1]])
     >>> accuracy_gain(size, share, 2 * size, share)  # half the bytes: half of the 50 points that four times as many bring
@@ -131,14 +122,15 @@ def accuracy_gain(
     """
     n = sizes.shape[1]
     drawn = np.hstack([np.full((n, 1), 1 / n), resampled(n, DRAWS, 0)])
-    mine, other = ((size @ drawn, share @ drawn) for size, share in ((sizes, right), (other_sizes, other_right)))
-    low, high = max(mine[0][:, 0].min(), other[0][:, 0].min()), min(mine[0][:, 0].max(), other[0][:, 0].max())
+    parts = [part @ drawn for part in (sizes, right, other_sizes, other_right)]
+    means = [part[:, 0] for part in parts[::2]]
+    low, high = max(map(min, means)), min(map(max, means))
     if low > high:
         return None
     at = np.linspace(np.log(low), np.log(high), 33)
     points = np.array([
         np.mean(np.interp(at, *_over_bytes(a, b)) - np.interp(at, *_over_bytes(c, d)))
-        for a, b, c, d in zip(*(part.T for part in (*mine, *other)), strict=True)
+        for a, b, c, d in zip(*(part.T for part in parts), strict=True)
     ])  # fmt: skip
     reach = middle(100 * points[1:], n) or (None, None)
     return float(100 * points[0]), *reach, float(low), float(high)

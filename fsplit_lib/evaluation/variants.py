@@ -100,9 +100,7 @@ def variant_of(codec: str, experiment: str) -> tuple[str, int] | None:
 def read_variants(folder: Path, experiment: str = "saliency_variants") -> Variants:
     """Read an experiment's two tables; rows of other methods are left out.
 
-    Args:
-        folder: of the tables.
-        experiment: a key of :data:`EXPERIMENTS`: "regularisers" reads ``regularisers.csv`` and ``regularisers_bd_rates.csv``.
+    A key of :data:`EXPERIMENTS` names both: "regularisers" reads ``regularisers.csv`` and ``regularisers_bd_rates.csv``.
 
     Raises:
         DataError: a table is missing, or the variants were not measured at the same lambdas.
@@ -117,8 +115,8 @@ def read_variants(folder: Path, experiment: str = "saliency_variants") -> Varian
         if variant := variant_of(point.codec, experiment):
             curves.setdefault(variant, {})[point.lmbda] = point
     if variants - {variant for variant, _ in curves} or len({tuple(sorted(curve)) for curve in curves.values()}) != 1:
-        needed = f"needs all {len(variants)} variants at the same lambdas"
-        raise incomplete(f"{experiment}.csv", f"{folder / experiment}.csv {needed}")
+        what = f"{folder / experiment}.csv needs all {len(variants)} variants at the same lambdas"
+        raise incomplete(f"{experiment}.csv", what)
     deltas = {
         (variant_of(delta.codec, experiment), variant_of(delta.against, experiment)): delta
         for delta in read_table(f"{experiment}_bd_rates.csv", folder)

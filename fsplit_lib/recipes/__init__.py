@@ -5,7 +5,6 @@ from fsplit_lib.recipes.caltech import CALTECH_RECIPES
 from fsplit_lib.recipes.context import Recipe, RunContext
 from fsplit_lib.recipes.cross_backbone import CROSS_RECIPES
 from fsplit_lib.recipes.decoder import DECODER_RECIPES
-from fsplit_lib.recipes.entropy import ENTROPY_RECIPES
 from fsplit_lib.recipes.fashion import FASHION_RECIPES
 from fsplit_lib.recipes.prior_work import PRIOR_RECIPES
 from fsplit_lib.recipes.speech import SPEECH_RECIPES
@@ -13,8 +12,8 @@ from fsplit_lib.recipes.teachers import TEACHER_RECIPES
 
 RECIPES = {
     recipe.name: recipe
-    for kind in (TEACHER_RECIPES, FASHION_RECIPES, CROSS_RECIPES, ENTROPY_RECIPES,
-                 CALTECH_RECIPES, PRIOR_RECIPES, DECODER_RECIPES, SPEECH_RECIPES)
+    for kind in (TEACHER_RECIPES, FASHION_RECIPES, CROSS_RECIPES, CALTECH_RECIPES,
+                 PRIOR_RECIPES, DECODER_RECIPES, SPEECH_RECIPES)
     for recipe in kind
 }  # fmt: skip
 

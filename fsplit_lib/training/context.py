@@ -1,22 +1,36 @@
-"""Learn which table a symbol's neighbours should choose: the weights of :class:`fsplit_lib.entropy.context.Context`.
+"""Learn which table a symbol's neighbours should choose, and measure what that saves, and what it takes on the phone.
+
+What is learned are the weights of :class:`fsplit_lib.entropy.context.Context`.
 
 Counts of symbols are gathered for every neighbourhood, channel and rate, and then shared out among a few tables: a
 k-means in which a table's distance from a neighbourhood is what the neighbourhood's symbols cost with it.
 """
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fsplit_lib.codec import FeatureCodec
+from fsplit_lib.data import ImageFolder, center_crop
+from fsplit_lib.data.tensors import photo_tensor
+from fsplit_lib.device.timing import interleave
 from fsplit_lib.entropy.coding import PRECISION, Tables
 from fsplit_lib.entropy.context import ACTIVITIES, AROUND, SUMS, Context, neighbourhoods, places_of
 from fsplit_lib.entropy.models import frequencies_of
+from fsplit_lib.evaluation.evaluate import Progress, silent
+from fsplit_lib.evaluation.intervals import middle, resampled
+from fsplit_lib.evaluation.tables import ContextRow
+from fsplit_lib.training.sources import FolderSource, batches
 
 SPAN = 24  # symbols of a table to either side of 0; those beyond are escaped
 WIDTH = 2 * SPAN + 1
 QUIET = 0.02  # bits a symbol; a channel below it at every rate stays without a context
 PRIOR = 12  # symbols of its channel that every neighbourhood has seen already
+CROPS, CROP = 512, 160  # that a context is learned from
 
 
 def learn_context(codec: FeatureCodec, y: Tensor) -> Context:
@@ -34,12 +48,10 @@ def learn_context(codec: FeatureCodec, y: Tensor) -> Context:
 
 
 def fit_context(counts: np.ndarray, groups: np.ndarray, count: int = 64) -> Context:
-    """Fit a context to how often every symbol was seen in every neighbourhood.
+    """Fit a context of ``count`` tables, at most 256, to how often every symbol was seen in every neighbourhood.
 
-    Args:
-        counts: (G, 2, C, SUMS · ACTIVITIES, WIDTH) of each group, as :func:`count_symbols` makes them.
-        groups: (L,) the group of each lmbda code.
-        count: tables, at most 256.
+    That is ``counts`` (G, 2, C, SUMS · ACTIVITIES, WIDTH) of each group, as :func:`count_symbols` makes them; ``groups``
+    (L,) are those of the lmbda codes.
     """
     channel = counts.sum(axis=(1, 3))  # (G, C, WIDTH)
     share = channel / channel.sum(axis=-1, keepdims=True)
@@ -63,6 +75,44 @@ def count_symbols(symbols: np.ndarray) -> np.ndarray:
         cell = np.ravel_multi_index((np.arange(channels)[:, None], seen, own), shape)
         counts.append(np.bincount(cell.ravel(), minlength=np.prod(shape)).reshape(shape))
     return np.stack(counts)
+
+
+@torch.no_grad()
+def measure_context(
+    name: str,
+    codec: FeatureCodec,
+    training: ImageFolder,
+    photos: ImageFolder,
+    lmbdas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0),
+    runs: int = 100,
+    progress: Progress = silent,
+) -> list[ContextRow]:
+    """Learn a context from crops of training photos, and code the latents of other photos with it and without.
+
+    The codec is of continuous rate, and called ``name`` in the rows; a context that it has already is left aside. ``runs`` rounds are timed.
+    """
+    context = learn_context(codec, codec.encoder(next(batches(FolderSource(training, CROP), CROPS, 0, 1, 1)).x))
+    packers = [replace(codec.packer, context=one) for one in (None, context)]
+    sizes = np.zeros((len(lmbdas), len(packers), len(photos)))
+
+    def streams(y: np.ndarray, lmbda: float) -> list[Callable[[], bytes]]:
+        code = packers[0].code(lmbda)
+        symbols = packers[0].symbols(y, code)
+        return [partial(packer.encode, symbols, code, *y.shape[1:]) for packer in packers]
+
+    for index in range(len(photos)):
+        y = codec.encoder(photo_tensor(center_crop(photos[index])))[0].numpy()
+        for row, lmbda in enumerate(lmbdas):
+            sizes[row, :, index] = [len(encode()) for encode in streams(y, lmbda)]
+        progress(index + 1, len(photos))
+    rows, draws = [], resampled(len(photos), 2000, 0)
+    for lmbda, (plain, coded) in zip(lmbdas, sizes, strict=True):
+        took = interleave(dict(zip(("plain", "context"), streams(y, lmbda), strict=True)), runs)  # on the last photo
+        low, high = middle(100 * (1 - coded @ draws / (plain @ draws)), len(photos)) or (None, None)
+        means, times = (plain.mean(), coded.mean()), (took["plain"].median_ms, took["context"].median_ms)
+        saved = 100 * (1 - means[1] / means[0])
+        rows.append(ContextRow(photos.name, name, lmbda, *means, saved, low, high, *times, len(photos)))
+    return rows
 
 
 def _cluster(weights: np.ndarray, count: int) -> tuple[Tables, np.ndarray]:

@@ -43,8 +43,3 @@ class DynamicWeight:
         cam = (slope.mean(dim=(2, 3), keepdim=True) * h.detach()).sum(dim=1, keepdim=True).clamp_min(0)
         low, high = (end(dim=(2, 3), keepdim=True) for end in (cam.amin, cam.amax))  # of each picture
         return (cam - low) / (high - low + 1e-12)
-
-
-def feature_map(tail: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-    """Compute Grad-CAM of the answer that a tail gives to features (B, C, h, w), see :meth:`DynamicWeight.map`."""
-    return DynamicWeight(tail, 1).map(h)

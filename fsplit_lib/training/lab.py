@@ -45,19 +45,11 @@ def train_lab(
     anchors: tuple[float, ...] = (),
     maps: Tensor | None = None,
 ) -> LabRun:
-    """Train an encoder of strides 2, 2, 1 (latent 8×8) and a decoder for a frozen backbone.
+    """Train an encoder of strides 2, 2, 1 (latent 8×8) and a decoder for a frozen backbone, by ``steps`` of 64 pictures.
 
-    Args:
-        backbone: cut at stride 4, for 32×32 pictures.
-        lmbda: weight of the rate.
-        steps: of 64 pictures.
-        seed: of first weights, order and noise.
-        objective: "head_distillation" or "cross_entropy".
-        quantiser: see :meth:`fsplit_lib.codec.FeatureCodec.quantise`.
-        progress: called after every step.
-        widths: of the encoder; (48, 64, 48) is the photo encoder's.
-        anchors: makes a codec of continuous rate, trained between the first and the last.
-        maps: saliency (N, 1, 8, 8) of the training pictures, whose weights then guide the distortion.
+    The backbone is cut at stride 4, for 32×32 pictures; the photo encoder's ``widths`` are (48, 64, 48). With
+    ``anchors`` the codec is of continuous rate, trained between the first and the last; with ``maps``, saliency
+    (N, 1, 8, 8) of the training pictures, their weights guide the distortion. All else is as in :class:`TrainConfig`.
     """
     config = TrainConfig(
         steps=steps, batch=64, learning_rate=6e-3, seed=seed, objective=objective, quantiser=quantiser, lmbda=lmbda,
@@ -87,9 +79,8 @@ def distortion_in_use(system: FrankenSplit, images: np.ndarray) -> float:
     >>> distortion_in_use(load_system("label-head"), np.zeros((2, 32, 32), np.uint8)) < 1  # that of mean features
     True
     """
-    total, at_once = 0.0, 500
-    for start in range(0, len(images), at_once):
-        x = images_to_tensor(images[start : start + at_once])
-        out = system(x)
-        total += head_distillation(system.backbone.head(x), out.h_hat, system.decoder.spread).item() * len(x)
+    total = 0.0
+    for part in np.split(images, range(500, len(images), 500)):
+        x = images_to_tensor(part)
+        total += head_distillation(system.backbone.head(x), system(x).h_hat, system.decoder.spread).item() * len(x)
     return total / len(images)

@@ -32,7 +32,7 @@ from fsplit_lib.objectives import channel_sensitivity, loss_of, saliency_weight,
 from fsplit_lib.system import FrankenSplit
 from fsplit_lib.training import checkpoint as checkpoints
 from fsplit_lib.training.config import TrainConfig
-from fsplit_lib.training.dynamic import feature_map
+from fsplit_lib.training.dynamic import DynamicWeight
 from fsplit_lib.training.machine import machine
 from fsplit_lib.training.muon import Muon, is_matrix
 from fsplit_lib.training.sources import Batch, batches
@@ -48,16 +48,10 @@ class LogRow:
 
 
 def train_system(system: FrankenSplit, source: Dataset, config: TrainConfig, **options: object) -> list[LogRow]:
-    """Train codec and decoder against the frozen backbone, then build the entropy tables.
+    """Train codec and decoder, in place, against the frozen backbone, then build the entropy tables.
 
-    Args:
-        system: from :func:`fsplit_lib.system.build_system`; changed in place.
-        source: of photos.
-        config: of the run.
-        options: as in :func:`fit`.
-
-    Returns:
-        The log, with ``distortion``, ``rate`` (bits per input pixel) and ``total`` of every step.
+    The ``options`` are those of :func:`fit`. Returns the log, with ``distortion``, ``rate`` (bits per input pixel) and
+    ``total`` of every step.
 
     >>> import numpy as np
     >>> from fsplit_lib.backbones import load_backbone
@@ -106,14 +100,11 @@ def _train_behind(
 ) -> list[LogRow]:
     """Train what is behind the packet; the codec stays as it is."""
     codec, before = system.codec, system.codec.codec_id
-    learned = [p for p in codec.parameters() if p.requires_grad]
+    learned = nn.ParameterList(p for p in codec.parameters() if p.requires_grad).requires_grad_(False)
     try:
-        for parameter in learned:
-            parameter.requires_grad_(False)
         log = _train(system, parts, source, config, options)
     finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)
+        learned.requires_grad_(True)
     if codec.codec_id != before:
         raise RuntimeError(f"codec {before.hex()} became {codec.codec_id.hex()} while only a decoder was trained")
     return log
@@ -152,7 +143,7 @@ def _train(
         if config.guidance != "unguided" and config.maps != "photo":
             with torch.no_grad():
                 features = out.h_hat if config.maps == "decoded" else backbone.head(batch.x)
-            seen = feature_map(backbone.tail, features)  # (B, 1, h, w)
+            seen = DynamicWeight(backbone.tail, 1).map(features)  # (B, 1, h, w)
         weight = None if seen is None else saliency_weight(seen, config.guidance)
         if sensitive:
             here = sensitivity.to(batch.x)
@@ -199,23 +190,18 @@ def fit(
 ) -> list[LogRow]:
     """Train ``parts`` of ``module`` and return the log.
 
-    Args:
-        module: is called inside ``loss``; Fabric wraps it, and several processes share gradients through that.
-        parts: the modules that learn and are checkpointed, by name.
-        loss: returns scalars, of which ``"total"`` is minimised.
-        source: of samples.
-        config: of the run.
-        rate_factors: of the learning rate, by part; 1 where not given.
-        progress: is called after every step.
-        checkpoint: file to resume from if it exists, and to write, whole or not at all.
-        checkpoint_every: steps between two checkpoints.
-        made_of: what else the run depends on, such as a frozen network's fingerprint; a checkpoint keeps it, with
-            the source's digest, and is refused where either differs.
-        workers: loader processes.
-        accelerator: "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU in
-            any case, so a run may be resumed on another device; afterwards the module is on the CPU again. As many
-            processes as torchrun has started share every global batch. BatchNorm sees only its process's share; codec
-            and decoders have none.
+    The module is called inside ``loss``, which returns scalars, of which ``"total"`` is minimised; Fabric wraps it, and
+    several processes share gradients through that. ``rate_factors`` are those of the learning rate, by part; 1 where not
+    given. ``progress`` is called after every step, and ``workers`` are loader processes.
+
+    The run resumes from the file ``checkpoint`` if it exists, and writes it, whole or not at all. It keeps what the run
+    depends on: the source's digest and ``made_of``, such as a frozen network's fingerprint; where either differs it is
+    refused.
+
+    The ``accelerator`` is "cpu", "cuda", or "auto" for a GPU where there is one. Samples and noise are drawn on the CPU
+    in any case, so a run may be resumed on another device; afterwards the module is on the CPU again. As many processes
+    as torchrun has started share every global batch. BatchNorm sees only its process's share; codec and decoders have
+    none.
 
     Raises:
         ParameterError: the processes cannot share the batch evenly, or there is no such accelerator.

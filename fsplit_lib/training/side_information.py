@@ -1,7 +1,6 @@
 """Does side information pay? Three entropy models, trained on the latents of one frozen encoder."""
 
-from collections.abc import Callable
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -13,6 +12,7 @@ from fsplit_lib.data.tensors import photo_tensor
 from fsplit_lib.entropy.coding import encode_symbols
 from fsplit_lib.entropy.hyperprior import Hyperprior
 from fsplit_lib.entropy.models import FactorizedPrior
+from fsplit_lib.evaluation.evaluate import Progress, silent
 from fsplit_lib.evaluation.tables import SideRow
 from fsplit_lib.training.config import TrainConfig
 from fsplit_lib.training.loop import LogRow, fit
@@ -34,12 +34,6 @@ class EntropyModels(nn.Module):
         """Compute likelihoods of latents y (B, C, h, w) and of the side information with the noise ``side``, by model."""
         parts = {"factorised": (self.factorised.likelihood(y),)}
         return parts | {name: getattr(self, name)(y, side) for name in ("scale", "mean_scale")}
-
-    def update(self) -> None:
-        """Build all tables; the factorised one keeps the grid that the decoder knows."""
-        self.factorised.update(keep_grid=True)
-        self.scale.update()
-        self.mean_scale.update()
 
 
 def load_entropy_models(name: str = "side-information") -> EntropyModels:
@@ -89,25 +83,22 @@ def train_entropy_models(
     made_of = {"codec_id": codec.codec_id.hex()}
     log = fit(models, pieces, loss, source, config, rate_factors=factors, made_of=made_of, **options)
     codec.encoder.cpu()
-    models.update()
+    models.factorised.update(keep_grid=True)  # the grid that the decoder knows
+    models.scale.update()
+    models.mean_scale.update()
     return models, log
 
 
 @torch.no_grad()
 def measure_side_information(
-    models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Callable[..., None] = lambda *_: None
+    models: EntropyModels, codec: FeatureCodec, photos: ImageFolder, progress: Progress = silent
 ) -> list[SideRow]:
-    """Measure real streams of the three models for the same symbols of a codec, on the centre crops of a folder.
-
-    ``progress`` is called with photos done and photos in all.
-    """
-    sizes: dict[str, list[tuple[int, int]]] = {}
+    """Measure real streams of the three models for the same symbols of a codec, on the centre crops of a folder."""
+    sizes = []
     for done in range(len(photos)):
-        y = codec.encoder(photo_tensor(center_crop(photos[done])))
-        for name, size in stream_sizes(models, y).items():
-            sizes.setdefault(name, []).append(size)
+        sizes.append(stream_sizes(models, codec.encoder(photo_tensor(center_crop(photos[done])))))
         progress(done + 1, len(photos))
-    means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in sizes.items()}
+    means = {name: np.mean([one[name] for one in sizes], axis=0).tolist() for name in sizes[0]}
     return [SideRow(photos.name, name, *values, len(photos)) for name, values in means.items()]
 
 

@@ -73,13 +73,9 @@ class Batch:
 
 
 class ArraySource(Dataset):
-    """Images in memory, optionally shifted and flipped at random.
+    """Images in memory, grey (N, H, W) uint8, as RGB, or (N, C, H, W) uint8, as they are, with labels (N,).
 
-    Args:
-        images: grey (N, H, W) uint8, as RGB, or (N, C, H, W) uint8, as they are.
-        labels: (N,).
-        augment: shift and flip.
-        maps: saliency (N, 1, h, w) in [0, 1], for images that are not augmented.
+    They are shifted and flipped at random, or not; then they may have saliency ``maps`` (N, 1, h, w) in [0, 1].
 
     >>> source = ArraySource(np.zeros((4, 32, 32), np.uint8), np.arange(4))
     >>> x, labels = source.__getitems__([(2, 0), (3, 0)])  # (image, key of its augmentation)
@@ -112,16 +108,12 @@ class ArraySource(Dataset):
 
 
 class FolderSource(Dataset):
-    """Random resized crops of photos, flipped half of the time.
+    """Random crops of photos, flipped half of the time and resized to ``crop`` by ``crop`` pixels.
 
-    Args:
-        folder: of photos.
-        crop: side in pixels.
-        scale: least and largest share of the photo's area.
-        maps: one saliency map a photo, (1, h, w) in [0, 1]; cropped and flipped with it.
-        stride: pixels per value of a cropped map.
-        colours: whether the crop's brightness, contrast, saturation and hue change at random, and one crop in five
-            turns grey, by SimCLR's recipe at half its strength (Chen et al. 2020, arXiv 2002.05709).
+    They have ``scale``, least and largest, of the photo's area. Saliency ``maps``, (1, h, w) in [0, 1] for each photo,
+    are cropped and flipped with it, to a value for 8 x 8 pixels. With ``colours`` the crop's brightness, contrast,
+    saturation and hue change at random, and one crop in five turns grey, by SimCLR's recipe at half its strength (Chen
+    et al. 2020, arXiv 2002.05709).
     """
 
     def __init__(
@@ -130,12 +122,11 @@ class FolderSource(Dataset):
         crop: int,
         scale: tuple[float, float] = (0.25, 1.0),
         maps: list[Tensor] | None = None,
-        stride: int = 8,
         colours: bool = False,
     ):
         if maps is not None and len(maps) != len(folder):
             raise DataError(f"{len(folder)} photos need as many saliency maps, got {len(maps)}")
-        self.folder, self.maps, self.grid = folder, maps, crop // stride
+        self.folder, self.maps, self.grid = folder, maps, crop // 8
         cut = v2.RandomResizedCrop(crop, scale=scale, interpolation=v2.InterpolationMode.BICUBIC)
         self.augment = v2.Compose([cut, v2.RandomHorizontalFlip()])
         self.colour = v2.Compose([v2.ColorJitter(0.4, 0.4, 0.4, 0.1), v2.RandomGrayscale(0.2)]) if colours else None
@@ -163,8 +154,7 @@ class FolderSource(Dataset):
         photo = self.folder[index]
         if self.maps is None:
             return _keyed(self.augment, photo, key), None
-        size = photo.size[::-1]
-        full = tv_tensors.Image(F.interpolate(self.maps[index][None], size=size, mode="bilinear")[0])
+        full = tv_tensors.Image(F.interpolate(self.maps[index][None], size=photo.size[::-1], mode="bilinear")[0])
         photo, weight = _keyed(self.augment, (photo, full), key)  # drawn once, for both
         small = F.interpolate(weight.as_subclass(Tensor)[None], size=(self.grid, self.grid), mode="area")[0]
         return photo, small.clamp(0, 1)  # bicubic resizing overshoots
@@ -199,17 +189,9 @@ def _samples(length: int, size: int, steps: range, seed: int) -> Iterator[list[t
 def batches(
     source: Dataset, size: int, start: int, steps: int, seed: int, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Iterator[Batch]:
-    """Yield the batches of steps ``start`` to ``steps``.
+    """Yield the share of process ``rank`` among ``world`` in global batches of ``size``, from step ``start`` to ``steps``.
 
-    Args:
-        source: an :class:`ArraySource` or :class:`FolderSource`.
-        size: of the global batch.
-        start: first step.
-        steps: of the whole run.
-        seed: of order, augmentation and noise.
-        rank: of this process among ``world``.
-        world: number of processes.
-        workers: loader processes; 0 loads between the steps.
+    The source is an :class:`ArraySource` or :class:`FolderSource`; ``seed`` is that of order, augmentation and noise.
 
     >>> source = ArraySource(np.zeros((8, 32, 32), np.uint8), np.arange(8))
     >>> [(batch.x.shape, sorted(batch.labels.tolist())) for batch in batches(source, 8, start=0, steps=1, seed=0)]
