@@ -64,14 +64,10 @@ class Scenario:
 
 
 def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8") -> dict[str, EndToEnd]:
-    """Collect every method of the table, at the settings that were chosen for a level.
+    """Collect every method of the table that gives a network's answer, at the settings that were chosen for an agreement.
 
-    Args:
-        rows: of the latency table.
-        network: whose answer is wanted.
-        level: agreement.
-        precision: of the networks on the device, on one thread; on the most that were measured, and in float32, where a
-            method has no other.
+    Networks on the device have the given precision and one thread; float32, or the most threads that were measured, where
+    a method has no other.
 
     Raises:
         DataError: nothing was measured at the level, or for the network.
