@@ -52,12 +52,8 @@ def device_calls(
     The stages of a method add up to its time on the device, but for two of ours: "whole call" is all of them in one,
     and "libraries alone" what Pillow, onnxruntime and constriction need of it when nothing of ours is between them.
 
-    Args:
-        bundle: with or without int8 encoder and network; what is missing is left out.
-        photo: RGB, as the camera hands it over.
-        lmbdas: rate weights to code at; None is the codec's own.
-        qualities: image codecs and their qualities.
-        threads: of the networks; one and all of this machine by default.
+    Networks that the bundle lacks are left out; they run on each of ``threads``, one and all of this machine by
+    default. The photo is RGB, as the camera hands it over; the rate weight None is the codec's own.
     """
     threads = sorted({1, os.cpu_count() or 1}) if threads is None else threads
     crop, calls = center_crop(photo), {}

@@ -58,11 +58,7 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time several calls in turns: every round runs each of them once; the timings have the calls' names.
 
-    Args:
-        calls: by name.
-        runs: timed rounds.
-        warmup: rounds before them.
-        progress: called with rounds done and rounds in all.
+    ``runs`` rounds are timed, behind those of ``warmup``; ``progress`` is called with rounds done and rounds in all.
 
     Raises:
         ParameterError: fewer than 2 runs.

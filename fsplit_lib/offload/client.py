@@ -66,13 +66,10 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:400])
 
 
-class Client:
+class Client(contextlib.AbstractContextManager):
     """Talks to one server; keeps its connection from one photo to the next. Not for several threads at once.
 
-    Args:
-        url: such as http://127.0.0.1:8000; https is verified as usual.
-        token: the server's, if it asks for one.
-        timeout_s: for one call, whatever the server does.
+    A call ends after ``timeout_s`` seconds, whatever the server does; https is verified as usual.
 
     Raises:
         ParameterError: another kind of URL, or a token that cannot travel.
@@ -96,9 +93,6 @@ class Client:
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def __enter__(self) -> "Client":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -107,12 +101,7 @@ class Client:
         self._connection.close()
 
     def send(self, data: bytes, kind: Literal["packet", "image"] = "packet", top: int = 5) -> Reply:
-        """Ask the server for its answer to one packet or coded image.
-
-        Args:
-            data: a packet's wire bytes, or a JPEG, PNG, WebP or AVIF file.
-            kind: which of them.
-            top: number of classes wanted.
+        """Ask for the ``top`` likeliest classes of a packet's wire bytes, or of a JPEG, PNG, WebP or AVIF file.
 
         Raises:
             ParameterError: an image of another kind.

@@ -33,13 +33,10 @@ from fsplit_lib.system import FrankenSplit
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, with an end to a client's silence.
 
-    A client owes the server the rest of a header; the rest of a body, also of one that was refused unread; or the reading of
-    an answer. It has ``patience_s`` for each. Where there are more connections than allowed, the
-    one that has owed longest is closed, so that no number of slow ones keeps a quick one out.
-
-    Args:
-        waiting: of one server: its connections whose client owes something, with their alarms, longest first.
-        patience_s: as said.
+    A client owes the server the rest of a header; the rest of a body, also of one that was refused unread; or the
+    reading of an answer. It has ``patience_s`` for each. Where there are more connections than allowed, the one that
+    has owed longest is closed, so that no number of slow ones keeps a quick one out: ``waiting`` holds the alarms of
+    all connections of a server whose client owes something, longest first.
     """
 
     def __init__(self, *args: Any, waiting: dict["Connection", asyncio.TimerHandle], patience_s: float, **kwargs: Any):
@@ -148,7 +145,6 @@ def _uvicorn(app: Starlette, settings: Settings) -> uvicorn.Server:
 
 
 def _descriptors() -> int:
-    """Count the files and sockets that this process may have open."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -68,19 +68,11 @@ def run_chapter(
     cwd: Path | None = None,
     site: bool = False,
 ) -> ChapterRun:
-    """Execute one chapter.
+    """Execute one chapter, a cell of which may take ``timeout`` seconds; all that it leaves goes to the folder ``out``.
 
-    Args:
-        notebook: of the book.
-        out: folder for the executed notebook, its headline numbers and whatever it writes.
-        parameters: override those of its parameters cell.
-        timeout: seconds that one cell may take.
-        solutions: folder of solutions to fill in, which are then graded strictly; None leaves the
-            exercises as a student finds them.
-        golden: folder of golden numbers; compared only where the parameters are the chapter's own.
-        progress: draw a bar with the chapter's name.
-        cwd: folder from which the chapter looks up paths; by default the one in which the caller stands.
-        site: have panels draw all their states, for pages without a kernel.
+    Solutions of a folder are filled in and then graded strictly; without it, exercises stay as a student finds them.
+    Golden numbers of a folder are compared only where the parameters are the chapter's own. The chapter looks up paths
+    from ``cwd``, by default where the caller stands. For a site, pages without a kernel, panels draw all their states.
 
     Raises:
         ParameterError: an unknown parameter or an illegal value; nothing ran.
@@ -128,8 +120,7 @@ def run_chapter(
     title, claim = _title_and_claim(notebook)
     run = ChapterRun(number, title, claim, executed, time.perf_counter() - begun)
     run.numbers = json.loads(handed.read_text()) if handed.is_file() else {}
-    stored = golden / f"{number}.json" if golden else None
-    if stored and stored.is_file():
+    if golden and (stored := golden / f"{number}.json").is_file():
         wanted = json.loads(stored.read_text("utf-8"))
         run.results = sentences(run.numbers, wanted)
         defaults = {name: p.default for name, p in parameters_of(notebook).items()}
@@ -161,17 +152,10 @@ def run_chapters(
 ) -> list[ChapterRun | ChapterError]:
     """Execute chapters beside each other, each with its share of the cores; those that measure time run alone, at the end.
 
-    A notebook whose metadata hold ``"measures_time": true`` is one of the latter.
-
-    Args:
-        wanted: parameters of each notebook.
-        out: as in :func:`run_chapter`.
-        jobs: most chapters that run at once, each in a process that starts its kernel.
-        progress: called with chapters done, chapters in all, and which one that was; one that runs alone draws its own bar too.
-        options: as in :func:`run_chapter`.
-
-    Returns:
-        What each left, in the order of ``wanted``; one that failed does not stop the others.
+    A notebook whose metadata hold ``"measures_time": true`` is one of the latter. At most ``jobs`` run at once, each in
+    a process that starts its kernel; folder and options are those of :func:`run_chapter`. ``progress`` is called with
+    chapters done, chapters in all, and which one that was; one that runs alone draws its own bar too. A chapter that
+    failed does not stop the others; what each left is in the order of ``wanted``.
     """
     alone = [p for p in wanted if jobs == 1 or nbformat.read(p, as_version=4).metadata.get("measures_time")]
     call, done = partial(_run_or_error, out=out, options=options), {}

@@ -81,18 +81,14 @@ def run_grid(
     workers: int | None = None,
     progress: Callable[[int, int, dict[str, str]], None] | None = None,
 ) -> dict[str, Any]:
-    """Run what has no result yet.
+    """Run what has no result yet, through the Dask scheduler at an address such as ``tcp://host:8786``.
 
-    Args:
-        cells: by name, which becomes the name of a file.
-        out: folder of the results. Workers that see it write there; for others this process does.
-        scheduler: address of a Dask scheduler, such as ``tcp://host:8786``; by default a cluster of local
-            processes of one thread each, for as long as the call lasts.
-        workers: of these processes, one per core by default; 0 runs the cells here, one after the other.
-        progress: called with cells that have a result, cells in all, and under "cell" the name of the last one.
+    Without one, there is a cluster of local processes of one thread each for as long as the call lasts: one a core, or
+    as many as ``workers``, of which 0 runs the cells here, one after the other. A cell's name is that of its file in
+    the folder ``out``: workers that see it write there, for others this process does. ``progress`` is called with cells
+    that have a result, cells in all, and under "cell" the name of the last one.
 
-    Returns:
-        What the functions returned, after a trip through JSON, in the order of ``cells``.
+    Values are what the functions returned, after a trip through JSON, in the order of ``cells``.
 
     Raises:
         GridError: naming the cells that failed and why, after all others have finished.
@@ -218,8 +214,7 @@ def _run(name: str, cell: Cell, out: Path) -> dict:
         begun = time.perf_counter()
         value = cell.function(**cell.options, **cell.limits)
         seconds = round(time.perf_counter() - begun, 2)
-    row = {"cell": name, "digest": cell.digest, "seconds": seconds, "value": value}
-    row = json.loads(json.dumps(row))
+    row = json.loads(json.dumps({"cell": name, "digest": cell.digest, "seconds": seconds, "value": value}))
     if out.is_dir():
         _write(out, name, row)
     return row
