@@ -1,6 +1,6 @@
 """Any photo a student may bring, as the (224, 224) RGB crop that a network was trained to see."""
 
-import importlib
+import importlib.resources
 import io
 import os
 import re
@@ -26,6 +26,33 @@ _TURNS = dict(enumerate((  # the EXIF orientation, and what makes it upright
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
 ), start=2))  # fmt: skip
 
+PHOTOS = {  # licensed, of scikit-image and scikit-learn: for looking, never for training
+    "astronaut": ("skimage.data", "astronaut.png"),
+    "chelsea": ("skimage.data", "chelsea.png"),
+    "coffee": ("skimage.data", "coffee.png"),
+    "rocket": ("skimage.data", "rocket.jpg"),
+    "motorcycle": ("skimage.data", "motorcycle_left.png"),
+    "china": ("sklearn.datasets", "images/china.jpg"),
+    "flower": ("sklearn.datasets", "images/flower.jpg"),
+}
+
+
+def load_photo(name: str) -> Image.Image:
+    """Load one of the workbook's photos, a key of :data:`PHOTOS`, or your own, by its path, as RGB.
+
+    Raises:
+        DataError: neither a known name nor a readable file.
+
+    >>> load_photo("chelsea").size
+    (451, 300)
+    """
+    if name not in PHOTOS:
+        if os.path.exists(name):
+            return open_image(name)
+        raise DataError(f"no photo is called {name!r} and no such file exists; known photos: {', '.join(PHOTOS)}")
+    package, file = PHOTOS[name]
+    return open_image(importlib.resources.files(package) / file)
+
 
 def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_PIXELS) -> Image.Image:
     """Read a photo as upright 8-bit sRGB.
@@ -37,10 +64,8 @@ def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_
     White in a picture of more than 8 bits is the lowest of 255, 65,535 and the file's own largest value that none of
     its values exceeds; in one of floating-point values 1, 255 or 65,535, and one value in a thousand may exceed it.
 
-    Args:
-        source: a path or an open binary file.
-        max_pixels: width times height above which a picture is refused from its header, before it is decoded;
-            by default where Pillow suspects a decompression bomb.
+    A picture of more than ``max_pixels`` is refused from its header, before it is decoded; by default where Pillow
+    suspects a decompression bomb.
 
     Raises:
         DataError: no such file, not an image, truncated, not to be read, too many pixels, a JPEG of more than
@@ -131,13 +156,9 @@ def _check_values(image: Image.Image, name: str) -> None:
     if tags.get(_SAMPLE_FORMAT, (1,))[0] == 2 and image.mode == "L":
         raise DataError(f"{name} has signed 8-bit values, and what is black cannot be known: save it as unsigned ones")
     if tags.get(_PLANES) == 2 and 16 in tags.get(_BITS, ()) and image.info.get("compression") == "raw":
-        raise DataError(
-            f"{name} holds 16-bit colours in planes, which Pillow cannot read: save it with 8 bits, or as PNG"
-        )
+        raise DataError(f"{name} has 16-bit colours in planes, which Pillow cannot read: save it with 8 bits or as PNG")
     if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info and "16" in image.tile[0][3]:
-        raise DataError(
-            f"{name} makes one of its 16-bit colours transparent, which Pillow cannot find: save it with alpha"
-        )
+        raise DataError(f"{name} makes one of its 16-bit colours transparent, which Pillow misses: save it with alpha")
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -212,11 +233,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     """Resize the short side to ``size / 0.875`` (bicubic) and cut out the middle square.
 
-    The same pixels as torchvision's Resize(256) and CenterCrop(224), without torch.
-
-    Args:
-        image: RGB, any size; one smaller than the crop is scaled up.
-        size: side of the square in pixels.
+    The same pixels as torchvision's Resize(256) and CenterCrop(224), without torch. A smaller image is scaled up.
 
     Raises:
         DataError: one side is more than 64 times the other.
