@@ -93,15 +93,10 @@ def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
 
 @torch.no_grad()
 def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, FeatureSpec]:
-    """Cut a timm network behind its last stage of the given stride.
+    """Cut a timm network behind its last stage of the given stride, in pixels per feature, for square inputs.
 
     The strides are measured by :func:`strides_of`, since some timm options (a stem without pooling,
     say) change them without changing ``feature_info``.
-
-    Args:
-        network: a timm ResNet, ConvNeXt, SwinTransformer or EfficientNet.
-        stride: input pixels per feature, per side.
-        input_size: side of the square input in pixels.
 
     Raises:
         ParameterError: another family, no stage of that stride, or pictures that are too small for it.

@@ -42,8 +42,7 @@ class MapOrigin:
     @classmethod
     def of(cls, backbone: Backbone, method: str) -> "MapOrigin":
         """Describe what maps of this backbone would be."""
-        strides = tuple(saliency_layers(backbone))
-        return cls(backbone.name, backbone.fingerprint, method, strides, backbone.spec.stride)
+        return cls(backbone.name, backbone.fingerprint, method, tuple(saliency_layers(backbone)), backbone.spec.stride)
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def build_saliency_maps(
 
 
 def at_map_scale(image: Image.Image, name: str) -> Tensor:
-    """Return a photo as its map is made: (1, 3, H, W) in [0, 1], the short side about 224, both multiples of 32.
+    """Return a photo as its map is made: (1, 3, H, W) in [0, 1], the short side 256, the other a multiple of 32.
 
     Raises:
         DataError: it is too long for its width.
