@@ -67,11 +67,10 @@ def device_calls(
     encoder = DeviceEncoder(bundle)
     calls[OURS, None, None, "preprocess", "", 1] = lambda: encoder.preprocess(photo)
     (y,), packer = encoder.encode(encoder.preprocess(photo)), bundle.packer
+    size = y.shape[1:]
     for lmbda in lmbdas:
         rate, code = float(f"{lmbda or packer.lmbda:.3g}"), packer.code(lmbda)
-        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: packer.encode(
-            packer.symbols(y, c), c, *y.shape[1:]
-        )
+        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: packer.encode(packer.symbols(y, c), c, *size)
         calls[OURS, rate, None, "packet", "", 1] = packer.pack(y, lmbda).to_bytes
     calls["PNG", None, None, "preprocess", "", 1] = lambda: center_crop(photo)
     calls["PNG", None, None, "encode", "", 1] = lambda: encode_lossless(crop)
@@ -92,8 +91,7 @@ def _libraries_alone(encoder: DeviceEncoder, photo: Image.Image, lmbda: float | 
     packer, code = encoder.bundle.packer, encoder.bundle.packer.code(lmbda)
     tables = packer.tables_at(code)
     entries, _ = table_entries(packer.symbols(encoder.encode(x)[0], code), tables)
-    short = min(photo.size)
-    size = tuple(256 * side // short for side in photo.size)
+    size = tuple(256 * side // min(photo.size) for side in photo.size)
     box = ((size[0] - 224) // 2, (size[1] - 224) // 2, (size[0] + 224) // 2, (size[1] + 224) // 2)
 
     def call() -> None:

@@ -19,8 +19,6 @@ from fsplit_lib.data import load_photo
 from fsplit_lib.device.bundle import Bundle, read_bundle, write_manifest
 from fsplit_lib.errors import ParameterError
 
-CARD_PHOTO = "astronaut"
-
 
 def export_bundle(
     folder: Path,
@@ -42,7 +40,7 @@ def export_bundle(
     files = ["codec.npz", "photo.png", "encoder.onnx"]
     stride = codec.config.stride
     np.savez_compressed(folder / "codec.npz", **codec.packer.to_arrays())
-    load_photo(CARD_PHOTO).save(folder / "photo.png")
+    load_photo("astronaut").save(folder / "photo.png")
     to_onnx(codec.encoder, (1, 3, 28 * stride, 28 * stride), folder / "encoder.onnx", any_size=True)
     if network is not None:
         to_onnx(network, (1, 3, 224, 224), folder / "network.onnx")

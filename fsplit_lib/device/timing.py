@@ -76,9 +76,7 @@ def interleave(
         if progress is not None:
             progress(done, len(took))
     low, middle, high = 1000 * np.quantile(took[warmup:], [0.25, 0.5, 0.75], axis=0)
-    return {
-        name: Timing(float(m), float(h - lo), runs) for name, m, lo, h in zip(calls, middle, low, high, strict=True)
-    }
+    return {key: Timing(float(m), float(h - lo), runs) for key, m, lo, h in zip(calls, middle, low, high, strict=True)}
 
 
 def cpu_name() -> str:

@@ -37,7 +37,7 @@ class MeasuredEndToEnd:
 def through_server(
     url: str, payloads: Mapping[str, bytes], link: Link | None = None, runs: int = 20, warmup: int = 3
 ) -> dict[str, MeasuredEndToEnd]:
-    """Send each method's packet or image file in turns, and tell what each took in ``runs`` rounds behind those of ``warmup``.
+    """Send each method's packet or image file in turns, and tell what each took; ``warmup`` rounds are not timed.
 
     The server at the URL is a running ``fsplit serve``, and on this machine where there is a link to travel through.
 

@@ -71,9 +71,9 @@ def measure_latency(
 ) -> list[LatencyRow]:
     """Measure the whole table, at the settings that rows of ``photos.csv`` choose for each level of agreement.
 
-    One photo is timed; bytes and agreement are measured on the others. System and bundle share codec and backbone; without
-    an int8 encoder in the bundle there are no int8 rows. ``progress`` is called with photos and then rounds done, and how
-    many of both there are.
+    One photo is timed; bytes and agreement are measured on the others. System and bundle share codec and backbone;
+    without an int8 encoder in the bundle there are no int8 rows. ``progress`` is called with photos and then rounds
+    done, and how many of both there are.
 
     Raises:
         ParameterError: our codec does not keep one of the shares at any rate.
@@ -84,10 +84,8 @@ def measure_latency(
     if missed := [f"{level:g}" for level, found in chosen.items() if OURS not in found]:
         raise ParameterError(f"agreement must be one that {bundle.name} reaches in its table, got {', '.join(missed)}")
     lmbdas = [found[OURS] for found in chosen.values()]
-    found = [
-        (method, int(value)) for found in chosen.values() for method, value in found.items() if method in QUALITIES
-    ]
-    qualities = list(dict.fromkeys(found))
+    qualities = [(m, int(q)) for found in chosen.values() for m, q in found.items() if m in QUALITIES]
+    qualities = list(dict.fromkeys(qualities))
     splits = splits_of(system.backbone)
     scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
     with tempfile.TemporaryDirectory() as folder, one_thread():
@@ -126,7 +124,6 @@ def _calls(
     system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
 ) -> dict[Key, Callable[[], Any]]:  # fmt: skip
-    """List what to time."""
     name, calls = system.backbone.name, {}
     for (method, *setting, stage, precision, count), call in device_calls(bundle, photo, lmbdas, qualities).items():
         place = "check" if stage in ("whole call", "libraries alone") else "device"

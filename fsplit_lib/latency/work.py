@@ -27,7 +27,7 @@ from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.evaluation.tables import WorkRow
 from fsplit_lib.latency.profiling import multiply_adds, one_thread
 
-FILES = {"libjpeg": ("JPEG", 20), "libwebp": ("WebP", 25)}  # qualities near the bytes of a packet's rivals
+FILES = {"libjpeg": ("JPEG", 20), "libwebp": ("WebP", 25)}  # near the bytes of a packet's rivals, at the best settings
 
 
 def measure_work(
@@ -41,8 +41,8 @@ def measure_work(
 ) -> list[WorkRow]:
     """Time encoders in float32 and int8, networks of side information, and decoders with the tail behind, in turns on one thread.
 
-    The backbone answers; its whole and its head are timed as well. Decoders read a latent of 48 channels at stride 8. The
-    photo is encoded, and 8-bit ranges are taken from it. ``progress`` is called with rounds done and rounds in all.
+    The backbone answers; its whole and its head are timed as well. Decoders read a latent of 48 channels at stride 8.
+    The photo is encoded, and 8-bit ranges are taken from it. ``progress`` is called with rounds done and rounds in all.
     """
     crop = center_crop(photo)
     x = to_array(crop)[None]
@@ -52,10 +52,8 @@ def measure_work(
         prior = SideInformationCodec(config).prior
         y = torch.zeros(1, config.widths[-1], *(side // config.stride for side in x.shape[2:]))
         parts.append(("side information", name, nn.Sequential(prior.h_a, prior.h_s), y))
-    parts += [
-        ("network", backbone.name, backbone, torch.from_numpy(x)),
-        ("head", backbone.name, backbone.head, torch.from_numpy(x)),
-    ]
+    parts.append(("network", backbone.name, backbone, torch.from_numpy(x)))
+    parts.append(("head", backbone.name, backbone.head, torch.from_numpy(x)))
     for name, config in decoders.items():
         decoder = build_decoder(latent.shape[1], backbone.spec, config)
         both = nn.Sequential(decoder, backbone.tail)

@@ -56,9 +56,7 @@ def media_type(data: bytes) -> str | None:
 def check_token(token: str | None) -> None:
     """Raise ParameterError for a token that no HTTP header can carry; none at all is fine."""
     if token and not (token.isascii() and token.isprintable() and token == token.strip()):
-        raise ParameterError(
-            "a token travels in an HTTP header: choose printable ASCII characters only, with no space at either end"
-        )
+        raise ParameterError("a token travels in an HTTP header: choose printable ASCII, with no space at either end")
 
 
 def _printable(text: str) -> str:
@@ -138,9 +136,7 @@ class Client(contextlib.AbstractContextManager):
             if not isinstance(content, dict):
                 raise TypeError("not an object")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise OffloadError(
-                f"{self.url} answered {status}, with a body that is not a server's of ours", status
-            ) from error
+            raise OffloadError(f"{self.url} answered {status}, with a body of no server of ours", status) from error
         if sentence is not None:
             raise OffloadError(f"{self.url} refused ({status}): {sentence}", status)
         return content
@@ -163,13 +159,10 @@ class Client(contextlib.AbstractContextManager):
         except ConnectionRefusedError as error:
             raise OffloadError(f"nothing listens at {self.url}: start it with fsplit serve") from error
         except ConnectionError as error:
-            raise OffloadError(
-                f"{self.url} closed the connection before it answered: it may have been stopped"
-            ) from error
+            raise OffloadError(f"{self.url} closed the connection before it answered: it may have stopped") from error
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
-            raise OffloadError(
-                f"{self.url} cannot be talked to: {_printable(str(error)) or type(error).__name__}"
-            ) from error
+            why = _printable(str(error)) or type(error).__name__
+            raise OffloadError(f"{self.url} cannot be talked to: {why}") from error
         finally:
             if not outcome.done():  # the thread ends with its socket, and never meets the next call's
                 self._connection = self._connect()

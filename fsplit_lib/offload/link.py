@@ -118,8 +118,8 @@ class Way:
 class ShapedLink:
     """A TCP proxy on ``port`` of loopback that delivers as late as the link would; all its connections share the link.
 
-    More than ``max_connections`` are closed at once, and all of them after ``lifetime_s``. The ``bytes`` of the ways
-    ``up`` and ``down`` count what travelled.
+    Connections beyond ``max_connections`` are closed at once, and all of them after ``lifetime_s``. The ``bytes`` of
+    the ways ``up`` and ``down`` count what travelled.
     """
 
     def __init__(self, link: Link, server_port: int, max_connections: int = 128, lifetime_s: float = 600.0):

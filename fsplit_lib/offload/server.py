@@ -108,14 +108,11 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
     except ValueError as error:
         raise ParameterError(f"host must be an IP address or localhost, got {host!r}") from error
     if not loopback and not token:
-        raise ParameterError(
-            f"host {host} can be reached by others: a token is required there; set --token or FSPLIT_TOKEN"
-        )
+        raise ParameterError(f"host {host} can be reached by others: a token is required; set --token or FSPLIT_TOKEN")
     try:
         own = "127.0.0.1" if host == "localhost" else host
-        bound = socket.create_server(
-            (own, port), family=socket.AF_INET6 if ":" in own else socket.AF_INET, backlog=1024
-        )
+        family = socket.AF_INET6 if ":" in own else socket.AF_INET
+        bound = socket.create_server((own, port), family=family, backlog=1024)
         # named TCP, or asyncio leaves Nagle's algorithm on and each answer waits 40 ms for the client's delayed ACK
         return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
     except (OSError, OverflowError) as error:
