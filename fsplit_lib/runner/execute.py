@@ -39,8 +39,7 @@ class ChapterRun:
     executed: Path  # the executed notebook
     seconds: float  # wall time, kernel start included
     numbers: dict[str, float] = field(default_factory=dict)  # headline numbers
-    # from the golden values; empty where all agree or none are stored
-    differences: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)  # from golden values; empty where all agree or none are stored
     results: list[str] = field(default_factory=list)  # sentences on some of the numbers, as the golden values have them
 
 
@@ -158,7 +157,7 @@ def run_chapters(
     failed does not stop the others; what each left is in the order of ``wanted``.
     """
     alone = [p for p in wanted if jobs == 1 or nbformat.read(p, as_version=4).metadata.get("measures_time")]
-    call, done = partial(_run_or_error, out=out, options=options), {}
+    call, done = partial(_run_or_error, out=out, **options), {}
 
     def note(notebook: Path, left: ChapterRun | ChapterError) -> None:
         done[notebook] = left
@@ -181,11 +180,9 @@ def run_chapters(
     return [done[notebook] for notebook in wanted]
 
 
-def _run_or_error(
-    notebook: Path, given: dict[str, Any], progress: bool, out: Path, options: dict[str, Any]
-) -> ChapterRun | ChapterError:
+def _run_or_error(notebook: Path, given: dict[str, Any], progress: bool, **options: Any) -> ChapterRun | ChapterError:
     try:
-        return run_chapter(notebook, out, given, progress=progress, **options)
+        return run_chapter(notebook, parameters=given, progress=progress, **options)
     except ChapterError as error:
         return error
 
@@ -201,19 +198,15 @@ def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat
     parts = re.split(r"^# %% (\S+)\n", solutions.read_text("utf-8"), flags=re.MULTILINE)
     known = dict(zip(parts[1::2], parts[2::2], strict=True))
     cells = {cell.metadata["exercise"]: cell for cell in notebook.cells if "exercise" in cell.metadata}
-    if cells.keys() != known.keys():
-        raise ChapterError(
-            f"{solutions.name} and the chapter disagree about "
-            f"exercises {', '.join(sorted(cells.keys() ^ known.keys()))}"
-        )
+    if differ := sorted(cells.keys() ^ known.keys()):
+        raise ChapterError(f"{solutions.name} and the chapter disagree about exercises {', '.join(differ)}")
     for name, cell in cells.items():
         cell.source = known[name].strip()
     return notebook
 
 
 def _title_and_claim(notebook: Path) -> tuple[str, str]:
-    cells = nbformat.read(notebook, as_version=4).cells
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "markdown")
     title, claim = (re.search(rf"^{mark} +(.*)", text, re.MULTILINE) for mark in "#>")
     return title[1] if title else notebook.stem, re.sub(r"[*_`]", "", claim[1]) if claim else ""
 

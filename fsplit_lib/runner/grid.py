@@ -43,8 +43,7 @@ class Cell:
     """One run of a grid."""
 
     function: Callable[..., Any]  # at the top of a module that every worker can import; returns what JSON can hold
-    # its keywords. Paths say where things are; everything else says what the cell is, and has to be what JSON can
-    # hold
+    # its keywords: paths say where things are; all else says what the cell is, and has to be what JSON can hold
     options: dict[str, Any] = field(default_factory=dict)
     # more keywords, which may change without making it another cell, such as the time that it may take
     limits: dict[str, Any] = field(default_factory=dict)
@@ -170,16 +169,14 @@ def _outcomes(
             yield name, outcome
 
 
-def _cluster(scheduler: str | None, workers: int) -> AbstractContextManager:
+def _cluster(scheduler: str | None, count: int) -> AbstractContextManager:
     """What a client connects to: the scheduler at an address, or local processes for as long as the context lasts."""
     from dask.distributed import LocalCluster
 
-    if scheduler is None:
-        return LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
-        )
-    _check_scheduler(scheduler)
-    return nullcontext(scheduler)
+    if scheduler is not None:
+        _check_scheduler(scheduler)
+        return nullcontext(scheduler)
+    return LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50)
 
 
 def _check_scheduler(address: str) -> None:
