@@ -15,8 +15,6 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from fsplit_lib.errors import DataError
 
 MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
-CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
-TAIL = 64  # bytes in which a file's end is looked for: some writers add a few of their own
 _ENDS = dict.fromkeys(("JPEG", "MPO"), b"\xff\xd9") | {"PNG": b"IEND\xaeB`\x82"}
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart
 _HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
@@ -143,7 +141,7 @@ def seems_whole(path: Path) -> bool:
     try:
         with _open(path, str(path)) as image, path.open("rb") as file:
             _check_values(image, str(path))
-            file.seek(-min(TAIL, path.stat().st_size), os.SEEK_END)
+            file.seek(-min(64, path.stat().st_size), os.SEEK_END)  # some writers add a few bytes behind the end
             end = _ENDS.get(image.format, b"")
             return image.width * image.height <= Image.MAX_IMAGE_PIXELS and end in file.read()
     except Exception:  # of a dozen kinds; open_image says which, in a sentence
@@ -231,7 +229,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
 
 def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
-    """Resize the short side to ``size / 0.875`` (bicubic) and cut out the middle square.
+    """Resize the short side to ``size / 0.875`` (bicubic) and cut out the middle square: ImageNet's test recipe.
 
     The same pixels as torchvision's Resize(256) and CenterCrop(224), without torch. A smaller image is scaled up.
 
@@ -241,7 +239,7 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     >>> center_crop(Image.new("RGB", (640, 480)), 224).size
     (224, 224)
     """
-    short = round(size / CROP_RATIO)
+    short = round(size / 0.875)
     width, height = (short * side // min(image.size) for side in image.size)
     if max(width, height) > 64 * short:
         raise DataError(f"a photo of {image.size[0]} x {image.size[1]} pixels is a line, not a photo; crop it first")

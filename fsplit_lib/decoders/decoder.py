@@ -33,12 +33,9 @@ class DecoderConfig:
     restoration: int = 2  # number of restoration blocks
     transformation: int = 2  # number of transformation blocks of the backbone's family
     width: int = 96  # channels inside
-    # of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow. "compressai" is no
-    # stack of blocks, but SynthesisTransform
+    # "dense" restoration trains faster on a CPU, whose depthwise gradients are slow; "compressai" is SynthesisTransform
     kind: Kind = "depthwise"
-    # of the transformation blocks; the backbone's own where None. Another one makes a mismatched decoder, to test what
-    # the shared bias is worth
-    family: Family | None = None
+    family: Family | None = None  # of the transformation blocks; None is the backbone's, others test the shared bias
     window: int = 7  # of Swin's blocks, in latent positions; other families have none
 
 

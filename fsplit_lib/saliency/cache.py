@@ -26,7 +26,6 @@ from fsplit_lib.saliency.maps import saliency_layers, saliency_map
 
 SHORT_SIDE = 256  # pixels: the scale at which the teacher is tested
 SAVED = 500  # photos between two writings
-FLAT = 0.5  # what a map that says nothing is replaced by: the same weight everywhere
 
 
 @dataclass(frozen=True)
@@ -159,5 +158,5 @@ def _map_of(backbone: Backbone, image: Image.Image, method: str, name: str) -> T
     found = F.interpolate(saliency_map(backbone, x, method), size=grid, mode="area")[0, 0]
     if not torch.isfinite(found).all() or found.max() <= 0:
         warnings.warn(f"{name}: the network sees nothing in it; its map is flat", stacklevel=2)
-        found = torch.full_like(found, FLAT)
+        found = torch.full_like(found, 0.5)
     return found.clamp(0, 1).half()
