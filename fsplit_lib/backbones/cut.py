@@ -7,8 +7,9 @@ upsample and one encoder serves ResNet, ConvNeXt, Swin and EfficientNet alike. F
 (B, C, H, W) outside: for Swin, Head and Tail permute from and to timm's (B, H, W, C).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -62,11 +63,7 @@ class Tail(nn.Module):
 
     def stages(self, h: Tensor) -> list[Tensor]:
         """Compute what each stage makes of features h (B, C, h, w), in timm's own layout."""
-        h, outputs = self._as_timm(h), []
-        for layer in self.layers:
-            h = layer(h)
-            outputs.append(h)
-        return outputs
+        return outputs_of(self.layers, self._as_timm(h))
 
     def _as_timm(self, h: Tensor) -> Tensor:
         return h.permute(0, 2, 3, 1).contiguous() if self.nhwc else h
@@ -96,15 +93,10 @@ def stages_of(network: nn.Module) -> tuple[Family, list[nn.Module], bool]:
 
 @torch.no_grad()
 def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, FeatureSpec]:
-    """Cut a timm network behind its last stage of the given stride.
+    """Cut a timm network behind its last stage of the given stride, in pixels per feature, for square inputs.
 
     The strides are measured by :func:`strides_of`, since some timm options (a stem without pooling,
     say) change them without changing ``feature_info``.
-
-    Args:
-        network: a timm ResNet, ConvNeXt, SwinTransformer or EfficientNet.
-        stride: input pixels per feature, per side.
-        input_size: side of the square input in pixels.
 
     Raises:
         ParameterError: another family, no stage of that stride, or pictures that are too small for it.
@@ -124,18 +116,16 @@ def cut(network: nn.Module, stride: int, input_size: int) -> tuple[Head, Tail, F
     return head, Tail(stages[behind:], network, nhwc), FeatureSpec(family, channels, stride)
 
 
+def outputs_of(layers: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Compute what each layer of a chain makes of x."""
+    return list(accumulate(layers, lambda h, layer: layer(h), initial=x))[1:]
+
+
 @torch.no_grad()
 def strides_of(stages: Sequence[nn.Module], nhwc: bool, input_size: int, inputs: int = 3) -> list[int]:
-    """Measure input pixels per feature, per side, behind each stage, on one black image.
+    """Measure input pixels per feature, per side, behind each stage, on one black image of ``inputs`` channels.
 
-    Args:
-        stages: modules that map features to features, the first one pixels.
-        nhwc: whether features are (B, H, W, C).
-        input_size: side of the square input in pixels.
-        inputs: channels of the input.
+    Stages map features to features, the first one pixels; with ``nhwc``, features are (B, H, W, C).
     """
-    x, strides = torch.zeros(1, inputs, input_size, input_size), []
-    for stage in stages:
-        x = stage(x)
-        strides.append(input_size // x.shape[1 if nhwc else 2])
-    return strides
+    outputs = outputs_of(stages, torch.zeros(1, inputs, input_size, input_size))
+    return [input_size // h.shape[1 if nhwc else 2] for h in outputs]

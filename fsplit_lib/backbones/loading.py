@@ -9,7 +9,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from fsplit_lib import zoo
-from fsplit_lib.backbones.cut import cut
+from fsplit_lib.backbones.cut import FeatureSpec, cut
 from fsplit_lib.backbones.our_networks import DIGITS, FASHION_NETWORKS, SPEECH_NETWORKS
 from fsplit_lib.data.fashion import FASHION_CLASSES
 from fsplit_lib.errors import ParameterError, WeightsError
@@ -19,25 +19,20 @@ PACKAGES = {
     for n in range(3)
 }
 OUR_NETWORKS = FASHION_NETWORKS | SPEECH_NETWORKS
-PHOTO_SIDE = 224  # of every photo crop, in pixels: the packet is the same whichever backbone waits for it
 
 
 class Backbone(nn.Module):
     """A frozen timm network as Head and Tail; ``tail(head(x))`` equals the network bit for bit.
 
-    Attributes:
-        name: timm's name.
-        network: the whole timm network, in eval mode, without gradients.
-        spec: the features at the cut.
-        input_size: side of the square photo that the network was trained for, in pixels.
+    ``network`` is the whole one, in eval mode and without gradients, ``spec`` tells the features at the cut, and
+    ``input_size`` is the side of the square photo that the network was trained for, in pixels.
     """
 
     def __init__(self, name: str, network: nn.Module, stride: int = 8, input_size: int | None = None):
         super().__init__()
         self.name = name
         self.network = network.eval().requires_grad_(False)
-        config = network.pretrained_cfg
-        self.input_size = input_size or config["input_size"][-1]
+        self.input_size = input_size or network.pretrained_cfg["input_size"][-1]
         self.head, self.tail, self.spec = cut(network, stride, self.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,6 +57,32 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":  # noqa: ARG002
         """Keep the teacher in eval mode whatever its parent does: its BatchNorm never learns."""
         return super().train(False)
+
+
+class _WholeNetwork(nn.Module):
+    def __init__(self, backbone: Backbone, patch: int):
+        super().__init__()
+        self.merge, self.backbone = nn.PixelShuffle(patch), backbone
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.backbone(self.merge(h).clamp(0, 1))
+
+
+class PixelBackbone(Backbone):
+    """The backbone that answers, cut before its first layer: a learned image codec is the same system with another cut.
+
+    What a decoder has to produce are patches of pixels, whose side is the latent's stride: 192 channels for 8 × 8.
+
+    >>> import torch
+    >>> PixelBackbone(load_backbone("resnet18", "random")).head(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 192, 4, 4])
+    """
+
+    def __init__(self, backbone: Backbone, patch: int = 8):
+        nn.Module.__init__(self)
+        self.name, self.network, self.input_size = backbone.name, backbone.network, backbone.input_size
+        self.head, self.tail = nn.PixelUnshuffle(patch), _WholeNetwork(backbone, patch)
+        self.spec = FeatureSpec(backbone.spec.family, 3 * patch * patch, patch)
 
 
 def load_backbone(
@@ -92,18 +113,14 @@ def load_backbone(
         network, stride = OUR_NETWORKS[name](), stride or (4 if name in FASHION_NETWORKS else 8)
         side = network.pretrained_cfg["input_size"][-1]
         if input_size not in (None, side):
-            raise ParameterError(
-                f"{name} was made for {side} x {side} pictures, got input_size {input_size}; leave it out"
-            )
+            raise ParameterError(f"{name} takes {side} x {side} pictures, got input_size {input_size}; leave it out")
     else:
         if name.split(".")[0] not in timm.list_models():
             close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
             raise ParameterError(f"timm has no model {name!r}; close to it: {', '.join(close) or 'none'}")
         stride = stride or 8
         if input_size is not None and (input_size < 2 * stride or input_size % stride):
-            raise ParameterError(
-                f"input_size must be a multiple of the stride {stride}, and 2 of them at least, got {input_size}"
-            )
+            raise ParameterError(f"input_size must be a multiple of the stride {stride} above it, got {input_size}")
         network = _timm_network(name, weights == "download", input_size, state or {})
     if weights == "shipped":
         _load_shipped(name, network)
@@ -115,14 +132,13 @@ def load_backbone(
 def photo_backbone(given: str) -> Backbone:
     """Load a backbone for photo crops of 224 x 224, as command lines name it.
 
-    Args:
-        given: ``NAME`` of a timm model, whose weights are shipped or else downloaded by timm, or ``NAME=FILE``
-            with the file of a state dict, such as a network that was fine-tuned on classes of its own.
-
-    Raises what :func:`load_backbone` raises.
+    ``NAME`` is a timm model, whose weights are shipped or else downloaded by timm; ``NAME=FILE`` has the file of a
+    state dict, such as a network that was fine-tuned on classes of its own. It raises what :func:`load_backbone`
+    raises.
     """
     name, _, file = given.partition("=")
-    return load_backbone(name, file or ("shipped" if name in PACKAGES else "download"), input_size=PHOTO_SIDE)
+    weights = file or ("shipped" if name in PACKAGES else "download")
+    return load_backbone(name, weights, input_size=224)  # the packet is the same whichever backbone waits for it
 
 
 def _own_weights(path: str | Path) -> dict[str, Tensor]:
@@ -134,9 +150,7 @@ def _own_weights(path: str | Path) -> dict[str, Tensor]:
                 f"save the state_dict() of the network inside, its {prefix[:-1]}"
             )
     if broken := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise WeightsError(
-            f"{path} holds NaN or infinity, as in {broken[0]}: take weights from before training diverged"
-        )
+        raise WeightsError(f"{path} has NaN or infinity, as in {broken[0]}: take weights from before training diverged")
     return state
 
 
@@ -147,8 +161,7 @@ def _timm_network(name: str, pretrained: bool, input_size: int | None, state: di
         network, _, tag = name.partition(".")
         known = ", ".join(timm.list_pretrained(f"{network}.*")) or "none"
         raise ParameterError(f"timm has no weights {tag!r} of {network}; it has {known}") from error
-    built_for_one = getattr(config, "fixed_input_size", False) and input_size is not None
-    options = {"img_size": input_size} if built_for_one else {}
+    options = {"img_size": input_size} if input_size and getattr(config, "fixed_input_size", False) else {}
     last = f"{getattr(config, 'classifier', None)}.weight"
     if last in state:
         options["num_classes"] = len(state[last])

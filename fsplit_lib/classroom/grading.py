@@ -71,16 +71,9 @@ def grade_class(
     Every student gets rows for every chapter that anybody handed in. A copy whose grading failed is "not graded",
     with the reason; the same call tries it again.
 
-    Args:
-        folder: of one folder for each student.
-        chapters: of the book.
-        out: folder for the results.
-        seed: for the chapters' ``seed`` and for the inputs of functions.
-        limits: of each copy.
-        scheduler: as :func:`~fsplit_lib.runner.grid.run_grid` takes it.
-        processes: as there.
-        progress: as there.
-        only: two digits of each chapter to grade; all by default.
+    The folder holds one for each student. The seed is for the chapters' ``seed`` and for the inputs of functions.
+    Results, scheduler, processes and progress are those of :func:`~fsplit_lib.runner.grid.run_grid`. Of the book's
+    chapters, ``only`` has the two digits of those to grade; all by default.
 
     Raises:
         DataError: the folder is not one of students.

@@ -45,9 +45,8 @@ def tell_keys(check: Any) -> None:
 def guard(names: list[str], student: str | None) -> None:
     """Put back what the student's cells before this one changed, if there are any, and remember how things are now.
 
-    Args:
-        names: of the chapter's parameters and of ``check``.
-        student: exercise of these cells, "" for cells of the student's own, None where none were before.
+    The names are those of the chapter's parameters and of ``check``; ``student`` is the exercise of these cells, "" for
+    cells of the student's own, None where none were before.
     """
     space = get_ipython().user_ns
     if student is not None:

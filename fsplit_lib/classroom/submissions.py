@@ -30,8 +30,7 @@ class Submission:
     """All that one student handed in."""
 
     student: str  # name of the folder; "" for files that lie beside the folders
-    # files by chapter (two digits), the one that is graded first
-    versions: dict[str, list[Path]] = field(default_factory=dict)
+    versions: dict[str, list[Path]] = field(default_factory=dict)  # by chapter's two digits, the graded one first
     others: list[str] = field(default_factory=list)  # names of the files that belong to no chapter
 
 
@@ -132,17 +131,13 @@ def code_cell(source: str, **metadata: str) -> NotebookNode:
 def merge(
     chapter: NotebookNode, handed: list[SimpleNamespace], parameters: dict[str, Any], own: bool = False
 ) -> tuple[list[NotebookNode], int]:
-    """Put a student's part into the chapter.
+    """Put a student's part into the chapter, and the parameters behind its parameters cell.
 
-    Args:
-        chapter: of the book; unchanged.
-        handed: cells of the copy. They are known by the exercise in their metadata, their id, or their text.
-        parameters: put in behind the parameters cell.
-        own: keep what the student changed in the chapter's code, but for the parameters cell.
+    Cells of the copy are known by the exercise in their metadata, their id, or their text. With ``own``, what the
+    student changed in the chapter's code is kept, but for the parameters cell.
 
-    Returns:
-        The code cells, and how many cells of the chapter the student had changed. Cells of the student carry
-        ``{"student": exercise or ""}`` in their metadata; where they meet the chapter's, a cell calls the guard.
+    Returned are the code cells, and how many cells of the chapter the student had changed. Cells of the student carry
+    ``{"student": exercise or ""}`` in their metadata; where they meet the chapter's, a cell calls the guard.
     """
     code = {i: cell for i, cell in enumerate(chapter.cells) if cell.cell_type == "code"}
     exercise_at = {cell.metadata["exercise"]: i for i, cell in code.items() if "exercise" in cell.metadata}

@@ -109,13 +109,10 @@ class _Client(NotebookClient):
 
 
 def run_cells(cells: list[NotebookNode], limits: Limits, deadline: float, seed: int) -> Run:
-    """Run code cells under limits, in a scratch folder that is removed.
+    """Run code cells, the first of which is the chapter's, under limits in a scratch folder that is removed.
 
-    Args:
-        cells: the first is the chapter's; those with ``student`` in their metadata fall under ``cell_seconds``.
-        limits: the others.
-        deadline: when all has to be over, as ``time.monotonic`` counts.
-        seed: what the inputs of functions are drawn with.
+    Cells with ``student`` in their metadata fall under ``cell_seconds``. All has to be over at the deadline, as
+    ``time.monotonic`` counts. Inputs of functions are drawn with the seed.
     """
     most = int(limits.disk_mb * 1e6), int(limits.seconds * (os.cpu_count() or 1))
     begin = f"__import__('fsplit_lib.classroom.kernel_process', fromlist='_').begin{most}\n"

@@ -14,20 +14,20 @@ import torch
 from timm.layers import SEModule
 from torch import Tensor, nn
 
-from fsplit_lib.codec.lean import LeanEncoder, TinyEncoder
-from fsplit_lib.codec.prior_work import AnalysisTransform, GdnEncoder, PatchEncoder, ReductionEncoder
+from fsplit_lib.codec.lean import lean_encoder, tiny_encoder
+from fsplit_lib.codec.prior_work import analysis_transform, gdn_encoder, patch_encoder, reduction_encoder
 from fsplit_lib.packet import lmbda_to_code
 
 Kind = Literal[
     "residual", "attention", "lean", "tiny", "gdn", "patch-0", "patch-4", "patch-8", "reduction", "compressai"
 ]
 OTHERS = {
-    "lean": LeanEncoder,
-    "tiny": TinyEncoder,
-    "gdn": GdnEncoder,
-    **{f"patch-{blocks}": partial(PatchEncoder, blocks=blocks) for blocks in (0, 4, 8)},
-    "reduction": ReductionEncoder,
-    "compressai": AnalysisTransform,
+    "lean": lean_encoder,
+    "tiny": tiny_encoder,
+    "gdn": gdn_encoder,
+    **{f"patch-{blocks}": partial(patch_encoder, blocks=blocks) for blocks in (0, 4, 8)},
+    "reduction": reduction_encoder,
+    "compressai": analysis_transform,
 }
 
 
@@ -41,20 +41,14 @@ class CodecConfig:
     # the authors' public code computes: both convolutions, then one ReLU, then the sum (an isinstance test there never
     # holds, so the inner one is lost)
     activation: Literal["standard", "official"] = "standard"
-    # the rate weight that the codec was trained with, or packs with unless told otherwise; within what packets can
-    # name, as the anchors, see fsplit_lib.packet.lmbda_to_code
-    lmbda: float = 1.0
-    # ascending rate weights between which a codec of continuous rate is steered, see fsplit_lib.codec.gains.Gains;
-    # empty for a codec of one rate weight
-    anchors: tuple[float, ...] = ()
+    lmbda: float = 1.0  # rate weight that it was trained with, or packs with unless told otherwise
+    anchors: tuple[float, ...] = ()  # ascending rate weights between which Gains steer it; none for one rate weight
     # "residual" is the paper's encoder; "attention" has a Gate behind its second block; "lean" and "tiny" are those of
     # fsplit_lib.codec.lean, all others those of earlier split computing in fsplit_lib.codec.prior_work
     kind: Kind = "residual"
     channels: int = 3  # of the input; 3 for photos, the only ones of other kinds than "residual" and "attention"
     context: bool = False  # whether neighbours choose a symbol's table, see fsplit_lib.entropy.context.Context
-    # channels that describe every symbol's distribution, see fsplit_lib.codec.side_information.SideInformationCodec; 0
-    # for a factorised prior
-    side_information: int = 0
+    side_information: int = 0  # channels that describe all distributions, see SideInformationCodec; 0 without
 
     def __post_init__(self) -> None:
         for lmbda in (self.lmbda, *self.anchors):

@@ -44,8 +44,8 @@ class FeatureCodec(nn.Module):
 
     @property
     def noise_channels(self) -> int:
-        """Channels of the noise that :meth:`quantise` takes: those of y."""
-        return self.config.widths[-1]
+        """Channels of the noise that :meth:`quantise` takes: those of y, then those of side information."""
+        return self.config.widths[-1] + self.config.side_information
 
     def trainable(self) -> dict[str, nn.Module]:
         """Return the modules that learn."""
@@ -122,11 +122,7 @@ class FeatureCodec(nn.Module):
 
     @torch.no_grad()
     def compress(self, x: Tensor, lmbda: float | None = None) -> list[Packet]:
-        """Make one packet per picture.
-
-        Args:
-            x: (B, 3, H, W) float in [0, 1]; H and W multiples of the stride.
-            lmbda: rate weight, snapped to the wire's 8-bit code; the codec's own by default.
+        """Make one packet per picture of x (B, 3, H, W), floats in [0, 1]; at the codec's own rate weight by default.
 
         Raises:
             ValueError: a size off the grid, or too many pixels.

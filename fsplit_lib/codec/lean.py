@@ -23,62 +23,50 @@ class Residual(nn.Module):
         return x + self.branch(x)
 
 
-class LeanEncoder(nn.Sequential):
-    """Encode with strides up front and dense 3 × 3 blocks at stride 8.
+def dense_block(width: int, inside: int, act: type[nn.Module]) -> Residual:
+    """Build a residual block of two 3 × 3 convolutions, each behind an activation."""
+    return Residual(act(), nn.Conv2d(width, inside, 3, padding=1), act(), nn.Conv2d(inside, width, 3, padding=1))
 
-    Args:
-        widths: channels after the stem and inside the blocks, and of the latent.
-        strides: of the stem's two convolutions; the third must be 1.
+
+def lean_encoder(widths: tuple[int, int, int], strides: tuple[int, int, int]) -> nn.Sequential:
+    """Build an encoder with strides up front and dense 3 × 3 blocks at stride 8.
+
+    Widths are the channels after the stem, inside the blocks, and of the latent; strides those of the stem, then 1.
 
     >>> import torch
-    >>> encoder = LeanEncoder((32, 64, 48), (4, 2, 1))
+    >>> encoder = lean_encoder((32, 64, 48), (4, 2, 1))
     >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 224, 224)).shape
     (137168, torch.Size([1, 48, 28, 28]))
     """
-
-    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
-        stem, inside, latent = widths
-        narrow = 3 * inside // 4
-        super().__init__(
-            nn.Conv2d(3, stem, 2 * strides[0] - 1, strides[0], padding=strides[0] - 1),
-            nn.ReLU(),
-            nn.Conv2d(stem, inside, 3, strides[1], padding=1),
-            *(
-                Residual(
-                    nn.ReLU(),
-                    nn.Conv2d(inside, narrow, 3, padding=1),
-                    nn.ReLU(),
-                    nn.Conv2d(narrow, inside, 3, padding=1),
-                )
-                for _ in range(2)
-            ),
-            nn.Conv2d(inside, latent, 1, strides[2]),
-        )
+    stem, inside, latent = widths
+    return nn.Sequential(
+        nn.Conv2d(3, stem, 2 * strides[0] - 1, strides[0], padding=strides[0] - 1),
+        nn.ReLU(),
+        nn.Conv2d(stem, inside, 3, strides[1], padding=1),
+        *(dense_block(inside, 3 * inside // 4, nn.ReLU) for _ in range(2)),
+        nn.Conv2d(inside, latent, 1, strides[2]),
+    )
 
 
-class TinyEncoder(nn.Sequential):
-    """Encode with one convolution per patch and one depthwise block.
+def tiny_encoder(widths: tuple[int, int, int], strides: tuple[int, int, int]) -> nn.Sequential:
+    """Build an encoder of one convolution per patch and one depthwise block.
 
-    Args:
-        widths: channels of the patches, inside the block, and of the latent.
-        strides: the first is the patch's side; the others must be 1.
+    Widths are the channels of the patches, inside the block, and of the latent; strides the patch's side, then 1.
 
     >>> import torch
-    >>> encoder = TinyEncoder((64, 128, 48), (8, 1, 1))
+    >>> encoder = tiny_encoder((64, 128, 48), (8, 1, 1))
     >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 224, 224)).shape
     (33712, torch.Size([1, 48, 28, 28]))
     """
-
-    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
-        stem, inside, latent = widths
-        super().__init__(
-            nn.Conv2d(3, stem, strides[0], strides[0]),
-            Residual(
-                nn.ReLU(),
-                nn.Conv2d(stem, stem, 5, padding=2, groups=stem),
-                nn.Conv2d(stem, inside, 1),
-                nn.ReLU(),
-                nn.Conv2d(inside, stem, 1),
-            ),
-            nn.Conv2d(stem, latent, 1),
-        )
+    stem, inside, latent = widths
+    return nn.Sequential(
+        nn.Conv2d(3, stem, strides[0], strides[0]),
+        Residual(
+            nn.ReLU(),
+            nn.Conv2d(stem, stem, 5, padding=2, groups=stem),
+            nn.Conv2d(stem, inside, 1),
+            nn.ReLU(),
+            nn.Conv2d(inside, stem, 1),
+        ),
+        nn.Conv2d(stem, latent, 1),
+    )

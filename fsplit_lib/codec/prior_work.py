@@ -16,102 +16,82 @@ Compression and Filtering for Edge-assisted Real-time Object Detection in Challe
 
 from torch import nn
 
-from fsplit_lib.codec.lean import Residual
+from fsplit_lib.codec.lean import dense_block
 from fsplit_lib.entropy.models import GDN1, ImageCodec
 
 
-class GdnEncoder(nn.Sequential):
-    """Encode as the Entropic Student does: generalised divisive normalisation between strided convolutions.
+def gdn_encoder(widths: tuple[int, int, int], strides: tuple[int, int, int]) -> nn.Sequential:
+    """Build the Entropic Student's encoder: generalised divisive normalisation between strided convolutions.
 
     Its 2 × 2 convolution sees one row and one column of zeros more than the authors', so that the latent keeps
-    the grid of the packet.
-
-    Args:
-        widths: channels after the two strided convolutions, and of the latent.
-        strides: of the two; the third must be 1.
+    the grid of the packet. Widths and strides are those of its three convolutions; the third stride is 1.
 
     >>> import torch
-    >>> encoder = GdnEncoder((96, 48, 24), (2, 2, 1))
+    >>> encoder = gdn_encoder((96, 48, 24), (2, 2, 1))
     >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 224, 224)).shape
     (138672, torch.Size([1, 24, 56, 56]))
     """
-
-    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
-        first, second, latent = widths
-        super().__init__(
-            nn.Conv2d(3, first, 5, strides[0], padding=2, bias=False),
-            GDN1(first),
-            nn.Conv2d(first, second, 5, strides[1], padding=2, bias=False),
-            GDN1(second),
-            nn.ZeroPad2d((0, 1, 0, 1)),
-            nn.Conv2d(second, latent, 2, strides[2], bias=False),
-        )
+    first, second, latent = widths
+    return nn.Sequential(
+        nn.Conv2d(3, first, 5, strides[0], padding=2, bias=False),
+        GDN1(first),
+        nn.Conv2d(first, second, 5, strides[1], padding=2, bias=False),
+        GDN1(second),
+        nn.ZeroPad2d((0, 1, 0, 1)),
+        nn.Conv2d(second, latent, 2, strides[2], bias=False),
+    )
 
 
-class PatchEncoder(nn.Sequential):
-    """Encode with one convolution per patch, then residual blocks at the latent's own stride.
+def patch_encoder(widths: tuple[int, int, int], strides: tuple[int, int, int], blocks: int) -> nn.Sequential:
+    """Build an encoder of one convolution per patch, then residual blocks at the latent's own stride.
 
-    Args:
-        widths: channels of the patches, inside the blocks, and of the latent.
-        strides: the first is the patch's side; the others must be 1.
-        blocks: how many; the authors measured 0, 4 and 8.
+    Widths are the channels of the patches, inside the blocks, and of the latent; strides the patch's side, then 1. The
+    authors measured 0, 4 and 8 blocks.
 
     >>> import torch
-    >>> PatchEncoder((128, 64, 64), (8, 1, 1), blocks=4)(torch.zeros(1, 3, 224, 224)).shape
+    >>> patch_encoder((128, 64, 64), (8, 1, 1), blocks=4)(torch.zeros(1, 3, 224, 224)).shape
     torch.Size([1, 64, 28, 28])
     """
-
-    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int], blocks: int):
-        stem, inside, latent = widths
-        super().__init__(
-            nn.Conv2d(3, stem, strides[0], strides[0]),
-            *(
-                Residual(
-                    nn.GELU(), nn.Conv2d(stem, inside, 3, padding=1), nn.GELU(), nn.Conv2d(inside, stem, 3, padding=1)
-                )
-                for _ in range(blocks)
-            ),
-            nn.Conv2d(stem, latent, 1),
-        )
+    stem, inside, latent = widths
+    return nn.Sequential(
+        nn.Conv2d(3, stem, strides[0], strides[0]),
+        *(dense_block(stem, inside, nn.GELU) for _ in range(blocks)),
+        nn.Conv2d(stem, latent, 1),
+    )
 
 
-class ReductionEncoder(nn.Sequential):
-    """Encode by channel reduction: a narrow last layer is the bottleneck, and 8 bits per value are the rate.
+def reduction_encoder(widths: tuple[int, int, int], strides: tuple[int, int, int]) -> nn.Sequential:
+    """Build a channel reduction: a narrow last layer is the bottleneck, and 8 bits per value are the rate.
 
-    Args:
-        widths: channels after the stem (twice), and of the latent.
-        strides: of the stem, the pooling and the last convolution.
+    Widths are the channels after the stem, twice, and of the latent; strides those of stem, pooling and last
+    convolution.
 
     >>> import torch
-    >>> ReductionEncoder((64, 64, 3), (2, 2, 2))(torch.zeros(1, 3, 224, 224)).shape
+    >>> reduction_encoder((64, 64, 3), (2, 2, 2))(torch.zeros(1, 3, 224, 224)).shape
     torch.Size([1, 3, 28, 28])
     """
-
-    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
-        stem, inside, latent = widths
-        if inside != stem:
-            raise ValueError(f"pooling keeps the stem's channels: the second width must be {stem}, got {inside}")
-        super().__init__(
-            nn.Conv2d(3, stem, 7, strides[0], padding=3),
-            nn.ReLU(),
-            nn.MaxPool2d(3, strides[1], padding=1),
-            nn.Conv2d(stem, latent, 2, strides[2]),
-        )
+    stem, inside, latent = widths
+    if inside != stem:
+        raise ValueError(f"pooling keeps the stem's channels: the second width must be {stem}, got {inside}")
+    return nn.Sequential(
+        nn.Conv2d(3, stem, 7, strides[0], padding=3),
+        nn.ReLU(),
+        nn.MaxPool2d(3, strides[1], padding=1),
+        nn.Conv2d(stem, latent, 2, strides[2]),
+    )
 
 
-class AnalysisTransform(nn.Sequential):
-    """Encode as CompressAI's image codecs do: four strided convolutions with generalised divisive normalisation.
+def analysis_transform(widths: tuple[int, int, int], strides: tuple[int, int, int]) -> nn.Sequential:
+    """Build the encoder of CompressAI's image codecs: four strided convolutions with divisive normalisation.
 
     The widths are those inside, twice, and of the latent; the first stride counts for two convolutions.
 
     >>> import torch
-    >>> encoder = AnalysisTransform((128, 128, 192), (4, 2, 2))
+    >>> encoder = analysis_transform((128, 128, 192), (4, 2, 2))
     >>> sum(p.numel() for p in encoder.parameters()), encoder(torch.zeros(1, 3, 64, 64)).shape
     (1493312, torch.Size([1, 192, 4, 4]))
     """
-
-    def __init__(self, widths: tuple[int, int, int], strides: tuple[int, int, int]):
-        inside, again, latent = widths
-        if inside != again or strides != (4, 2, 2):
-            raise ValueError(f"the first two widths must be equal and the strides 4, 2, 2, got {widths} and {strides}")
-        super().__init__(*ImageCodec(inside, latent).g_a)
+    inside, again, latent = widths
+    if inside != again or strides != (4, 2, 2):
+        raise ValueError(f"the first two widths must be equal and the strides 4, 2, 2, got {widths} and {strides}")
+    return ImageCodec(inside, latent).g_a

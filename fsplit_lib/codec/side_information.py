@@ -33,11 +33,6 @@ class SideInformationCodec(FeatureCodec):
         super().__init__(config)
         self.prior = Hyperprior(config.widths[-1], config.side_information, means=True)
 
-    @property
-    def noise_channels(self) -> int:
-        """Channels of the noise that :meth:`quantise` takes: those of y, then those of z."""
-        return self.config.widths[-1] + self.config.side_information
-
     def trainable(self) -> dict[str, nn.Module]:
         """Return the modules that learn; "prior" is the density of z."""
         networks = nn.ModuleList([self.prior.h_a, self.prior.h_s])
@@ -49,11 +44,7 @@ class SideInformationCodec(FeatureCodec):
 
     @property
     def packer(self) -> Packer:
-        """There is none.
-
-        Raises:
-            ParameterError: always.
-        """
+        """There is none: it raises ParameterError."""
         raise ParameterError("a network chooses the tables of this codec, so no phone can pack with it")
 
     @property

@@ -23,14 +23,10 @@ SHA256 = {
 
 @lru_cache(maxsize=2)
 def fashion_mnist(split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
-    """Read images and labels of Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747).
+    """Read images and labels of Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): 60,000 in train, 10,000 in test.
 
-    Args:
-        split: ``"train"`` (60,000) or ``"test"`` (10,000).
-
-    Returns:
-        images ``(N, 32, 32)`` uint8 (28 x 28, padded with 2 black pixels a side), labels ``(N,)`` int64.
-        Both are read-only and shared between callers.
+    Images are ``(N, 32, 32)`` uint8 (28 x 28, padded with 2 black pixels a side), labels ``(N,)`` int64. Both are
+    read-only and shared between callers.
 
     Raises:
         DataError: a file is missing or its checksum is wrong.

@@ -23,8 +23,7 @@ SUFFIXES = {
 }  # fmt: skip
 NAMED = 5  # of the files that are left out, in a warning
 CALTECH = {"accordion", "Faces_easy", "car_side", "windsor_chair", "yin_yang"}  # five of its 101 categories
-CALTECH_LICENCE = "Fei-Fei et al. 2004; CC BY 4.0"
-ELPV_LICENCE = "Deitsch et al. 2019; CC BY-NC-SA 4.0"
+CALTECH_FOLDERS = ("caltech101", "101_ObjectCategories")
 WNID = re.compile(r"^n\d{8}(?=[_.]|$)")
 
 
@@ -47,10 +46,8 @@ class ImageFolder:
     def readable(self, progress: Callable[..., None] = lambda *_: None, thorough: bool = True) -> "ImageFolder":
         """Keep the photos that can be read and cropped; a warning counts the others and says what is wrong with them.
 
-        Args:
-            progress: called with photos looked at and photos in all.
-            thorough: decode every photo; otherwise only those that do not seem whole, as the start of a training
-                does, which decodes them later anyway.
+        ``progress`` is called with photos looked at and photos in all. Unless thorough, only photos that do not seem
+        whole are decoded, as at the start of a training, which decodes them later anyway.
 
         Raises:
             DataError: none can be read.
@@ -122,10 +119,8 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
     labelled with ImageNet's class index: the rank of the wnid among the 1,000 sorted ones. Otherwise sub-folders are classes, in sorted
     order, one without photos too; a flat folder has no labels. A warning counts and names the files that are no photos.
 
-    Args:
-        folder: of photos.
-        name: what tables call it; its own by default.
-        loose: whether photos may lie beside the sub-folders, for whoever needs no labels: then no photo has one.
+    Tables call it by the given name, or its own. Where it is loose, photos may lie beside the sub-folders, for whoever
+    needs no labels: then no photo has one.
 
     Raises:
         DataError: no such folder, no photo in it, or photos beside the sub-folders.
@@ -137,7 +132,8 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
-    files = sorted(path for path in folder.rglob("*") if _is_shown(path, folder))
+    shown = (path for path in folder.rglob("*") if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    files = sorted(path for path in shown if path.is_file())
     paths = tuple(path for path in files if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"there is no photo in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
@@ -168,10 +164,6 @@ def image_folder(folder: str | Path, name: str | None = None, loose: bool = Fals
     return ImageFolder(name, paths, tuple(classes.index(p) for p in parents), classes)
 
 
-def _is_shown(path: Path, folder: Path) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
 def caltech101(root: str | Path) -> ImageFolder:
     """Read Caltech-101 (Fei-Fei et al. 2004) as torchvision lays it out, without its background class.
 
@@ -180,29 +172,24 @@ def caltech101(root: str | Path) -> ImageFolder:
     Raises:
         DataError: the 101 categories are not there.
     """
-    root = Path(root)
-    places, found = _caltech_places(root)
-    if found is None:
+    if (found := _caltech_below(Path(root))) is None:
         raise DataError(
-            f"no Caltech-101 below {root}: expected {places[0]} with one folder a category; "
+            f"no Caltech-101 below {root}: expected {Path(root, *CALTECH_FOLDERS)} with one folder a category; "
             "torchvision.datasets.Caltech101(root, download=True) fetches it"
         )
     whole = image_folder(found, "caltech101")
     classes = tuple(name for name in whole.classes if name != "BACKGROUND_Google")
     kept = whole._part([whole.classes[label] in classes for label in whole.labels])
     labels = tuple(classes.index(whole.classes[label]) for label in kept.labels)
-    return replace(kept, labels=labels, classes=classes, licence=CALTECH_LICENCE)
+    return replace(kept, labels=labels, classes=classes, licence="Fei-Fei et al. 2004; CC BY 4.0")
 
 
-def _caltech_places(root: Path) -> tuple[tuple[Path, ...], Path | None]:
-    places = (root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories", root)
-    return places, next((place for place in places if _is_caltech(place)), None)
-
-
-def _is_caltech(place: Path) -> bool:
-    """Tell whether its categories are there: other data sets have an accordion too."""
-    inside = {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
-    return inside >= CALTECH and len(inside) >= 100
+def _caltech_below(root: Path) -> Path | None:
+    for place in (Path(root, *CALTECH_FOLDERS), root / CALTECH_FOLDERS[1], root):
+        inside = {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
+        if inside >= CALTECH and len(inside) >= 100:  # other data sets have an accordion too
+            return place
+    return None
 
 
 def elpv(root: str | Path) -> ImageFolder:
@@ -216,15 +203,14 @@ def elpv(root: str | Path) -> ImageFolder:
     """
     found = next((place for place in (Path(root) / "data", Path(root)) if (place / "labels.csv").is_file()), None)
     if found is None:
-        raise DataError(
-            f"no ELPV below {root}: expected labels.csv beside images; `pip install elpv-dataset` brings both"
-        )
+        raise DataError(f"no ELPV below {root}: expected labels.csv and images; `pip install elpv-dataset` brings both")
     lines = [line.split() for line in (found / "labels.csv").read_text("utf-8").splitlines()]  # path, probability, kind
     try:
         labels = tuple(int(float(probability) >= 0.5) for _, probability, _ in lines)
     except ValueError as error:
         raise DataError(f"{found / 'labels.csv'} is not ELPV's table of path, probability and kind of cell") from error
-    return ImageFolder("elpv", tuple(found / path for path, *_ in lines), labels, ("whole", "defective"), ELPV_LICENCE)
+    paths, classes = tuple(found / path for path, *_ in lines), ("whole", "defective")
+    return ImageFolder("elpv", paths, labels, classes, "Deitsch et al. 2019; CC BY-NC-SA 4.0")
 
 
 def training_folder(root: str | Path) -> ImageFolder:
@@ -235,4 +221,4 @@ def training_folder(root: str | Path) -> ImageFolder:
     Raises:
         DataError: no such folder, or no photo in it.
     """
-    return caltech101(root) if _caltech_places(Path(root))[1] else image_folder(root, loose=True)
+    return caltech101(root) if _caltech_below(Path(root)) else image_folder(root, loose=True)

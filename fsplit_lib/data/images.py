@@ -1,6 +1,6 @@
 """Any photo a student may bring, as the (224, 224) RGB crop that a network was trained to see."""
 
-import importlib
+import importlib.resources
 import io
 import os
 import re
@@ -15,8 +15,6 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from fsplit_lib.errors import DataError
 
 MAX_SCANS = 64  # of a progressive JPEG: writers make about ten, and each costs a pass over the whole picture
-CROP_RATIO = 0.875  # ImageNet's test recipe: resize the short side to size / 0.875, cut out the centre
-TAIL = 64  # bytes in which a file's end is looked for: some writers add a few of their own
 _ENDS = dict.fromkeys(("JPEG", "MPO"), b"\xff\xd9") | {"PNG": b"IEND\xaeB`\x82"}
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG: neither stuffing nor a restart
 _HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
@@ -25,6 +23,33 @@ _TURNS = dict(enumerate((  # the EXIF orientation, and what makes it upright
     Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
 ), start=2))  # fmt: skip
+
+PHOTOS = {  # licensed, of scikit-image and scikit-learn: for looking, never for training
+    "astronaut": ("skimage.data", "astronaut.png"),
+    "chelsea": ("skimage.data", "chelsea.png"),
+    "coffee": ("skimage.data", "coffee.png"),
+    "rocket": ("skimage.data", "rocket.jpg"),
+    "motorcycle": ("skimage.data", "motorcycle_left.png"),
+    "china": ("sklearn.datasets", "images/china.jpg"),
+    "flower": ("sklearn.datasets", "images/flower.jpg"),
+}
+
+
+def load_photo(name: str) -> Image.Image:
+    """Load one of the workbook's photos, a key of :data:`PHOTOS`, or your own, by its path, as RGB.
+
+    Raises:
+        DataError: neither a known name nor a readable file.
+
+    >>> load_photo("chelsea").size
+    (451, 300)
+    """
+    if name not in PHOTOS:
+        if os.path.exists(name):
+            return open_image(name)
+        raise DataError(f"no photo is called {name!r} and no such file exists; known photos: {', '.join(PHOTOS)}")
+    package, file = PHOTOS[name]
+    return open_image(importlib.resources.files(package) / file)
 
 
 def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_PIXELS) -> Image.Image:
@@ -37,10 +62,8 @@ def open_image(source: str | Path | BinaryIO, max_pixels: int = Image.MAX_IMAGE_
     White in a picture of more than 8 bits is the lowest of 255, 65,535 and the file's own largest value that none of
     its values exceeds; in one of floating-point values 1, 255 or 65,535, and one value in a thousand may exceed it.
 
-    Args:
-        source: a path or an open binary file.
-        max_pixels: width times height above which a picture is refused from its header, before it is decoded;
-            by default where Pillow suspects a decompression bomb.
+    A picture of more than ``max_pixels`` is refused from its header, before it is decoded; by default where Pillow
+    suspects a decompression bomb.
 
     Raises:
         DataError: no such file, not an image, truncated, not to be read, too many pixels, a JPEG of more than
@@ -118,7 +141,7 @@ def seems_whole(path: Path) -> bool:
     try:
         with _open(path, str(path)) as image, path.open("rb") as file:
             _check_values(image, str(path))
-            file.seek(-min(TAIL, path.stat().st_size), os.SEEK_END)
+            file.seek(-min(64, path.stat().st_size), os.SEEK_END)  # some writers add a few bytes behind the end
             end = _ENDS.get(image.format, b"")
             return image.width * image.height <= Image.MAX_IMAGE_PIXELS and end in file.read()
     except Exception:  # of a dozen kinds; open_image says which, in a sentence
@@ -131,13 +154,9 @@ def _check_values(image: Image.Image, name: str) -> None:
     if tags.get(_SAMPLE_FORMAT, (1,))[0] == 2 and image.mode == "L":
         raise DataError(f"{name} has signed 8-bit values, and what is black cannot be known: save it as unsigned ones")
     if tags.get(_PLANES) == 2 and 16 in tags.get(_BITS, ()) and image.info.get("compression") == "raw":
-        raise DataError(
-            f"{name} holds 16-bit colours in planes, which Pillow cannot read: save it with 8 bits, or as PNG"
-        )
+        raise DataError(f"{name} has 16-bit colours in planes, which Pillow cannot read: save it with 8 bits or as PNG")
     if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info and "16" in image.tile[0][3]:
-        raise DataError(
-            f"{name} makes one of its 16-bit colours transparent, which Pillow cannot find: save it with alpha"
-        )
+        raise DataError(f"{name} makes one of its 16-bit colours transparent, which Pillow misses: save it with alpha")
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -210,13 +229,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
 
 def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
-    """Resize the short side to ``size / 0.875`` (bicubic) and cut out the middle square.
+    """Resize the short side to ``size / 0.875`` (bicubic) and cut out the middle square: ImageNet's test recipe.
 
-    The same pixels as torchvision's Resize(256) and CenterCrop(224), without torch.
-
-    Args:
-        image: RGB, any size; one smaller than the crop is scaled up.
-        size: side of the square in pixels.
+    The same pixels as torchvision's Resize(256) and CenterCrop(224), without torch. A smaller image is scaled up.
 
     Raises:
         DataError: one side is more than 64 times the other.
@@ -224,7 +239,7 @@ def center_crop(image: Image.Image, size: int = 224) -> Image.Image:
     >>> center_crop(Image.new("RGB", (640, 480)), 224).size
     (224, 224)
     """
-    short = round(size / CROP_RATIO)
+    short = round(size / 0.875)
     width, height = (short * side // min(image.size) for side in image.size)
     if max(width, height) > 64 * short:
         raise DataError(f"a photo of {image.size[0]} x {image.size[1]} pixels is a line, not a photo; crop it first")

@@ -57,10 +57,7 @@ def read_wav(path: Path) -> np.ndarray:
 def mel_filters(bands: int, size: int, rate: int) -> np.ndarray:
     """Compute triangles that are equally wide on the mel scale, each 1 at its centre: (bands, size // 2 + 1).
 
-    Args:
-        bands: number of triangles.
-        size: of the FFT in samples.
-        rate: in samples a second.
+    The size is that of the FFT in samples, the rate in samples a second.
 
     >>> mel_filters(BANDS, FFT, RATE).shape
     (64, 257)
@@ -73,10 +70,7 @@ def mel_filters(bands: int, size: int, rate: int) -> np.ndarray:
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """Compute the patch (1, 64, 64) uint8 of a recording: the loudest 0.8 seconds, or all of it between silence.
-
-    Args:
-        samples: (N,) at 8 kHz.
+    """Compute the patch (1, 64, 64) uint8 of samples (N,) at 8 kHz: the loudest 0.8 seconds, or all between silence.
 
     >>> patch = log_mel(np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE))
     >>> patch.shape, int(patch[0].sum(axis=1).argmax())  # 1000 Hz
@@ -97,9 +91,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 def spoken_digits(folder: Path, split: Literal["train", "test"]) -> tuple[list[Path], np.ndarray]:
     """List recordings ``{digit}_{speaker}_{n}.wav``, as of the Free Spoken Digit Dataset, and their digits (N,) int64.
 
-    Args:
-        folder: of WAV files.
-        split: "train" for the speakers :data:`TRAINED_ON`, "test" for all others, the reader among them.
+    Those to train on are of the speakers :data:`TRAINED_ON`, those to test on of all others, the reader among them.
 
     Raises:
         DataError: there are none.
@@ -121,14 +113,9 @@ def patches(paths: Sequence[Path]) -> np.ndarray:
 def japanese_vowels(split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
     """Read the Japanese Vowels (Kudo, Toyama & Shimbo 1999): nine men say /ae/, and the class is who speaks.
 
-    Each utterance is 12 cepstral coefficients at 7 to 29 moments, 6.4 ms apart.
-
-    Args:
-        split: "train" (270) or "test" (370, of the same speakers).
-
-    Returns:
-        Patches (N, 1, 12, 32) uint8, each coefficient between its least (1) and largest (255) value in training and 0
-        behind the end, and speakers (N,) int64, 0 to 8.
+    Each of 270 utterances to train on, or 370 of the same speakers to test on, is 12 cepstral coefficients at 7 to 29
+    moments, 6.4 ms apart. Patches are (N, 1, 12, 32) uint8, each coefficient between its least (1) and largest (255)
+    value in training and 0 behind the end, and speakers (N,) int64, 0 to 8.
 
     Raises:
         DataError: the file is missing.

@@ -39,28 +39,22 @@ def read_rows(path: Path, kind: type[Row], command: str) -> list[Row]:
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} was saved in another encoding than UTF-8; restore it, or make it with `{command}`"
-        ) from error
-    with io.StringIO(text, newline="") as file:
-        table = csv.DictReader(file)
-        if set(table.fieldnames or ()) != set(kinds):
-            raise DataError(f"{path} is not the table that `{command}` writes: it needs the columns {', '.join(kinds)}")
-        rows = []
-        for row in table:
-            try:
-                if None in row or None in row.values():
-                    raise ValueError("it has too many or too few values")
-                rows.append(kind(**{name: _parse(kinds[name], text) for name, text in row.items()}))
-            except ValueError as error:
-                where = f"{path}, line {table.line_num}"
-                raise DataError(f"{where}: {error}; restore the file, or make it with `{command}`") from error
+        raise DataError(f"{path} was not saved in UTF-8; restore it, or make it with `{command}`") from error
+    table, rows = csv.DictReader(io.StringIO(text, newline="")), []
+    if set(table.fieldnames or ()) != set(kinds):
+        raise DataError(f"{path} is not the table that `{command}` writes: it needs the columns {', '.join(kinds)}")
+    for row in table:
+        try:
+            if None in row or None in row.values():
+                raise ValueError("it has too many or too few values")
+            rows.append(kind(**{name: _parse(kinds[name], text) for name, text in row.items()}))
+        except ValueError as error:
+            where = f"{path}, line {table.line_num}"
+            raise DataError(f"{where}: {error}; restore the file, or make it with `{command}`") from error
     return rows
 
 
 def _parse(kind: type, text: str) -> object:
     if kind in (str, int, float):
         return kind(text)
-    if kind != float | None:
-        raise TypeError(f"a table's fields are str, int, float or float | None, not {kind}")
     return float(text) if text else None

@@ -79,10 +79,8 @@ class NextBlock(ConvNeXtBlock):
 class SwinBlock(nn.Module):
     """Timm's Swin block on (B, C, h, w): (B, h, w, C) inside, padded to whole windows, masks made for each size.
 
-    Args:
-        width: channels; as many heads as give each 32 or a little more.
-        window: side of a window in latent positions.
-        shifted: by half a window, which lets neighbouring windows talk.
+    It has as many heads as give each 32 channels or a little more. Windows, whose side is in latent positions, are
+    shifted by half a window to let neighbouring ones talk.
     """
 
     def __init__(self, width: int, window: int, shifted: bool):

@@ -33,23 +33,16 @@ class DecoderConfig:
     restoration: int = 2  # number of restoration blocks
     transformation: int = 2  # number of transformation blocks of the backbone's family
     width: int = 96  # channels inside
-    # of the restoration blocks. "dense" trains faster on a CPU, whose depthwise gradients are slow. "compressai" is no
-    # stack of blocks, but SynthesisTransform
+    # "dense" restoration trains faster on a CPU, whose depthwise gradients are slow; "compressai" is SynthesisTransform
     kind: Kind = "depthwise"
-    # of the transformation blocks; the backbone's own where None. Another one makes a mismatched decoder, to test what
-    # the shared bias is worth
-    family: Family | None = None
+    family: Family | None = None  # of the transformation blocks; None is the backbone's, others test the shared bias
     window: int = 7  # of Swin's blocks, in latent positions; other families have none
 
 
 class Decoder(nn.Module):
     """g_s: latent to one backbone's features, Eq. (1) of chapter 07.
 
-    Args:
-        latent_channels: C of y_hat.
-        spec: the features to produce.
-        config: depth, width and family.
-        stride: of the first convolution, where the latent is finer than the features.
+    The stride is that of the first convolution, where the latent is finer than the features.
     """
 
     def __init__(self, latent_channels: int, spec: FeatureSpec, config: DecoderConfig, stride: int = 1):
@@ -98,10 +91,8 @@ class Decoder(nn.Module):
 class SynthesisTransform(Decoder):
     """Decode to pixels as CompressAI's image codecs do, for a network that is cut before its first layer.
 
-    Args:
-        latent_channels: C of y_hat, at stride 16.
-        spec: of :class:`fsplit_lib.backbones.PixelBackbone` with patches of 16 pixels.
-        config: its width is that of all layers.
+    The latent has stride 16, and the features are those of a :class:`fsplit_lib.backbones.PixelBackbone` with patches
+    of 16 pixels; the configuration's width is that of all layers.
 
     >>> decoder = SynthesisTransform(192, FeatureSpec("resnet", 768, 16), DecoderConfig(width=128, kind="compressai"))
     >>> decoder(torch.zeros(1, 192, 4, 4)).shape
@@ -122,7 +113,7 @@ class SynthesisTransform(Decoder):
 def build_decoder(
     latent_channels: int, spec: FeatureSpec, config: DecoderConfig = DecoderConfig(), stride: int = 1
 ) -> Decoder:
-    """Build a decoder for a backbone's features; see :class:`Decoder` for the arguments.
+    """Build a decoder for a backbone's features; see :class:`Decoder`.
 
     Raises:
         ParameterError: no transformation block is known for the family, or a count is negative.
@@ -140,8 +131,6 @@ def build_decoder(
         raise ParameterError(f"kind must be one of {', '.join(get_args(Kind))}, got {config.kind!r}")
     if config.kind == "compressai":
         if (spec.channels, spec.stride, stride) != (768, 16, 1):
-            raise ParameterError(
-                "a decoder of kind compressai makes pixels from a latent of stride 16 and nothing else"
-            )
+            raise ParameterError("a decoder of kind compressai makes pixels from a latent of stride 16, nothing else")
         return SynthesisTransform(latent_channels, spec, config)
     return Decoder(latent_channels, spec, config, stride)

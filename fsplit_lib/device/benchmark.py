@@ -52,12 +52,8 @@ def device_calls(
     The stages of a method add up to its time on the device, but for two of ours: "whole call" is all of them in one,
     and "libraries alone" what Pillow, onnxruntime and constriction need of it when nothing of ours is between them.
 
-    Args:
-        bundle: with or without int8 encoder and network; what is missing is left out.
-        photo: RGB, as the camera hands it over.
-        lmbdas: rate weights to code at; None is the codec's own.
-        qualities: image codecs and their qualities.
-        threads: of the networks; one and all of this machine by default.
+    Networks that the bundle lacks are left out; they run on each of ``threads``, one and all of this machine by
+    default. The photo is RGB, as the camera hands it over; the rate weight None is the codec's own.
     """
     threads = sorted({1, os.cpu_count() or 1}) if threads is None else threads
     crop, calls = center_crop(photo), {}
@@ -71,11 +67,10 @@ def device_calls(
     encoder = DeviceEncoder(bundle)
     calls[OURS, None, None, "preprocess", "", 1] = lambda: encoder.preprocess(photo)
     (y,), packer = encoder.encode(encoder.preprocess(photo)), bundle.packer
+    size = y.shape[1:]
     for lmbda in lmbdas:
         rate, code = float(f"{lmbda or packer.lmbda:.3g}"), packer.code(lmbda)
-        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: packer.encode(
-            packer.symbols(y, c), c, *y.shape[1:]
-        )
+        calls[OURS, rate, None, "entropy code", "", 1] = lambda c=code: packer.encode(packer.symbols(y, c), c, *size)
         calls[OURS, rate, None, "packet", "", 1] = packer.pack(y, lmbda).to_bytes
     calls["PNG", None, None, "preprocess", "", 1] = lambda: center_crop(photo)
     calls["PNG", None, None, "encode", "", 1] = lambda: encode_lossless(crop)
@@ -96,8 +91,7 @@ def _libraries_alone(encoder: DeviceEncoder, photo: Image.Image, lmbda: float | 
     packer, code = encoder.bundle.packer, encoder.bundle.packer.code(lmbda)
     tables = packer.tables_at(code)
     entries, _ = table_entries(packer.symbols(encoder.encode(x)[0], code), tables)
-    short = min(photo.size)
-    size = tuple(256 * side // short for side in photo.size)
+    size = tuple(256 * side // min(photo.size) for side in photo.size)
     box = ((size[0] - 224) // 2, (size[1] - 224) // 2, (size[0] + 224) // 2, (size[1] + 224) // 2)
 
     def call() -> None:

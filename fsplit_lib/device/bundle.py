@@ -70,9 +70,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     where, told = f"the manifest {manifest}", read_object(manifest, "manifest of a device bundle", WeightsError)
     told = _Manifest(**checked_fields(told, _Manifest, where, WeightsError))
     if (told.format, told.version) != (FORMAT, VERSION):
-        raise WeightsError(
-            f"{manifest} is {told.format!r} version {told.version}; only {FORMAT!r} version {VERSION} is known"
-        )
+        raise WeightsError(f"{manifest} is {told.format!r} version {told.version}, not {FORMAT!r} version {VERSION}")
     bare = Bundle(folder, told.codec, None, checked_files(told.files, where, WeightsError))
     path = bare.path("codec.npz")
     try:
@@ -84,6 +82,5 @@ def read_bundle(folder: str | Path) -> Bundle:
 
 def write_manifest(folder: Path, name: str, files: list[str]) -> None:
     """Write bundle.json, last of all: until then the folder is no bundle."""
-    digests = {file: sha256_of(folder / file) for file in files}
-    told = {"format": FORMAT, "version": VERSION, "codec": name, "files": digests}
+    told = {"format": FORMAT, "version": VERSION, "codec": name, "files": {f: sha256_of(folder / f) for f in files}}
     write_atomically(folder / "bundle.json", (json.dumps(told, indent=1) + "\n").encode())

@@ -38,8 +38,7 @@ class DeviceCard:
     versions: dict[str, str]  # of what was used
     rows: tuple[DeviceRow, ...]  # one per stage
     instructions: str = ""  # of the processor that decide how networks are computed; "" where the system does not say
-    # from float32, on the bundle's photo; None without an int8 encoder
-    int8_symbols_that_differ_percent: float | None = None
+    int8_symbols_that_differ_percent: float | None = None  # from float32; None without an int8 encoder
 
     def row(self, method: str, stage: str, precision: str = "", threads: int = 1) -> DeviceRow | None:
         """Return the first row of a stage, or None where the device did not measure it."""

@@ -19,8 +19,6 @@ from fsplit_lib.data import load_photo
 from fsplit_lib.device.bundle import Bundle, read_bundle, write_manifest
 from fsplit_lib.errors import ParameterError
 
-CARD_PHOTO = "astronaut"
-
 
 def export_bundle(
     folder: Path,
@@ -29,14 +27,10 @@ def export_bundle(
     calibration: Iterable[np.ndarray] | None = None,
     network: nn.Module | None = None,
 ) -> Bundle:
-    """Write all that a device needs to make a codec's packets.
+    """Write all that a device needs to make the packets of a codec, which has frozen tables.
 
-    Args:
-        folder: of the bundle; made where there is none.
-        codec: with frozen tables.
-        name: of the codec, for readers.
-        calibration: photos (1, 3, H, W) float32 in [0, 1] for an int8 encoder; none without.
-        network: a whole backbone, to be timed against, in the same precisions; left out by default.
+    With photos (1, 3, H, W) float32 in [0, 1] for calibration there is an int8 encoder too; with a network, which is a
+    whole backbone to be timed against, that in the same precisions.
 
     Raises:
         ParameterError: no photo to calibrate with.
@@ -46,7 +40,7 @@ def export_bundle(
     files = ["codec.npz", "photo.png", "encoder.onnx"]
     stride = codec.config.stride
     np.savez_compressed(folder / "codec.npz", **codec.packer.to_arrays())
-    load_photo(CARD_PHOTO).save(folder / "photo.png")
+    load_photo("astronaut").save(folder / "photo.png")
     to_onnx(codec.encoder, (1, 3, 28 * stride, 28 * stride), folder / "encoder.onnx", any_size=True)
     if network is not None:
         to_onnx(network, (1, 3, 224, 224), folder / "network.onnx")
@@ -73,18 +67,14 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], path: Path, any_size: boo
 
 
 def quantise(source: Path, target: Path, photos: list[np.ndarray], spare_last_sum: bool = False) -> None:
-    """Quantise weights and activations to whole numbers of 8 bits, with ranges from photos, by onnxruntime's own tool.
+    """Quantise an ONNX file to 8 bits with onnxruntime, with ranges from photos (1, 3, H, W) float32 in [0, 1].
 
     The weights, with a scale per channel, use 7 of their 8 bits. x86 processors without VNNI add the products of two
     unsigned activations and two signed weights in 16 bits, which saturate at 32,767: 2 · 255 · 127 is above it, and
     2 · 255 · 64 is not. Signed activations would not help, since onnxruntime makes them unsigned before it runs.
 
-    Args:
-        source: ONNX file.
-        target: of the quantised one.
-        photos: (1, 3, H, W) float32 in [0, 1].
-        spare_last_sum: leaves an encoder's last sum and the convolutions before it in float32. They are 3 % of its
-            work, and make the latent: 256 levels over its whole range are steps that tip many of its integers.
+    ``spare_last_sum`` leaves an encoder's last sum and the convolutions before it in float32. They are 3 % of its work,
+    and make the latent: 256 levels over its whole range are steps that tip many of its integers.
 
     Raises:
         ParameterError: no photos.

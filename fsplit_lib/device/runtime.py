@@ -48,17 +48,13 @@ class Network:
         self.threads = threads
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Compute the network's only output for its only input."""
         return self._session.run(None, {self._name: x})[0]
 
 
 class DeviceEncoder:
     """Photos to packets, without torch; a server with the same codec's checkpoint decodes them.
 
-    Args:
-        bundle: a folder that ``fsplit export`` has written, or what was read from it.
-        precision: of the encoder network.
-        threads: that it may use.
+    The bundle is a folder that ``fsplit export`` has written, or what was read from it.
 
     Raises:
         ParameterError: an unknown precision, or no threads.

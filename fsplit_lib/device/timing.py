@@ -58,11 +58,7 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time several calls in turns: every round runs each of them once; the timings have the calls' names.
 
-    Args:
-        calls: by name.
-        runs: timed rounds.
-        warmup: rounds before them.
-        progress: called with rounds done and rounds in all.
+    ``runs`` rounds are timed, behind those of ``warmup``; ``progress`` is called with rounds done and rounds in all.
 
     Raises:
         ParameterError: fewer than 2 runs.
@@ -80,9 +76,7 @@ def interleave(
         if progress is not None:
             progress(done, len(took))
     low, middle, high = 1000 * np.quantile(took[warmup:], [0.25, 0.5, 0.75], axis=0)
-    return {
-        name: Timing(float(m), float(h - lo), runs) for name, m, lo, h in zip(calls, middle, low, high, strict=True)
-    }
+    return {key: Timing(float(m), float(h - lo), runs) for key, m, lo, h in zip(calls, middle, low, high, strict=True)}
 
 
 def cpu_name() -> str:

@@ -26,6 +26,7 @@ from fsplit_lib.packet import read_varint, varint
 PRECISION = 16  # frequencies of a table add up to 2**16
 TABLE_ARRAYS = ("frequencies", "lengths", "offsets")
 ESCAPE_BITS = 8  # an escaped symbol travels as a zig-zag varint, in bytes
+AnsCoder = constriction.stream.stack.AnsCoder
 _Categorical = constriction.stream.model.Categorical
 _BYTE = constriction.stream.model.Uniform(2**ESCAPE_BITS)
 
@@ -39,8 +40,7 @@ class Tables:
     [0.5, 0.0]
     """
 
-    # (C, L) int32; row c holds `lengths[c]` positive entries that add up to 2**16, the last of them the escape; zeros
-    # behind
+    # (C, L) int32; row c holds `lengths[c]` positive entries that add up to 2**16, the last one the escape; then zeros
     frequencies: np.ndarray
     lengths: np.ndarray  # (C,) int32, entries in use, escape included
     offsets: np.ndarray  # (C,) int32, the symbol that entry 0 stands for
@@ -52,7 +52,7 @@ class Tables:
                 f"tables need one length of at most {columns} and one offset for each of the {rows} rows of frequencies, "
                 f"got lengths {self.lengths} and {len(self.offsets)} offsets"
             )
-        used = np.arange(self.frequencies.shape[1]) < self.lengths[:, None]
+        used = np.arange(columns) < self.lengths[:, None]
         sums = np.where(used, self.frequencies, 0).sum(axis=1)
         if (self.lengths < 2).any() or (self.frequencies[used] <= 0).any() or (sums != 2**PRECISION).any():
             raise ValueError("each table needs at least 2 positive frequencies that add up to 2**16")
@@ -97,12 +97,9 @@ class Tables:
 
 
 def encode_symbols(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None) -> bytes:
-    """Encode symbols to bytes.
+    """Encode symbols (C, N) int32 of any values to bytes, with one table a channel.
 
-    Args:
-        symbols: (C, N) int32, any values, one table a channel; or (N,) with an index.
-        tables: see :class:`Tables`.
-        index: (N,) the table of each symbol, where a side channel chose it; both ends have to know it.
+    Or symbols (N,) with an index (N,), the table of each, where a side channel chose it; both ends have to know it.
 
     Raises:
         ValueError: symbols that are no whole numbers of 32 bits, or an index that names no table.
@@ -111,7 +108,7 @@ def encode_symbols(symbols: np.ndarray, tables: Tables, index: np.ndarray | None
     >>> decode_symbols(encode_symbols(np.array([[0, 1, 1, 99]], "i4"), t), t, 4)
     array([[ 0,  1,  1, 99]], dtype=int32)
     """
-    coder = constriction.stream.stack.AnsCoder()
+    coder = AnsCoder()
     push_symbols(coder, symbols, tables, index)
     return stream_of(coder)
 
@@ -121,12 +118,7 @@ def decode_symbols(
 ) -> np.ndarray:
     """Decode bytes to symbols int32, (C, count) or of the index's shape: the inverse of :func:`encode_symbols`.
 
-    Args:
-        stream: bytes of one latent.
-        tables: those of the encoder.
-        count: N, symbols per channel, where there is no index.
-        check: False returns whatever is read, to see what wrong tables do.
-        index: (N,) the encoder's.
+    Without the check it returns whatever is read, to see what wrong tables do.
 
     Raises:
         PacketError: the stream is not one that ``encode_symbols`` could have written with these tables.
@@ -145,9 +137,7 @@ def decode_symbols(
     return symbols
 
 
-def push_symbols(
-    coder: "constriction.stream.stack.AnsCoder", symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None
-) -> None:
+def push_symbols(coder: AnsCoder, symbols: np.ndarray, tables: Tables, index: np.ndarray | None = None) -> None:
     """Write symbols on top of what a coder holds, table by table, the escaped ones in full below them.
 
     Arguments and errors as in :func:`encode_symbols`.
@@ -161,9 +151,7 @@ def push_symbols(
         coder.encode_reverse(entries.ravel()[first:end], tables.models[table])
 
 
-def pop_symbols(
-    coder: "constriction.stream.stack.AnsCoder", tables: Tables, count: int = 0, index: np.ndarray | None = None
-) -> np.ndarray:
+def pop_symbols(coder: AnsCoder, tables: Tables, count: int = 0, index: np.ndarray | None = None) -> np.ndarray:
     """Read the symbols that :func:`push_symbols` wrote last, and take them off the coder; arguments as for decoding.
 
     Raises:
@@ -190,9 +178,8 @@ def symbol_bits(symbols: np.ndarray, tables: Tables, index: np.ndarray | None = 
     Arguments as in :func:`encode_symbols`.
     """
     entries, escaped = table_entries(symbols, tables, index)
-    bits = PRECISION - np.log2(
-        tables.frequencies[np.arange(len(entries))[:, None] if index is None else index, entries]
-    )
+    at = np.arange(len(entries))[:, None] if index is None else index
+    bits = PRECISION - np.log2(tables.frequencies[at, entries])
     bits[escaped] += [ESCAPE_BITS * len(_varints(np.array([value]))) for value in symbols[escaped]]
     return bits
 
@@ -234,11 +221,11 @@ def table_entries(
 
 
 @contextmanager
-def reading(stream: bytes) -> Iterator["constriction.stream.stack.AnsCoder"]:
+def reading(stream: bytes) -> Iterator[AnsCoder]:
     """Open a stream; what cannot be read from it in the block becomes a :class:`~fsplit_lib.errors.PacketError`."""
     try:
         words = np.frombuffer(stream + bytes(-len(stream) % 4), dtype="<u4").astype(np.uint32)
-        yield constriction.stream.stack.AnsCoder(words)
+        yield AnsCoder(words)
     except PacketError:
         raise
     except (ValueError, AssertionError, OverflowError) as error:  # constriction: invalid compressed data
@@ -246,15 +233,12 @@ def reading(stream: bytes) -> Iterator["constriction.stream.stack.AnsCoder"]:
 
 
 def check_same(written: bytes, stream: bytes) -> None:
-    """Raise PacketError unless symbols are written as the stream they were read from.
-
-    A coder can read anything; only one stream says this.
-    """
+    """Raise PacketError unless symbols are written as the stream they were read from: a coder can read anything."""
     if written != stream:
         raise PacketError("the stream is not the one that its symbols are written as: it was altered")
 
 
-def stream_of(coder: "constriction.stream.stack.AnsCoder") -> bytes:
+def stream_of(coder: AnsCoder) -> bytes:
     """Take the bytes of what a coder holds."""
     return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")  # the last word is never 0
 
@@ -283,7 +267,7 @@ def _varints(values: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(map(varint, zigzag)), np.uint8).astype(np.int32)
 
 
-def _read_varints(coder: "constriction.stream.stack.AnsCoder", count: int) -> list[int]:
+def _read_varints(coder: AnsCoder, count: int) -> list[int]:
     values = []
     for _ in range(count):
         number = read_varint(lambda: coder.decode(_BYTE), most=5)

@@ -71,10 +71,8 @@ class Context:
 
     def __post_init__(self) -> None:
         rows = int(self.groups.max()) + 1
-        if self.choices.shape != (rows, 2, len(self.channels), SUMS * ACTIVITIES):
-            raise ValueError(
-                f"choices must be ({rows}, 2, {len(self.channels)}, {SUMS * ACTIVITIES}), got {self.choices.shape}"
-            )
+        if self.choices.shape != (shape := (rows, 2, len(self.channels), SUMS * ACTIVITIES)):
+            raise ValueError(f"choices must be {shape}, got {self.choices.shape}")
         if self.choices.max(initial=0) >= self.tables.channels or (np.diff(self.channels) <= 0).any():
             raise ValueError("a context names a table that is not there, or channels out of order")
 

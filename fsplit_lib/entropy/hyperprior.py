@@ -21,15 +21,11 @@ from fsplit_lib.entropy.models import FactorizedPrior, TableBuffers, frequencies
 
 SCALES = torch.logspace(np.log10(0.11), np.log10(32), 48)  # tables exist for these
 PHASES = torch.tensor([-0.375, -0.125, 0.125, 0.375])  # and for means that lie this far from a whole symbol
+Gain = Tensor | float
 
 
 def gaussian_likelihood(y: Tensor, scales: Tensor, means: Tensor) -> Tensor:
-    """p(y|z) = Φ((y + ½ − μ) / σ) − Φ((y − ½ − μ) / σ): Eq. (6) of chapter 03.
-
-    Args:
-        y: symbols, any shape.
-        scales: σ > 0, same shape.
-        means: μ, same shape.
+    """p(y|z) = Φ((y + ½ − μ) / σ) − Φ((y − ½ − μ) / σ), all of one shape, σ > 0: Eq. (6) of chapter 03.
 
     >>> gaussian_likelihood(torch.zeros(1), torch.ones(1), torch.zeros(1))  # what a normal has within ½
     tensor([0.3829])
@@ -46,12 +42,9 @@ class SideStreams(NamedTuple):
 
 
 class Hyperprior(TableBuffers):
-    """Entropy model of a latent through side information of a quarter of its sides.
+    """Entropy model of a latent y through side information z, of a quarter of its sides and ``width`` channels.
 
-    Args:
-        channels: C of the latent y.
-        width: channels of z.
-        means: whether h_s says means as well as scales.
+    With means, h_s says those as well as scales.
 
     >>> model = Hyperprior(48, 16, means=True)
     >>> p_y, p_z = model(torch.zeros(1, 48, 28, 28), torch.zeros(1, 16, 7, 7))
@@ -86,9 +79,7 @@ class Hyperprior(TableBuffers):
         last.bias[: len(std)] = std.expm1().log()  # softplus backwards
         last.weight.mul_(0.1)
 
-    def parameters_of_y(
-        self, z_hat: Tensor, height: int, width: int, gain: Tensor | float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    def parameters_of_y(self, z_hat: Tensor, height: int, width: int, gain: Gain = 1.0) -> tuple[Tensor, Tensor]:
         """Compute the scales and means (B, C, height, width) that z_hat stands for, of symbols with a gain."""
         out = self.h_s(z_hat)[..., :height, :width]
         scales, means = out.chunk(2, dim=1) if self.means else (out, torch.zeros_like(out))
@@ -99,7 +90,7 @@ class Hyperprior(TableBuffers):
         y = y - self.mean
         return self.likelihoods(y, self.analyse(y) + noise_z)
 
-    def likelihoods(self, y: Tensor, z: Tensor, gain: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    def likelihoods(self, y: Tensor, z: Tensor, gain: Gain = 1.0) -> tuple[Tensor, Tensor]:
         """Compute the likelihoods of centred symbols y (B, C, h, w) that z and the gain describe, and of z."""
         return gaussian_likelihood(y, *self.parameters_of_y(z, *y.shape[-2:], gain)), self.prior.likelihood(z)
 
@@ -119,13 +110,11 @@ class Hyperprior(TableBuffers):
         self.lengths, self.offsets = 2 * reach + 2, -reach
 
     @torch.no_grad()
-    def compress(self, y: Tensor, latent: Tensor | None = None, gain: Tensor | float = 1.0) -> SideStreams:
-        """Compress symbols to two streams.
+    def compress(self, y: Tensor, latent: Tensor | None = None, gain: Gain = 1.0) -> SideStreams:
+        """Compress whole symbols y (1, C, h, w) to two streams.
 
-        Args:
-            y: (1, C, h, w) whole numbers.
-            latent: (1, C, h, w) that z is made of, before its gain and its rounding; the symbols themselves by default.
-            gain: (1, C, 1, 1) between the two; both ends know it.
+        z is made of the latent (1, C, h, w) before its gain (1, C, 1, 1), which both ends know, and its rounding; of
+        the symbols themselves by default.
         """
         y = y - self.mean
         z_symbols = self.prior.to_symbols(self.analyse(y if latent is None else latent))
@@ -134,7 +123,7 @@ class Hyperprior(TableBuffers):
         return SideStreams(encode_symbols(z_symbols[0], self.prior.tables), encode_symbols(symbols, self.tables, index))
 
     @torch.no_grad()
-    def decompress(self, streams: SideStreams, height: int, width: int, gain: Tensor | float = 1.0) -> Tensor:
+    def decompress(self, streams: SideStreams, height: int, width: int, gain: Gain = 1.0) -> Tensor:
         """Decompress two streams to symbols (1, C, h, w), with the gain of :meth:`compress`.
 
         Raises:
@@ -145,9 +134,7 @@ class Hyperprior(TableBuffers):
         symbols = decode_symbols(streams.y, self.tables, index=index)
         return torch.from_numpy(symbols).float().view_as(whole) + whole + self.mean
 
-    def _context(
-        self, z_symbols: np.ndarray, height: int, width: int, gain: Tensor | float
-    ) -> tuple[np.ndarray, Tensor]:
+    def _context(self, z_symbols: np.ndarray, height: int, width: int, gain: Gain) -> tuple[np.ndarray, Tensor]:
         """The table of each symbol (C·h·w,), and the whole part of its mean (1, C, h, w)."""
         z_hat = self.prior.from_symbols(z_symbols, -(-height // 4), -(-width // 4))
         scales, means = self.parameters_of_y(z_hat, height, width, gain)

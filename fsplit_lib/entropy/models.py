@@ -93,9 +93,8 @@ class TableBuffers(nn.Module):
         """
         if not len(self.lengths):
             raise RuntimeError("there are no tables yet: call update() after training")
-        return self._memo.get(
-            (self.frequencies, self.lengths, self.offsets), lambda: Tables.from_arrays(self._arrays())
-        )
+        parts = (self.frequencies, self.lengths, self.offsets)
+        return self._memo.get(parts, lambda: Tables.from_arrays(self._arrays()))
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: buffer.cpu().numpy() for name, buffer in self._buffers.items()}
@@ -121,9 +120,7 @@ class ContextBuffers(TableBuffers):
 class FactorizedPrior(TableBuffers):
     """Learned densities while training, integer tables after :meth:`update`.
 
-    Args:
-        channels: C of the latent.
-        init_scale: half the width of the first densities, in symbols.
+    ``init_scale`` is half the width of the first densities, in symbols.
 
     >>> p = FactorizedPrior(1).likelihood(torch.arange(-500.0, 501).view(1, 1, 1, -1))
     >>> round(p.sum().item(), 3)  # over the whole numbers
@@ -151,14 +148,8 @@ class FactorizedPrior(TableBuffers):
         """p(u) of a (noisy or rounded) latent u = gain · y.
 
         Implements p(u) = c((u + ½) / gain) − c((u − ½) / gain), with c the learned cumulative of y
-        (Ballé et al. 2018, Eq. 6, for a quantiser of step 1 / gain).
-
-        Args:
-            u: (B, C, h, w) float.
-            gain: broadcastable to u; 1 by default.
-
-        Returns:
-            (B, C, h, w) in (1e-9, 1], always float32.
+        (Ballé et al. 2018, Eq. 6, for a quantiser of step 1 / gain). u is (B, C, h, w) float, as is p, which lies in
+        (1e-9, 1] and is always float32; the gain is broadcastable to them, 1 by default.
         """
         with torch.autocast(u.device.type, enabled=False):
             step = 1.0 if gain is None else 1 / gain.float()
@@ -192,12 +183,10 @@ class FactorizedPrior(TableBuffers):
         bisection puts them right whatever training did. It also moves the medians, and with them
         the rounding grid: measure accuracy after, not before.
 
-        Args:
-            update_quantiles: False leaves them where training did, to see what breaks.
-            keep_grid: leaves the medians where they are (at 0 unless an earlier call moved them), so that the
-                grid stays the one on which straight-through rounding trained the decoder. After training with
-                noise alone, a grid around the true medians wastes less.
-            gains: (levels, C) makes one set of tables per level, for latents multiplied by these.
+        Without ``update_quantiles`` they stay where training left them, to see what breaks. ``keep_grid`` leaves the
+        medians where they are (at 0 unless an earlier call moved them), so that the grid stays the one on which
+        straight-through rounding trained the decoder; after training with noise alone, a grid around the true medians
+        wastes less. Gains (levels, C) make one set of tables per level, for latents multiplied by these.
 
         Raises:
             ValueError: the densities hold NaN or infinity.

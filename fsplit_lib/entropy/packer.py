@@ -20,11 +20,9 @@ LARGEST = np.float32(2**30)  # symbols beyond it are clipped: no table and no es
 
 
 def to_symbols(u: np.ndarray, medians: np.ndarray) -> np.ndarray:
-    """Round a latent to the integers on the wire, (..., C, N) int32.
+    """Round a latent u (..., C, N) float32, already multiplied by its gain, to the integers on the wire, int32.
 
-    Args:
-        u: (..., C, N) float32, already multiplied by its gain.
-        medians: (C,) float32, centres of the rounding grid.
+    The medians (C,) float32 are the centres of the rounding grid.
 
     Raises:
         ValueError: the latent holds NaN or infinity.
@@ -46,39 +44,29 @@ class Packer:
     inverse_gains: np.ndarray  # (L, C) float32, the same for the way back
     medians: np.ndarray  # (C,) float32, centres of the rounding grid
     tables: Tables  # of all codes, C rows each
-    # what chooses other tables by a symbol's neighbours; None codes every symbol with its channel's own
-    context: Context | None = None
+    context: Context | None = None  # chooses tables by a symbol's neighbours; None takes its channel's own
     # kept, since building the coder's models costs more than coding
     _tables_by_code: dict[int, Tables] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         levels, channels = self.gains.shape
-        if self.inverse_gains.shape != self.gains.shape or self.medians.shape != (channels,):
-            raise ValueError(
-                f"gains {self.gains.shape}, {self.inverse_gains.shape} and medians {self.medians.shape} do not fit"
-            )
-        if self.tables.channels != levels * channels:
-            raise ValueError(
-                f"{levels} rate weights of {channels} channels need as many tables, got {self.tables.channels}"
-            )
+        fit = (levels, channels), (channels,), levels * channels
+        if (got := (self.inverse_gains.shape, self.medians.shape, self.tables.channels)) != fit:
+            raise ValueError(f"inverse gains, medians and tables for gains {fit[0]} must be {fit}, got {got}")
         if self.context is not None and len(self.context.groups) != levels:
             raise ValueError(f"a context of {len(self.context.groups)} rate weights does not fit {levels}")
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, np.ndarray]) -> "Packer":
         """Read what :meth:`to_arrays` wrote; errors as in :meth:`Tables.from_arrays`."""
-        numbers = {name: stored[name].item() for name in ("stride", "lmbda", "first_code")}
+        plain = {name: stored[name].item() for name in ("stride", "lmbda", "first_code")}
         arrays = {name: stored[name] for name in ("gains", "inverse_gains", "medians")}
         context = Context.from_arrays(stored, "context_") if "context_groups" in stored else None
-        return cls(
-            stored["codec_id"].tobytes(), **numbers, **arrays, tables=Tables.from_arrays(stored), context=context
-        )
+        return cls(stored["codec_id"].tobytes(), **plain, **arrays, tables=Tables.from_arrays(stored), context=context)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Write the packer as named arrays, for ``numpy.savez``."""
-        fields = {
-            name: np.asarray(value) for name, value in vars(self).items() if isinstance(value, int | float | np.ndarray)
-        }
+        fields = {k: np.asarray(v) for k, v in vars(self).items() if isinstance(v, int | float | np.ndarray)}
         context = {} if self.context is None else self.context.to_arrays("context_")
         return {"codec_id": np.frombuffer(self.codec_id, np.uint8), **fields, **self.tables.to_arrays(), **context}
 

@@ -64,14 +64,10 @@ class Scenario:
 
 
 def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision: str = "int8") -> dict[str, EndToEnd]:
-    """Collect every method of the table, at the settings that were chosen for a level.
+    """Collect every method that gives a network's answer, at the settings that were chosen for an agreement.
 
-    Args:
-        rows: of the latency table.
-        network: whose answer is wanted.
-        level: agreement.
-        precision: of the networks on the device, on one thread; on the most that were measured, and in float32, where a
-            method has no other.
+    Networks on the device have the given precision and one thread; float32, or the most threads that were measured,
+    where a method has no other.
 
     Raises:
         DataError: nothing was measured at the level, or for the network.
@@ -90,15 +86,12 @@ def end_to_end(rows: Iterable[LatencyRow], network: str, level: float, precision
     found = {}
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
-        have = {row.precision for row in mine if row.place == "device"} - {""}
+        local = [row for row in mine if row.place == "device"]
+        have = {row.precision for row in local} - {""}
         used = precision if precision in have else next(iter(sorted(have)), "")
-        counts = {row.threads for row in mine if row.precision == used and row.place == "device"}
-        threads = 1 if 1 in counts else max(counts)
-        device = {
-            row.stage: row.median_ms
-            for row in mine
-            if row.place == "device" and (row.precision == "" or (row.precision, row.threads) == (used, threads))
-        }
+        counts = {row.threads for row in local if row.precision == used}
+        fits = (used, 1 if 1 in counts else max(counts))
+        device = {r.stage: r.median_ms for r in local if r.precision == "" or (r.precision, r.threads) == fits}
         server = {row.stage: row.median_ms for row in mine if row.place == "server"}
         one = next(row for row in mine if row.place == "wire" and row.precision in ("", used))
         found[method] = EndToEnd(method, device, server, one.bytes, one.agreement)
@@ -113,11 +106,8 @@ def ratio(ours: EndToEnd, other: EndToEnd, where: Scenario) -> float:
 def rate_for(ours: EndToEnd, other: EndToEnd, where: Scenario, times: float = 1.0) -> float | None:
     """Compute the link rate in Mbit/s at which the other takes exactly ``times`` as long: Eq. (4) of chapter 08.
 
-    r = 8 (B_other − times · B_ours) / (times · c_ours − c_other), with c what does not depend on the rate.
-    With ``times = 1`` it is the crossover. Up and down at the same rate, no loss.
-
-    Returns:
-        None where no rate does it.
+    r = 8 (B_other − times · B_ours) / (times · c_ours − c_other), with c what does not depend on the rate; None where
+    no rate does it. With ``times = 1`` it is the crossover. Up and down at the same rate, no loss.
 
     Raises:
         ParameterError: times is not positive.

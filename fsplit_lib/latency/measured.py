@@ -35,29 +35,23 @@ class MeasuredEndToEnd:
 
 
 def through_server(
-    url: str,
-    payloads: Mapping[str, bytes],
-    link: Link | None = None,
-    runs: int = 20,
-    warmup: int = 3,
+    url: str, payloads: Mapping[str, bytes], link: Link | None = None, runs: int = 20, warmup: int = 3
 ) -> dict[str, MeasuredEndToEnd]:
-    """Send every payload in turns, and tell what each took.
+    """Send each method's packet or image file in turns, and tell what each took; ``warmup`` rounds are not timed.
 
-    Args:
-        url: of a running ``fsplit serve``; on this machine where there is a link to shape.
-        payloads: a packet or an image file for each method.
-        link: to travel through; None takes the way as it is.
-        runs: timed rounds.
-        warmup: rounds before them; the first opens the connection.
+    The server at the URL is a running ``fsplit serve``, and on this machine where there is a link to travel through.
 
     Raises:
         OffloadError: the server cannot be reached or refuses.
     """
     replies: dict[str, list[Reply]] = {name: [] for name in payloads}
+
+    def ask(name: str, data: bytes) -> None:
+        replies[name].append(client.send(data, "packet" if data[:2] == MAGIC else "image"))
+
     shaped = nullcontext() if link is None else ShapedLink(link, urlsplit(url).port)
     with shaped, Client(url if link is None else shaped.url) as client:
-        asking = {name: partial(_ask, client, data, replies[name]) for name, data in payloads.items()}
-        timings = interleave(asking, runs, warmup)
+        timings = interleave({name: partial(ask, name, data) for name, data in payloads.items()}, runs, warmup)
     found = {}
     for name, data in payloads.items():
         kept = replies[name][warmup:]
@@ -65,7 +59,3 @@ def through_server(
         wire = link.transfer_ms(len(data) + REQUEST_BYTES, REPLY_BYTES) if link else 0.0
         found[name] = MeasuredEndToEnd(timings[name], *parts, wire)
     return found
-
-
-def _ask(client: Client, data: bytes, replies: list[Reply]) -> None:
-    replies.append(client.send(data, "packet" if data[:2] == MAGIC else "image"))

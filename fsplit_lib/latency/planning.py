@@ -81,10 +81,8 @@ def can_win(points: list[SplitPoint], photo_bytes: float, bits: int = 8) -> list
 def plan(route: Route, rate: float, speedup: float = 1.0) -> Plan:
     """Plan a route in a scenario; time on the wire is Eq. (2) of chapter 02, which leaves out any delay.
 
-    Args:
-        route: measured on the reference machine.
-        rate: of the link to the server, bits per second; chapter 08's :class:`fsplit_lib.offload.Link` knows more.
-        speedup: how much faster than the reference machine the server is.
+    The link's rate is in bits per second; chapter 08's :class:`fsplit_lib.offload.Link` knows more. The server is
+    ``speedup`` times as fast as the reference machine.
     """
     return Plan(route, route.device_seconds, 8 * route.size_bytes / rate, route.server_seconds / speedup)
 

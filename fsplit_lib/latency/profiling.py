@@ -50,14 +50,10 @@ def units_of(network: nn.Module) -> list[tuple[str, Callable[[Tensor], Tensor]]]
 
 @torch.no_grad()
 def profile(name: str, input_size: int = 224, passes: int = 5) -> list[SplitPoint]:
-    """Measure the split points of a timm network, untrained: costs do not depend on weights.
+    """Measure the split points of a timm network for a square photo, untrained: costs do not depend on weights.
 
-    The first is the input, then there is one behind every layer; the last one is the answer itself.
-
-    Args:
-        name: timm's, of one of the four families.
-        input_size: side of the square photo, in pixels.
-        passes: timed runs, after one to warm up.
+    The first is the input, then there is one behind every layer; the last one is the answer itself. Times are medians
+    over the passes, after one to warm up.
 
     >>> points = profile("test_resnet", 64, passes=1)
     >>> len(points), points[0].bytes(), points[-1].elements

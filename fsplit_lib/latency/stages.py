@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fsplit_lib.backbones import Backbone, FeatureSpec, Head, Tail, stages_of
+from fsplit_lib.backbones import Backbone, FeatureSpec, Head, Tail, outputs_of
 from fsplit_lib.baselines import decode_image, encode_image, encode_lossless, pack_features, unpack_features
 from fsplit_lib.data import ImageFolder
 from fsplit_lib.data.images import center_crop, to_array
 from fsplit_lib.decoders import DecoderConfig, build_decoder
 from fsplit_lib.device import Bundle, DeviceEncoder, Timing, interleave
-from fsplit_lib.device.benchmark import LOCAL, OURS, device_calls
+from fsplit_lib.device.benchmark import LOCAL, OURS, QUALITIES, device_calls
 from fsplit_lib.device.card import versions
 from fsplit_lib.device.export import to_onnx
 from fsplit_lib.device.runtime import FILES, Network
@@ -48,17 +48,14 @@ Score = tuple[str, float | None, float | None, str]  # method, setting, precisio
 Split = tuple[str, nn.Module, nn.Module]  # method, head and tail, with 8-bit features in between
 
 
+@torch.no_grad()
 def splits_of(backbone: Backbone) -> list[Split]:
     """Return the two splits without a bottleneck of our own: at our cut, and where the network itself is narrowest."""
-    units = units_of(backbone.network)[:-1]
-    value, sizes = torch.zeros(1, 3, backbone.input_size, backbone.input_size), []
-    with torch.no_grad():
-        for _, unit in units:
-            value = unit(value)
-            sizes.append(value.numel())
-    at, layers, nhwc = sizes.index(min(sizes)) + 1, [unit for _, unit in units], stages_of(backbone.network)[2]
-    mean, std = (tuple(part.flatten().tolist()) for part in (backbone.head.mean, backbone.head.std))
-    narrow = Head(layers[:at], mean, std, nhwc), Tail(layers[at:], backbone.network, nhwc)
+    layers = [unit for _, unit in units_of(backbone.network)[:-1]]
+    photo = torch.zeros(1, 3, backbone.input_size, backbone.input_size)
+    at = int(np.argmin([h.numel() for h in outputs_of(layers, photo)])) + 1
+    config, nhwc = backbone.network.pretrained_cfg, backbone.head.nhwc
+    narrow = Head(layers[:at], config["mean"], config["std"], nhwc), Tail(layers[at:], backbone.network, nhwc)
     return [("8-bit features, our cut", backbone.head, backbone.tail), ("8-bit features, narrowest", *narrow)]
 
 
@@ -72,17 +69,11 @@ def measure_latency(
     runs: int = 100,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[LatencyRow]:
-    """Measure the whole table.
+    """Measure the whole table, at the settings that rows of ``photos.csv`` choose for each level of agreement.
 
-    Args:
-        system: the server's half, with the codec of the bundle.
-        bundle: the device's half, with the backbone; without an int8 encoder there are no int8 rows.
-        points: rows of ``photos.csv``, which choose the settings.
-        photo: that is timed.
-        photos: that bytes and agreement are measured on.
-        levels: agreement.
-        runs: timed rounds.
-        progress: called with photos and then rounds done, and how many of both there are.
+    One photo is timed; bytes and agreement are measured on the others. System and bundle share codec and backbone;
+    without an int8 encoder in the bundle there are no int8 rows. ``progress`` is called with photos and then rounds
+    done, and how many of both there are.
 
     Raises:
         ParameterError: our codec does not keep one of the shares at any rate.
@@ -93,8 +84,8 @@ def measure_latency(
     if missed := [f"{level:g}" for level, found in chosen.items() if OURS not in found]:
         raise ParameterError(f"agreement must be one that {bundle.name} reaches in its table, got {', '.join(missed)}")
     lmbdas = [found[OURS] for found in chosen.values()]
-    names = ("JPEG", "WebP", "AVIF")
-    qualities = list(dict.fromkeys((m, int(q)) for found in chosen.values() for m, q in found.items() if m in names))
+    qualities = [(m, int(q)) for found in chosen.values() for m, q in found.items() if m in QUALITIES]
+    qualities = list(dict.fromkeys(qualities))
     splits = splits_of(system.backbone)
     scores = _scores(system, bundle, photos, lmbdas, qualities, splits, lambda done: progress(done, total))
     with tempfile.TemporaryDirectory() as folder, one_thread():
@@ -106,12 +97,8 @@ def measure_latency(
 def settings_at(points: Sequence[RatePoint], level: float, codec: str) -> dict[str, float]:
     """Find for each method that reaches an agreement the quality or rate weight there, between two measured points.
 
-    Qualities are interpolated linearly and rate weights on a log scale, both on the monotone curve through the points.
-
-    Args:
-        points: rows of ``photos.csv``.
-        level: the agreement, in (0, 1).
-        codec: weights of ours; it is called FrankenSplit in the result.
+    Qualities are interpolated linearly and rate weights on a log scale, both on the monotone curve through rows of
+    ``photos.csv``. Ours is the given codec; it is called FrankenSplit in the result.
     """
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for point in points:
@@ -137,7 +124,6 @@ def _calls(
     system: FrankenSplit, bundle: Bundle, photo: Image.Image, lmbdas: Sequence[float],
     qualities: Sequence[tuple[str, int]], splits: list[Split], folder: Path,
 ) -> dict[Key, Callable[[], Any]]:  # fmt: skip
-    """List what to time."""
     name, calls = system.backbone.name, {}
     for (method, *setting, stage, precision, count), call in device_calls(bundle, photo, lmbdas, qualities).items():
         place = "check" if stage in ("whole call", "libraries alone") else "device"
@@ -145,9 +131,6 @@ def _calls(
     threads, encoder, crop = sorted({key[-1] for key in calls}), DeviceEncoder(bundle), center_crop(photo)
     x = encoder.preprocess(photo)
     pixels, y = torch.from_numpy(x), encoder.encode(x)
-
-    def at(*key: Any, call: Callable[[], Any]) -> None:
-        calls[key] = call
 
     def in_torch(module: nn.Module, value: Tensor) -> Callable[[], Tensor]:
         return torch.no_grad()(lambda: module(value))
@@ -159,32 +142,32 @@ def _calls(
 
     for lmbda in lmbdas:
         wire = encoder.bundle.packer.pack(y[0], lmbda).to_bytes()
-        at("server", "", OURS, *_setting(OURS, lmbda), "entropy decode", "", 1,
-           call=lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)]))  # fmt: skip
+        key = ("server", "", OURS, *_setting(OURS, lmbda), "entropy decode", "", 1)
+        calls[key] = lambda wire=wire: system.codec.decompress([Packet.from_bytes(wire)])
     y_hat = system.codec.decompress([encoder.bundle.packer.pack(y[0])])
     files = _files(crop, qualities)
     for codec, setting, data in files:
-        at("server", "", codec, *setting, "decode", "", 1, call=lambda data=data: to_array(decode_image(data))[None])
+        calls["server", "", codec, *setting, "decode", "", 1] = lambda data=data: to_array(decode_image(data))[None]
     for network, whole, behind in _networks(system):
         (served, *_), (answered, *others) = exported(behind, y_hat.numpy()), exported(whole, x)
-        at("server", network, OURS, *NONE, "decoder + tail", "float32", 1, call=lambda f=served: f(y_hat.numpy()))
-        at("check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1, call=in_torch(behind, y_hat))
-        at("check", network, LOCAL, *NONE, "network in torch", "float32", 1, call=in_torch(whole, pixels))
+        calls["server", network, OURS, *NONE, "decoder + tail", "float32", 1] = lambda f=served: f(y_hat.numpy())
+        calls["check", network, OURS, *NONE, "decoder + tail in torch", "float32", 1] = in_torch(behind, y_hat)
+        calls["check", network, LOCAL, *NONE, "network in torch", "float32", 1] = in_torch(whole, pixels)
         for codec in dict.fromkeys(codec for codec, _, _ in files):
-            at("server", network, codec, *NONE, "network", "float32", 1, call=lambda f=answered: f(x))
+            calls["server", network, codec, *NONE, "network", "float32", 1] = lambda f=answered: f(x)
         if network != name:
-            at("device", network, LOCAL, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+            calls["device", network, LOCAL, *NONE, "preprocess", "", 1] = lambda: encoder.preprocess(photo)
             for local in (answered, *others):
-                at("device", network, LOCAL, *NONE, "network", "float32", local.threads, call=lambda f=local: f(x))
+                calls["device", network, LOCAL, *NONE, "network", "float32", local.threads] = lambda f=local: f(x)
     for method, first, last in splits:
-        at("device", name, method, *NONE, "preprocess", "", 1, call=lambda: encoder.preprocess(photo))
+        calls["device", name, method, *NONE, "preprocess", "", 1] = lambda: encoder.preprocess(photo)
         for head in exported(first, x):
-            at("device", name, method, *NONE, "head", "float32", head.threads, call=lambda f=head: f(x))
+            calls["device", name, method, *NONE, "head", "float32", head.threads] = lambda f=head: f(x)
         h = head(x)
         (rest, *_), packed = exported(last, h), pack_features(h)
-        at("device", name, method, *NONE, "pack", "", 1, call=lambda h=h: pack_features(h))
-        at("server", name, method, *NONE, "unpack", "", 1, call=lambda p=packed, s=h.shape: unpack_features(p, s))
-        at("server", name, method, *NONE, "rest", "float32", 1, call=lambda f=rest, h=h: f(h))
+        calls["device", name, method, *NONE, "pack", "", 1] = lambda h=h: pack_features(h)
+        calls["server", name, method, *NONE, "unpack", "", 1] = lambda p=packed, s=h.shape: unpack_features(p, s)
+        calls["server", name, method, *NONE, "rest", "float32", 1] = lambda f=rest, h=h: f(h)
     return calls
 
 

@@ -27,8 +27,7 @@ from fsplit_lib.device.timing import cpu_name
 from fsplit_lib.evaluation.tables import WorkRow
 from fsplit_lib.latency.profiling import multiply_adds, one_thread
 
-FILES = {"JPEG": 20, "WebP": 25}  # qualities near the bytes of a packet's rivals, at the codecs' best settings
-NAMES = {"JPEG": "libjpeg", "WebP": "libwebp"}
+FILES = {"libjpeg": ("JPEG", 20), "libwebp": ("WebP", 25)}  # near the bytes of a packet's rivals, at the best settings
 
 
 def measure_work(
@@ -42,14 +41,8 @@ def measure_work(
 ) -> list[WorkRow]:
     """Time encoders in float32 and int8, networks of side information, and decoders with the tail behind, in turns on one thread.
 
-    Args:
-        encoders: name to configuration.
-        side_information: name to configuration of a codec that has some: its two networks run on the phone as well.
-        decoders: name to configuration; each reads a latent of 48 channels at stride 8.
-        backbone: the network that answers; its whole and its head are timed as well.
-        photo: that is encoded, and from which 8-bit ranges are taken.
-        runs: timed rounds.
-        progress: called with rounds done and rounds in all.
+    The backbone answers; its whole and its head are timed as well. Decoders read a latent of 48 channels at stride 8.
+    The photo is encoded, and 8-bit ranges are taken from it. ``progress`` is called with rounds done and rounds in all.
     """
     crop = center_crop(photo)
     x = to_array(crop)[None]
@@ -59,10 +52,8 @@ def measure_work(
         prior = SideInformationCodec(config).prior
         y = torch.zeros(1, config.widths[-1], *(side // config.stride for side in x.shape[2:]))
         parts.append(("side information", name, nn.Sequential(prior.h_a, prior.h_s), y))
-    parts += [
-        ("network", backbone.name, backbone, torch.from_numpy(x)),
-        ("head", backbone.name, backbone.head, torch.from_numpy(x)),
-    ]
+    parts.append(("network", backbone.name, backbone, torch.from_numpy(x)))
+    parts.append(("head", backbone.name, backbone.head, torch.from_numpy(x)))
     for name, config in decoders.items():
         decoder = build_decoder(latent.shape[1], backbone.spec, config)
         both = nn.Sequential(decoder, backbone.tail)
@@ -72,8 +63,8 @@ def measure_work(
         for part, name, module, value in parts:
             for precision in ("float32", "int8") if part in ("encoder", "network") else ("float32",):
                 calls[part, name, precision] = _call(module, value, precision, Path(folder))
-        for codec, quality in FILES.items():
-            calls["image codec", NAMES[codec], ""] = partial(encode_image, crop, codec, quality)
+        for name, (codec, quality) in FILES.items():
+            calls["image codec", name, ""] = partial(encode_image, crop, codec, quality)
         with one_thread():
             timings = interleave(calls, runs, progress=progress)
     costs = {

@@ -33,7 +33,6 @@ class Settings:
     timeout_s: float = 20.0  # to receive a request, and again to answer it
 
     def __post_init__(self) -> None:
-        """Refuse what cannot serve."""
         least = {"max_batch": 2, "batch_wait_ms": 0, "workers": 1, "max_bytes": 1, "max_pixels": 1, "max_waiting": 1}
         for name, low in least.items():
             if not getattr(self, name) >= low:

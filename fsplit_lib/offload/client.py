@@ -56,9 +56,7 @@ def media_type(data: bytes) -> str | None:
 def check_token(token: str | None) -> None:
     """Raise ParameterError for a token that no HTTP header can carry; none at all is fine."""
     if token and not (token.isascii() and token.isprintable() and token == token.strip()):
-        raise ParameterError(
-            "a token travels in an HTTP header: choose printable ASCII characters only, with no space at either end"
-        )
+        raise ParameterError("a token travels in an HTTP header: choose printable ASCII, with no space at either end")
 
 
 def _printable(text: str) -> str:
@@ -66,13 +64,10 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:400])
 
 
-class Client:
+class Client(contextlib.AbstractContextManager):
     """Talks to one server; keeps its connection from one photo to the next. Not for several threads at once.
 
-    Args:
-        url: such as http://127.0.0.1:8000; https is verified as usual.
-        token: the server's, if it asks for one.
-        timeout_s: for one call, whatever the server does.
+    A call ends after ``timeout_s`` seconds, whatever the server does; https is verified as usual.
 
     Raises:
         ParameterError: another kind of URL, or a token that cannot travel.
@@ -96,9 +91,6 @@ class Client:
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def __enter__(self) -> "Client":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -107,12 +99,7 @@ class Client:
         self._connection.close()
 
     def send(self, data: bytes, kind: Literal["packet", "image"] = "packet", top: int = 5) -> Reply:
-        """Ask the server for its answer to one packet or coded image.
-
-        Args:
-            data: a packet's wire bytes, or a JPEG, PNG, WebP or AVIF file.
-            kind: which of them.
-            top: number of classes wanted.
+        """Ask for the ``top`` likeliest classes of a packet's wire bytes, or of a JPEG, PNG, WebP or AVIF file.
 
         Raises:
             ParameterError: an image of another kind.
@@ -149,9 +136,7 @@ class Client:
             if not isinstance(content, dict):
                 raise TypeError("not an object")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise OffloadError(
-                f"{self.url} answered {status}, with a body that is not a server's of ours", status
-            ) from error
+            raise OffloadError(f"{self.url} answered {status}, with a body of no server of ours", status) from error
         if sentence is not None:
             raise OffloadError(f"{self.url} refused ({status}): {sentence}", status)
         return content
@@ -174,13 +159,10 @@ class Client:
         except ConnectionRefusedError as error:
             raise OffloadError(f"nothing listens at {self.url}: start it with fsplit serve") from error
         except ConnectionError as error:
-            raise OffloadError(
-                f"{self.url} closed the connection before it answered: it may have been stopped"
-            ) from error
+            raise OffloadError(f"{self.url} closed the connection before it answered: it may have stopped") from error
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
-            raise OffloadError(
-                f"{self.url} cannot be talked to: {_printable(str(error)) or type(error).__name__}"
-            ) from error
+            why = _printable(str(error)) or type(error).__name__
+            raise OffloadError(f"{self.url} cannot be talked to: {why}") from error
         finally:
             if not outcome.done():  # the thread ends with its socket, and never meets the next call's
                 self._connection = self._connect()

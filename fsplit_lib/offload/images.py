@@ -24,10 +24,8 @@ HEAD = struct.Struct("<?I")  # done or refused, and length of what is told
 class ImageDecoders:
     """Processes that decode images, each one after the other: as many as there are calls at the same time.
 
-    Args:
-        size: of the crop's side, in pixels.
-        max_pixels: of an image, by its header: times the calls at the same time, it bounds the memory.
-        seconds: for one image, without the start of a process; the one that takes longer is killed.
+    Calls at the same time, times ``max_pixels`` of an image by its header, bound the memory. A process that takes
+    longer than ``seconds`` for an image, without its start, is killed. Crops are ``size`` pixels a side.
     """
 
     def __init__(self, size: int, max_pixels: int, seconds: float):

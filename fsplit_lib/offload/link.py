@@ -42,7 +42,6 @@ class Link:
     source: str = "assumption"  # where the numbers come from; what is nobody's measurement is called an assumption
 
     def __post_init__(self) -> None:
-        """Refuse what no link can be."""
         if not (self.uplink_mbit_s > 0 and self.downlink_mbit_s > 0):
             raise ParameterError(f"rates of a link must be above 0 Mbit/s, got {self}")
         if not (0 <= self.jitter_ms <= self.delay_ms < math.inf and 0 <= self.loss <= 0.5):
@@ -52,11 +51,7 @@ class Link:
         """Compute the expected time from the first byte sent to the last byte of the answer, with a server that takes none.
 
         t = Σ over both ways of 8·B/R + delay + segments · loss/(1 − loss) · (2·delay + 8·1448/R); nothing
-        sent one way costs nothing that way.
-
-        Args:
-            up_bytes: device to server, everything above TCP: a request has headers too.
-            down_bytes: server to device.
+        sent one way costs nothing that way. Bytes are all those above TCP: a request has headers too.
 
         >>> Link("", 8.0, 8.0, 10.0).transfer_ms(1_000_000, 0)
         1010.0
@@ -121,17 +116,10 @@ class Way:
 
 
 class ShapedLink:
-    """A TCP proxy on loopback that delivers as late as the link would; all its connections share the link.
+    """A TCP proxy on ``port`` of loopback that delivers as late as the link would; all its connections share the link.
 
-    Args:
-        link: what to be.
-        server_port: where the server listens, on 127.0.0.1.
-        max_connections: further ones are closed at once.
-        lifetime_s: after which everything is closed, whatever goes on.
-
-    Attributes:
-        port: to connect to.
-        up, down: the two ways; their ``bytes`` count what travelled.
+    Connections beyond ``max_connections`` are closed at once, and all of them after ``lifetime_s``. The ``bytes`` of
+    the ways ``up`` and ``down`` count what travelled.
     """
 
     def __init__(self, link: Link, server_port: int, max_connections: int = 128, lifetime_s: float = 600.0):

@@ -33,13 +33,10 @@ from fsplit_lib.system import FrankenSplit
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, with an end to a client's silence.
 
-    A client owes the server the rest of a header; the rest of a body, also of one that was refused unread; or the reading of
-    an answer. It has ``patience_s`` for each. Where there are more connections than allowed, the
-    one that has owed longest is closed, so that no number of slow ones keeps a quick one out.
-
-    Args:
-        waiting: of one server: its connections whose client owes something, with their alarms, longest first.
-        patience_s: as said.
+    A client owes the server the rest of a header; the rest of a body, also of one that was refused unread; or the
+    reading of an answer. It has ``patience_s`` for each. Where there are more connections than allowed, the one that
+    has owed longest is closed, so that no number of slow ones keeps a quick one out: ``waiting`` holds the alarms of
+    all connections of a server whose client owes something, longest first.
     """
 
     def __init__(self, *args: Any, waiting: dict["Connection", asyncio.TimerHandle], patience_s: float, **kwargs: Any):
@@ -111,14 +108,11 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
     except ValueError as error:
         raise ParameterError(f"host must be an IP address or localhost, got {host!r}") from error
     if not loopback and not token:
-        raise ParameterError(
-            f"host {host} can be reached by others: a token is required there; set --token or FSPLIT_TOKEN"
-        )
+        raise ParameterError(f"host {host} can be reached by others: a token is required; set --token or FSPLIT_TOKEN")
     try:
         own = "127.0.0.1" if host == "localhost" else host
-        bound = socket.create_server(
-            (own, port), family=socket.AF_INET6 if ":" in own else socket.AF_INET, backlog=1024
-        )
+        family = socket.AF_INET6 if ":" in own else socket.AF_INET
+        bound = socket.create_server((own, port), family=family, backlog=1024)
         # named TCP, or asyncio leaves Nagle's algorithm on and each answer waits 40 ms for the client's delayed ACK
         return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
     except (OSError, OverflowError) as error:
@@ -148,7 +142,6 @@ def _uvicorn(app: Starlette, settings: Settings) -> uvicorn.Server:
 
 
 def _descriptors() -> int:
-    """Count the files and sockets that this process may have open."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -14,18 +14,13 @@ from fsplit_lib.runner.parameters import check_parameters
 def run_chapter_grid(
     chapter: Path, axes: dict[str, list[Any]], out: Path, timeout: int = 300, **options: Any
 ) -> list[dict[str, Any]]:
-    """Run a chapter at every point of a grid; points that have a result are not run again.
+    """Run a chapter at every point of a grid of its parameters; points that have a result are not run again.
 
-    Args:
-        chapter: notebook of the book.
-        axes: parameters and the values that each takes.
-        out: folder; executed notebooks go to a folder of their own for each point.
-        timeout: seconds that one cell may take; results that are there stay, whatever limit they were made under.
-        options: scheduler, workers and progress of :func:`~fsplit_lib.runner.grid.run_grid`.
+    Executed notebooks go to a folder of ``out`` for each point. A cell may take ``timeout`` seconds; results that are
+    there stay, whatever limit they were made under. Options are those of :func:`~fsplit_lib.runner.grid.run_grid`.
 
-    Returns:
-        For each point its parameters, ``seconds``, the headline numbers, and ``error``, "" where there was none. A point
-        that failed is run again by the next call.
+    There is a row for each point: its parameters, ``seconds``, the headline numbers, and ``error``, "" where there was
+    none. A point that failed is run again by the next call.
 
     Raises:
         ParameterError: a name or a value that the chapter does not take, no values, or one twice; nothing ran.

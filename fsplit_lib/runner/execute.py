@@ -39,8 +39,7 @@ class ChapterRun:
     executed: Path  # the executed notebook
     seconds: float  # wall time, kernel start included
     numbers: dict[str, float] = field(default_factory=dict)  # headline numbers
-    # from the golden values; empty where all agree or none are stored
-    differences: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)  # from golden values; empty where all agree or none are stored
     results: list[str] = field(default_factory=list)  # sentences on some of the numbers, as the golden values have them
 
 
@@ -68,19 +67,11 @@ def run_chapter(
     cwd: Path | None = None,
     site: bool = False,
 ) -> ChapterRun:
-    """Execute one chapter.
+    """Execute one chapter, a cell of which may take ``timeout`` seconds; all that it leaves goes to the folder ``out``.
 
-    Args:
-        notebook: of the book.
-        out: folder for the executed notebook, its headline numbers and whatever it writes.
-        parameters: override those of its parameters cell.
-        timeout: seconds that one cell may take.
-        solutions: folder of solutions to fill in, which are then graded strictly; None leaves the
-            exercises as a student finds them.
-        golden: folder of golden numbers; compared only where the parameters are the chapter's own.
-        progress: draw a bar with the chapter's name.
-        cwd: folder from which the chapter looks up paths; by default the one in which the caller stands.
-        site: have panels draw all their states, for pages without a kernel.
+    Solutions of a folder are filled in and then graded strictly; without it, exercises stay as a student finds them.
+    Golden numbers of a folder are compared only where the parameters are the chapter's own. The chapter looks up paths
+    from ``cwd``, by default where the caller stands. For a site, pages without a kernel, panels draw all their states.
 
     Raises:
         ParameterError: an unknown parameter or an illegal value; nothing ran.
@@ -128,8 +119,7 @@ def run_chapter(
     title, claim = _title_and_claim(notebook)
     run = ChapterRun(number, title, claim, executed, time.perf_counter() - begun)
     run.numbers = json.loads(handed.read_text()) if handed.is_file() else {}
-    stored = golden / f"{number}.json" if golden else None
-    if stored and stored.is_file():
+    if golden and (stored := golden / f"{number}.json").is_file():
         wanted = json.loads(stored.read_text("utf-8"))
         run.results = sentences(run.numbers, wanted)
         defaults = {name: p.default for name, p in parameters_of(notebook).items()}
@@ -161,20 +151,13 @@ def run_chapters(
 ) -> list[ChapterRun | ChapterError]:
     """Execute chapters beside each other, each with its share of the cores; those that measure time run alone, at the end.
 
-    A notebook whose metadata hold ``"measures_time": true`` is one of the latter.
-
-    Args:
-        wanted: parameters of each notebook.
-        out: as in :func:`run_chapter`.
-        jobs: most chapters that run at once, each in a process that starts its kernel.
-        progress: called with chapters done, chapters in all, and which one that was; one that runs alone draws its own bar too.
-        options: as in :func:`run_chapter`.
-
-    Returns:
-        What each left, in the order of ``wanted``; one that failed does not stop the others.
+    A notebook whose metadata hold ``"measures_time": true`` is one of the latter. At most ``jobs`` run at once, each in
+    a process that starts its kernel; folder and options are those of :func:`run_chapter`. ``progress`` is called with
+    chapters done, chapters in all, and which one that was; one that runs alone draws its own bar too. A chapter that
+    failed does not stop the others; what each left is in the order of ``wanted``.
     """
     alone = [p for p in wanted if jobs == 1 or nbformat.read(p, as_version=4).metadata.get("measures_time")]
-    call, done = partial(_run_or_error, out=out, options=options), {}
+    call, done = partial(_run_or_error, out=out, **options), {}
 
     def note(notebook: Path, left: ChapterRun | ChapterError) -> None:
         done[notebook] = left
@@ -197,11 +180,9 @@ def run_chapters(
     return [done[notebook] for notebook in wanted]
 
 
-def _run_or_error(
-    notebook: Path, given: dict[str, Any], progress: bool, out: Path, options: dict[str, Any]
-) -> ChapterRun | ChapterError:
+def _run_or_error(notebook: Path, given: dict[str, Any], progress: bool, **options: Any) -> ChapterRun | ChapterError:
     try:
-        return run_chapter(notebook, out, given, progress=progress, **options)
+        return run_chapter(notebook, parameters=given, progress=progress, **options)
     except ChapterError as error:
         return error
 
@@ -217,19 +198,15 @@ def fill_solutions(notebook: nbformat.NotebookNode, solutions: Path) -> nbformat
     parts = re.split(r"^# %% (\S+)\n", solutions.read_text("utf-8"), flags=re.MULTILINE)
     known = dict(zip(parts[1::2], parts[2::2], strict=True))
     cells = {cell.metadata["exercise"]: cell for cell in notebook.cells if "exercise" in cell.metadata}
-    if cells.keys() != known.keys():
-        raise ChapterError(
-            f"{solutions.name} and the chapter disagree about "
-            f"exercises {', '.join(sorted(cells.keys() ^ known.keys()))}"
-        )
+    if differ := sorted(cells.keys() ^ known.keys()):
+        raise ChapterError(f"{solutions.name} and the chapter disagree about exercises {', '.join(differ)}")
     for name, cell in cells.items():
         cell.source = known[name].strip()
     return notebook
 
 
 def _title_and_claim(notebook: Path) -> tuple[str, str]:
-    cells = nbformat.read(notebook, as_version=4).cells
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "markdown")
     title, claim = (re.search(rf"^{mark} +(.*)", text, re.MULTILINE) for mark in "#>")
     return title[1] if title else notebook.stem, re.sub(r"[*_`]", "", claim[1]) if claim else ""
 

@@ -43,8 +43,7 @@ class Cell:
     """One run of a grid."""
 
     function: Callable[..., Any]  # at the top of a module that every worker can import; returns what JSON can hold
-    # its keywords. Paths say where things are; everything else says what the cell is, and has to be what JSON can
-    # hold
+    # its keywords: paths say where things are; all else says what the cell is, and has to be what JSON can hold
     options: dict[str, Any] = field(default_factory=dict)
     # more keywords, which may change without making it another cell, such as the time that it may take
     limits: dict[str, Any] = field(default_factory=dict)
@@ -81,18 +80,14 @@ def run_grid(
     workers: int | None = None,
     progress: Callable[[int, int, dict[str, str]], None] | None = None,
 ) -> dict[str, Any]:
-    """Run what has no result yet.
+    """Run what has no result yet, through the Dask scheduler at an address such as ``tcp://host:8786``.
 
-    Args:
-        cells: by name, which becomes the name of a file.
-        out: folder of the results. Workers that see it write there; for others this process does.
-        scheduler: address of a Dask scheduler, such as ``tcp://host:8786``; by default a cluster of local
-            processes of one thread each, for as long as the call lasts.
-        workers: of these processes, one per core by default; 0 runs the cells here, one after the other.
-        progress: called with cells that have a result, cells in all, and under "cell" the name of the last one.
+    Without one, there is a cluster of local processes of one thread each for as long as the call lasts: one a core, or
+    as many as ``workers``, of which 0 runs the cells here, one after the other. A cell's name is that of its file in
+    the folder ``out``: workers that see it write there, for others this process does. ``progress`` is called with cells
+    that have a result, cells in all, and under "cell" the name of the last one.
 
-    Returns:
-        What the functions returned, after a trip through JSON, in the order of ``cells``.
+    Values are what the functions returned, after a trip through JSON, in the order of ``cells``.
 
     Raises:
         GridError: naming the cells that failed and why, after all others have finished.
@@ -174,16 +169,14 @@ def _outcomes(
             yield name, outcome
 
 
-def _cluster(scheduler: str | None, workers: int) -> AbstractContextManager:
+def _cluster(scheduler: str | None, count: int) -> AbstractContextManager:
     """What a client connects to: the scheduler at an address, or local processes for as long as the context lasts."""
     from dask.distributed import LocalCluster
 
-    if scheduler is None:
-        return LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
-        )
-    _check_scheduler(scheduler)
-    return nullcontext(scheduler)
+    if scheduler is not None:
+        _check_scheduler(scheduler)
+        return nullcontext(scheduler)
+    return LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50)
 
 
 def _check_scheduler(address: str) -> None:
@@ -218,8 +211,7 @@ def _run(name: str, cell: Cell, out: Path) -> dict:
         begun = time.perf_counter()
         value = cell.function(**cell.options, **cell.limits)
         seconds = round(time.perf_counter() - begun, 2)
-    row = {"cell": name, "digest": cell.digest, "seconds": seconds, "value": value}
-    row = json.loads(json.dumps(row))
+    row = json.loads(json.dumps({"cell": name, "digest": cell.digest, "seconds": seconds, "value": value}))
     if out.is_dir():
         _write(out, name, row)
     return row

@@ -23,12 +23,9 @@ class Headline:
 
 
 def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:
-    """Hand a chapter's headline numbers to the runner.
+    """Hand a chapter's headline numbers to the runner, as ``<chapter>.json`` in a folder.
 
-    Args:
-        chapter: two digits, such as "00".
-        out_dir: where ``<chapter>.json`` goes; "" means the environment's ``FSPLIT_OUT``, or nowhere.
-        numbers: finite, by name.
+    The chapter is two digits, such as "00"; without a folder, it is the environment's ``FSPLIT_OUT``, or none.
 
     Raises:
         ValueError: a number is not finite.
@@ -40,8 +37,7 @@ def headline(chapter: str, out_dir: str = "", **numbers: float) -> Headline:
     for name, value in plain.items():
         if not math.isfinite(value):
             raise ValueError(f"headline number {name} must be finite, got {value}")
-    folder = out_dir or os.environ.get("FSPLIT_OUT", "")
-    if folder:
+    if folder := out_dir or os.environ.get("FSPLIT_OUT"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_atomically(Path(folder) / f"{chapter}.json", (json.dumps(plain, indent=1) + "\n").encode())
     return Headline(chapter, plain)

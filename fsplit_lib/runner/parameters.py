@@ -25,8 +25,7 @@ class Parameter:
     name: str  # of the variable
     kind: type  # str, int, float or bool
     options: tuple[Any, ...]  # the allowed values, for ``Literal[...]``; else empty
-    # least and largest value, for ``Annotated[...]``; without it a number has to be finite
-    span: tuple[float, float] | None
+    span: tuple[float, float] | None  # least and largest, for ``Annotated[...]``; else a number has to be finite
     default: Any = None  # as written
 
     @classmethod

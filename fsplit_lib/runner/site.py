@@ -88,13 +88,8 @@ def prepared(notebook: nbformat.NotebookNode, stem: str, stems: list[str], label
     r"""Make of an executed chapter what MyST-NB reads.
 
     Equations with a ``\tag{n}`` get a label, references to equations and chapters become links, figures become HTML with
-    a number and a caption, and the cell of injected parameters is folded.
-
-    Args:
-        notebook: is changed and returned.
-        stem: of its file.
-        stems: of all files of the book.
-        labels: of all equations of the book, such as "eq-05-1".
+    a number and a caption, and the cell of injected parameters is folded. The notebook itself is changed and returned;
+    ``stems`` are those of all files of the book, ``labels`` those of all its equations, such as "eq-05-1".
     """
     number = 0
     for cell in notebook.cells:
@@ -140,11 +135,8 @@ def _alt(figure: dict[str, Any]) -> str:
 
 def _figure(figure: dict[str, Any], number: str = "") -> str:
     plain = json.dumps(figure, separators=(",", ":")).replace("</", "<\\/")
-    alt, height, name = (
-        html.escape(_alt(figure)),
-        figure["layout"].get("height", 450),
-        f"figure-{number.replace('.', '-')}",
-    )
+    alt, height = html.escape(_alt(figure)), figure["layout"].get("height", 450)
+    name = f"figure-{number.replace('.', '-')}"
     body = f'<script type="application/json">{plain}</script>'
     if not number:
         return f'<figure class="plot picture" aria-label="{alt}">{body}</figure>'

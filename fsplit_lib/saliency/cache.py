@@ -26,7 +26,6 @@ from fsplit_lib.saliency.maps import saliency_layers, saliency_map
 
 SHORT_SIDE = 256  # pixels: the scale at which the teacher is tested
 SAVED = 500  # photos between two writings
-FLAT = 0.5  # what a map that says nothing is replaced by: the same weight everywhere
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class MapOrigin:
     @classmethod
     def of(cls, backbone: Backbone, method: str) -> "MapOrigin":
         """Describe what maps of this backbone would be."""
-        strides = tuple(saliency_layers(backbone))
-        return cls(backbone.name, backbone.fingerprint, method, strides, backbone.spec.stride)
+        return cls(backbone.name, backbone.fingerprint, method, tuple(saliency_layers(backbone)), backbone.spec.stride)
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def build_saliency_maps(
 
 
 def at_map_scale(image: Image.Image, name: str) -> Tensor:
-    """Return a photo as its map is made: (1, 3, H, W) in [0, 1], the short side about 224, both multiples of 32.
+    """Return a photo as its map is made: (1, 3, H, W) in [0, 1], the short side 256, the other a multiple of 32.
 
     Raises:
         DataError: it is too long for its width.
@@ -160,5 +158,5 @@ def _map_of(backbone: Backbone, image: Image.Image, method: str, name: str) -> T
     found = F.interpolate(saliency_map(backbone, x, method), size=grid, mode="area")[0, 0]
     if not torch.isfinite(found).all() or found.max() <= 0:
         warnings.warn(f"{name}: the network sees nothing in it; its map is flat", stacklevel=2)
-        found = torch.full_like(found, FLAT)
+        found = torch.full_like(found, 0.5)
     return found.clamp(0, 1).half()

@@ -98,13 +98,8 @@ def cascading_randomisation(
 ) -> np.ndarray:
     """Measure how alike maps stay as a network is ruined from the top down: rank correlations (D, B) at the cut's grid.
 
-    Args:
-        backbone: the trained network.
-        x: (B, 3, H, W) in [0, 1].
-        method: see :func:`fsplit_lib.saliency.saliency_map`.
-        depths: D numbers of untrained parts, see :func:`randomised`.
-        seed: of the untrained weights.
-        classes: whose score, one per picture: asked of every network, ruined or not.
+    Pictures are x (B, 3, H, W) in [0, 1], depths D numbers of untrained parts, see :func:`randomised`. The scores of
+    the same classes, one per picture, are asked of every network, ruined or not.
 
     >>> x = torch.linspace(0, 1, 3072).view(1, 3, 32, 32)
     >>> cascading_randomisation(load_backbone("fashion_resnet"), x, "gradcam", (0,), 0, [9]).round(4)
@@ -132,13 +127,9 @@ class DeletionCurve:
 
 @torch.no_grad()
 def deletion_test(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence[float]) -> DeletionCurve:
-    """Replace features at the cut by the pictures' channel means, at more and more places.
+    """Replace features of pictures x (B, 3, H, W) in [0, 1] at the cut by channel means, at S shares of the places.
 
-    Args:
-        backbone: the teacher.
-        x: (B, 3, H, W) in [0, 1].
-        first: (B, 1, h, w): places with large values are spoiled first; brought to the features' grid.
-        shares: S shares of the places, each in 0 to 1.
+    Places with large values in ``first`` (B, 1, h, w), which is brought to the features' grid, are spoiled first.
 
     Raises:
         ParameterError: a share outside 0 to 1.
@@ -153,11 +144,11 @@ def deletion_test(backbone: Backbone, x: Tensor, first: Tensor, shares: Sequence
     h = backbone.head(x)
     top, fill = backbone.tail(h).argmax(1, keepdim=True), h.mean(dim=(0, 2, 3), keepdim=True)
     order = F.interpolate(first, size=h.shape[-2:], mode="area").flatten(1).argsort(dim=1, descending=True, stable=True)
-    left, kept = [], []
+    said = []
     for share in shares:
         gone = torch.zeros(order.shape).scatter(1, order[:, : round(share * order.shape[1])], 1.0)
         gone = gone.view(-1, 1, *h.shape[-2:])
-        said = backbone.tail(h * (1 - gone) + fill * gone).softmax(1)
-        left.append(said.gather(1, top)[:, 0].numpy())
-        kept.append((said.argmax(1, keepdim=True) == top)[:, 0].numpy())
-    return DeletionCurve(np.stack(left), np.stack(kept))
+        said.append(backbone.tail(h * (1 - gone) + fill * gone).softmax(1))
+    said = torch.stack(said)  # (S, B, classes)
+    left = said.gather(2, top.expand(len(said), -1, -1))[..., 0]
+    return DeletionCurve(left.numpy(), (said.argmax(2) == top[:, 0]).numpy())

@@ -45,19 +45,11 @@ def saliency_map(
     strides: tuple[int, ...] = (),
     classes: list[int] | None = None,
 ) -> Tensor:
-    """Compute where each picture's score comes from.
+    """Compute where each score of pictures x (B, 3, H, W) in [0, 1] comes from, as (B, 1, H, W) in [0, 1].
 
-    The map of every layer is cut off at 0 and stretched to [0, 1]; their mean is stretched again.
-
-    Args:
-        backbone: any of the four families; Swin's (B, H, W, C) is turned round for pytorch-grad-cam.
-        x: (B, 3, H, W) in [0, 1].
-        method: a key of :data:`METHODS`.
-        strides: of the layers to mix; all of :func:`saliency_layers` by default.
-        classes: whose score, one per picture; the backbone's own top-1 by default.
-
-    Returns:
-        (B, 1, H, W) in [0, 1]; 0 everywhere where no channel spoke for the class.
+    The map of every layer is cut off at 0 and stretched to [0, 1]; their mean is stretched again. By default layers of
+    all strides of :func:`saliency_layers` are mixed, and the backbone's own top-1 is explained; classes are one per
+    picture. Where no channel spoke for the class, a map is 0 everywhere.
 
     Raises:
         ParameterError: an unknown method, a stride without layer, or not one class a picture.
@@ -75,7 +67,7 @@ def saliency_map(
     if classes is not None and len(classes) != len(x):
         raise ParameterError(f"{len(x)} pictures need as many classes, got {len(classes)}")
     targets = None if classes is None else [ClassifierOutputTarget(c) for c in classes]
-    turn = (lambda h: h.permute(0, 3, 1, 2)) if backbone.head.nhwc else None
+    turn = (lambda h: h.permute(0, 3, 1, 2)) if backbone.head.nhwc else None  # Swin's, for pytorch-grad-cam
     with (
         torch.enable_grad(),
         METHODS[method](backbone, [layers[s] for s in strides or layers], reshape_transform=turn) as cam,
