@@ -41,11 +41,11 @@ def _answer_traces(answers: dict[str, tuple[np.ndarray, str, dict]], names: Sequ
     ]  # fmt: skip
 
 
-def _answer_layout(figure: go.Figure, title: str, alt: str, height: int, **where: int) -> go.Figure:
+def _answer_layout(figure: go.Figure, title: str, alt: str, **where: int) -> go.Figure:
     """Give a chart of answers its axes and its legend; ``where`` names the subplot, if there are several."""
     figure.update_xaxes(title_text="probability (%)", range=[0, 100], **where)
     figure.update_yaxes(autorange="reversed", showgrid=False, **where)
-    corner = {"x": 0.99, "xanchor": "right", "y": 0.02}
+    corner, height = {"x": 0.99, "xanchor": "right", "y": 0.02}, 150 + 42 * len(figure.data[-1].y)
     return finish(figure, title, alt, height, barmode="group", bargap=0.25, legend=corner, showlegend=True)
 
 
@@ -68,8 +68,7 @@ def _told(answer: Answer, names: Sequence[str]) -> str:
 def answer_bars(answer: Answer, names: Sequence[str]) -> go.Figure:
     """Draw the classes that either answer ranks among its first five."""
     figure = go.Figure(_answer_traces(_with_and_without(answer), names))
-    height = 150 + 42 * len(figure.data[0].y)
-    return _answer_layout(figure, "The answer, with and without the packet", _told(answer, names), height)
+    return _answer_layout(figure, "The answer, with and without the packet", _told(answer, names))
 
 
 def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: str, names: Sequence[str]) -> go.Figure:
@@ -86,7 +85,7 @@ def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: st
     if served is None:
         figure.add_annotation(x=0.98, y=0.5, xref="paper", yref="paper", xanchor="right", showarrow=False,
                               text="<b>refused</b><br>no answer", font={"size": 17, "color": GREY})  # fmt: skip
-    return _answer_layout(figure, f"What breaks it: {damage}", alt, 150 + 42 * len(figure.data[0].y))
+    return _answer_layout(figure, f"What breaks it: {damage}", alt)
 
 
 def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Sequence[str]) -> go.Figure:
@@ -103,9 +102,9 @@ def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Seque
         pictures[f"{codec}: {size:,} B, {side} px<br><b>{shortened(names[best])}</b>"] = rival.file.image
         agrees = "agrees" if best == answer.teacher.argmax() else "disagrees"
         told.append(f"{codec} ({size:,} B, coded at {side} pixels a side): {names[best]}, {agrees}")
-    limit = f"{len(answer.wire):,} bytes"
-    title = f"In {limit}: what is left to see, and what the network calls it"
-    return side_by_side(pictures, title, f"Coded in at most {limit}. {'; '.join(told)}.", height=370)
+    title = f"In {len(answer.wire):,} bytes: what is left to see, and what the network calls it"
+    alt = f"Coded in at most {len(answer.wire):,} bytes. {'; '.join(told)}."
+    return side_by_side(pictures, title, alt, height=370)
 
 
 def verdict_table(board: Board, names: Sequence[str]) -> HTML:
@@ -136,10 +135,7 @@ def agreement_counts(board: Board) -> dict[str, int]:
 
 
 def agreement_bars(counts: dict[str, dict[str, int]], n: int) -> go.Figure:
-    """Draw on how many of ``n`` photos each method agrees, with Wilson's 95 % intervals.
-
-    The counts are by budget, then by method.
-    """
+    """Draw on how many of ``n`` photos each method agrees, counted by budget, then by method, with 95 % intervals."""
     figure, told, several = go.Figure(), [], len(counts) > 1
     for method in dict.fromkeys(method for row in counts.values() for method in row):
         agreeing = {budget: row[method] for budget, row in counts.items() if method in row}
@@ -203,7 +199,7 @@ def photo_panel(answer: Callable[[Image.Image], Answer], names: Sequence[str], p
     figure.add_trace(go.Image(name="photo", source=picture(empty.crop), hoverinfo="skip"), 1, 1)
     figure.add_traces(_answer_traces(_with_and_without(empty), names), rows=1, cols=2)
     figure.update_xaxes(visible=False, col=1).update_yaxes(visible=False, col=1)
-    _answer_layout(figure, "", "No photo yet.", 480, col=2).update_layout(margin={"l": 10})
+    _answer_layout(figure, "", "No photo yet.", col=2).update_layout(height=480, margin={"l": 10})
     title = ""
 
     def update(photo: str, file: str) -> str:

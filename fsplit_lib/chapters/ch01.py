@@ -57,11 +57,7 @@ def bounds_panel(
 ) -> Panel:
     """Slide guesswork into prior and decoder: the bounds leave the truth, never to the wrong side.
 
-    Args:
-        wrongness: (W,) share of a uniform distribution mixed in.
-        rate_bounds: (W,) bits.
-        relevance_bounds: (W,) bits.
-        true: the encoder they bound.
+    The wrongness is the share (W,) of a uniform distribution mixed in, the bounds (W,) on the true encoder are in bits.
     """
     figure = go.Figure()
     for name, values, level, method, place in (

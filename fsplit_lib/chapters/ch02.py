@@ -74,14 +74,7 @@ def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float
 
 
 def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarray, title: str) -> go.Figure:
-    """Draw which kind of route is fastest, over link rate and server speed.
-
-    Args:
-        candidates: the routes to choose from.
-        rates: (R,) bits per second.
-        speedups: (S,) of the server over the reference machine.
-        title: of the figure.
-    """
+    """Draw which kind of route is fastest, over rates (R,) in bits per second and the server's speed-ups (S,)."""
     kinds = list(KINDS)
     grid = np.array([[kinds.index(best(candidates, rate, s).route.kind) for rate in rates] for s in speedups])
     edges = np.linspace(0, 1, len(kinds) + 1)

@@ -14,7 +14,7 @@ from fsplit_lib.objectives import lmbda_factor
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve, rate_accuracy
 from fsplit_lib.plots.pictures import paint_map, picture, side_by_side
-from fsplit_lib.plots.style import Look, below, finish, look_of
+from fsplit_lib.plots.style import BLACK, BLUE, GREEN, ORANGE, Look, below, finish, look_of
 from fsplit_lib.saliency import DeletionCurve, concentration
 
 METHODS = {
@@ -23,28 +23,19 @@ METHODS = {
 }  # fmt: skip
 MIXED = "all, mixed"
 RANKS = ("first", "second", "third")
-TESTED = {
-    "gradcam": Look("#0072B2", "dash", "square"), "xgradcam": Look("#D55E00", "solid", "circle"),
-    "eigencam": Look("#009E73", "dashdot", "diamond"), "edges": Look("#000000", "dot", "x"),
-}  # fmt: skip
-ORDERS = {
-    "most salient first": Look("#D55E00", "solid", "circle"), "least salient first": Look("#0072B2", "dash", "square"),
-    "at random": Look("#57606a", "dot", "x"),
-}  # fmt: skip
-VARIANTS = {
-    "unguided": Look("#000000", "dot", "x"), "guided": Look("#D55E00", "solid", "circle"),
-    "constant": Look("#0072B2", "dash", "square"), "shuffled": Look("#009E73", "dashdot", "diamond"),
-}  # fmt: skip
+TESTED = {"gradcam": BLUE, "xgradcam": ORANGE, "eigencam": GREEN, "edges": BLACK}
+ORDERS = {"most salient first": ORANGE, "least salient first": BLUE, "at random": Look("#57606a", "dot", "x")}
+VARIANTS = {"unguided": BLACK, "guided": ORANGE, "constant": BLUE, "shuffled": GREEN}
 REGULARISERS = {
-    "guided": ("maps of the crops", VARIANTS["guided"]), "decoded": ("maps of decoded features", VARIANTS["shuffled"]),
-    "constant": ("a constant map", VARIANTS["constant"]), "dropout": ("dropout", Look("#CC79A7", "dash", "triangle-up")),
+    "guided": ("maps of the crops", ORANGE), "decoded": ("maps of decoded features", GREEN),
+    "constant": ("a constant map", BLUE), "dropout": ("dropout", Look("#CC79A7", "dash", "triangle-up")),
     "decay": ("weight decay", Look("#882255", "dash", "triangle-down")), "attention": ("attention", Look("#332288", "dash", "star")),
 }  # fmt: skip
 COMPARED = {
-    ("crop", "photo"): ("crop and photo, both the teacher's", VARIANTS["unguided"]),
-    ("decoded", "crop"): ("decoded features and crop", VARIANTS["guided"]),
-    ("decoded", "photo"): ("decoded features and photo", VARIANTS["constant"]),
-    ("decoded", "decoded"): ("decoded features, and those a point before", VARIANTS["shuffled"]),
+    ("crop", "photo"): ("crop and photo, both the teacher's", BLACK),
+    ("decoded", "crop"): ("decoded features and crop", ORANGE),
+    ("decoded", "photo"): ("decoded features and photo", BLUE),
+    ("decoded", "decoded"): ("decoded features, and those a point before", GREEN),
 }
 
 
@@ -80,12 +71,9 @@ def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Fi
 def spoiling(
     shares: Sequence[float], runs: dict[str, tuple[DeletionCurve, DeletionCurve]], chance: DeletionCurve
 ) -> go.Figure:
-    """Draw the probability of the teacher's first answer as features are spoiled, one plot per map.
+    """Draw the probability of the teacher's first answer as shares of the features are spoiled, one plot per map.
 
-    Args:
-        shares: S shares of the places.
-        runs: name of the map to what was left with its most and its least salient places first.
-        chance: the same in random order.
+    A run has what was left with a map's most and with its least salient places first, ``chance`` in random order.
     """
     figure = make_subplots(1, len(runs), subplot_titles=list(runs), shared_yaxes=True, horizontal_spacing=0.025)
     half, told = int(np.argmin(np.abs(np.array(shares) - 0.5))), []
@@ -183,13 +171,9 @@ Explain = Callable[[str, str, tuple[int, ...], int], Explained]
 
 
 def map_panel(crops: dict[str, Image.Image], explain: Explain, strides: tuple[int, ...], photo: str) -> Panel:
-    """Show one photo and one map of it; the button asks the network.
+    """Show one of the photos, at first ``photo``, and one map of it; the button asks the network.
 
-    Args:
-        crops: the photos by name.
-        explain: called with a photo's name, a method, strides (none for all of them) and the class's rank from 0.
-        strides: that there are.
-        photo: shown first.
+    That calls ``explain`` with the photo's name, a method, strides (none for all of them) and the class's rank from 0.
     """
     methods = {name: key for key, name in METHODS.items() if key != "edges"}
     by_name = {MIXED: ()} | {f"stride {s}": (s,) for s in strides}

@@ -58,13 +58,7 @@ def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agr
 
 
 def gains(lmbdas: Sequence[float], gain: np.ndarray, anchors: Sequence[float]) -> go.Figure:
-    """Draw what the control turns: the gain of every channel over lambda.
-
-    Args:
-        lmbdas: (L,).
-        gain: (L, C).
-        anchors: where gains were learned.
-    """
+    """Draw what the control turns: the gain (L, C) of every channel over lambda (L,), learned at the anchors."""
     figure, falls = go.Figure(), gain.max(axis=0) / gain.min(axis=0)
     rest = np.vstack([gain, np.full((1, gain.shape[1]), np.nan)]).T.ravel()
     grey = {"color": "#8b949e", "width": 0.8}
@@ -135,13 +129,11 @@ def _empty() -> go.Figure:
 
 
 class LambdaPanel(Panel):
-    """Slide lambda and see bytes, bits, pictures and answers.
+    """Slide lambda, between ``lmbdas``, and see bytes, bits, pictures and answers.
 
-    Loading a photo takes seconds, because JPEG and AVIF are tried at many sizes and qualities: that has
-    a button. After it the slider answers at once. A file that cannot be read leaves everything as it was.
-
-    ``explore`` loads a photo of any size into the system; the first one is a key of PHOTOS, or a path. The slider goes
-    from the least to the largest of ``lmbdas``.
+    ``explore`` loads a photo of any size into the system, first a key of PHOTOS, or a path. This takes seconds, because
+    JPEG and AVIF are tried at many sizes and qualities, so it has a button; after it the slider answers at once. A file
+    that cannot be read leaves everything as it was.
     """
 
     def __init__(

@@ -13,16 +13,11 @@ from fsplit_lib.decoders.blocks import SwinBlock
 from fsplit_lib.latency.profiling import multiply_adds
 from fsplit_lib.plots.curves import curve
 from fsplit_lib.plots.pictures import html_table
-from fsplit_lib.plots.style import METHODS, Look, finish
+from fsplit_lib.plots.style import BLUE, GREEN, METHODS, ORANGE, Look, finish
 
 NAMES = {"resnet": "ResNet", "convnext": "ConvNeXt", "swin": "Swin", "efficientnet": "EfficientNet"}
 NAMES |= {f"tf_efficientnet_lite{n}": f"EfficientNet-Lite{n}" for n in range(3)}
-LOOKS = {
-    "resnet": Look("#0072B2", "dash", "square"),
-    "convnext": Look("#D55E00", "solid", "circle"),
-    "swin": Look("#009E73", "dashdot", "diamond"),
-    "efficientnet": Look("#CC79A7", "dot", "x"),
-}
+LOOKS = {"resnet": BLUE, "convnext": ORANGE, "swin": GREEN, "efficientnet": Look("#CC79A7", "dot", "x")}
 LOOKS |= {f"tf_efficientnet_lite{n}": LOOKS[family] for n, family in enumerate(("convnext", "resnet", "swin"))}
 
 
@@ -42,13 +37,11 @@ class OwnBlock(nn.Module):
 
 
 def use_blocks(decoder: Decoder, restoration: Callable[[int], nn.Module], transformation: dict[str, Callable]) -> None:
-    """Have a decoder compute its blocks by other classes and functions, from the same first weights.
+    """Have a decoder, in place, compute its blocks by other classes and functions, from the same first weights.
 
-    Args:
-        decoder: with depthwise restoration blocks; is changed.
-        restoration: makes a block of a width, with parameters in the library's order.
-        transformation: for "convnext", a function of (x, parameters); for "swin", one of (x, parameters, bias, mask,
-            window, shift) with x (B, h, w, C) of whole windows. Other families keep their blocks.
+    ``restoration`` makes a depthwise block of a width, with parameters in the library's order; the transformation is,
+    for "convnext", a function of (x, parameters), for "swin" one of (x, parameters, bias, mask, window, shift) with x
+    (B, h, w, C) of whole windows. Other families keep their blocks.
     """
     for index, block in enumerate(decoder.restore):
         decoder.restore[index] = mine = restoration(decoder.config.width)

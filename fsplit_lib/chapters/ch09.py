@@ -16,11 +16,11 @@ from fsplit_lib.evaluation.variants import Variants, variant_of
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import html_table, picture, side_by_side
-from fsplit_lib.plots.style import Look, below, caption, finish, look_of
+from fsplit_lib.plots.style import BLUE, GREEN, Look, below, caption, finish, look_of
 
-PROBES = {"packets": look_of("FrankenSplit"), "photos": Look("#0072B2", "dash", "square")}
+PROBES = {"packets": look_of("FrankenSplit"), "photos": BLUE}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
-AGES = (Look("#009E73", "dashdot", "diamond"), look_of("FrankenSplit"), Look("#0072B2", "dash", "square"))
+AGES = (GREEN, look_of("FrankenSplit"), BLUE)
 OBJECTIVES = {"contrast": "a contrastive term", "augment": "stronger augmentation", "both": "both"}
 TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV"}
 

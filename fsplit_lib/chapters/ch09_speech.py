@@ -9,7 +9,7 @@ from fsplit_lib.evaluation import RatePoint
 from fsplit_lib.evaluation.curves import bytes_at
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
 from fsplit_lib.plots.pictures import GREY, paint_map, side_by_side
-from fsplit_lib.plots.style import Look, look_of
+from fsplit_lib.plots.style import BLUE, Look, look_of
 
 OURS = look_of("FrankenSplit")
 NAMES = {"speech": "FrankenSplit", "speech-1": "FrankenSplit, another seed"}
@@ -18,7 +18,7 @@ LOOKS = {
     "speech-1": Look(OURS.color, "dash", "circle-open"),
     "mel, WebP": look_of("WebP"),
     "mel, zlib": look_of("PNG"),
-    "Opus, bare frames": Look("#0072B2", "dash", "square"),
+    "Opus, bare frames": BLUE,
     "Opus, file": Look("#56B4E9", "longdash", "triangle-down"),
 }
 

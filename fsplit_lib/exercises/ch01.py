@@ -27,12 +27,8 @@ def batch_bounds(
 ) -> tuple[float, float]:
     """Estimate rate and cross-entropy of Eqs. (9) and (10) of chapter 01 from a mini-batch, in bits per sample.
 
-    Args:
-        x: (N,) values of X, integers.
-        y: (N,) values of Y, integers.
-        encoder: p(t|x), (X, T).
-        prior: r(t), (T,), positive.
-        decoder: q(y|t), (T, Y), positive.
+    Integers x and y (N,) are values of X and Y; p(t|x) is the encoder (X, T), r(t) > 0 the prior (T,), q(y|t) > 0 the
+    decoder (T, Y).
 
     >>> batch_bounds(np.array([0, 1]), np.array([0, 1]), np.eye(2), np.full(2, 0.5), np.full((2, 4), 0.25))
     (1.0, 2.0)

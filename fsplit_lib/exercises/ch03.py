@@ -265,12 +265,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "Three lines, and the first is easily forgotten: without updated quantiles the tables cover the wrong range.",
         ("prior.update()", "prior.update(update_quantiles=False)"),
         "The quantile update is missing: the tables cover where the density was born, and all symbols escape.",
-        (
-            "prior.update()",
-            "early = prior.to_symbols(values)[0]; prior.update()",
-            "encode_symbols(prior.to_symbols(values)[0]",
-            "encode_symbols(early",
-        ),
+        ("prior.update()\n    ", "", "prior.tables", "(prior.update(), prior.tables)[1]"),
         "You made the symbols before the tables: update() also moves the median from which the symbols are counted.",
         lambda prior, values: 8 * _bytes(prior, values),
         "Those are bits; a byte has eight.",

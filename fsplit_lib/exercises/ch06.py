@@ -34,8 +34,8 @@ def delta(
 ) -> float:
     """Compute by how many percent a second curve's bytes differ at equal quality, Eq. (4) of chapter 06."""
     q = np.linspace(max(anchor_quality[0], test_quality[0]), min(anchor_quality[-1], test_quality[-1]), 2001)
-    anchor = PchipInterpolator(anchor_quality, np.log(anchor_bytes))(q)
-    test = PchipInterpolator(test_quality, np.log(test_bytes))(q)
+    curves = (anchor_bytes, anchor_quality), (test_bytes, test_quality)
+    anchor, test = (PchipInterpolator(quality, np.log(size))(q) for size, quality in curves)
     return 100 * (np.exp((test - anchor).mean()) - 1)
 
 
@@ -60,10 +60,8 @@ def interval(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.nda
 def _interval_cases() -> list[tuple]:
     draw = inputs(17)
     skewed = np.append(draw.uniform(0, 100, 14), 2000)  # tells these ends from 1.96 standard errors
-    return [
-        (values, 10_000, np.random.default_rng(int(draw.integers(2**31))))
-        for values in (draw.exponential(800, 120), skewed)
-    ]
+    samples = (draw.exponential(800, 120), skewed)
+    return [(values, 10_000, np.random.default_rng(int(draw.integers(2**31)))) for values in samples]
 
 
 def _as_ends(answer: Callable, values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray | Fault:
@@ -112,16 +110,11 @@ EXERCISES: tuple[Exercise, ...] = (
         "That is the mean of the logs: it still has to go through exp, minus one.",
         (".mean()) - 1)", ".mean()))"),
         "The −1 of Eq. (4) is missing: equal curves give 0 %.",
-        (
-            "(anchor_quality, np.log(anchor_bytes))",
-            "(np.log(anchor_bytes), anchor_quality)",
-            "(test_quality, np.log(test_bytes))",
-            "(np.log(test_bytes), test_quality)",
-        ),
+        ("(quality, np.log(size))", "(np.log(size), quality)"),
         "You interpolated the quality over the bytes; interpolate ln R over q.",
         ("np.exp((test - anchor).mean())", "np.exp(test - anchor).mean()"),
         "You averaged the ratio itself; Eq. (4) averages its logarithm.",
-        ("np.log(anchor_bytes)", "np.log10(anchor_bytes)", "np.log(test_bytes)", "np.log10(test_bytes)"),
+        ("np.log(size)", "np.log10(size)"),
         "You went back with exp from a logarithm to base 10; use np.log.",
         (".mean()", ".mean() * (q[-1] - q[0])"),
         "That is the integral; divide it by q1 − q0, the length of the shared quality.",

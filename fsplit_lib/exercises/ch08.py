@@ -21,20 +21,13 @@ def _total(
 
 
 RANGE = "min(x.min(), 0), max(x.max(), 0)"  # of int8_layer
+LAYER = shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}.")
 CASES = np.array([[12, 1500, 20, 1, 10, 1, 1], [3, 4500, 12, 0.25, 0, 8, 4], [5, 90_000, 40, 50, 35, 0.5, 20]])
 MEETING = np.array([[32, 1500, 15, 4500], [5, 9000, 60, 700]])  # where there is a rate
 
 
 def int8_layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Compute a linear layer in whole numbers: 8 bits for x, 7 for the weight with a scale for each row.
-
-    Args:
-        x: (N, C).
-        weight: (O, C).
-        bias: (O,).
-
-    Returns:
-        x · weightᵀ plus the bias, (N, O), nearly.
+    """Compute x (N, C) · weight (O, C)ᵀ + bias (O,) in 8 bits for x, and in 7 with a scale for each row of the weight.
 
     >>> int8_layer(np.array([[0.0, 255.0]]), np.array([[64.0, 32.0]]), np.array([1.0]))  # 255 · 32 + 1
     array([[8161.]])
@@ -76,6 +69,10 @@ def _layer_cases() -> list[tuple]:
         weight = rng.standard_normal((5, 24)) * rng.uniform(0.1, 3, (5, 1))
         cases.append(tuple(v.astype(np.float32) for v in (x, weight, rng.standard_normal(5))))
     return cases
+
+
+def _mostly(got: np.ndarray, expected: np.ndarray) -> bool:
+    return np.isclose(got, expected, 1e-4, 1e-4).all(axis=1).mean() > 0.8
 
 
 def timing(call: Callable[[], Any], warmup: int, runs: int, clock: Callable[[], float]) -> tuple[float, float]:
@@ -154,14 +151,7 @@ def _form_of_crossover(result: Any, *case: float) -> str | None:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    function(
-        "08.1",
-        onnxruntime_layer,
-        _layer_cases,
-        base=int8_layer,
-        same=lambda got, expected: np.isclose(got, expected, 1e-4, 1e-4).all(axis=1).mean() > 0.8,
-        form=shaped(lambda x, w, _: (len(x), len(w)), "The result is of shape (N, O), here {wanted}; yours is {got}."),
-    )(
+    function("08.1", onnxruntime_layer, _layer_cases, base=int8_layer, same=_mostly, form=LAYER)(
         "Activations: step = (high − low) / 255 with 0 inside the range, zero = round(−low / step), whole = round(x / step) + zero. Weights: scale of a row = largest magnitude / 64. The product of integers, times step, times scale, plus the bias.",
         "Your layer and onnxruntime's give the same numbers: 8-bit inference is a product of integers, multiplied by two scales.",
         ("/ 64", "/ 127"),

@@ -12,7 +12,10 @@ from fsplit_lib.exercises.core import Exercise, Fault, choice, function, inputs,
 from fsplit_lib.objectives import info_nce
 from fsplit_lib.training.dynamic import DynamicWeight
 
-ALL = "All triangles are {wanted}; yours is {got}."
+ALL = shaped(lambda edges, hertz: (len(edges) - 2, len(hertz)), "All triangles are {wanted}; yours is {got}.")
+WEIGHTS = shaped(
+    lambda *_: (2, 1, 5, 7), "Return one weight a place, {wanted} for features (2, 6, 5, 7); yours is {got}.", part=0
+)
 COSINES = "F.normalize(z, eps=0.01) @ F.normalize(z_hat, eps=0.01).T"  # of info_nce
 BOTH = "F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)"
 OTHERS = "m.masked_fill(torch.eye(len(z)) > 0, -torch.inf)"
@@ -81,11 +84,6 @@ def _followed(answer: Callable, tail: Any, frames: list, every: int) -> Any:
     return np.stack([one.numpy() if hasattr(one, "numpy") else np.asarray(one, dtype=float) for one in found])
 
 
-def _weights_shape(result: Any, *_: Any) -> str | None:
-    told = "Return one weight a place, {wanted} for features (2, 6, 5, 7); yours is {got}."
-    return shaped(lambda: (2, 1, 5, 7), told)(result[0])
-
-
 def _triangle_cases() -> list[tuple]:
     rng = inputs(9)
     edges = np.cumsum(rng.uniform(60, 500, 9))  # uneven, as on the mel scale
@@ -126,7 +124,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ("F.cross_entropy(logits, partner)", "F.cross_entropy(logits.T, partner)"),
         "Your softmax runs over the rows of z alone. Eq. (2) is the mean of that and of the other direction.",
     ),
-    function("09.2", DynamicWeight, _frames, use=_followed, form=_weights_shape, same=near(1e-5, 1e-4), asked="class")(
+    function("09.2", DynamicWeight, _frames, use=_followed, form=WEIGHTS, same=near(1e-5, 1e-4), asked="class")(
         "At step % every == 0: h = h_hat.detach().requires_grad_(), torch.autograd.grad of the sum of each picture's "
         "largest logit, the mean over places for each channel, Eq. (4), stretch with amin and amax over dims 2 and 3, ((1 + s) / 2).detach().",
         "The map costs one more pass through the tail, forward and back, and only at every k-th step.",
@@ -151,13 +149,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ("h_hat.detach().requires_grad_()", "h_hat", "h.detach()", "h"),
         GRADIENT_LEFT,
     ),
-    function(
-        "09.3",
-        triangles,
-        _triangle_cases,
-        same=near(1e-5, 1e-9),
-        form=shaped(lambda edges, hertz: (len(edges) - 2, len(hertz)), ALL),
-    )(
+    function("09.3", triangles, _triangle_cases, same=near(1e-5, 1e-9), form=ALL)(
         "Two slopes of shape (n, F), by np.minimum the smaller of them, and .clip(0).",
         "Between two centres the two weights add up to 1: no energy is counted twice, and none is lost.",
         (".clip(0)", ""),

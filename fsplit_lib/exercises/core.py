@@ -120,11 +120,12 @@ def fits(test: Callable[..., bool], told: str) -> Callable[..., str | None]:
     return form
 
 
-def shaped(wanted: Callable[..., Iterable[int]], told: str) -> Callable[..., str | None]:
-    """Make the form of an array: of the shape that ``wanted`` gives for a case; ``told`` may name {wanted} and {got}."""
+def shaped(wanted: Callable[..., Iterable[int]], told: str, part: int | None = None) -> Callable[..., str | None]:
+    """Make the form of an array, or of a result's ``part``, of a case's shape; ``told`` may name {wanted} and {got}."""
 
     def form(result: Any, *case: Any) -> str | None:
-        shapes = {"wanted": tuple(wanted(*case)), "got": np.asarray(plain(result), dtype=float).shape}
+        array = np.asarray(plain(result if part is None else result[part]), dtype=float)
+        shapes = {"wanted": tuple(wanted(*case)), "got": array.shape}
         return None if shapes["wanted"] == shapes["got"] else told.format(**shapes)
 
     return form
@@ -227,22 +228,13 @@ class Exercise:
     ) -> "Exercise":  # fmt: skip
         """Make an exercise whose answer is a function or a class, right if it does on drawn cases what ``right`` does.
 
-        Args:
-            id: as in the class.
-            right: the function that was asked for.
-            cases: draws what the functions are tried on, each a tuple of arguments; every try gets its own copy.
-            hint: as in the class.
-            why: as in the class.
-            *traps: by turns a wrong function, or what :func:`altered` replaces in the right one, and what to tell whoever
-                handed over one that does the same.
-            base: the function whose source the traps alter, where that is not ``right``.
-            same: whether two results are the same, the answer's first.
-            form: with a result and its case's arguments, says what no right result could look like, or raises
-                TypeError or ValueError where the result is not even made of numbers.
-            edges: by turns a case that a function right everywhere else may still get wrong, and what is said then.
-            use: tries an answer on a case; the result, or the :class:`Fault`, is what is compared. By default the
-                answer is called.
-            asked: "function" or "class".
+        ``cases`` draws tuples of arguments, of which every try gets its own copy. ``use`` tries an answer on one, by
+        calling it if nothing else is said; ``same`` compares what comes of it, the answer's first, unless it is a
+        :class:`Fault`. With such a result and its case ``form`` says what no right result could look like, or raises
+        TypeError or ValueError where it is not even made of numbers. The traps are by turns a wrong function, or what
+        :func:`altered` replaces in ``base`` or else the right one, and what to tell whoever handed over one that does
+        the same; the edges by turns a case that a function right everywhere else may still get wrong, and what is said
+        then. ``asked`` is "function" or "class".
         """
         told = zip(traps[::2], traps[1::2], strict=True)
         traps = tuple(Trap(altered(base or right, *one) if isinstance(one, tuple) else one, said) for one, said in told)
@@ -284,11 +276,7 @@ def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdic
     """Make the function that notebooks import as ``check``."""
 
     def check(id: str, answer: Any) -> Verdict:
-        """Grade an answer.
-
-        Args:
-            id: of the exercise, such as "00.1".
-            answer: yours; ``...``, or a function or class whose body is ``...``, for a hint.
+        """Grade your answer to an exercise; ``...``, or a function or class whose body is ``...``, gets a hint.
 
         Raises:
             KeyError: there is no such exercise.
@@ -316,35 +304,3 @@ def make_check(exercises: Mapping[str, Exercise]) -> Callable[[str, Any], Verdic
 
     check.exercises = exercises
     return check
-
-
-def make_own(exercises: Mapping[str, Exercise]) -> Callable[[str, Callable, Callable], Callable]:
-    """Make the function that notebooks import as ``own``."""
-
-    def own(id: str, answer: Callable, otherwise: Callable) -> Callable:
-        """Choose what a chapter goes on with: the reader's function or class where it is right, else the library's.
-
-        Args:
-            id: of the exercise, such as "05.4".
-            answer: the reader's, or ``...``.
-            otherwise: the library's.
-
-        Returns:
-            One of the two; a printed sentence says which.
-
-        Raises:
-            KeyError: there is no such exercise.
-
-        >>> own("05.3", ..., len) is len
-        Exercise 05.3 is not solved yet, so this chapter goes on with the library's len.
-        True
-        """
-        exercise = exercises[id]
-        if not left_empty(answer) and exercise.grade(answer) is True:
-            print(f"From here on this chapter uses your own {getattr(answer, '__name__', 'answer')}.")
-            return answer
-        name = getattr(otherwise, "__name__", "version")
-        print(f"Exercise {id} is not solved yet, so this chapter goes on with the library's {name}.")
-        return otherwise
-
-    return own

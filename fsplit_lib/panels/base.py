@@ -140,13 +140,9 @@ class Choice(Control):
 class Panel:
     """Controls above a live figure above one sentence.
 
-    Args:
-        controls: by the name that ``update`` takes them.
-        figure: what ``update`` changes, in place.
-        update: called with the controls' values; returns the sentence.
-        run: label of a button that starts ``update`` where it takes longer than 300 ms; without it,
-            every change of a control does.
-        extra: widgets below the controls.
+    ``update`` takes the controls' values by their names, changes the figure in place and returns the sentence. A button
+    labelled ``run`` starts it where it takes longer than 300 ms; without one every change of a control does. ``extra``
+    are widgets below the controls.
     """
 
     def __init__(

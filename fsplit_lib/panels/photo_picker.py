@@ -36,12 +36,7 @@ class _Photos(Choice):
 
 
 class PhotoPicker:
-    """The controls "photo" and "file", and a button to upload; first they name a key of PHOTOS, or a path.
-
-    Attributes:
-        controls: for a panel, by name.
-        upload: a widget to show below them.
-    """
+    """The controls "photo" and "file", which first name a key of PHOTOS, or a path, and a button to show below them."""
 
     def __init__(self, photo: str):
         known = photo in PHOTOS

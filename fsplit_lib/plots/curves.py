@@ -22,16 +22,9 @@ def curve(
     width: float = 2.5,
     **trace: Any,
 ) -> go.Scatter:
-    """Return one line with markers, named for the legend and for who looks it up.
+    """Return one line with markers through x (N,) and y (N,), ``width`` pixels wide; ``trace`` are plotly's properties.
 
-    Args:
-        name: of the trace.
-        x: (N,).
-        y: (N,).
-        look: colour, dash and marker.
-        whiskers: (N,) lower ends and (N,) upper ends, in units of y.
-        width: of the line in pixels.
-        trace: further properties of the plotly trace.
+    Whiskers have (N,) lower ends and (N,) upper ends, in units of y.
 
     >>> curve("ours", [100, 200], [0.5, 0.7], Look("#000000")).mode
     'lines+markers'
@@ -49,15 +42,10 @@ def curve(
 def rate_curve(
     name: str, points: Sequence[Any], quality: str, look: Look, unit: float = 100, **style: Any
 ) -> go.Scatter:
-    """Return the curve of measured points, sorted by bytes, with their 95 % intervals.
+    """Return the curve of a result table's rows, sorted by bytes, with their 95 % intervals.
 
-    Args:
-        name: of the trace.
-        points: rows of a result table, with the fields ``bytes``, ``agreement`` or ``top1``, and their ends.
-        quality: "agreement", "top1" or another such field.
-        look: colour, dash and marker.
-        unit: times what a field holds; 100 draws a share in percent.
-        style: passed to :func:`curve`.
+    The quality is "agreement", "top1" or another field that has its ends beside it, drawn times ``unit``: 100 for a
+    share in percent. The style is passed to :func:`curve`.
 
     >>> from fsplit_lib.evaluation import read_table
     >>> ours = [point for point in read_table("photos.csv") if point.codec == "photo"]
@@ -72,14 +60,7 @@ def rate_curve(
 
 
 def mean_over_seeds(name: str, rows: Sequence[Any], look: Look, size: str = "bytes") -> go.Scatter:
-    """Return the curve of a sweep's rows: top-1 over bytes, the mean of the seeds, whiskers from least to most.
-
-    Args:
-        name: of the curve.
-        rows: of the sweep, with ``lmbda``, ``bytes`` or ``bits``, and ``top1``.
-        look: colour, dash and marker.
-        size: "bytes" or "bits".
-    """
+    """Return the curve of a sweep: its seeds' mean top-1 over "bytes" or "bits", with whiskers from least to most."""
     groups = [[r for r in rows if r.lmbda == lmbda] for lmbda in sorted({r.lmbda for r in rows}, reverse=True)]
     x = [np.mean([getattr(r, size) for r in group]) for group in groups]
     low, y, high = ([100 * f([r.top1 for r in group]) for group in groups] for f in (min, np.mean, max))
@@ -97,13 +78,8 @@ def rate_accuracy(
 ) -> go.Figure:
     """Draw curves over a log axis of bytes, in one plot or in several side by side with one legend.
 
-    Args:
-        plots: title of a plot ("" for none) to its curves; curves of one name share their entry in the legend.
-        title: of the figure.
-        label: of the y axis; "agreement" and "top1" stand for the book's own words.
-        n: pictures behind every point, for the alt text.
-        height: in pixels.
-        of: what n counts.
+    The curves are by their plot's title, "" for none; those of one name share their entry in the legend. As labels
+    "agreement" and "top1" stand for the book's own words. Behind every point are ``n`` things, ``of`` a kind.
 
     >>> line = curve("JPEG", [600, 900], [50.0, 60.0], Look("#0072B2"))
     >>> rate_accuracy({"": [line]}, "JPEG on photos", n=500).layout.meta["alt"]

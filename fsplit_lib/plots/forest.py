@@ -33,13 +33,8 @@ def forest(
 ) -> go.Figure:
     """Draw a row per comparison: a marker and whiskers per BD-rate, and their geometric mean in figures on the right.
 
-    A filled marker has a whole interval on one side of zero; an open one does not, or has no interval.
-
-    Args:
-        rows: label to BD-rates (one per pair of seeds, say) and the row's look, from top to bottom.
-        title: of the figure.
-        alt: what is compared; the numbers of all rows follow it.
-        x_title: of the x axis.
+    A filled marker has a whole interval on one side of zero; an open one does not, or has no interval. Rows have a
+    label, BD-rates (one per pair of seeds, say) and a look; their numbers follow ``alt``, what is compared.
 
     >>> delta = BDRate("photos", "resnet50", "photo", "JPEG", -40.0, -45.0, -35.0, 0.6, 0.8, 500)
     >>> forest({"photo": ([delta], Look("#D55E00"))}, "Against JPEG", "Bytes at equal agreement").layout.meta["alt"]

@@ -22,12 +22,14 @@ class Look:
     symbol: str = "circle"
 
 
+BLUE, ORANGE = Look("#0072B2", "dash", "square"), Look("#D55E00", "solid", "circle")
+GREEN, BLACK = Look("#009E73", "dashdot", "diamond"), Look("#000000", "dot", "x")
 METHODS: dict[str, Look] = {
-    "FrankenSplit": Look("#D55E00", "solid", "circle"),
+    "FrankenSplit": ORANGE,
     "cross-entropy": Look("#CC79A7", "dash", "diamond"),
     "logit distillation": Look("#332288", "longdashdot", "hexagon"),
-    "teacher": Look("#000000", "dot", "x"),
-    "JPEG": Look("#0072B2", "dash", "square"),
+    "teacher": BLACK,
+    "JPEG": BLUE,
     "WebP": Look("#009E73", "dashdot", "triangle-up"),
     "AVIF": Look("#56B4E9", "longdash", "triangle-down"),
     "JPEG, no tables": Look("#6666FF", "dot", "square-open"),
@@ -36,8 +38,8 @@ METHODS: dict[str, Look] = {
     "HEIC": Look("#663300", "longdashdot", "pentagon"),
     "PNG": Look("#6600FF", "dot", "square-cross-open"),
     "your guess": Look("#E69F00", "dot", "star"),
-    "rate": Look("#0072B2", "dash", "square"),
-    "distortion": Look("#D55E00", "solid", "circle"),
+    "rate": BLUE,
+    "distortion": ORANGE,
 }
 
 AXIS = {
@@ -79,14 +81,9 @@ def look_of(method: str) -> Look:
 
 
 def finish(figure: go.Figure, title: str, alt: str, height: int = 420, **layout: Any) -> go.Figure:
-    """Give a figure the book's template, a title and its alt text.
+    """Give a figure, in place, the book's template, a title that says what is shown, and its alt text.
 
-    Args:
-        figure: is changed in place.
-        title: says what is shown; the claim stands in the text.
-        alt: one sentence with numbers, computed from the data, for readers who cannot see the figure.
-        height: in pixels.
-        layout: further properties of the layout.
+    That is one sentence with numbers, computed from the data, for readers who cannot see the figure.
 
     >>> finish(go.Figure(), "Bytes", "There are none.").layout.meta
     {'alt': 'There are none.'}
@@ -122,9 +119,6 @@ def show(figure: go.Figure) -> None:
     from IPython.display import HTML, display
 
     display(figure)
-    display(
-        HTML(
-            '<details style="color:#57606a;font-size:15px;max-width:60em;margin:0 0 1em">'
-            f"<summary>The figure in words</summary>{html.escape(caption(figure))}</details>"
-        )
-    )
+    style = "color:#57606a;font-size:15px;max-width:60em;margin:0 0 1em"
+    words = f"<summary>The figure in words</summary>{html.escape(caption(figure))}"
+    display(HTML(f'<details style="{style}">{words}</details>'))

@@ -16,11 +16,8 @@ def two_at_once(
 ) -> go.Figure:
     """Draw one, two or three quantities of a few variants, a small bar chart each.
 
-    Args:
-        names: of the variants.
-        columns: subplot title with unit to one value per variant, and how the caption says one: "{:,.0f} bytes".
-        title: of the figure.
-        methods: whose colour each chart has; or, with one name per variant and three charts, each variant.
+    A chart has a title with unit, one value per variant, and how the caption says one: "{:,.0f} bytes". Each chart has
+    the colour of its method; or, with one method per variant and three charts, each variant has.
 
     >>> two_at_once(("right", "broken"), {"bytes": ([900, 1200], "{:,} bytes")}, "Two runs").layout.meta["alt"]
     'right: 900 bytes; broken: 1,200 bytes.'

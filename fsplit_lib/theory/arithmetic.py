@@ -31,11 +31,7 @@ def _slots(probs: dict[str, Fraction]) -> dict[str, tuple[Fraction, Fraction]]:
 
 
 def steps(message: str, probs: dict[str, Fraction]) -> list[Step]:
-    """Compute the interval after each symbol: Eq. (4) of chapter 03.
-
-    Args:
-        message: symbols of ``probs``.
-        probs: exact probabilities.
+    """Compute the interval after each symbol of a message, by exact probabilities: Eq. (4) of chapter 03.
 
     >>> steps("BA", {"A": Fraction(3, 4), "B": Fraction(1, 4)})[-1].low
     Fraction(3, 4)
@@ -82,10 +78,7 @@ def decode_message(bits: str, count: int, probs: dict[str, Fraction]) -> str:
 
 
 class AnsStack:
-    """Symbols on one large whole number, the last one on top: ANS without the machine words.
-
-    Args:
-        stream: bytes of an earlier stack; none for an empty one.
+    """Symbols on one large whole number, the last on top: ANS without the machine words, from an earlier stack's bytes.
 
     >>> stack = AnsStack()
     >>> for symbol in "CAB":

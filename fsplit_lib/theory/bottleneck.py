@@ -6,7 +6,6 @@ Source: Tishby, Pereira & Bialek 1999, "The information bottleneck method" (phys
 those of Alemi et al. 2017, "Deep variational information bottleneck" (arXiv 1612.00410).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +47,10 @@ def at(p_xy: np.ndarray, encoder: np.ndarray, beta: float) -> Bottleneck:
 
 
 def update_encoder(p_xy: np.ndarray, encoder: np.ndarray, beta: float) -> np.ndarray:
-    """Take one step of Blahut-Arimoto: Eqs. (6) and (7) of chapter 01, then Eq. (8).
+    """Take one step of Blahut-Arimoto from an encoder p(t|x) (X, T): Eqs. (6) and (7) of chapter 01, then Eq. (8).
 
     Of D(p(y|x) ‖ p(y|t)) only the part that depends on t is computed; the rest cancels where rows are normalised.
-
-    Args:
-        p_xy: (X, Y) joint distribution; every x occurs.
-        encoder: p(t|x), (X, T).
-        beta: >= 0.
-
-    Returns:
-        the next p(t|x), (X, T).
+    In the joint distribution p_xy (X, Y) every x occurs.
     """
     p_x = p_xy.sum(1)
     p_t = p_x @ encoder
@@ -72,17 +64,9 @@ def update_encoder(p_xy: np.ndarray, encoder: np.ndarray, beta: float) -> np.nda
 
 
 def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float = 1e-10, most: int = 5000) -> Bottleneck:
-    """Iterate the three self-consistent equations (Blahut-Arimoto) to a fixed point.
+    """Iterate Blahut-Arimoto, Eqs. (6)-(8) of chapter 01, from an encoder (X, T) to a fixed point on p_xy (X, Y).
 
-    Implements Eqs. (6)-(8) of chapter 01: p(t|x) ∝ p(t) · 2^(−beta · D(p(y|x) ‖ p(y|t))).
-    No step raises the Lagrangian; like every such iteration it may stop in a local minimum.
-
-    Args:
-        p_xy: (X, Y) joint distribution; every x and y occurs.
-        beta: >= 0.
-        encoder: (X, T) to start from.
-        tolerance: largest change of p(t|x) that counts as none.
-        most: iterations at most.
+    No step raises the Lagrangian; like every such iteration it may stop in a local minimum, or after ``most`` steps.
 
     Raises:
         ValueError: beta < 0, or an x that never occurs.
@@ -91,26 +75,17 @@ def solve(p_xy: np.ndarray, beta: float, encoder: np.ndarray, tolerance: float =
     if beta < 0 or (p_xy.sum(1) == 0).any():
         raise ValueError(f"beta must be >= 0 and every x must occur; beta is {beta}")
     for _ in range(most):
-        new = update_encoder(p_xy, encoder, beta)
-        change = np.abs(new - encoder).max()
-        encoder = new
-        if change < tolerance:
+        old, encoder = encoder, update_encoder(p_xy, encoder, beta)
+        if np.abs(encoder - old).max() < tolerance:
             break
     return at(p_xy, encoder, beta)
 
 
 def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
-    """Find one solution per beta, followed from the largest down, where T = X is all but optimal.
+    """Find one solution on p_xy (X, Y) per beta, followed from the largest down, where T = X is all but optimal.
 
     What is followed can be a local minimum near beta = 1, where groups that are never confused do not
     merge by themselves; saying nothing at all is the rival there, and the better of the two is returned.
-
-    Args:
-        p_xy: (X, Y).
-        betas: any order.
-
-    Returns:
-        Solutions in the order of ``betas``.
     """
     encoder, found = np.eye(len(p_xy)), {}
     silent = np.full_like(encoder, 1 / len(p_xy))
@@ -122,21 +97,15 @@ def anneal(p_xy: np.ndarray, betas: np.ndarray) -> list[Bottleneck]:
 
 
 def hard_groupings(p_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Try every way to put the values of X into groups, by brute force, and return where each lies on the information plane.
-
-    Args:
-        p_xy: (X, Y) with at most 10 values of X: they have 115,975 groupings.
-
-    Returns:
-        groups (G, X), rates (G,) and relevances (G,) in bits.
+    """Try every way to group the values of X; return groups (G, X), their rates (G,) and relevances (G,) in bits.
 
     Raises:
-        ValueError: X has more than 10 values.
+        ValueError: p_xy (X, Y) has more than 10 values of X, and they more than 115,975 groupings.
     """
     p_xy = checked(p_xy)
     if len(p_xy) > 10:
         raise ValueError(f"{len(p_xy)} values have too many groupings to try them all; at most 10")
-    groups = np.array(list(_groupings(len(p_xy))))
+    groups = np.array(_groupings(len(p_xy)))
     one_hot = np.eye(len(p_xy))
     parts = [_informations(one_hot[some], p_xy) for some in np.array_split(groups, max(1, len(groups) // 5000))]
     rates, relevances = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -154,32 +123,21 @@ def _xlogx(p: np.ndarray) -> np.ndarray:
     return p * np.log2(np.where(p > 0, p, 1))
 
 
-def _groupings(count: int) -> Iterator[tuple[int, ...]]:
+def _groupings(count: int) -> list[tuple[int, ...]]:
     """All restricted growth strings: every way to group ``count`` things, once."""
-    if count == 0:
-        yield ()
-        return
-    for sofar in _groupings(count - 1):
-        for group in range(max(sofar, default=-1) + 2):
-            yield (*sofar, group)
+    found = [()]
+    for _ in range(count):
+        found = [(*sofar, group) for sofar in found for group in range(max(sofar, default=-1) + 2)]
+    return found
 
 
 def variational_bounds(
     p_xy: np.ndarray, encoder: np.ndarray, prior: np.ndarray, decoder: np.ndarray
 ) -> tuple[float, float]:
-    """Compute what a network can measure in place of the two terms of mutual information.
+    """Compute the bounds in bits that a network can measure: Eqs. (9) and (10) of chapter 01, on p_xy (X, Y).
 
-    Implements Eqs. (9) and (10) of chapter 01:
-    I(X;T) <= E D(p(t|x) ‖ prior)  and  I(T;Y) >= H(Y) + E log2 decoder(y|t).
-
-    Args:
-        p_xy: (X, Y).
-        encoder: p(t|x), (X, T).
-        prior: any distribution over T, (T,).
-        decoder: any guess of p(y|t), (T, Y).
-
-    Returns:
-        the upper bound on the rate and the lower bound on the relevance, in bits.
+    I(X;T) <= E D(p(t|x) ‖ prior) and I(T;Y) >= H(Y) + E log2 decoder(y|t), for an encoder p(t|x) (X, T), any
+    distribution over T as prior (T,) and any guess of p(y|t) as decoder (T, Y).
     """
     p_xy, prior = checked(p_xy), checked(prior)
     p_xt = p_xy.sum(1, keepdims=True) * encoder

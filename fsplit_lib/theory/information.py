@@ -26,10 +26,7 @@ def _plogq(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def entropy(p: np.ndarray) -> float:
-    """Compute H(p) = −Σ p log2 p: the mean number of yes-or-no questions. Eq. (1) of chapter 01.
-
-    Args:
-        p: any shape; all entries together are one distribution.
+    """Compute H(p) = −Σ p log2 p over all entries: the mean number of yes-or-no questions. Eq. (1) of chapter 01.
 
     >>> entropy([0.5, 0.25, 0.25])
     1.5
@@ -53,10 +50,7 @@ def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def mutual_information(p_xy: np.ndarray) -> float:
-    """Compute I(X;Y) = D(p(x,y) ‖ p(x) p(y)): bits that one variable tells about the other. Eq. (3) of chapter 01.
-
-    Args:
-        p_xy: (X, Y) joint distribution.
+    """Compute I(X;Y) = D(p(x,y) ‖ p(x) p(y)): bits that X tells about Y, of p_xy (X, Y). Eq. (3) of chapter 01.
 
     >>> mutual_information([[0.5, 0.0], [0.0, 0.5]])
     1.0
