@@ -86,10 +86,13 @@ def test_fields_are_the_packet_in_order(payload, varint):
 def test_hexdump_shows_first_and_last_bytes_each_once(payload):
     wire = wire_of(payload)
     figure = hexdump(wire)
-    drawn = sorted((y, x, text) for t in figure.data for x, y, text in zip(t.x, t.y, t.text, strict=True))
+    (drawn,) = figure.data
     wanted = wire if len(wire) <= 80 else wire[:64] + wire[-16:]
-    assert [text for _, _, text in drawn] == [f"{byte:02x}" for byte in wanted]
-    assert len({(x, y) for y, x, _ in drawn}) == len(wanted)
+    assert [text for row in drawn.text for text in row if text] == [f"{byte:02x}" for byte in wanted]
+    assert (np.isfinite(drawn.z) == (drawn.text != "")).all()
+    names = [drawn.colorbar.ticktext[int(place)] for row in drawn.z for place in row if np.isfinite(place)]
+    byte = [name for name, _, data, _ in fields_of(wire) for _ in data]
+    assert names == (byte if len(wire) <= 80 else byte[:64] + byte[-16:])
     assert f"{len(wire):,} bytes" in figure.layout.meta["alt"]
     assert (len(figure.layout.annotations) == 1) == (len(wire) > 80)
 

@@ -14,8 +14,8 @@ NETWORKS = {  # timm's name, colour, marker and dash
     "ResNet-50": ("resnet50", "#0072B2", "circle", "solid"),
     "ConvNeXt-T": ("convnext_tiny", "#009E73", "square", "solid"),
     "Swin-T": ("swin_tiny_patch4_window7_224", "#CC79A7", "diamond-open", "dash"),
-    "EfficientNet-B0": ("efficientnet_b0", "#E69F00", "triangle-up", "solid"),
-    "EfficientNet-Lite0": ("tf_efficientnet_lite0", "#56B4E9", "triangle-down-open", "dash"),
+    "EfficientNet-B0": ("efficientnet_b0", "#D55E00", "triangle-up", "solid"),
+    "EfficientNet-Lite0": ("tf_efficientnet_lite0", "#332288", "triangle-down-open", "dash"),
 }
 KINDS = {"remote": "#0072B2", "split": "#D55E00", "local": "#8b949e", "compressed": "#009E73"}
 Value = Callable[[SplitPoint, SplitPoint], float]
@@ -31,15 +31,19 @@ def along_networks(profiles: dict[str, list[SplitPoint]], x: Value, y: Value) ->
         _, colour, symbol, dash = NETWORKS[name]
         figure.add_scatter(
             x=[x(p, whole) for p in points], y=[y(p, whole) for p in points], name=name, mode="lines+markers",
-            line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, text=[p.name for p in points],
+            line={"color": colour, "dash": dash, "width": 4 if dash == "solid" else 2}, marker={"symbol": symbol, "size": 8}, text=[p.name for p in points],
         )  # fmt: skip
     return figure
 
 
 def _fill(figure: go.Figure, candidates: list[Route], megabits: float, ratio: float) -> str:
     plans = [plan(route, megabits * 1e6, ratio) for route in candidates]
-    milliseconds = {one.route.kind: 1000 * one.total for one in plans}  # "stay on the device" is the last that is local
-    photo, stay, slowest = milliseconds["remote"], milliseconds["local"], max(1000 * one.total for one in plans)
+    milliseconds = [1000 * one.total for one in plans]
+    photo, stay, slowest = (
+        milliseconds[0],
+        milliseconds[-1],
+        max(milliseconds),
+    )  # sending is the first route, staying the last
     fastest = fill_waterfall(figure, plans, far=min(slowest, 4 * max(photo, stay)))  # readable beside hopeless routes
     return (
         f"Fastest: {fastest.route.name}, {1000 * fastest.total:,.0f} ms ({fastest.route.kind}); "
@@ -50,7 +54,8 @@ def _fill(figure: go.Figure, candidates: list[Route], megabits: float, ratio: fl
 def compare_routes(candidates: list[Route], megabits: float, ratio: float, title: str) -> go.Figure:
     """Draw device, wire and server time of every route, stacked; the arguments are those of :func:`split_panel`."""
     figure = empty_waterfall(title, len(candidates), row_height=26)
-    figure.layout.meta = {"alt": _fill(figure, candidates, megabits, ratio)}
+    said = ", ".join(f"{r.name} {1000 * plan(r, megabits * 1e6, ratio).total:,.0f} ms" for r in candidates)
+    figure.layout.meta = {"alt": f"{_fill(figure, candidates, megabits, ratio)} All routes: {said}."}
     return figure
 
 
@@ -79,10 +84,11 @@ def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarra
     grid = np.array([[kinds.index(best(candidates, rate, s).route.kind) for rate in rates] for s in speedups])
     edges = np.linspace(0, 1, len(kinds) + 1)
     scale = [[edges[i + side], colour] for i, colour in enumerate(KINDS.values()) for side in (0, 1)]
-    bar = {"tickvals": list(range(len(kinds))), "ticktext": kinds, "title": "fastest"}
     ends = {"zmin": -0.5, "zmax": len(kinds) - 0.5}
-    figure = go.Figure(go.Heatmap(x=rates / 1e6, y=speedups, z=grid, colorscale=scale, colorbar=bar, **ends))
     shares = {kind: (grid == i).mean() for i, kind in enumerate(kinds)}
+    shown = [kind for kind in kinds if shares[kind]]
+    bar = {"tickvals": list(map(kinds.index, shown)), "ticktext": shown, "title": "fastest"}
+    figure = go.Figure(go.Heatmap(x=rates / 1e6, y=speedups, z=grid, colorscale=scale, colorbar=bar, **ends))
     for i, kind in enumerate(kinds):  # the region's name in its middle, for whom the colours say nothing
         rows, columns = np.nonzero(grid == i)
         if shares[kind] >= 0.03:
@@ -93,6 +99,6 @@ def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarra
                 font={"size": 15, "color": "#1b1f24"}, bgcolor="rgba(255,255,255,0.8)", borderpad=1,
             )  # fmt: skip
     figure.update_xaxes(title_text="link (Mbit/s)", type="log", dtick=1)
-    figure.update_yaxes(title_text="server, times the device", type="log", dtick=1)
+    figure.update_yaxes(title_text="speed of the server (times the device)", type="log", dtick=1)
     told = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items() if share)
     return finish(figure, title, f"Share of the map where each kind is fastest: {told}.", height=420)

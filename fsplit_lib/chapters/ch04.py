@@ -189,7 +189,9 @@ def map_panel(crops: dict[str, Image.Image], explain: Explain, strides: tuple[in
         shown, mapped = panel.figure.data
         with panel.figure.batch_update():
             shown.source, mapped.source = picture(crops[photo]), picture(overlay(crops[photo], found.values))
-            panel.figure.layout.title.text = f"{method}, layers: {layers}, for {found.label}"
+            panel.figure.layout.title.text = (
+                f"{method}, {'all layers mixed' if layers == MIXED else layers}: {found.label}"
+            )
         half = f"half of the map lies on {concentration(found.values):.0%} of the places"
         return (
             f"{photo}, {method} for the {answer} answer, {found.label} (probability {found.share:.0%}): "

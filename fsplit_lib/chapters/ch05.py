@@ -57,7 +57,7 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
     """Draw what is counted, (N,) bytes of single pictures, over the loss's estimate (N,) of their rounded latents."""
     figure, top = go.Figure(), 1.05 * float(max(map(np.max, [estimated, *sizes.values()])))
     figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name="equal", line={"color": "#8b949e", "dash": "dot"})
-    looks = (*map(look_of, ("rate", "FrankenSplit")), Look("#56B4E9", "", "cross"), Look("#882255", "", "triangle-up"))
+    looks = (Look("#882255", "", "triangle-up"), *map(look_of, ("rate", "FrankenSplit")), Look("#56B4E9", "", "cross"))
     for (name, values), look in zip(sizes.items(), looks, strict=False):
         mark = {"color": look.color, "symbol": look.symbol, "size": 7}
         figure.add_scatter(x=estimated, y=values, mode="markers", name=name, marker=mark)
@@ -65,7 +65,13 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
     figure.update_yaxes(title_text="bytes", range=[0, top])
     told = ", ".join(f"{name} {values.mean():.1f}" for name, values in sizes.items())
     alt = f"Mean bytes of {len(estimated)} test pictures: estimated, rounded, {estimated.mean():.1f}; {told}."
-    return finish(figure, "Estimated against real bytes", alt, 480, legend={"x": 0.02, "y": 0.98})
+    return finish(
+        figure,
+        "Estimated against real bytes",
+        alt,
+        480,
+        legend={"x": 0.98, "y": 0.02, "xanchor": "right", "yanchor": "bottom"},
+    )
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:

@@ -103,7 +103,8 @@ def _uri(image: Image.Image) -> str:
 def _empty() -> go.Figure:
     """The live figure before a photo is loaded; pictures, heat map, bars, curve and marker have names."""
     figure = make_subplots(
-        2, 4, specs=[[{}] * 4, [{"colspan": 3}, None, None, {}]], horizontal_spacing=0.05, vertical_spacing=0.13,
+        2, 4, specs=[[{}] * 4, [{"colspan": 3}, None, None, {}]], horizontal_spacing=0.02, vertical_spacing=0.13,
+        row_heights=[0.4, 0.6],
         subplot_titles=("the crop", "where the bits go", "JPEG", "AVIF", "", "bytes over lambda"),
     )  # fmt: skip
     grey, half = _uri(Image.new("RGB", (SIDE, SIDE), "#d0d7de")), (STRIDE - 1) / 2

@@ -78,7 +78,7 @@ def deltas_of_learned_codecs(deltas: Sequence[BDRate]) -> go.Figure:
     """Draw what side information, pixels, and larger networks cost, each against the codec that lacks only them."""
     found = {(d.codec, d.against): d for d in deltas}
     rows = {label: ([found[pair]], PRIOR[pair[0].partition(",")[0]].look) for label, pair in LEARNED.items()}
-    return forest(rows, "Bytes more or less at equal agreement", "BD-rates of learned codecs")
+    return forest(rows, "Bytes more or fewer at equal agreement", "BD-rates of learned codecs")
 
 
 class WorkPanel(Panel):

@@ -17,6 +17,8 @@ from fsplit_lib.plots.forest import forest, signed, with_interval
 from fsplit_lib.plots.pictures import HATCH
 from fsplit_lib.plots.style import Look, below, finish, look_of
 
+ANSWERED = "agreement with the server's own network (%)"
+
 
 def _servers(names: Sequence[str], side: int) -> go.Figure:
     """The live figure before a packet is there: picture, answers with and without compression, bytes of the packet."""
@@ -97,7 +99,8 @@ def table_curves(crossing: Crossing, quality: str) -> go.Figure:
             for a, cell in cells.items()
         ]
     n = next(iter(crossing.cells.values()))[0].n
-    figure = rate_accuracy(plots, "Three codecs, three servers", quality, n)
+    label = ANSWERED if quality == "agreement" else quality
+    figure = rate_accuracy(plots, "Three codecs, three servers", label, n)
     return figure.update_xaxes(title_text="mean bytes of a packet")
 
 
@@ -124,15 +127,15 @@ def cross_table(crossing: Crossing) -> go.Figure:
     for a, row in zip(names, found, strict=True):
         told += [f"{name_of(a)} for {name_of(b)} {with_interval(d)}" for b, d in zip(names, row, strict=True)]
     values = np.array([[0 if d.percent is None else d.percent for d in row] for row in found])
-    edge = max(1.0, float(np.abs(values).max()))
-    x, scale = [f"{name_of(n)} answers" for n in names], {"zmin": -1.5 * edge, "zmax": 1.5 * edge, "reversescale": True}
+    edge = max(1.0, float(np.abs(values).max()))  # pale enough for dark words
+    x, scale = [f"{name_of(n)} answers" for n in names], {"zmin": -2.5 * edge, "zmax": 2.5 * edge, "reversescale": True}
     figure = go.Figure(
         _cells(names, 15, z=values, x=x, text=texts, colorbar={"title": "%"}, hoverongaps=False, **scale)
     )
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     alt = f"Bytes against the native pair at equal agreement, codec of one backbone for another: {'; '.join(told)}"
-    title = "Bytes against the native pair, 95 % over pictures"
+    title = "Bytes against the native pair, with 95 % intervals over pictures"
     return finish(figure, title, alt + ".", 460, margin={"t": 110, "b": 20})
 
 

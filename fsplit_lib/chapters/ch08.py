@@ -14,6 +14,7 @@ from fsplit_lib.latency.measured import MeasuredEndToEnd
 from fsplit_lib.offload.link import LINKS, Link
 from fsplit_lib.panels.base import Choice, LogNumber, Number, Panel
 from fsplit_lib.plots.curves import curve
+from fsplit_lib.plots.pictures import HATCH
 from fsplit_lib.plots.style import Look, finish, look_of
 from fsplit_lib.plots.waterfall import PARTS, empty_waterfall, end_numbers, fill_waterfall
 
@@ -23,10 +24,10 @@ STAGES = {
     "packet": ("#009E73", "."), "head": ("#E69F00", "\\"), "pack": ("#56B4E9", "-"), "network": ("#332288", "|"),
 }  # fmt: skip
 EXTRA = {
-    LOCAL: Look("#8b949e", "longdash", "star"), "8-bit features, our cut": Look("#E69F00", "dashdot", "cross"),
+    LOCAL: Look("#57606a", "longdash", "star"), "8-bit features, our cut": Look("#663300", "dashdot", "cross"),
     "8-bit features, narrowest": Look("#882255", "dot", "x-open"),
 }  # fmt: skip
-SHAPES = ("circle", "square-open", "diamond-open", "triangle-up-open", "star-open", "hexagon-open", "cross-open")
+SHAPES = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "cross")
 LINK = {"title_text": "link, both ways (Mbit/s)", "type": "log", "dtick": 1}
 ABOVE = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
 
@@ -47,7 +48,7 @@ def stages(bars: dict[str, dict[str, Timing]], title: str) -> go.Figure:
             half = [t.iqr_ms / 2 if t and longest[n] == stage else 0 for n, t in zip(names, times, strict=True)]
             figure.add_bar(
                 x=[t.median_ms if t else 0 for t in times], y=names, orientation="h", name=stage,
-                marker={"color": colour, "pattern": {"shape": pattern}},
+                marker={"color": colour, "pattern": HATCH | {"shape": pattern}},
                 error_x={"array": half, "thickness": 1.2, "width": 3, "color": "#1b1f24"},
                 hovertemplate=stage + " %{x:.2f} ms<extra>%{y}</extra>",
             )  # fmt: skip
@@ -108,13 +109,14 @@ def over_the_link(found: dict[str, EndToEnd], where: Scenario, title: str) -> go
     totals = {name: [1e3 * _at(where, rate).plan(one).total for rate in rates] for name, one in found.items()}
     _curves(figure, rates, totals, "%{y:,.0f} ms")
     for number, link in enumerate(link for link in LINKS.values() if np.isfinite(link.uplink_mbit_s)):
-        figure.add_vline(x=link.uplink_mbit_s, line={"color": "#c9d1d9", "dash": "dot"})
+        figure.add_vline(x=link.uplink_mbit_s, line={"color": "#8b949e", "dash": "dot"})
         figure.add_annotation(
             x=np.log10(link.uplink_mbit_s), y=1 - 0.055 * (number % 2), yref="paper", text=link.name.split()[0],
             showarrow=False, xanchor="left" if number % 2 else "right", font_size=13, bgcolor="rgba(255,255,255,0.8)",
         )  # fmt: skip
     figure.update_xaxes(range=[np.log10(0.03), 3])
-    figure.update_yaxes(title_text="photo in, answer out (ms)", type="log", dtick=1)
+    ticks = [base * 10**power for power in range(6) for base in (1, 2, 5)]
+    figure.update_yaxes(title_text="photo in, answer out (ms)", type="log", tickvals=ticks, tickformat=",")
     spans = "; ".join(f"{name} from {low:.3g} to {high:.3g} Mbit/s" for name, low, high in winners(found, where))
     return finish(figure, title, f"Fastest: {spans}.", height=520)
 
@@ -131,7 +133,7 @@ def times_as_fast(found: dict[str, EndToEnd], where: Scenario, times: float, tit
     seen = [*itertools.chain(*values.values()), times, 1.0]
     for y, text in ((times, f"{times:g} times as long"), (1.0, "equally long")):
         figure.add_hline(y=y, line={"color": "#1b1f24", "dash": "dash" if y == times else "solid", "width": 1.5})
-        figure.add_annotation(x=0, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="left",
+        figure.add_annotation(x=1, xref="paper", y=np.log10(y), text=text, showarrow=False, xanchor="right",
                               yanchor="bottom", bgcolor="rgba(255,255,255,0.8)")  # fmt: skip
     figure.update_yaxes(
         title_text="times as long as FrankenSplit", type="log",
@@ -153,11 +155,11 @@ def cards(found: Sequence[DeviceCard], wanted: Sequence[tuple[str, str, str]]) -
     for number, card in enumerate(found):
         rows = {" ".join(filter(None, key)): card.row(*key) or card.row(*key, card.cores) for key in wanted}
         rows = {name: row for name, row in rows.items() if row is not None}
-        colour = [look_of(OURS), *EXTRA.values()][number % 4].color
+        colour = [look_of(OURS), look_of("JPEG"), *EXTRA.values()][number % 5].color
         figure.add_scatter(
             x=[row.median_ms for row in rows.values()], y=list(rows), mode="markers",
             name=f"{card.name} ({card.cores} cores)", marker={"color": colour, "symbol": SHAPES[number % len(SHAPES)], "size": 13},
-            error_x={"array": [row.iqr_ms / 2 for row in rows.values()], "color": colour, "width": 4},
+            error_x={"array": [row.iqr_ms / 2 for row in rows.values()], "color": colour, "width": 0},
             hovertemplate="%{y}: %{x:.2f} ms<extra>" + f"{card.name}<br>{card.cpu}<br>{card.date}" + "</extra>",
         )  # fmt: skip
         times = ", ".join(f"{name} {row.median_ms:.2f} ms" for name, row in rows.items()) or "no stage shown"
@@ -178,13 +180,15 @@ def real_journeys(found: dict[str, dict[str, MeasuredEndToEnd]]) -> go.Figure:
     bars = {f"{link}: {method}": one for link, ways in found.items() for method, one in ways.items()}
     parts = {
         "the link's formula": [one.wire_ms for one in bars.values()],
-        "server's own times": [one.decode_ms + one.queue_ms + one.tail_ms for one in bars.values()],
+        "server's own times": [
+            one.decode_ms + one.queue_ms + one.tail_ms + min(0.0, one.unexplained_ms) for one in bars.values()
+        ],
         "everything else": [max(0.0, one.unexplained_ms) for one in bars.values()],
     }
     figure = go.Figure()
     looks = (*((colour, pattern) for _, colour, pattern in PARTS[1:]), ("#CC79A7", "."))  # wire and server as above
     for (name, values), (colour, pattern) in zip(parts.items(), looks, strict=True):
-        mark, hover = {"color": colour, "pattern": {"shape": pattern}}, "%{x:.1f} ms<extra>" + name + "</extra>"
+        mark, hover = {"color": colour, "pattern": HATCH | {"shape": pattern}}, "%{x:.1f} ms<extra>" + name + "</extra>"
         figure.add_bar(x=values, y=list(bars), orientation="h", name=name, marker=mark, hovertemplate=hover)
     figure.update_xaxes(title_text="milliseconds from bytes in hand to the answer, median")
     figure.update_yaxes(autorange="reversed", automargin=True)

@@ -22,7 +22,7 @@ PROBES = {"packets": look_of("FrankenSplit"), "photos": BLUE}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 AGES = (GREEN, look_of("FrankenSplit"), BLUE)
 OBJECTIVES = {"contrast": "a contrastive term", "augment": "stronger augmentation", "both": "both"}
-TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV"}
+TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV (solar cells)"}
 
 
 def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
@@ -43,11 +43,12 @@ def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:
         plots[TASKS.get(task, task)] = lines
     figure = rate_accuracy(plots, "Another question, the same packets", "accuracy of a linear probe (%)")
     figure.update_xaxes(title_text="", tickvals=[500, 1000, 2000, 4000], tickangle=0)  # three columns: one title
-    figure.update_xaxes(title_text="mean bytes of the whole packet", col=1 + len(plots) // 2)
+    figure.update_xaxes(title_text="mean bytes of the whole packet or file", col=1 + len(plots) // 2)
     told = []
     for column, (task, row) in enumerate(teachers.items(), start=1):
         line = {"dash": "dot", "color": look_of("teacher").color}
-        figure.add_hline(y=100 * row.accuracy, line=line, annotation_text="without a packet", row=1, col=column)
+        legend = {"name": "without a packet", "showlegend": column == 1}
+        figure.add_hline(y=100 * row.accuracy, line=line, row=1, col=column, **legend)
         told.append(
             f"{TASKS.get(task, task)}, from photos: {100 * row.accuracy:.1f} (n = {row.n:,}, {row.classes} classes)"
         )
@@ -65,7 +66,7 @@ def objectives_table(variants: Variants, gains: Sequence[TaskGainRow]) -> HTML:
     for variant, name in OBJECTIVES.items():
         found = variants.contrast(variant, "base")
         told = [(found.percent, *found.reach), *mean_gains(gains, variant).values()]
-        lines.append([name, *("{:+.1f} ({:+.1f} to {:+.1f})".format(*one) for one in told)])
+        lines.append([name, *("{:+.1f} ({:+.1f} to {:+.1f})".format(*one).replace("-", "−") for one in told)])
     return html_table(head, lines, tuple(range(1, len(head))))
 
 

@@ -44,6 +44,7 @@ def speech_curves(rows: Sequence[RatePoint]) -> go.Figure:
     curves = _curves(rows).items()
     lines = [rate_curve(NAMES.get(name, name), points, "agreement", LOOKS[name]) for name, points in curves]
     figure = rate_accuracy({"": lines}, "What a byte buys for a spoken digit", n=rows[0].n, height=560, of="recordings")
+    figure.update_xaxes(tickvals=[20, 50, 100, 200, 500, 1000, 2000, 5000])
     for row in rows:
         if row.codec == "teacher" or row.codec.startswith("FLAC"):
             name = "16-bit PCM" if row.codec == "teacher" else "FLAC"

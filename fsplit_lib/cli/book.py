@@ -55,7 +55,7 @@ def book(
     if runs:
         from fsplit_lib.training.machine import machine  # brings torch, which refusing does without
 
-        index = build_site(runs, out / "site", f"{machine()}, {jobs} at a time" if jobs > 1 else machine())
+        index = build_site(runs, out / "site", f"{machine()}, {jobs} chapters at a time" if jobs > 1 else machine())
         _table(runs)
         typer.echo(f"\n{index}")
     for failure in failures:

@@ -251,7 +251,7 @@ class Panel:
             shown = [place if isinstance(place, str) else f"{place:,.3g}" for place in places]
             controls.append({"label": self.controls[name].label, "places": shown, "first": places.index(now[name])})
         others = [control.label for name, control in self.controls.items() if name not in taking_part]
-        note = f"In JupyterLab (make lab) this panel computes{', and takes ' * bool(others)}{', '.join(others)}."
+        note = f"In JupyterLab (make lab) this panel computes{' and also lets you set: ' * bool(others)}{', '.join(others)}."
         values = [json.loads(value) for value in values]
         return first | {"panel": {"controls": controls, "note": note, "states": states, "values": values}}
 

@@ -118,7 +118,9 @@ class Prediction:
         colours = [look_of(owner).color for owner in owners]
         figure = go.Figure(go.Bar(y=names, x=values, orientation="h", marker_color=colours, cliponaxis=False, **text))
         room = 0.2 * span  # for the numbers behind the bars
-        figure.update_xaxes(title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room])
+        figure.update_xaxes(
+            title_text=self.unit, range=[min(ends) - room * (min(ends) < 0), max(ends) + room], tickformat=","
+        )
         alt = f"Measured: {told(truth)}."
         if kept is not None:
             alt += f" Your guess: {told(kept)}."

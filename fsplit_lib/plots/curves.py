@@ -95,7 +95,9 @@ def rate_accuracy(
             x, far, y, top = line.x[0], line.x[-1], line.y[0], line.y[-1]
             where = f"{plot}, {line.name}" if plot else line.name
             told.append(f"{where}: {y:.1f} at {x:,.0f} bytes to {top:.1f} at {far:,.0f}")
-    figure.update_xaxes(title_text="mean bytes of the whole packet", type="log", tickvals=BYTE_TICKS)
+    figure.update_xaxes(
+        title_text="mean bytes of the whole packet or file", type="log", tickvals=BYTE_TICKS, tickformat=","
+    )
     figure.update_yaxes(title_text=label, col=1)
     figure.update_annotations(font_size=15)
     pictures = f" on {n:,} {of}" if n else ""

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from fsplit_lib.evaluation import BDRate
 from fsplit_lib.plots.style import Look, finish
 
-MORE_OR_FEWER = "bytes more (+) or less (−) for the same agreement (%)"
+MORE_OR_FEWER = "bytes more (+) or fewer (−) for the same agreement (%)"
 
 
 def signed(value: float) -> str:
@@ -16,8 +16,10 @@ def signed(value: float) -> str:
 
     >>> signed(-0.01), signed(2.26)
     ('+0.0', '+2.3')
+    >>> signed(-7.0)
+    '−7.0'
     """
-    return f"{round(value, 1) + 0.0:+.1f}"
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def with_interval(delta: BDRate) -> str:
@@ -38,7 +40,7 @@ def forest(
 
     >>> delta = BDRate("photos", "resnet50", "photo", "JPEG", -40.0, -45.0, -35.0, 0.6, 0.8, 500)
     >>> forest({"photo": ([delta], Look("#D55E00"))}, "Against JPEG", "Bytes at equal agreement").layout.meta["alt"]
-    'Bytes at equal agreement: photo -40.0 % (-45.0 to -35.0).'
+    'Bytes at equal agreement: photo −40.0 % (−45.0 to −35.0).'
     """
     figure, told = go.Figure(), []
     for place, (label, (deltas, look)) in enumerate(rows.items()):

@@ -1,5 +1,6 @@
 """A packet, byte by byte: its fields, their bytes in hex, and what they mean."""
 
+import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
 
@@ -43,17 +44,27 @@ def hexdump(wire: bytes) -> go.Figure:
     shown = [*range(min(FIRST, len(wire))), *range(tail, len(wire))]
     skipped = len(wire) - len(shown)
     place = {byte: (n % WIDTH, n // WIDTH + (skipped > 0 and byte >= tail)) for n, byte in enumerate(shown)}
-    figure = go.Figure()
-    for name, offset, data, meaning in fields_of(wire):
-        mine = [byte for byte in range(offset, offset + len(data)) if byte in place]
-        figure.add_scatter(
-            x=[place[byte][0] for byte in mine], y=[place[byte][1] for byte in mine], text=[f"{wire[byte]:02x}" for byte in mine],
-            textfont={"family": "Menlo, Consolas, DejaVu Sans Mono, monospace", "size": 16}, mode="markers+text",
-            marker={"symbol": "square", "size": 36, "color": TINTS[name]}, name=name,
-            hovertemplate=f"{name}<br>{meaning}<extra></extra>",
-        )  # fmt: skip
     firsts = {row: byte for byte, (column, row) in place.items() if column == 0}
-    bottom = max(firsts)
+    bottom, last = max(firsts), len(TINTS) - 1
+    fields, said = np.full((bottom + 1, WIDTH), np.nan), np.full((2, bottom + 1, WIDTH), "", object)
+    for number, (name, offset, data, meaning) in enumerate(fields_of(wire)):
+        for byte in place.keys() & range(offset, offset + len(data)):
+            column, row = place[byte]
+            fields[row, column] = last - number  # the first field on top of the scale
+            said[:, row, column] = f"{wire[byte]:02x}", f"{name}<br>{meaning}"
+    tints = list(TINTS.values())[::-1]
+    steps = [[(n + side) / len(tints), tint] for n, tint in enumerate(tints) for side in (0, 1)]
+    scale = {
+        "tickvals": list(range(last + 1)),
+        "ticktext": list(TINTS)[::-1],
+        "thickness": 18,
+        "tickfont": {"size": 14},
+    }
+    mono = {"family": "Menlo, Consolas, DejaVu Sans Mono, monospace", "size": 16, "color": "#1b1f24"}
+    figure = go.Figure(go.Heatmap(
+        z=fields, zmin=-0.5, zmax=last + 0.5, colorscale=steps, colorbar=scale, xgap=3, ygap=6, hoverongaps=False,
+        text=said[0], texttemplate="%{text}", textfont=mono, customdata=said[1], hovertemplate="%{customdata}<extra></extra>",
+    ))  # fmt: skip
     if skipped:
         figure.add_annotation(x=-0.4, y=bottom - 1, text=f"⋮  {skipped:,} more bytes of payload", showarrow=False,
                               xanchor="left", font={"color": GREY, "size": 15})  # fmt: skip
@@ -65,8 +76,7 @@ def hexdump(wire: bytes) -> go.Figure:
         f"The packet in hex: {len(wire):,} bytes, of which {payload:,} are payload and {len(wire) - payload} "
         f"({1 - payload / len(wire):.1%}) say what the packet is and notice damage."
     )
-    beside = {"x": 1.01, "y": 1, "itemsizing": "trace", "font": {"size": 14}}
-    return finish(figure, "The packet, byte by byte", alt, 130 + 44 * (bottom + 1), margin={"b": 20}, legend=beside)
+    return finish(figure, "The packet, byte by byte", alt, 130 + 44 * (bottom + 1), margin={"b": 20})
 
 
 def field_table(wire: bytes) -> HTML:

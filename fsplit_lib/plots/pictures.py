@@ -54,15 +54,15 @@ def paint_map(values: np.ndarray, scale: str) -> Image.Image:
 
 
 def mosaic(values: np.ndarray, scale: str) -> Image.Image:
-    """Paint channels (C, H, W), eight in a row, with a white line between them.
+    """Paint channels (C, H, W), four in a row, with a white line between them.
 
     >>> mosaic(np.zeros((12, 4, 4)), "Viridis").size
-    (39, 9)
+    (19, 14)
     """
     _, height, width = values.shape
-    canvas = Image.new("RGB", (8 * (width + 1) - 1, -(-len(values) // 8) * (height + 1) - 1), "white")
+    canvas = Image.new("RGB", (4 * (width + 1) - 1, -(-len(values) // 4) * (height + 1) - 1), "white")
     for n, channel in enumerate(values):
-        canvas.paste(paint_map(channel, scale), (n % 8 * (width + 1), n // 8 * (height + 1)))
+        canvas.paste(paint_map(channel, scale), (n % 4 * (width + 1), n // 4 * (height + 1)))
     return canvas
 
 

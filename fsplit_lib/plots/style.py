@@ -60,7 +60,7 @@ TEMPLATE = go.layout.Template(
         "hoverlabel": {"font": {"size": 15}},
         "xaxis": AXIS
         | {"title": {"standoff": 10}},  # or the title ends on the figure's last pixel and loses its descenders
-        "yaxis": AXIS,
+        "yaxis": AXIS | {"title": {"standoff": 10}},
     }
 )
 pio.templates["fsplit"] = TEMPLATE

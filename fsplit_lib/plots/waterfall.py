@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from fsplit_lib.latency import Plan
+from fsplit_lib.plots.pictures import HATCH
 from fsplit_lib.plots.style import finish
 
-PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#8b949e", "x"))  # name, colour, pattern
+PARTS = (("device", "#D55E00", ""), ("wire", "#0072B2", "/"), ("server", "#57606a", "x"))  # name, colour, pattern
 
 
 def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
@@ -15,7 +16,7 @@ def empty_waterfall(title: str, rows: int, row_height: int) -> go.Figure:
 
     :func:`fill_waterfall` puts them in.
     """
-    figure = go.Figure([go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": {"shape": pattern}})
+    figure = go.Figure([go.Bar(name=part, orientation="h", marker={"color": colour, "pattern": HATCH | {"shape": pattern}})
                         for part, colour, pattern in PARTS])  # fmt: skip
     figure.update_xaxes(title_text="photo in, answer out (ms)")
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 14})
@@ -47,6 +48,10 @@ def end_numbers(ends: Mapping[str, float], texts: Sequence[str], far: float) -> 
     inside = {"xref": "x", "bgcolor": "rgba(255,255,255,0.85)"}
     return [
         {"y": name, "text": text, "showarrow": False, "xanchor": "left", "xshift": 4, "font": {"size": 14}}
-        | ({"x": end} | inside if end <= far else {"x": 1, "xref": "paper", "text": f"→ {text}"})
+        | (
+            {"x": end} | inside
+            if end <= far
+            else {"x": 1, "xref": "paper", "text": f"→ {text}" if end > 1.14 * far else text}
+        )
         for (name, end), text in zip(ends.items(), texts, strict=True)
     ]
