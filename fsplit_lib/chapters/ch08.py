@@ -25,7 +25,7 @@ STAGES = {
 }  # fmt: skip
 EXTRA = {
     LOCAL: Look("#57606a", "longdash", "star"), "8-bit features, our cut": Look("#663300", "dashdot", "cross"),
-    "8-bit features, narrowest": Look("#882255", "dot", "x-open"),
+    "8-bit features, narrowest": Look("#332288", "dot", "x-open"),
 }  # fmt: skip
 SHAPES = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "cross")
 LINK = {"title_text": "link, both ways (Mbit/s)", "type": "log", "dtick": 1}
