@@ -468,7 +468,7 @@ def test_a_forest_has_a_marker_per_pair_and_fills_what_is_sure(tmp_path):
     variants, look = read_variants(tmp_path), ch04.VARIANTS["guided"]
     pairs = {"sure": variants.contrast("guided", "unguided"), "open": variants.contrast("constant", "shuffled")}
     figure = forest({name: (c.deltas, look) for name, c in pairs.items()}, "t", "BD-rates")
-    assert [len(t.x) for t in figure.data] == [4, 4] and "sure -20.0 % (-22.0 to -18.0)" in caption(figure)
+    assert [len(t.x) for t in figure.data] == [4, 4] and "sure −20.0 % (−22.0 to −18.0)" in caption(figure)
     assert set(figure.data[0].marker.symbol) == {"circle"} and set(figure.data[1].marker.symbol) == {"circle-open"}
 
 

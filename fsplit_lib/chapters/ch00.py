@@ -85,7 +85,9 @@ def breakage(damage: str, answer: Answer, served: np.ndarray | None, refusal: st
     if served is None:
         figure.add_annotation(x=0.98, y=0.5, xref="paper", yref="paper", xanchor="right", showarrow=False,
                               text="<b>refused</b><br>no answer", font={"size": 17, "color": GREY})  # fmt: skip
-    return _answer_layout(figure, f"What breaks it: {damage}", alt)
+    if damage == "nothing":
+        alt = f"An intact packet: the server says {_said(answer.split, names)}."
+    return _answer_layout(figure, "An intact packet" if damage == "nothing" else f"What breaks it: {damage}", alt)
 
 
 def rival_pictures(answer: Answer, rivals: dict[str, Rival | None], names: Sequence[str]) -> go.Figure:

@@ -49,12 +49,12 @@ def map_grid(crop: Image.Image, maps: dict[str, dict[str, np.ndarray]]) -> go.Fi
     """Draw methods in rows and layers in columns, each map (H, W) in [0, 1] over the photo: method to layer to map."""
     layers = list(next(iter(maps.values())))
     figure = make_subplots(
-        len(maps), 1 + len(layers), column_titles=["the photo", *layers], horizontal_spacing=0.012,
+        len(maps), len(layers), column_titles=layers, horizontal_spacing=0.008,
         row_titles=[METHODS[m] for m in maps], vertical_spacing=0.015,
     )  # fmt: skip
     for row, found in enumerate(maps.values(), start=1):
-        for column, image in enumerate([crop, *(overlay(crop, one) for one in found.values())], start=1):
-            figure.add_trace(go.Image(source=picture(image), hoverinfo="skip"), row, column)
+        for column, one in enumerate(found.values(), start=1):
+            figure.add_trace(go.Image(source=picture(overlay(crop, one)), hoverinfo="skip"), row, column)
     bar = {"x": 1.07, "title": "saliency", "tickvals": [0, 0.5, 1], "thickness": 14}
     scale = {"colorscale": "Cividis", "cmin": 0, "cmax": 1, "color": [0], "showscale": True, "colorbar": bar}
     figure.add_scatter(x=[None], y=[None], mode="markers", marker=scale, showlegend=False, row=1, col=1)

@@ -11,7 +11,7 @@ from fsplit_lib.evaluation.evaluate import LATENT_ALONE
 from fsplit_lib.evaluation.tables import WorkRow
 from fsplit_lib.panels.base import Number, Panel
 from fsplit_lib.plots.curves import rate_accuracy, rate_curve
-from fsplit_lib.plots.forest import forest
+from fsplit_lib.plots.forest import MORE_OR_FEWER, forest
 from fsplit_lib.plots.style import Look, finish, look_of
 
 BASE = "ablation-base"
@@ -61,7 +61,9 @@ def deltas_of_prior_work(deltas: Sequence[BDRate], names: Sequence[str]) -> go.F
     """Draw BD-rates of some keys of :data:`PRIOR` against the base."""
     found = {d.codec: d for d in deltas if d.against == BASE}
     rows = {PRIOR[name].label: ([found[name]], PRIOR[name].look) for name in names if name in found}
-    return forest(rows, "Bytes against FrankenSplit's base", "BD-rates against the base")
+    figure = forest(rows, "Bytes against FrankenSplit's base", "BD-rates against the base")
+    figure.update_xaxes(range=[-30, 180], title_text=f"{MORE_OR_FEWER}; beyond 180 see the number")
+    return figure.update_traces(cliponaxis=True)
 
 
 LEARNED = {  # label to a curve of ``learned_codecs.csv``, and the one that it is compared with

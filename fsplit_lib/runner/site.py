@@ -125,6 +125,7 @@ def _linked(text: str, stem: str, stems: list[str], labels: set[str]) -> str:
         other = next((one for one in stems if one.startswith(found[2]) and one != stem), None)
         return f"[{found[1]}]({other}.ipynb)" if other else found[0]
 
+    text = re.sub(r"(?<=\d) (?=[%×])|(?<=×) (?=\d)", "\u00a0", text)  # a number stays with its sign
     text = LABELLED.sub(lambda found: f"$${found[1]}\n$$ (eq-{stem[:2]}-{found[2]})", text)
     return CHAPTER.sub(chapter, CITED.sub(cite, text))
 

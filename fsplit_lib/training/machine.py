@@ -18,4 +18,4 @@ def fast_precision() -> str:
 def machine(device: torch.device | None = None) -> str:
     """Say processor, cores, threads and torch, for cards, tables and the index page; of a GPU also its name."""
     gpu = f"{torch.cuda.get_device_name(device)}, " if device is not None and device.type == "cuda" else ""
-    return f"{gpu}{cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{gpu}{cpu_name()}, {os.cpu_count()} cores, {(n := torch.get_num_threads())} thread{'s' * (n != 1)}, torch {torch.__version__}"
