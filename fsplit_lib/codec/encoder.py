@@ -83,12 +83,12 @@ class ResidualBlock(nn.Module):
     It takes (B, inside, H, W) to (B, outside, H/s, W/s), with the activations of :class:`CodecConfig`; where ``last``
     is true, there is none behind the sum.
 
-    >>> block = ResidualBlock(3, 48, 2, "standard", last=False)
+    >>> block = ResidualBlock(3, 48, 2, last=False)
     >>> sum(p.numel() for p in block.parameters()), block(torch.zeros(1, 3, 224, 224)).shape
     (22320, torch.Size([1, 48, 112, 112]))
     """
 
-    def __init__(self, inside: int, outside: int, stride: int, activation: str, last: bool):
+    def __init__(self, inside: int, outside: int, stride: int, last: bool, activation: str = "standard"):
         super().__init__()
         self.conv1 = nn.Conv2d(inside, outside, 3, stride, padding=1)
         self.conv2 = nn.Conv2d(outside, outside, 3, padding=1)
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
         inputs = (config.channels, *config.widths[:2])
         self.blocks = nn.Sequential(
             *(
-                ResidualBlock(i, o, s, config.activation, last=n == 2)
+                ResidualBlock(i, o, s, last=n == 2, activation=config.activation)
                 for n, (i, o, s) in enumerate(zip(inputs, config.widths, config.strides, strict=True))
             )
         )

@@ -54,7 +54,7 @@ class RestorationBlock(nn.Module):
     [60672, 166272]
     """
 
-    def __init__(self, width: int, kind: str):
+    def __init__(self, width: int, kind: str = "depthwise"):
         super().__init__()
         if kind == "depthwise":
             wide = nn.Conv2d(width, width, 7, padding=3, groups=width)

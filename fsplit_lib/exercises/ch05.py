@@ -20,6 +20,9 @@ BITS = sum(-math.log2(p) for p in P)
 TENSORS = fits(
     lambda parts, y, *_: {part.shape for part in parts} == {y.shape}, "Return two tensors of y's shape (2, 3, 4, 4)."
 )
+ONE_MEAN = shaped(
+    lambda *_: (), "Return a tensor with a single number, the mean over all pictures; yours has shape {got}.", part=0
+)
 LISTED = " Torch finds blocks only in nn.Sequential or nn.ModuleList, not in a list."
 alike = near(1e-3, 1e-5)  # single precision
 
@@ -51,21 +54,6 @@ def copy_weights(mine: nn.Module, theirs: nn.Module) -> nn.Module:
     return mine
 
 
-class _Block(nn.Module):
-    """The residual block of chapter 05."""
-
-    def __init__(self, inside: int, outside: int, stride: int, last: bool):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, padding=1)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, padding=1)
-        self.skip = nn.Conv2d(inside, outside, 1, stride)
-        self.last = last
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv2(self.conv1(x).relu()) + self.skip(x)
-        return out if self.last else out.relu()
-
-
 def _drawn(theirs: nn.Module, shape: tuple[int, ...], asked: tuple, generator: torch.Generator) -> tuple:
     """Return a network of the library's with drawn weights, an input, and what its like is built with."""
     for parameter in theirs.parameters():
@@ -75,8 +63,7 @@ def _drawn(theirs: nn.Module, shape: tuple[int, ...], asked: tuple, generator: t
 
 def _block_cases() -> list[tuple]:
     generator, sizes = _generator(6), ((3, 5, 2, False), (4, 6, 2, True), (5, 3, 1, False))
-    made = [(ResidualBlock(*size[:3], "standard", size[3]), size) for size in sizes]
-    return [_drawn(theirs, (2, size[0], 8, 8), size, generator) for theirs, size in made]
+    return [_drawn(ResidualBlock(*size), (2, size[0], 8, 8), size, generator) for size in sizes]
 
 
 def _encoder_cases() -> list[tuple]:
@@ -107,14 +94,9 @@ def _network(result: list, theirs: nn.Module, x: Tensor, asked: tuple) -> str | 
 
 
 def straight_through(y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantise for training: the rounded latent with the gradient of the identity, and the noisy one of Eq. (5).
+    """Quantise a latent (B, C, h, w) by noise from U(-1/2, 1/2): what the decoder sees, and what the rate is asked for.
 
-    Args:
-        y: (B, C, h, w) latent.
-        noise: U(-1/2, 1/2) of the same shape.
-
-    Returns:
-        What the decoder sees, and what the rate is asked for.
+    That is the rounded latent with the gradient of the identity, and the noisy one of Eq. (5).
 
     >>> y = torch.tensor([0.25, 1.75], requires_grad=True)
     >>> rounded, noisy = straight_through(y, torch.tensor([0.25, -0.25]))
@@ -158,11 +140,6 @@ def bits(likelihoods: Tensor) -> Tensor:
 def _distortion(answer: Callable, h: Tensor, h_hat: Tensor, std: Tensor) -> list[Tensor]:
     leaf = h_hat.clone().requires_grad_()
     return _passed(torch.as_tensor(answer(h, leaf, std)), leaf)
-
-
-def _one_mean(found: list[Tensor], *_: Tensor) -> str | None:
-    told = "Return a tensor with a single number, the mean over all pictures; yours has shape {got}."
-    return shaped(lambda: (), told)(found[0])
 
 
 def _one_a_picture(result: list[Tensor], p: Tensor) -> str | None:
@@ -216,22 +193,22 @@ def _two_numbers(result: list[Tensor], *_: Any) -> str | None:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    function("05.1", _Block, _block_cases, use=_built, form=_network, same=alike, asked="class")(
+    function("05.1", ResidualBlock, _block_cases, use=_built, form=_network, same=alike, asked="class")(
         "forward(x): conv 3×3 with the stride, ReLU, conv 3×3, plus the 1×1 convolution of x; then a ReLU, unless it is the last block.",
         "Two convolutions and a short cut: three of these blocks are the whole network on the phone.",
-        ("self.conv1(x).relu()", "self.conv1(x)"),
+        ("self.conv2(torch.relu(self.conv1(x)))", "self.conv2(self.conv1(x))"),
         "There is no activation between your two 3×3 convolutions, so they are one linear map. (The paper's public code has the same slip.)",
-        ("out if self.last else out.relu()", "out.relu()"),
+        ("out if self.last else torch.relu(out)", "torch.relu(out)"),
         "Your block activates also where last is true: the latent would have no negative values.",
-        ("out if self.last else out.relu()", "out"),
+        ("out if self.last else torch.relu(out)", "out"),
         "Your block has no activation at its end where last is false.",
         ("nn.Conv2d(inside, outside, 1, stride)", "None", " + self.skip(x)", ""),
         "The short cut is missing: a 1×1 convolution of x, with the stride, is added.",
         (" + self.skip(x)", ""),
         "The 1 × 1 convolution of x is not added.",
-        (" + self.skip(x)", "", "return out", "return self.skip(x) + out", "else out", "else self.skip(x) + out"),
+        (" + self.skip(x)", "", "return out", "return self.skip(x) + out", "else torch", "else self.skip(x) + torch"),
         "You activate the branch and then add the short cut: add first.",
-        ("outside, 3, stride,", "outside, 3, 1,", "(outside, outside, 3, 1,", "(outside, outside, 3, stride,"),
+        ("outside, 3, stride", "outside, 3", "(outside, outside, 3", "(outside, outside, 3, stride"),
         "The stride belongs to the first 3×3 convolution; yours is in the second one.",
     ),
     function("05.2", Encoder, _encoder_cases, use=_built, form=_network, same=alike, asked="class")(
@@ -269,7 +246,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ("-likelihoods", "-likelihoods.detach()"),
         "The values are right, but no gradient comes through, so training could not lower the rate.",
     ),
-    function("05.4", head_distillation, _feature_cases, use=_distortion, form=_one_mean, same=near(1e-4))(
+    function("05.4", head_distillation, _feature_cases, use=_distortion, form=ONE_MEAN, same=near(1e-4))(
         "Divide the error by the spread, square it, average over all elements: one line of torch.",
         "This line is the paper's head distillation, as a mean over the elements and in units of each channel's standard deviation.",
         lambda h, h_hat, std: (((h - h_hat) / std) ** 2).sum(),
@@ -336,12 +313,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "Your rate comes from the rounded latent; the rate needs the noisy one, the second result of `quantise`.",
         ("loss.total", "(loss.distortion + lmbda * out.bits.mean())", "loss.rate.item()", "out.bits.mean().item()"),
         "Your rate is H · W = 1,024 times too large: Eq. (4) counts bits per input pixel.",
-        (
-            "loss.total",
-            "(loss.distortion + lmbda * len(x) * loss.rate)",
-            "loss.rate.item()",
-            "len(x) * loss.rate.item()",
-        ),
+        ("loss.total", "(loss.distortion + lmbda * len(x) * loss.rate)", "loss.rate.item()", "len(x) * loss.rate"),
         "Your rate is the sum over the pictures; take their mean.",
         ("loss.distortion.item(), loss.rate.item()", "loss.rate.item(), loss.distortion.item()"),
         "The two numbers are swapped: first the distortion, then the rate.",

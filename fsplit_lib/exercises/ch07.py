@@ -14,7 +14,7 @@ from torch.func import functional_call
 from fsplit_lib.backbones import FeatureSpec
 from fsplit_lib.codec import CodecConfig, FeatureCodec
 from fsplit_lib.decoders import DecoderConfig, build_decoder
-from fsplit_lib.decoders.blocks import Affine, NextBlock, RestorationBlock
+from fsplit_lib.decoders.blocks import NextBlock, RestorationBlock
 from fsplit_lib.exercises.core import Exercise, Fault, choice, fits, function, inputs, near, number
 from fsplit_lib.objectives import head_distillation
 
@@ -83,19 +83,6 @@ def _shape_of_x(result: Any, x: Tensor, *_: Any) -> str | None:
 alike = near(1e-3, 2e-4)  # single precision
 
 
-class _Block(nn.Module):
-    """The depthwise restoration block."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        wide = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        mix = (nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1))
-        self.branch = nn.Sequential(wide, *mix, Affine(width, 0.2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
-
-
 def _try_block(answer: Callable, width: int, x: Tensor, values: int) -> tuple:
     """Return the output with drawn parameters, their number, and the constants other than 0 with which they begin."""
     block, rng = answer(width), np.random.default_rng(values)
@@ -150,15 +137,9 @@ def _swin_block(width: int, window: int, shift: int, heads: int) -> SwinTransfor
 
 
 def swin_block(x: Tensor, w: dict, bias: Tensor, mask: Tensor | None, window: int, shift: int) -> Tensor:
-    """Compute Swin's block (B, h, w, C) from primitives and the parameters w of timm's.
+    """Compute Swin's block on x (B, h, w, C), made of whole windows, from primitives and the parameters w of timm's.
 
-    Args:
-        x: (B, h, w, C), h and w multiples of the window.
-        w: parameters by timm's names.
-        bias: (heads, window², window²), for the relative position.
-        mask: (windows, window², window²), 0 or −100, or None.
-        window: its side.
-        shift: positions by which the windows are shifted, or 0.
+    The bias (heads, window², window²) is of the relative position, the mask (windows, window², window²) of 0 and −100.
     """
     (b, rows, columns, c), heads, area = x.shape, len(bias), window**2
     y = F.layer_norm(x, (c,), w["norm1.weight"], w["norm1.bias"]).roll((-shift, -shift), (1, 2))
@@ -231,9 +212,8 @@ def _form_of_step(result: tuple, _: int) -> str | None:
 EXERCISES: tuple[Exercise, ...] = (
     function(
         "07.1",
-        lambda width: RestorationBlock(width, "depthwise"),
+        RestorationBlock,
         _block_cases,
-        base=_Block,
         same=lambda a, b: a[1:] == b[1:] and alike(a[0], b[0]),
         form=lambda result, _, x, __: _shape_of_x(result[0], x),
         use=_try_block,
@@ -243,30 +223,25 @@ EXERCISES: tuple[Exercise, ...] = (
         "The branch begins at a fifth of its weight, so that a stack of blocks starts close to doing nothing and learns what there is to repair.",
         ("x + self", "self"),
         "The skip is missing: add x to what the branch makes of it.",
-        ("Affine(width, 0.2)", "Affine(width)"),
+        ("Affine(width, BRANCH)", "Affine(width)"),
         "The last scale begins at 1; let it begin at 0.2: Affine(width, 0.2).",
-        ("Affine(width, 0.2)", "nn.Identity()"),
+        ("Affine(width, BRANCH)", "nn.Identity()"),
         "Affine(width, 0.2), a scale and a shift for each channel, is missing at the end of the branch.",
         ("nn.GELU()", "nn.Identity()"),
         "Without GELU between them the two 1×1 convolutions are one: the branch is linear.",
         ("nn.GELU()", "nn.ReLU()"),
         "The activation is a ReLU here; the block has a GELU.",
-        ("Affine(width, 0.2)", "Affine(width, 0.2), nn.GELU()"),
+        ("Affine(width, BRANCH)", "Affine(width, BRANCH), nn.GELU()"),
         "There is one activation, between the 1×1 convolutions; what is added to x may be negative.",
         (", groups=width", ""),
         "The 7×7 convolution is depthwise, one filter a channel: groups=width.",
         ("3 * width", "4 * width"),
         "The middle is three times the width, not four.",
-        ("mix = (nn.Conv2d(width, 3 * width, 1), nn.GELU(), ", "mix = (nn.GELU(), nn.Conv2d(width, 3 * width, 1), "),
+        ("nn.Conv2d(width, 3 * width, 1), nn.GELU()", "nn.GELU(), nn.Conv2d(width, 3 * width, 1)"),
         "The GELU comes after W₁.",
         ("x + self.branch(x)", "self.branch[-1](x + self.branch[:-1](x))"),
         "Affine belongs to the branch, not to the sum.",
-        (
-            "self.branch = ",
-            "self.last = Affine(width, 0.2); self.branch = ",
-            "mix, Affine(width, 0.2))",
-            "mix, self.last)",
-        ),
+        ("wide = ", "self.last = Affine(width, 0.2); wide = ", "*layers, Affine(width, BRANCH)", "*layers, self.last"),
         "You define Affine first; define the layers in the order in which they run, as the check fills them.",
         ("3 * width", "width"),
         "The 1×1 convolutions go to three times the width and back.",
@@ -327,10 +302,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "Divide the error by decoder.spread before you square it.",
         ("return distortion", "return head_distillation(h, decoder(y_hat), decoder.spread)"),
         "That is the distortion after the step; keep the number from before it.",
-        (
-            "head_distillation(h, decoder(y_hat), decoder.spread)",
-            "((h - decoder(y_hat)) / decoder.spread).abs().mean()",
-        ),
+        ("head_distillation(h, decoder(y_hat), ", "F.l1_loss(h / decoder.spread, decoder(y_hat) / "),
         "That is the mean absolute error; D is the mean of squares.",
         ("optimiser.step()", "pass"),
         "The decoder stays what it was: optimiser.step() is missing.",
