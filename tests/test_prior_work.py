@@ -194,6 +194,9 @@ def test_the_words_on_learned_codecs_are_those_of_their_tables():
     assert told(pixels, "prior-pixels") == [14, 7, 23]
     assert told("prior-compressai", "prior-pixels") == [-26, -31, -20]
     assert told("prior-compressai", base) == [38, 12, 79]
+    assert told("prior-pixels-1", "ablation-base-1") == [50, 38, 70]
+    assert told(f"{pixels}-1", "prior-pixels-1") == [6, -3, 15]
+    assert told("prior-compressai", "prior-pixels-1") == [-26, -32, -21]
     shared = deltas["prior-compressai", base]
     assert [round(100 * end) for end in (shared.agreement_from, shared.agreement_to)] == [36, 45]
     for codec, size in ((side, 15), (pixels, 3)):
