@@ -182,7 +182,7 @@ def card_table(card: Card) -> HTML:
     parts = [
         f"<p><b>{html.escape(card.name)}.</b> {html.escape(card.summary)}</p>",
         f"<p><b>Data:</b> {html.escape(card.data)}. <b>Training:</b> {training}.</p>",
-        html_table(head, rows, numbers=(3, 4)).data if rows else "<p>This card holds no scores yet.</p>",
+        html_table(head, rows, numbers=(3, 4, 5, 6)).data if rows else "<p>This card holds no scores yet.</p>",
         f"<p>{others} more rows, with other networks at the server, stand in the card's file.</p>" if others else "",
         f"<p><b>Before you trust these numbers:</b></p><ul>{limits}</ul>" if limits else "",
     ]

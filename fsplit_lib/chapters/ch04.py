@@ -124,6 +124,8 @@ def map_ages(ages: Sequence[MapAgeRow]) -> go.Figure:
                 for end in (0, -1)
             )
             told.append(f"{title}, {label}: {first}, {last}")
+    thin = {"color": "#57606a", "dash": "dot", "width": 1}
+    figure.add_scatter(x=[None], y=[None], mode="lines", line=thin, name="thin: the same with another crop's map")
     figure.update_xaxes(title_text="optimiser steps").update_yaxes(title_text="correlation of two maps", col=1)
     alt = f"Mean correlation of Grad-CAM maps over {ages[0].n} crops, with 95 % intervals. {'; '.join(told)}."
     return finish(figure, "How fast a map goes stale", alt, 480, legend=below(-0.22), margin={"t": 80, "b": 130})

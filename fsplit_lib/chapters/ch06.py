@@ -49,7 +49,8 @@ def curves_of_photos(points: Sequence[RatePoint], main: str, quality: str = "agr
                    width=3.5 if name == main else 2)
         for name, rows in curves.items()
     ]  # fmt: skip
-    figure = rate_accuracy({"": lines}, f"What a byte buys on {points[0].n} photos", quality, points[0].n, 600)
+    said = "the teacher's answers" if quality == "agreement" else "right answers"
+    figure = rate_accuracy({"": lines}, f"What a byte buys on {points[0].n} photos, {said}", quality, points[0].n, 600)
     figure.update_xaxes(range=[2.65, 4.1]).update_yaxes(range=[20, 100])
     if quality == "top1":
         teacher, look = next(p for p in points if p.codec == "teacher"), look_of("teacher")

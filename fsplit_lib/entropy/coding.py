@@ -235,7 +235,7 @@ def reading(stream: bytes) -> Iterator[AnsCoder]:
 def check_same(written: bytes, stream: bytes) -> None:
     """Raise PacketError unless symbols are written as the stream they were read from: a coder can read anything."""
     if written != stream:
-        raise PacketError("the stream is not the one that its symbols are written as: it was altered")
+        raise PacketError("the stream was altered: its symbols would be written as other bytes")
 
 
 def stream_of(coder: AnsCoder) -> bytes:

@@ -15,8 +15,8 @@ from fsplit_lib.evaluation.intervals import LEAST_PHOTOS, wilson
 
 
 def label_of(lmbda: float | None, quality: float | None) -> str:
-    """Name a setting for texts and figures: "lmbda 0.3", "q20", or nothing where there is neither."""
-    return f"lmbda {lmbda:.3g}" if lmbda is not None else "" if quality is None else f"q{quality:g}"
+    """Name a setting for texts and figures: "lambda 0.3", "q20", or nothing where there is neither."""
+    return f"lambda {lmbda:.3g}" if lmbda is not None else "" if quality is None else f"q{quality:g}"
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class Verdict:
         colour, mark = LOOKS[self.status]
         said = html.escape(self.message)
         if self.status == "unanswered":
-            said = f"<details><summary>Hint</summary>{said.removeprefix('Hint: ')}</details>"
+            said = f"<details><summary>A short hint</summary>{said.removeprefix('Hint: ')}</details>"
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em;font-size:16px">'
             f"<b>{mark} {self.id}, {self.status}.</b> {said}</div>"

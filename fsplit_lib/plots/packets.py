@@ -9,7 +9,7 @@ from fsplit_lib.plots.pictures import GREY, html_table
 from fsplit_lib.plots.style import finish
 
 TINTS = {  # light enough for dark text; the table repeats what each colour means
-    "magic": "#F6D58E", "version, streams": "#BFE3F7", "lmbda code": "#A6DCC8", "codec id": "#E9BFD6",
+    "magic": "#F6D58E", "version, streams": "#BFE3F7", "lambda code": "#A6DCC8", "codec id": "#E9BFD6",
     "height, width": "#F7EF9A", "stream length": "#B5CDE8", "payload": "#F3C3A2", "checksum": "#D3D7DC",
 }  # fmt: skip
 FIRST, LAST, WIDTH = 64, 16, 16  # bytes that the hexdump shows, and those in a row

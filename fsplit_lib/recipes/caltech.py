@@ -31,7 +31,7 @@ ANCHORS = (0.1, 0.3, 1.0, 3.0)
 ANY_RATE = CodecConfig(lmbda=0.6, anchors=ANCHORS)
 SMALL = DecoderConfig(2, 0, 96, "dense")
 FLATTERED = (
-    "scores on the development photos flatter teacher and codec alike: those photos are 500 of the 1,000 pictures "
+    "scores on the development photos make teacher and codec look better than they are: those photos are 500 of the 1,000 pictures "
     "of the public set imagenet-sample-images (names and sha256 in data/results/development_photos.csv), "
     "probably from the teacher's own training set (about 75 % is published for ImageNet's validation set); "
     "recipes were compared on these photos, so our own curves are a little flattered"
