@@ -266,7 +266,7 @@ def test_figures_speak():
     for said, figure in drawn.items():
         assert said in caption(figure) and figure.layout.title.text
     low, high = drawn["bits"].layout.xaxis.range  # the axis shows the values, not the whole table
-    assert values.min() - 2 <= low < values.min() and values.max() < high <= values.max() + 2
+    assert values.min() - 2.5 <= low < values.min() and values.max() < high <= values.max() + 2.5
 
 
 def test_the_sweep_table_is_read_as_it_was_written(tmp_path):

@@ -22,7 +22,7 @@ PROBES = {"packets": look_of("FrankenSplit"), "photos": BLUE}
 OTHERS = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 AGES = (GREEN, look_of("FrankenSplit"), BLUE)
 OBJECTIVES = {"contrast": "a contrastive term", "augment": "stronger augmentation", "both": "both"}
-TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV (solar cells)"}
+TASKS = {"caltech101": "Caltech-101", "fashion-mnist, enlarged": "enlarged Fashion-MNIST", "elpv": "ELPV"}
 
 
 def tasks_over_bytes(rows: Sequence[TaskRow]) -> go.Figure:

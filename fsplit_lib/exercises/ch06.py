@@ -25,7 +25,7 @@ def gain_between(lmbda: float, anchors: tuple[float, ...], gains: tuple[float, .
 
 def _a_gain(result: float | None, lmbda: float, *_: tuple[float, ...]) -> str | None:
     if result is None:
-        return f"For lmbda = {lmbda:.3g} your function returned None; both ends of the anchors are included."
+        return f"For lmbda = {lmbda:.3g} your function returned None: end it with a `return`, and include both ends."
     return one_number(result)
 
 
