@@ -564,7 +564,7 @@ def test_the_words_on_ages_of_maps_are_those_of_their_tables():
     assert 4 < spent["photo"] / spent["crop"] < 5  # "from the fifth training on"
     assert next(r for r in ages if r.step == 12 and r.layers == "behind" and r.second == "decoded").correlation > 0.99
     figure = ch04.map_ages(ages)
-    assert "0.27 at step 1 (with another crop's map 0.04)" in caption(figure) and len(figure.data) == 16
+    assert "0.27 at step 1 (with another crop's map 0.04)" in caption(figure) and len(figure.data) == 17
     early = [r for r in ages if r.step <= 12 and r.layers == "behind" and r.first == "decoded"]
     assert early and all(abs(r.control - r.correlation) < 0.01 for r in early)  # "the control is as high"
 
