@@ -62,7 +62,7 @@ def deltas_of_prior_work(deltas: Sequence[BDRate], names: Sequence[str]) -> go.F
     found = {d.codec: d for d in deltas if d.against == BASE}
     rows = {PRIOR[name].label: ([found[name]], PRIOR[name].look) for name in names if name in found}
     figure = forest(rows, "Bytes against FrankenSplit's base", "BD-rates against the base")
-    figure.update_xaxes(range=[-30, 180], title_text=f"{MORE_OR_FEWER}; beyond 180 see the number")
+    figure.update_xaxes(range=[-30, 180], title_text=f"{MORE_OR_FEWER}<br>beyond 180 the number stands alone")
     return figure.update_traces(cliponaxis=True)
 
 
