@@ -605,6 +605,7 @@ def test_the_words_on_regularisers_are_those_of_their_tables():
         tried.contrast(*pair).verdict
         for pair in (("guided", "constant"), ("decoded", "constant"), ("decoded", "guided"))
     } == {"open"}
+    assert sum(d.high < 0 for d in tried.contrast("decoded", "guided").deltas) == 1  # "in one of the four pairs"
 
 
 def test_ages_and_costs_of_maps_are_measured_in_a_training(tmp_path):

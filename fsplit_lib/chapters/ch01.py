@@ -31,12 +31,8 @@ def bottleneck_panel(solutions: list[Bottleneck], beta: float, names: Sequence[s
     curve = {"x": [s.rate for s in solutions], "y": [s.relevance for s in solutions]}
     figure.add_scatter(**curve, mode="lines", name="best encoders", line={"color": look_of("rate").color, "width": 3})
     figure.add_scatter(mode="markers", name="this beta", marker={"color": look_of("FrankenSplit").color, "size": 15})
-    heat = {
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": "Cividis",
-        "colorbar": {"title": "share", "thickness": 12, "tickvals": [0, 0.5, 1]},
-    }
+    bar = {"title": "share", "thickness": 12, "tickvals": [0, 0.5, 1]}
+    heat = {"zmin": 0, "zmax": 1, "colorscale": "Cividis", "colorbar": bar}
     figure.add_heatmap(x=list(names), y=list(names), name="alike", **heat, row=1, col=2)
     figure.update_xaxes(title_text="rate I(X;T) (bits)", col=1).update_xaxes(tickangle=-40, col=2)
     figure.update_yaxes(title_text="relevance I(T;Y) (bits)", col=1).update_yaxes(autorange="reversed", col=2)

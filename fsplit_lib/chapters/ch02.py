@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import plotly.graph_objects as go
 
-from fsplit_lib.latency import Route, SplitPoint, best, plan
+from fsplit_lib.latency import Plan, Route, SplitPoint, best, plan
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
-from fsplit_lib.plots.style import finish
+from fsplit_lib.plots.style import finish, stepped
 from fsplit_lib.plots.waterfall import empty_waterfall, fill_waterfall
 
 NETWORKS = {  # timm's name, colour, marker and dash
@@ -31,19 +31,20 @@ def along_networks(profiles: dict[str, list[SplitPoint]], x: Value, y: Value) ->
         _, colour, symbol, dash = NETWORKS[name]
         figure.add_scatter(
             x=[x(p, whole) for p in points], y=[y(p, whole) for p in points], name=name, mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 4 if dash == "solid" else 2}, marker={"symbol": symbol, "size": 8}, text=[p.name for p in points],
+            line={"color": colour, "dash": dash, "width": 4 if dash == "solid" else 2},
+            marker={"symbol": symbol, "size": 8}, text=[p.name for p in points],
         )  # fmt: skip
     return figure
 
 
-def _fill(figure: go.Figure, candidates: list[Route], megabits: float, ratio: float) -> str:
-    plans = [plan(route, megabits * 1e6, ratio) for route in candidates]
+def _plans(candidates: list[Route], megabits: float, ratio: float) -> list[Plan]:
+    return [plan(route, megabits * 1e6, ratio) for route in candidates]
+
+
+def _fill(figure: go.Figure, plans: list[Plan]) -> str:
+    """Draw plans, of which the first sends the photo and the last stays on the device."""
     milliseconds = [1000 * one.total for one in plans]
-    photo, stay, slowest = (
-        milliseconds[0],
-        milliseconds[-1],
-        max(milliseconds),
-    )  # sending is the first route, staying the last
+    photo, stay, slowest = milliseconds[0], milliseconds[-1], max(milliseconds)
     fastest = fill_waterfall(figure, plans, far=min(slowest, 4 * max(photo, stay)))  # readable beside hopeless routes
     return (
         f"Fastest: {fastest.route.name}, {1000 * fastest.total:,.0f} ms ({fastest.route.kind}); "
@@ -53,9 +54,9 @@ def _fill(figure: go.Figure, candidates: list[Route], megabits: float, ratio: fl
 
 def compare_routes(candidates: list[Route], megabits: float, ratio: float, title: str) -> go.Figure:
     """Draw device, wire and server time of every route, stacked; the arguments are those of :func:`split_panel`."""
-    figure = empty_waterfall(title, len(candidates), row_height=26)
-    said = ", ".join(f"{r.name} {1000 * plan(r, megabits * 1e6, ratio).total:,.0f} ms" for r in candidates)
-    figure.layout.meta = {"alt": f"{_fill(figure, candidates, megabits, ratio)} All routes: {said}."}
+    figure, plans = empty_waterfall(title, len(candidates), row_height=26), _plans(candidates, megabits, ratio)
+    said = ", ".join(f"{one.route.name} {1000 * one.total:,.0f} ms" for one in plans)
+    figure.layout.meta = {"alt": f"{_fill(figure, plans)} All routes: {said}."}
     return figure
 
 
@@ -67,7 +68,7 @@ def split_panel(routes_of: dict[str, list[Route]], network: str, megabits: float
     """
 
     def update(network: str, megabits: float, ratio: float) -> str:
-        return _fill(panel.figure, routes_of[network], megabits, ratio)
+        return _fill(panel.figure, _plans(routes_of[network], megabits, ratio))
 
     controls = {
         "network": Choice("network", tuple(routes_of), network),
@@ -82,13 +83,10 @@ def decision_map(candidates: list[Route], rates: np.ndarray, speedups: np.ndarra
     """Draw which kind of route is fastest, over rates (R,) in bits per second and the server's speed-ups (S,)."""
     kinds = list(KINDS)
     grid = np.array([[kinds.index(best(candidates, rate, s).route.kind) for rate in rates] for s in speedups])
-    edges = np.linspace(0, 1, len(kinds) + 1)
-    scale = [[edges[i + side], colour] for i, colour in enumerate(KINDS.values()) for side in (0, 1)]
-    ends = {"zmin": -0.5, "zmax": len(kinds) - 0.5}
     shares = {kind: (grid == i).mean() for i, kind in enumerate(kinds)}
     shown = [kind for kind in kinds if shares[kind]]
     bar = {"tickvals": list(map(kinds.index, shown)), "ticktext": shown, "title": "fastest"}
-    figure = go.Figure(go.Heatmap(x=rates / 1e6, y=speedups, z=grid, colorscale=scale, colorbar=bar, **ends))
+    figure = go.Figure(go.Heatmap(x=rates / 1e6, y=speedups, z=grid, colorbar=bar, **stepped(KINDS.values())))
     for i, kind in enumerate(kinds):  # the region's name in its middle, for whom the colours say nothing
         rows, columns = np.nonzero(grid == i)
         if shares[kind] >= 0.03:

@@ -65,13 +65,8 @@ def bytes_parity(sizes: dict[str, np.ndarray], estimated: np.ndarray) -> go.Figu
     figure.update_yaxes(title_text="bytes", range=[0, top])
     told = ", ".join(f"{name} {values.mean():.1f}" for name, values in sizes.items())
     alt = f"Mean bytes of {len(estimated)} test pictures: estimated, rounded, {estimated.mean():.1f}; {told}."
-    return finish(
-        figure,
-        "Estimated against real bytes",
-        alt,
-        480,
-        legend={"x": 0.98, "y": 0.02, "xanchor": "right", "yanchor": "bottom"},
-    )
+    corner = {"x": 0.98, "y": 0.02, "xanchor": "right", "yanchor": "bottom"}
+    return finish(figure, "Estimated against real bytes", alt, 480, legend=corner)
 
 
 def believed_and_real(names: Sequence[str], plots: dict[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:

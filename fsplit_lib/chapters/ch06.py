@@ -21,7 +21,7 @@ BARS = {
 }  # fmt: skip
 LMBDAS = {
     "title_text": "lambda (distortion per bit per pixel)", "type": "log", "tickvals": [0.1, 0.2, 0.3, 0.5, 1, 2, 3],
-    "range": [-1.02, 0.5],
+    "autorangeoptions": {"include": [0.1, 3]},
 }  # fmt: skip
 STEP = 5 / 255  # of the exponent: one code of the wire
 SIDE, STRIDE = 224, 8  # of the crop in pixels, and pixels per place of the latent
@@ -124,7 +124,9 @@ def _empty() -> go.Figure:
     figure.update_xaxes(visible=False, row=1, range=[-0.5, SIDE - 0.5])
     figure.update_yaxes(visible=False, row=1, range=[SIDE - 0.5, -0.5])
     figure.update_yaxes(title_text="softmax probability (%)", range=[0, 100], row=2, col=1)
-    figure.update_xaxes(title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], range=[-1.04, 0.52], row=2, col=4)
+    figure.update_xaxes(
+        title_text="lambda", type="log", tickvals=[0.1, 0.3, 1, 3], autorangeoptions={"include": [0.1, 3]}, row=2, col=4
+    )
     figure.update_yaxes(title_text="bytes", title_standoff=5, side="right", rangemode="tozero", row=2, col=4)
     legend = {"orientation": "h", "x": 0, "y": 0.45, "yanchor": "bottom"}
     finish(figure, "", "No photo yet.", height=660).update_annotations(font_size=15)

@@ -127,8 +127,8 @@ def cross_table(crossing: Crossing) -> go.Figure:
     for a, row in zip(names, found, strict=True):
         told += [f"{name_of(a)} for {name_of(b)} {with_interval(d)}" for b, d in zip(names, row, strict=True)]
     values = np.array([[0 if d.percent is None else d.percent for d in row] for row in found])
-    edge = max(1.0, float(np.abs(values).max()))  # pale enough for dark words
-    x, scale = [f"{name_of(n)} answers" for n in names], {"zmin": -2.5 * edge, "zmax": 2.5 * edge, "reversescale": True}
+    edge = 2.5 * max(1.0, float(np.abs(values).max()))  # pale enough for dark words
+    x, scale = [f"{name_of(n)} answers" for n in names], {"zmin": -edge, "zmax": edge, "reversescale": True}
     figure = go.Figure(
         _cells(names, 15, z=values, x=x, text=texts, colorbar={"title": "%"}, hoverongaps=False, **scale)
     )

@@ -15,6 +15,7 @@ from fsplit_lib.evaluation.tables import MapRow, TaskGainRow, TaskRow
 from fsplit_lib.evaluation.variants import Variants, variant_of
 from fsplit_lib.panels.base import Choice, LogNumber, Panel
 from fsplit_lib.plots.curves import BYTE_TICKS, curve, rate_accuracy, rate_curve
+from fsplit_lib.plots.forest import signed
 from fsplit_lib.plots.pictures import html_table, picture, side_by_side
 from fsplit_lib.plots.style import BLUE, GREEN, Look, below, caption, finish, look_of
 
@@ -66,7 +67,7 @@ def objectives_table(variants: Variants, gains: Sequence[TaskGainRow]) -> HTML:
     for variant, name in OBJECTIVES.items():
         found = variants.contrast(variant, "base")
         told = [(found.percent, *found.reach), *mean_gains(gains, variant).values()]
-        lines.append([name, *("{:+.1f} ({:+.1f} to {:+.1f})".format(*one).replace("-", "−") for one in told)])
+        lines.append([name, *("{} ({} to {})".format(*map(signed, one)) for one in told)])
     return html_table(head, lines, tuple(range(1, len(head))))
 
 

@@ -107,8 +107,11 @@ class Prediction:
         """
         kept = self._kept()
         _write(self.id, truth=float(truth))
-        # three digits, and all of them before the point
-        told = lambda value: f"{value:,.{max(3, len(f'{abs(value):.0f}'))}g} {self.unit}"  # noqa: E731
+
+        def told(value: float) -> str:
+            digits = max(3, len(f"{abs(value):.0f}"))  # three, and all of them before the point
+            return f"{value:,.{digits}g}".replace("-", "−") + f" {self.unit}"
+
         rows = [("measured", truth, method)] + ([("your guess", kept, "your guess")] if kept is not None else [])
         ends = [0.0, self.control.low, self.control.high, truth]  # what could have been guessed, and what is so
         span = max(ends) - min(ends)

@@ -6,7 +6,7 @@ from IPython.display import HTML
 
 from fsplit_lib.packet import Packet, code_to_lmbda
 from fsplit_lib.plots.pictures import GREY, html_table
-from fsplit_lib.plots.style import finish
+from fsplit_lib.plots.style import finish, stepped
 
 TINTS = {  # light enough for dark text; the table repeats what each colour means
     "magic": "#F6D58E", "version, streams": "#BFE3F7", "lambda code": "#A6DCC8", "codec id": "#E9BFD6",
@@ -52,17 +52,11 @@ def hexdump(wire: bytes) -> go.Figure:
             column, row = place[byte]
             fields[row, column] = last - number  # the first field on top of the scale
             said[:, row, column] = f"{wire[byte]:02x}", f"{name}<br>{meaning}"
-    tints = list(TINTS.values())[::-1]
-    steps = [[(n + side) / len(tints), tint] for n, tint in enumerate(tints) for side in (0, 1)]
-    scale = {
-        "tickvals": list(range(last + 1)),
-        "ticktext": list(TINTS)[::-1],
-        "thickness": 18,
-        "tickfont": {"size": 14},
-    }
+    names, tints = ([*part][::-1] for part in (TINTS, TINTS.values()))
+    bar = {"tickvals": list(range(len(names))), "ticktext": names, "thickness": 18, "tickfont": {"size": 14}}
     mono = {"family": "Menlo, Consolas, DejaVu Sans Mono, monospace", "size": 16, "color": "#1b1f24"}
     figure = go.Figure(go.Heatmap(
-        z=fields, zmin=-0.5, zmax=last + 0.5, colorscale=steps, colorbar=scale, xgap=3, ygap=6, hoverongaps=False,
+        z=fields, colorbar=bar, xgap=3, ygap=6, hoverongaps=False, **stepped(tints),
         text=said[0], texttemplate="%{text}", textfont=mono, customdata=said[1], hovertemplate="%{customdata}<extra></extra>",
     ))  # fmt: skip
     if skipped:

@@ -5,6 +5,7 @@ the same again, so that colour never speaks alone.
 """
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -89,6 +90,17 @@ def finish(figure: go.Figure, title: str, alt: str, height: int = 420, **layout:
     {'alt': 'There are none.'}
     """
     return figure.update_layout(template="fsplit", title_text=title, height=height, meta={"alt": alt}, **layout)
+
+
+def stepped(colours: Iterable[str]) -> dict[str, Any]:
+    """Return the colours of a heat map whose values are whole numbers from 0, one colour a number.
+
+    >>> stepped(["#000000", "#FFFFFF"])["colorscale"]
+    [[0.0, '#000000'], [0.5, '#000000'], [0.5, '#FFFFFF'], [1.0, '#FFFFFF']]
+    """
+    colours = list(colours)
+    scale = [[(n + side) / len(colours), colour] for n, colour in enumerate(colours) for side in (0, 1)]
+    return {"colorscale": scale, "zmin": -0.5, "zmax": len(colours) - 0.5}
 
 
 def wrapped(name: str, width: int = 16) -> str:

@@ -26,15 +26,13 @@ def two_at_once(
     bars = len(names) * len(columns)
     under = [wrapped(name, max(8, 84 // bars)) for name in names]  # 84 characters fill the page
     figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.12)
-    colours, patterns = (
-        [look_of(method).color for method in methods],
-        ["", "/", "x", ".", "-"][: len(names)] if len(columns) > 1 else [""],
-    )
+    colours = [look_of(method).color for method in methods]
+    patterns = ["", "/", "x", ".", "-"][: len(names)] if len(columns) > 1 else [""]
     for column, (values, said) in enumerate(columns.values(), start=1):
         colour = colours if len(columns) == len(names) == len(methods) == 3 else colours[column - 1]
         figure.add_bar(
-            x=under, y=list(values), text=[said.split()[0].format(v).replace("-", "−") for v in values], textposition="outside",
-            cliponaxis=False, marker={"color": colour, "pattern": HATCH | {"shape": patterns}}, row=1, col=column,
+            x=under, y=list(values), text=[said.split()[0].format(v).replace("-", "−") for v in values],
+            textposition="outside", cliponaxis=False, marker={"color": colour, "pattern": HATCH | {"shape": patterns}}, row=1, col=column,
         )  # fmt: skip
         low, high = 1.2 * min(0, *values), 1.2 * max(0, *values)  # room for what is written beyond each bar
         figure.update_yaxes(range=[low, high or -0.06 * low or 1], row=1, col=column)
