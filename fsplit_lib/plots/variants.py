@@ -36,7 +36,7 @@ def two_at_once(
         )  # fmt: skip
         low, high = 1.2 * min(0, *values), 1.2 * max(0, *values)  # room for what is written beyond each bar
         figure.update_yaxes(range=[low, high or -0.06 * low or 1], row=1, col=column)
-    figure.update_xaxes(tickfont_size=13 if bars > 8 else None)
+    figure.update_xaxes(tickfont_size=11 if bars > 8 else None)
     rows = zip(names, *(map(said.format, values) for values, said in columns.values()), strict=True)
     alt = "; ".join(f"{name}: {', '.join(told)}" for name, *told in rows)
     return finish(figure, title, f"{alt}.", 400, showlegend=False)

@@ -12,7 +12,7 @@ function draw(box, { data, layout }) {
   const clear = "rgba(0,0,0,0)"; // the page shines through, light or dark
   layout = { paper_bgcolor: clear, plot_bgcolor: clear, modebar: { bgcolor: clear, color: "#8b949e", activecolor: "#0072B2" }, ...layout };
   if (!box.closest(".picture")) return Plotly.react(box, data, layout, config);
-  return Plotly.newPlot(box, data, { ...layout, width: 640, height: 360 }, { staticPlot: true });
+  return Plotly.newPlot(box, data, { ...layout, width: 800, height: 450, showlegend: false }, { staticPlot: true });
 }
 
 function control({ label, places, first }, moved) {
